@@ -1,0 +1,20 @@
+"""Multi-scale variable-batch training for MMEngine's libraries.
+
+Importing the package registers its components in MMEngine's root registries;
+in a config: ``custom_imports = dict(imports=['mms_plugin'],
+allow_failed_imports=False)``.
+"""
+
+# Before anything else: an unsupported host must fail with one clear line, not
+# somewhere inside the imports below.
+from .host_versions import check_host_versions
+
+check_host_versions()
+
+from .checkpoint import allow_mmengine_checkpoints  # noqa: E402
+
+allow_mmengine_checkpoints()
+
+from .version import __version__  # noqa: E402
+
+__all__ = ["__version__"]
