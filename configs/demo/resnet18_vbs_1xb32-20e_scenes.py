@@ -1,0 +1,31 @@
+"""MSc-VBS: a batch's size is drawn from 40 to 88 pixels, its images follow."""
+
+_base_ = "_base_/resnet18_scenes.py"
+
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(
+        type="MultiScaleTransform",
+        transform=dict(type="RandomResizedCrop", crop_ratio_range=(0.4, 1.0)),
+    ),
+    dict(type="RandomFlip", prob=0.5, direction="horizontal"),
+    dict(type="PackInputs"),
+]
+train_dataloader = dict(
+    batch_sampler=dict(
+        type="MultiScaleVariableBatchSampler",
+        base_size=64,
+        sizes=[40, 48, 56, 64, 72, 80, 88],
+    ),
+    dataset=dict(
+        _delete_=True,
+        type="MultiScaleDataset",
+        dataset=dict(
+            type="CustomDataset",
+            data_root=_base_.data_root,
+            data_prefix="train",
+            with_label=True,
+            pipeline=train_pipeline,
+        ),
+    ),
+)

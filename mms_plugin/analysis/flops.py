@@ -1,0 +1,150 @@
+"""Training FLOPs of a real model by image size, and of a whole plan.
+
+Counted by PyTorch's own counter while the real model runs forward and backward, with
+no formula of ours: a multiplication and an addition are two FLOPs, and only the
+operators that the counter knows (convolutions, matrix products, attention) count.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+__all__ = [
+    "count_flops",
+    "images_of_plan",
+    "plan_flops",
+    "training_flops_per_image",
+]
+
+#: ``(height, width)`` in pixels.
+Size = Tuple[int, int]
+
+
+def count_flops(step: Callable[[], Any]) -> int:
+    """FLOPs of everything that ``step()`` runs.
+
+    Args:
+        step: Called once, without arguments.
+
+    Returns:
+        FLOPs, two for a multiplication with its addition.
+    """
+    counter = FlopCounterMode(display=False)
+    with counter:
+        step()
+    return int(counter.get_total_flops())
+
+
+def training_flops_per_image(
+    model: nn.Module,
+    make_batch: Callable[[int, int, int], Any],
+    sizes: Iterable[Size],
+    batch_size: int = 2,
+    loss: Optional[Callable[[nn.Module, Any], Any]] = None,
+) -> Dict[Size, float]:
+    """Training FLOPs (forward and backward) of one image at each size.
+
+    The model is left as it was: training mode, gradients, buffers (batch norm's
+    statistics) and the CPU's random state are put back.
+
+    Args:
+        model: The model that is trained.
+        make_batch: ``make_batch(batch_size, height, width)`` gives what ``loss``
+            takes.
+        sizes: ``(height, width)`` of the images in pixels; each is counted once.
+        batch_size: Images of the batch that is counted. Default: 2, the fewest with
+            which batch norm can train on one pixel.
+        loss: ``loss(model, batch)`` gives a tensor or a dict of losses as MMEngine's
+            models do. Default: ``model(**batch, mode='loss')``.
+
+    Returns:
+        FLOPs per image by size.
+
+    Raises:
+        ValueError: ``batch_size`` below 1, or a loss without anything to train.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r} must be at least 1")
+    run = _mmengine_loss if loss is None else loss
+    was_training = {module: module.training for module in model.modules()}
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    random_state = torch.get_rng_state()
+    flops: Dict[Size, float] = {}
+    try:
+        model.train()
+        for height, width in sizes:
+            if (height, width) in flops:
+                continue
+            batch = make_batch(batch_size, height, width)
+
+            def step(batch: Any = batch) -> None:
+                total = _sum_losses(run(model, batch))
+                if not total.requires_grad:
+                    raise ValueError("model gives a loss that trains no parameter")
+                total.backward()  # type: ignore[no-untyped-call]
+
+            flops[height, width] = count_flops(step) / batch_size
+    finally:
+        for module, training in was_training.items():
+            module.training = training
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        torch.set_rng_state(random_state)
+    return flops
+
+
+def _mmengine_loss(model: nn.Module, batch: Any) -> Any:
+    return model(**batch, mode="loss")
+
+
+def _sum_losses(losses: Any) -> torch.Tensor:
+    """Sum of what MMEngine's ``parse_losses`` would sum: the entries named loss."""
+    if isinstance(losses, torch.Tensor):
+        return losses.mean()
+    total = torch.zeros(())
+    for name, value in losses.items():
+        if "loss" in name:
+            values = value if isinstance(value, (list, tuple)) else [value]
+            for part in values:
+                total = total + part.mean()
+    return total
+
+
+def plan_flops(
+    plan: Iterable[Tuple[int, int, int]], flops_per_image_by_size: Mapping[Size, float]
+) -> float:
+    """Training FLOPs of a plan.
+
+    Args:
+        plan: ``(height, width, batch_size)`` of every iteration, as
+            ``MultiScaleVariableBatchSampler.plan`` gives it.
+        flops_per_image_by_size: FLOPs of one image by ``(height, width)``.
+
+    Returns:
+        The sum over all iterations.
+
+    Raises:
+        ValueError: A size of the plan that was not counted.
+    """
+    total = 0.0
+    for height, width, batch_size in plan:
+        if (height, width) not in flops_per_image_by_size:
+            raise ValueError(
+                f"flops_per_image_by_size has no entry for {(height, width)}, a size "
+                f"of the plan; it has {sorted(flops_per_image_by_size)}"
+            )
+        total += batch_size * flops_per_image_by_size[height, width]
+    return total
+
+
+def images_of_plan(plan: Iterable[Tuple[int, int, int]]) -> int:
+    """Images of a plan of ``(height, width, batch_size)``."""
+    return sum(batch_size for _, _, batch_size in plan)
