@@ -1,0 +1,37 @@
+# The project's commands; `make` alone lists them.
+SHELL := /bin/bash
+PY := .venv/bin/python
+# Two threads at most a process: the suite is measured on two cores.
+export OMP_NUM_THREADS ?= 2
+# The checkout itself, whatever else is installed.
+export PYTHONPATH := $(CURDIR)
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint format
+
+help:  ## list the commands
+	@echo "make demo     set up, train on the built-in data, write work_dirs/demo/report.md"
+	@echo "make test     set up, then lint, types and the whole test suite"
+	@echo "make lint     set up, then ruff and mypy alone"
+	@echo "make format   let ruff rewrite the code in place"
+	@echo "make env      set up alone: .venv, about 14 min the first time"
+	@echo "MMS_PYTHON=/path/to/python3.11 names the interpreter; PYTEST_ARGS goes to pytest."
+
+env:
+	@bash tools/setup_env.sh
+
+demo: env  ## the main job on the built-in data
+	@$(PY) tools/demo/run.py
+
+lint: env
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy mms_plugin
+
+test: lint
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+format: env
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
