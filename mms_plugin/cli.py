@@ -1,0 +1,455 @@
+"""What the commands under ``tools/`` share: configs, errors, output.
+
+Bad input ends a command with one line on standard error and exit code 2. A
+fault in a run that has begun keeps its traceback, and so does every fault where
+the environment variable ``MMS_DEBUG`` is set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import os
+import os.path as osp
+import sys
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NoReturn, Optional
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.hooks import Hook
+from mmengine.hub import get_config
+from mmengine.runner import Runner
+
+from .host_versions import HOSTS
+
+__all__ = [
+    "ArgumentParser",
+    "UserError",
+    "add_common_arguments",
+    "build_runner",
+    "check_checkpoint",
+    "enable_amp",
+    "json_on_stdout",
+    "load_config",
+    "one_line",
+    "plain",
+    "prepare_launcher",
+    "run_command",
+    "run_started",
+    "set_dataloader_defaults",
+    "set_work_dir",
+    "setting_up",
+]
+
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+
+
+class UserError(Exception):
+    """Bad input on a command's line; its text is shown as one line."""
+
+
+def one_line(error: BaseException) -> str:
+    """The innermost cause of an error in one line."""
+    cause: BaseException = error
+    # A chain tells first what went wrong and last who noticed.
+    while True:
+        below = cause.__cause__ or (
+            None if cause.__suppress_context__ else cause.__context__
+        )
+        # KeyErrors come from registries and lookups that tell more above.
+        if below is None or not isinstance(below, ImportError):
+            break
+        cause = below
+    text = str(cause.args[0]) if isinstance(cause, KeyError) and cause.args else ""
+    text = text or str(cause)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any(line.startswith("Original Traceback") for line in lines):
+        lines = lines[-1:]  # from a data loader's worker
+    text = " ".join(lines)
+    name = type(cause).__name__
+    if not text:
+        return name
+    if isinstance(cause, (ValueError, UserError, ImportError, OSError)):
+        return text
+    return text if text.startswith(name) else f"{name}: {text}"
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the arguments)\n")
+
+
+class _ConfigOptions(DictAction):
+    """MMEngine's ``k=v`` action, with an error that shows the bad option."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: Optional[str] = None,
+    ) -> None:
+        options: Dict[str, Any] = {}
+        for value in values:
+            key, equals, text = value.partition("=")
+            if not equals or not key.strip(". "):
+                parser.error(f"{option_string} takes key=value pairs, not {value!r}")
+            try:
+                options[key] = self._parse_iterable(text)
+            except (AssertionError, ValueError, SyntaxError, IndexError):
+                parser.error(
+                    f"{option_string}: the value of {value!r} does not parse; lists "
+                    'are written key="[a,b]" or key=a,b'
+                )
+        previous = getattr(namespace, self.dest, None) or {}
+        setattr(namespace, self.dest, {**previous, **options})
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of every command that builds a runner from a config."""
+    parser.add_argument(
+        "config",
+        help="config file, or one of a library's own: mmdet::<folder>/<name>.py, "
+        "mmpretrain::<folder>/<name>.py",
+    )
+    parser.add_argument(
+        "--work-dir",
+        help="folder for logs and checkpoints (default: the config's, else "
+        "work_dirs/<config name>)",
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=_ConfigOptions,
+        metavar="KEY=VALUE",
+        help='settings that override the config\'s, such as key="[a,b]" or a.b=1',
+    )
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
+    # torch.distributed.launch passes it; torchrun sets the variable alone.
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
+    )
+
+
+def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Config:
+    """Load a config file, or a library's own config by ``library::path``.
+
+    Args:
+        name: Path of a file, or such as
+            ``'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'``.
+        options: Settings that override the config's, dotted keys.
+
+    Raises:
+        UserError: There is no such config, it does not parse, what it imports
+            is missing, or the options do not fit.
+    """
+    try:
+        if "::" in name:
+            config = _library_config(name)
+        elif not osp.exists(name):
+            raise UserError(f"config {name} does not exist")
+        elif osp.isdir(name):
+            raise UserError(f"config {name} is a folder, not a file")
+        else:
+            config = Config.fromfile(name)
+    except UserError:
+        raise
+    except Exception as error:
+        if debugging():
+            raise
+        raise UserError(f"config {name} does not load: {one_line(error)}") from error
+    if options:
+        try:
+            config.merge_from_dict(dict(options))
+        except Exception as error:
+            if debugging():
+                raise
+            raise UserError(
+                f"--cfg-options do not fit the config: {one_line(error)}"
+            ) from error
+    return config
+
+
+def _library_config(name: str) -> Config:
+    library, _, path = name.partition("::")
+    if not library.isidentifier() or not path:
+        raise UserError(f"config {name}: write library::folder/name.py")
+    # MMEngine would install a missing library by itself.
+    if importlib.util.find_spec(library) is None:
+        commands = [host.pip_command for host in HOSTS if host.name == library]
+        command = commands[0] if commands else f"pip install {library}"
+        raise UserError(f"config {name} needs {library}, not installed; run: {command}")
+    if not path.endswith((".py", ".yml", ".yaml", ".json")):
+        name += ".py"
+    try:
+        return get_config(name)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{library} has no config {path}; its configs are listed in its "
+            "configs folder, such as "
+            + (
+                "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
+                if library == "mmdet"
+                else "mmpretrain::resnet/resnet50_8xb32_in1k.py"
+            )
+        ) from error
+
+
+def check_checkpoint(name: str, argument: str = "checkpoint") -> None:
+    """Refuse a checkpoint file that is not there; addresses are not looked up.
+
+    Raises:
+        UserError: There is no such file.
+    """
+    if "://" in name:
+        return
+    path = osp.expanduser(name)
+    if not osp.exists(path):
+        raise UserError(f"{argument} {name} does not exist")
+    if not osp.isfile(path):
+        raise UserError(f"{argument} {name} is not a file")
+
+
+def set_work_dir(config: Config, work_dir: Optional[str]) -> None:
+    """Command line before config before ``work_dirs/<config name>``; made here.
+
+    Raises:
+        UserError: The folder cannot be made or written to.
+    """
+    if work_dir is not None:
+        config.work_dir = work_dir
+    elif config.get("work_dir") is None:
+        stem = osp.splitext(osp.basename(config.filename))[0]
+        config.work_dir = osp.join("work_dirs", stem)
+    try:
+        os.makedirs(config.work_dir, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--work-dir {config.work_dir} cannot be made: {error.strerror}"
+        ) from error
+    if not os.access(config.work_dir, os.W_OK | os.X_OK):
+        raise UserError(f"--work-dir {config.work_dir} is not writable")
+
+
+def has_accelerator() -> bool:
+    """Whether MMEngine would train on something else than the CPU."""
+    from mmengine.device import get_device
+
+    return str(get_device()) != "cpu"
+
+
+def enable_amp(config: Config) -> None:
+    """Turn the config's optimizer wrapper into its mixed-precision one.
+
+    ``OptimWrapper`` becomes ``AmpOptimWrapper`` (on the CPU, which that one
+    refuses, ``BFloat16OptimWrapper``); ``AGVMOptimWrapper`` becomes
+    ``AmpAGVMOptimWrapper``.
+
+    Raises:
+        UserError: The wrapper is of another type.
+    """
+    wrapper = config.get("optim_wrapper")
+    if not isinstance(wrapper, ConfigDict):
+        raise UserError("--amp needs a config with optim_wrapper")
+    name = str(wrapper.get("type", "OptimWrapper")).rpartition(".")[2]
+    if name in ("AGVMOptimWrapper", "AmpAGVMOptimWrapper"):
+        wrapper.type = "AmpAGVMOptimWrapper"
+    elif name in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
+        if has_accelerator():
+            if name != "BFloat16OptimWrapper":
+                wrapper.type = "AmpOptimWrapper"
+                wrapper.setdefault("loss_scale", "dynamic")
+        else:
+            wrapper.type = "BFloat16OptimWrapper"
+            for key in ("loss_scale", "dtype", "use_fsdp"):
+                wrapper.pop(key, None)
+    else:
+        raise UserError(
+            f"--amp knows OptimWrapper and AGVMOptimWrapper, not optim_wrapper.type "
+            f"{name}; choose that library's own mixed-precision wrapper in the config"
+        )
+
+
+def set_dataloader_defaults(config: Config) -> None:
+    """What mmpretrain's own tools add to a config, for mmpretrain's configs.
+
+    Its models take stacked batches, which its configs leave to its tools.
+    """
+    if config.get("default_scope") != "mmpretrain":
+        return
+    for field in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        loader = config.get(field)
+        if not isinstance(loader, ConfigDict):
+            continue
+        loader.setdefault("collate_fn", dict(type="default_collate"))
+        loader.setdefault("pin_memory", has_accelerator())
+        loader.setdefault("persistent_workers", loader.get("num_workers", 0) > 0)
+
+
+def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None:
+    """Set the launcher; without an accelerator, join the ranks by gloo.
+
+    Raises:
+        UserError: The launcher's environment variables are not there.
+    """
+    os.environ.setdefault("LOCAL_RANK", str(local_rank))
+    config.launcher = launcher
+    needed = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
+    if launcher == "none":
+        return
+    if needed[launcher] not in os.environ:
+        raise UserError(
+            f"--launcher {launcher} needs the variable {needed[launcher]}, which that "
+            "launcher sets; use tools/dist_train.sh, tools/dist_test.sh or "
+            "tools/slurm_train.sh"
+        )
+    if launcher == "pytorch" and not has_accelerator():
+        # MMEngine's own set-up asks for a CUDA device in any case.
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("gloo")
+        if config.get("model_wrapper_cfg") is None:
+            config.model_wrapper_cfg = dict(
+                type="MMDistributedDataParallel",
+                broadcast_buffers=False,
+                find_unused_parameters=config.get("find_unused_parameters", False),
+            )
+        config.model_wrapper_cfg.setdefault("device_ids", None)
+
+
+def build_runner(config: Config) -> Runner:
+    """The config's runner: its ``runner_type``, or MMEngine's."""
+    if "runner_type" in config:
+        from mmengine.registry import RUNNERS
+
+        return RUNNERS.build(config)
+    return Runner.from_cfg(config)
+
+
+@contextmanager
+def setting_up(what: str) -> Iterator[None]:
+    """Errors while a run is set up are the user's input: one line, exit code 2."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if debugging():
+            raise
+        raise UserError(f"{what}: {one_line(error)}") from error
+
+
+class _Begun(Hook):
+    """Notes that a run's first iteration has begun."""
+
+    def __init__(self) -> None:
+        self.begun = False
+
+    def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        self.begun = True
+
+    before_val_iter = before_train_iter
+    before_test_iter = before_train_iter
+
+
+@contextmanager
+def run_started(runner: Runner) -> Iterator[None]:
+    """Errors before the first iteration of a run are the user's input.
+
+    Data sets, samplers, hooks and optimizers are built and checked only inside
+    ``runner.train()``. What fails there is shown in one line; what fails later
+    keeps its traceback.
+    """
+    note = _Begun()
+    runner.register_hook(note)
+    try:
+        yield
+    except Exception as error:
+        if note.begun or debugging():
+            raise
+        raise UserError(one_line(error)) from error
+
+
+def debugging() -> bool:
+    """Whether every fault shall keep its traceback."""
+    return bool(os.environ.get("MMS_DEBUG"))
+
+
+@contextmanager
+def json_on_stdout(enabled: bool) -> Iterator[Callable[[Any], None]]:
+    """Keep standard output for one JSON document.
+
+    Args:
+        enabled: Whether to; where not, nothing is moved and nothing printed.
+
+    Yields:
+        A function that prints its argument as JSON. Everything else that is
+        written to standard output meanwhile, by C code too, goes to standard
+        error.
+    """
+    if not enabled:
+        yield lambda document: None
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+
+    def emit(document: Any) -> None:
+        text = json.dumps(plain(document), indent=2, allow_nan=False) + "\n"
+        sys.stdout.flush()
+        with os.fdopen(os.dup(kept), "w") as stream:
+            stream.write(text)
+
+    try:
+        yield emit
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def plain(value: Any) -> Any:
+    """NumPy and torch numbers as Python's; NaN and infinities as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def run_command(main: Callable[[List[str]], None]) -> NoReturn:
+    """Run a command's ``main`` on the command line's arguments and exit.
+
+    Exit code 0; 2 after bad input, with one line on standard error.
+    """
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        if debugging():
+            raise
+        print(f"{osp.basename(sys.argv[0])}: error: {one_line(error)}", file=sys.stderr)
+        _leave(2)
+    except KeyboardInterrupt:
+        print(f"{osp.basename(sys.argv[0])}: interrupted", file=sys.stderr)
+        _leave(130)
+    _leave(0)
+
+
+def _leave(code: int) -> NoReturn:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # A rank that fails must not wait for the others.
+        if code == 0:
+            torch.distributed.destroy_process_group()
+        else:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    sys.exit(code)

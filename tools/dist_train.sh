@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# tools/dist_train.sh CONFIG GPUS [arguments of tools/train.py]
+# Several nodes: NNODES, NODE_RANK, MASTER_ADDR, PORT.
+set -euo pipefail
+if [[ $# -lt 2 || $1 == -h || $1 == --help ]]; then
+    sed -n '2,3s/^# //p' "${BASH_SOURCE[0]}" >&2
+    [[ ${1:-} == -h || ${1:-} == --help ]] && exit 0
+    exit 2
+fi
+CONFIG=$1
+GPUS=$2
+[[ $GPUS =~ ^[1-9][0-9]*$ ]] || { echo "dist_train.sh: error: GPUS is a number above 0, not '$GPUS'" >&2; exit 2; }
+
+exec "${PYTHON:-python}" -m torch.distributed.run \
+    --nnodes="${NNODES:-1}" \
+    --node_rank="${NODE_RANK:-0}" \
+    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+    --master_port="${PORT:-29500}" \
+    --nproc_per_node="$GPUS" \
+    "$(dirname "${BASH_SOURCE[0]}")/train.py" "$CONFIG" --launcher pytorch "${@:3}"
