@@ -1,0 +1,223 @@
+"""Any library's transform, at the size of the batch."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+from mmengine.registry import TRANSFORMS, DefaultScope
+
+from ...sampling.sizes import Size
+from ..multi_scale_dataset import TARGET_SIZE, size_in_use
+
+ORDERS = ("wh", "hw", "short", "long")
+
+# Where the size goes in the transforms that the libraries ship, and in what order.
+# (library, class) -> (size_arg, order); a subclass is found by its base.
+_DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
+    ("mmcv", "Resize"): ("scale", "wh"),
+    ("mmcv", "RandomResize"): ("scale", "wh"),
+    ("mmcv", "Pad"): ("size", "wh"),
+    ("mmcv", "CenterCrop"): ("crop_size", "wh"),
+    ("mmdet", "FixShapeResize"): (("width", "height"), "wh"),
+    ("mmdet", "ResizeShortestEdge"): ("scale", "short"),
+    ("mmdet", "RandomCrop"): ("crop_size", "wh"),
+    ("mmdet", "RandomCenterCropPad"): ("crop_size", "wh"),
+    ("mmdet", "Mosaic"): ("img_scale", "wh"),
+    ("mmdet", "CachedMosaic"): ("img_scale", "wh"),
+    ("mmdet", "MixUp"): ("img_scale", "wh"),
+    ("mmdet", "CachedMixUp"): ("img_scale", "wh"),
+    ("mmpretrain", "RandomResizedCrop"): ("scale", "hw"),
+    ("mmpretrain", "RandomCrop"): ("crop_size", "hw"),
+    ("mmpretrain", "CenterCrop"): ("crop_size", "wh"),
+    ("mmpretrain", "ResizeEdge"): ("scale", "short"),
+    ("mmpretrain", "EfficientNetRandomCrop"): ("scale", "short"),
+    ("mmpretrain", "EfficientNetCenterCrop"): ("crop_size", "short"),
+    ("mmpretrain", "MAERandomResizedCrop"): ("size", "hw"),
+    ("mmpretrain", "RandomResizedCropAndInterpolationWithTwoPic"): ("size", "hw"),
+}
+
+
+@TRANSFORMS.register_module()
+class MultiScaleTransform:
+    """A transform at the size of the batch, whichever library it comes from.
+
+    It reads ``results['target_size']``, which :class:`MultiScaleDataset` writes, and
+    passes the sample through the transform built for that size: one instance for each
+    size, built on first use in the scope that this one was built in.
+
+    Args:
+        transform: Config of the transform, without its size. A size that is there is
+            replaced.
+        size_arg: The transform's argument that takes the size; a dotted path reaches
+            into nested configs (``'transforms.0.size'``), and a pair names one
+            argument for each of the two sides. Defaults to what the transforms of
+            mmcv, mmdet and mmpretrain take, ``'scale'`` for others.
+        order: ``'wh'`` or ``'hw'``, the order of the two sides; ``'short'`` or
+            ``'long'`` gives that side alone, as an ``int``. Defaults likewise,
+            ``'wh'`` for others.
+
+    Raises:
+        ValueError: ``transform`` is no config, or has no such argument; ``order`` is
+            unknown; a sample comes without a size.
+    """
+
+    def __init__(
+        self,
+        transform: Mapping,
+        size_arg: Union[None, str, Sequence[str]] = None,
+        order: Optional[str] = None,
+    ) -> None:
+        if not isinstance(transform, Mapping) or "type" not in transform:
+            raise ValueError(
+                "transform must be a config such as dict(type='Resize', "
+                f"keep_ratio=True), but got {transform!r}"
+            )
+        if order is not None and order not in ORDERS:
+            raise ValueError(f"order must be one of {list(ORDERS)}, but got {order!r}")
+        scope = DefaultScope.get_current_instance()
+        self._scope = None if scope is None else scope.scope_name
+        self._config = copy.deepcopy(dict(transform))
+        # Resolved here: a worker started afresh may not have the user's module.
+        self._class = _resolve(self._config["type"])
+        default_arg, default_order = _defaults_of(self._class)
+        self.size_arg = _parse_size_arg(default_arg if size_arg is None else size_arg)
+        self.order = order or default_order
+        if len(self.size_arg) == 2 and self.order not in ("wh", "hw"):
+            raise ValueError(
+                "order must be 'wh' or 'hw' where size_arg names two arguments, "
+                f"but got {self.order!r}"
+            )
+        for path in self.size_arg:
+            self._check_argument(path)
+        self._built: Dict[Size, Any] = {}
+
+    def __call__(self, results: Dict) -> Any:
+        """Pass a sample through the transform at its size."""
+        size = results.get(TARGET_SIZE) or size_in_use()
+        if size is None:
+            raise ValueError(
+                f"results['{TARGET_SIZE}'] must be set for {self!r}: wrap the data set, "
+                "train_dataloader.dataset=dict(type='MultiScaleDataset', "
+                "dataset=dict(...)), and draw its batches with train_dataloader."
+                "batch_sampler=dict(type='MultiScaleVariableBatchSampler', ...)"
+            )
+        return self.at(size)(results)
+
+    transform = __call__
+
+    def at(self, size: Size) -> Any:
+        """The transform at ``(height, width)`` in pixels; the same object each time."""
+        size = (int(size[0]), int(size[1]))
+        if size not in self._built:
+            config = self.config_at(size)
+            config["type"] = self._class
+            with TRANSFORMS.switch_scope_and_registry(self._scope) as registry:
+                self._built[size] = registry.build(config)
+        return self._built[size]
+
+    def config_at(self, size: Size) -> Dict:
+        """The config of the transform at ``(height, width)`` in pixels."""
+        config = copy.deepcopy(self._config)
+        sides = (size[1], size[0]) if self.order == "wh" else (size[0], size[1])
+        if len(self.size_arg) == 2:
+            for path, side in zip(self.size_arg, sides):
+                _set(config, path, side)
+        elif self.order in ("short", "long"):
+            _set(
+                config, self.size_arg[0], (min if self.order == "short" else max)(size)
+            )
+        else:
+            _set(config, self.size_arg[0], sides)
+        return config
+
+    def __getattr__(self, name: str) -> Any:
+        # Mixing transforms are asked which images they want, whatever the size.
+        if name in ("get_indexes", "get_indices") and hasattr(self._class, name):
+            size = size_in_use()
+            built: List[Any] = list(self._built.values())
+            chosen = self.at(size) if size else built[0] if built else None
+            if chosen is not None:
+                return getattr(chosen, name)
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def __getstate__(self) -> Dict:
+        return {**self.__dict__, "_built": {}}
+
+    def __setstate__(self, state: Dict) -> None:
+        self.__dict__.update(state)
+
+    def __repr__(self) -> str:
+        size_arg = self.size_arg[0] if len(self.size_arg) == 1 else self.size_arg
+        return (
+            f"{type(self).__name__}(transform={self._config}, "
+            f"size_arg={size_arg!r}, order={self.order!r})"
+        )
+
+    def _check_argument(self, path: str) -> None:
+        name, _, rest = path.partition(".")
+        parameters = _parameters(self._class)
+        if parameters is not None and name not in parameters:
+            raise ValueError(
+                f"size_arg must be an argument of {self._config['type']!r}, one of "
+                f"{sorted(parameters)}, but got {path!r}"
+            )
+        if rest:
+            # A path into nested configs must lead somewhere.
+            try:
+                _set(copy.deepcopy(self._config), path, 0)
+            except (KeyError, IndexError, TypeError, ValueError):
+                raise ValueError(
+                    f"size_arg must lead to a nested config of the transform, but got "
+                    f"{path!r} for {self._config!r}"
+                ) from None
+
+
+def _resolve(kind: Any) -> Any:
+    if not isinstance(kind, str):
+        return kind
+    with TRANSFORMS.switch_scope_and_registry(None) as registry:
+        found = registry.get(kind)
+    if found is None:
+        raise ValueError(
+            f"transform's type must be registered, but {kind!r} is not in the registry "
+            f"of transforms; install its library, or name its module in custom_imports"
+        )
+    return found
+
+
+def _defaults_of(kind: Any) -> Tuple[Union[str, Tuple[str, str]], str]:
+    for base in inspect.getmro(kind) if inspect.isclass(kind) else ():
+        key = (base.__module__.partition(".")[0], base.__name__)
+        if key in _DEFAULTS:
+            return _DEFAULTS[key]
+    return "scale", "wh"
+
+
+def _parse_size_arg(value: Any) -> Tuple[str, ...]:
+    paths = (value,) if isinstance(value, str) else tuple(value)
+    if not 1 <= len(paths) <= 2 or not all(isinstance(p, str) and p for p in paths):
+        raise ValueError(
+            f"size_arg must be the name of an argument, or a pair of names, "
+            f"but got {value!r}"
+        )
+    return paths
+
+
+def _parameters(kind: Any) -> Optional[List[str]]:
+    """Names of the arguments that ``kind`` takes; ``None``: any."""
+    parameters = inspect.signature(kind).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return None
+    return list(parameters)
+
+
+def _set(config: Any, path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for key in parents:
+        config = config[int(key)] if isinstance(config, list) else config[key]
+    if isinstance(config, list):
+        config[int(last)] = value
+    else:
+        config[last] = value

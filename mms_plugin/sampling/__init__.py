@@ -1,0 +1,31 @@
+"""Which resolution and how many images in each iteration."""
+
+from .curriculum import ResolutionCurriculum, grown_sizes
+from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
+from .plan import Plan, count_iterations, epoch_generator, plan_epoch, plan_stream
+from .sized_index import SizedIndex, sized_index_class
+from .sizes import (
+    Size,
+    SizeDistribution,
+    parse_size,
+    parse_sizes,
+    pixel_budget_batch_size,
+)
+
+__all__ = [
+    "MultiScaleVariableBatchSampler",
+    "Plan",
+    "ResolutionCurriculum",
+    "Size",
+    "SizeDistribution",
+    "SizedIndex",
+    "count_iterations",
+    "epoch_generator",
+    "grown_sizes",
+    "parse_size",
+    "parse_sizes",
+    "pixel_budget_batch_size",
+    "plan_epoch",
+    "plan_stream",
+    "sized_index_class",
+]
