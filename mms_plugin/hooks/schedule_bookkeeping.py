@@ -11,6 +11,7 @@ has built.
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
@@ -54,36 +55,31 @@ def convert_to_iterations(
     Returns:
         The config with every time in iterations and ``by_epoch=False``.
     """
-    config = copy.deepcopy(dict(config))
-    config.pop("convert_to_iter_based", None)
-    config["by_epoch"] = False
-    begin = config.get("begin", 0)
-    end = config.get("end", max_epochs)
-    config["begin"] = first = before(begin)
-    config["end"] = before(end) if end < _INF else end
+    times: Dict[str, Any] = copy.deepcopy(dict(config))
+    times.pop("convert_to_iter_based", None)
+    times["by_epoch"] = False
+    begin, end = times.get("begin", 0), times.get("end", max_epochs)
+    first = before(begin)
+    times["begin"] = first
+    times["end"] = before(end) if end < _INF else end
 
     def stretch(epochs: float) -> int:
         return before(begin + epochs) - first
 
     for key in ("T_max", "total_steps"):
-        if config.get(key) is not None:
-            config[key] = stretch(config[key])
-    if "milestones" in config:
-        config["milestones"] = [stretch(m) for m in config["milestones"]]
-    if "periods" in config:
-        ends = [stretch(sum(config["periods"][: i + 1])) for i in range(_len(config))]
-        config["periods"] = [b - a for a, b in zip([0, *ends], ends)]
-    if "step_size" in config:
-        # One length for all steps is all that it takes: the mean over the stretch.
+        if times.get(key) is not None:
+            times[key] = stretch(times[key])
+    if "milestones" in times:
+        times["milestones"] = [stretch(m) for m in times["milestones"]]
+    if "periods" in times:
+        ends = [stretch(e) for e in itertools.accumulate(times["periods"])]
+        times["periods"] = [b - a for a, b in zip([0, *ends], ends)]
+    if "step_size" in times:
+        # It takes one length for all steps: the mean over the stretch.
         epochs = max(min(end, max_epochs) - begin, 1)
-        config["step_size"] = max(
-            1, round(config["step_size"] * stretch(epochs) / epochs)
-        )
-    return config
-
-
-def _len(config: Mapping) -> int:
-    return len(config["periods"])
+        mean = stretch(epochs) / epochs
+        times["step_size"] = max(1, round(times["step_size"] * mean))
+    return times
 
 
 def retime_schedulers(

@@ -341,8 +341,8 @@ class MultiScaleVariableBatchSampler:
             if len(batch) < batch_size:
                 raise ValueError(
                     f"sampler must give as many indices as its length says, "
-                    f"{len(self.inner_sampler)}, but {type(self.inner_sampler).__name__}"
-                    " ended before"
+                    f"{len(self.inner_sampler)}, but "
+                    f"{type(self.inner_sampler).__name__} ended before"
                 )
             yield batch
 
@@ -424,7 +424,7 @@ class MultiScaleVariableBatchSampler:
         if self.max_epochs is not None:
             return min((epoch + part) / self.max_epochs, 1.0)
         assert self.max_iters is not None
-        before = self.iterations_before(epoch)
+        before: float = self.iterations_before(epoch)
         if part > 0:
             # The epoch's length hangs on what is drawn: take it by its first sizes.
             distribution = self._distribution(before / self.max_iters)

@@ -221,7 +221,7 @@ def _exchange_to_fit(
     spare: int,
     generator: np.random.Generator,
 ) -> Tuple[np.ndarray, int]:
-    """Exchange draws until the batches fit the samples and as few as can be are left."""
+    """Exchange draws until the batches fit the samples, with few left over."""
     while True:
         gains = _gains(counts, capacities)
         if spare > 0:

@@ -98,8 +98,8 @@ class MultiScaleTransform:
         size = results.get(TARGET_SIZE) or size_in_use()
         if size is None:
             raise ValueError(
-                f"results['{TARGET_SIZE}'] must be set for {self!r}: wrap the data set, "
-                "train_dataloader.dataset=dict(type='MultiScaleDataset', "
+                f"results['{TARGET_SIZE}'] must be set for {self!r}: wrap the data "
+                "set, train_dataloader.dataset=dict(type='MultiScaleDataset', "
                 "dataset=dict(...)), and draw its batches with train_dataloader."
                 "batch_sampler=dict(type='MultiScaleVariableBatchSampler', ...)"
             )
