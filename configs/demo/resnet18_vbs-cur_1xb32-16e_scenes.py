@@ -1,6 +1,6 @@
 """MSc-VBSWC: the sizes of MSc-VBS, grown from the two smallest."""
 
-_base_ = "resnet18_vbs_1xb32-20e_scenes.py"
+_base_ = "resnet18_vbs_1xb32-16e_scenes.py"
 
 custom_hooks = [
     dict(
