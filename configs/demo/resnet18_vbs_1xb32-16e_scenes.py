@@ -6,7 +6,7 @@ train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(
         type="MultiScaleTransform",
-        transform=dict(type="RandomResizedCrop", crop_ratio_range=(0.4, 1.0)),
+        transform=dict(type="RandomResizedCrop", crop_ratio_range=(0.5, 1.0)),
     ),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
     dict(type="PackInputs"),

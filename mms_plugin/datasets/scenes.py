@@ -51,7 +51,7 @@ CLASSES = tuple(
 
 _SPLITS = {"train": 0, "val": 1}
 _TASKS = {"classification": 0, "detection": 1}
-_OVERSAMPLE = 4  # outlines are rasterised at 4 x 4 points a pixel
+_OVERSAMPLE = 8  # outlines are rasterised at 8 x 8 points a pixel
 _MANIFEST = "manifest.json"
 
 
@@ -121,7 +121,7 @@ class SceneParameters:
         image_size: Side of a classification image in pixels. Default: 96.
         det_train_images: Detection images to train on. Default: 320.
         det_val_images: Detection images to validate on. Default: 80.
-        det_image_size: Longer side of a detection image in pixels. Default: 192.
+        det_image_size: Longer side of a detection image in pixels. Default: 160.
         jpeg_quality: 1 to 100. Default: 92.
 
     Raises:
@@ -134,7 +134,7 @@ class SceneParameters:
     image_size: int = 96
     det_train_images: int = 320
     det_val_images: int = 80
-    det_image_size: int = 192
+    det_image_size: int = 160
     jpeg_quality: int = 92
 
     def __post_init__(self) -> None:
@@ -472,14 +472,14 @@ def classification_scene(seed: int, split: str, index: int, size: int = 96) -> S
     )
 
 
-def detection_scene(seed: int, split: str, index: int, long_side: int = 192) -> Scene:
+def detection_scene(seed: int, split: str, index: int, long_side: int = 160) -> Scene:
     """Detection image ``index``: 2 to 9 objects; landscape, portrait or square.
 
     Args:
         seed: Seed of the data set.
         split: ``'train'`` or ``'val'``.
         index: Number of the image within its split.
-        long_side: Longer side of the image in pixels. Default: 192.
+        long_side: Longer side of the image in pixels. Default: 160.
     """
     rng = scene_generator(seed, "detection", split, index)
     short = int(round(long_side * rng.choice([0.67, 0.75, 1.0])))
