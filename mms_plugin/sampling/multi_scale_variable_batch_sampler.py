@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
+import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.dist import sync_random_seed
 from mmengine.registry import DATA_SAMPLERS
 
 from .curriculum import ResolutionCurriculum, grown_sizes
 from .plan import (
+    STREAM_BLOCK,
     Plan,
     count_iterations,
     cut_batches,
@@ -34,6 +37,9 @@ from .sizes import (
 
 # How often a curriculum within the epoch looks up its sizes in one epoch, at most.
 LOOKS_PER_EPOCH = 256
+
+# Of an endless stream: how many iterations from its start it can begin anew.
+KEPT_ITERATIONS = 1024
 
 # They have a length and never end. By name: they are mmdet's, or come without a base.
 _ENDLESS_SAMPLERS = {
@@ -163,6 +169,9 @@ class MultiScaleVariableBatchSampler:
         self.max_epochs: Optional[int] = None
         self.max_iters: Optional[int] = None
         self._start_sizes: Tuple[Size, ...] = ()
+        self._stream: Optional[Iterator[int]] = None
+        self._first_drawn: Optional[List[int]] = []
+        self._iteration = 0
         self._forget_plans()
         if not self.endless:
             self._check_epoch_is_not_empty(self._distribution(1.0))
@@ -330,10 +339,10 @@ class MultiScaleVariableBatchSampler:
         return self._length(self.epoch)
 
     def __iter__(self) -> Iterator[List[SizedIndex]]:
-        indices = iter(self.inner_sampler)
         if self.endless:
-            yield from self._iterate_stream(indices)
+            yield from self._iterate_stream()
             return
+        indices = iter(self.inner_sampler)
         plan = self._plan(self.epoch)
         classes = [sized_index_class(size) for size in plan.sizes]
         for choice, batch_size in zip(plan.choices.tolist(), plan.batch_sizes.tolist()):
@@ -346,15 +355,41 @@ class MultiScaleVariableBatchSampler:
                 )
             yield batch
 
-    def _iterate_stream(self, indices: Iterator[int]) -> Iterator[List[SizedIndex]]:
-        block = 256
-        for start in itertools.count(0, block):
-            plan = plan_stream(
-                start, start + block, self._distribution_of_iteration, self.seed
-            )
-            for choice, batch_size in zip(plan.choices, plan.batch_sizes.tolist()):
-                index_class = sized_index_class(plan.sizes[choice])
-                yield list(map(index_class, itertools.islice(indices, batch_size)))
+    def _iterate_stream(self) -> Iterator[List[SizedIndex]]:
+        # An endless sampler cannot be iterated anew (MMEngine's holds one generator),
+        # and a loop's workers draw ahead before a curriculum is set: what was drawn
+        # first is kept, so that the training still begins with iteration 0.
+        if self._stream is None:
+            self._stream = iter(self.inner_sampler)
+        indices = self._stream
+        if self._first_drawn is not None:
+            self._iteration = 0
+            indices = itertools.chain(list(self._first_drawn), indices)
+        kept = len(self._first_drawn or ())
+        taken = 0
+        planned, plan = self._iteration, Plan((), np.empty(0), np.empty(0))
+        while True:
+            if self._iteration >= planned + len(plan):
+                planned = self._iteration
+                plan = plan_stream(
+                    planned,
+                    planned + STREAM_BLOCK,
+                    self._distribution_of_iteration,
+                    self.seed,
+                )
+            height, width, batch_size = plan.at(self._iteration - planned)
+            index_class = sized_index_class((height, width))
+            batch = list(map(index_class, itertools.islice(indices, batch_size)))
+            if not batch:
+                return
+            taken += len(batch)
+            self._iteration += 1
+            if self._first_drawn is not None and taken > kept:
+                self._first_drawn += map(int, batch[kept - taken :])
+                kept = taken
+                if self._iteration >= KEPT_ITERATIONS:
+                    self._first_drawn = None
+            yield batch
 
     def _distribution_of_iteration(self, iteration: int) -> SizeDistribution:
         if self.max_iters is None:
@@ -400,7 +435,7 @@ class MultiScaleVariableBatchSampler:
         if self.drop_last or num_samples == planned:
             return plan
         # A rank with one sample fewer keeps in step: its last batch is smaller.
-        return plan._replace(batch_sizes=cut_batches(plan.batch_sizes, 1))
+        return replace(plan, batch_sizes=cut_batches(plan.batch_sizes, 1))
 
     def _count_epoch(self, epoch: int) -> int:
         """Iterations of an epoch; planned only where counting is not enough."""
