@@ -105,7 +105,8 @@ def test_import_refuses_before_a_host_is_touched(tmp_path):
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "try:\n    import mms_plugin\n"
         "except ImportError as error:\n    print(error)\n"
-        "print([name for name in ('torch', 'mmengine', 'mmdet') if name in sys.modules])"
+        "hosts = ('torch', 'mmengine', 'mmdet')\n"
+        "print([name for name in hosts if name in sys.modules])"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
