@@ -15,6 +15,17 @@ from .checkpoint import allow_mmengine_checkpoints  # noqa: E402
 
 allow_mmengine_checkpoints()
 
+from .datasets import MultiScaleDataset, MultiScaleTransform  # noqa: E402
+from .hooks import ResolutionCurriculumHook  # noqa: E402
+from .optim import BFloat16OptimWrapper  # noqa: E402
+from .sampling import MultiScaleVariableBatchSampler  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ["__version__"]
+__all__ = [
+    "BFloat16OptimWrapper",
+    "MultiScaleDataset",
+    "MultiScaleTransform",
+    "MultiScaleVariableBatchSampler",
+    "ResolutionCurriculumHook",
+    "__version__",
+]

@@ -25,7 +25,7 @@ def test_train_writes_what_the_libraries_write(trained):
     checkpoint = torch.load(trained / "epoch_2.pth")
     assert checkpoint["meta"]["epoch"] == 2
     assert checkpoint["meta"]["iter"] == 6  # 12 pictures, 4 a batch, 2 epochs
-    assert checkpoint["meta"]["dataset_meta"]["classes"] == ["bright", "dark"]
+    assert checkpoint["meta"]["dataset_meta"]["classes"] == ("bright", "dark")
 
 
 def test_resume_alone_goes_on_from_the_latest(trained, config_file, run_tool, tmp_path):
