@@ -67,13 +67,13 @@ find_python() {  # sets BASE; says which Python is wrong otherwise
         BASE=$MMS_PYTHON
         return
     fi
-    for candidate in "python$WANTED" python3 python /usr/bin/python$WANTED /usr/local/bin/python$WANTED; do
-        command -v "$candidate" >/dev/null 2>&1 || continue
+    # Every one on PATH: a version manager's shim may hide the system's.
+    while read -r candidate; do
         found=$(version_of "$candidate") || continue
         if [[ $found == "$WANTED" ]]; then BASE=$candidate; return; fi
         seen+=" $candidate is $found;"
-    done
-    die "no CPython $WANTED found (${seen:- no Python at all;} the pinned packages are for it); install it (Debian 12: apt-get install python$WANTED python$WANTED-venv python$WANTED-dev) or name it: MMS_PYTHON=/path/to/python$WANTED"
+    done < <(type -aP "python$WANTED" python3 python)
+    die "no CPython $WANTED found (${seen:-no Python at all on PATH;} the pinned packages are for it); install it (Debian 12: apt-get install python$WANTED python$WANTED-venv python$WANTED-dev) or name it: MMS_PYTHON=/path/to/python$WANTED"
 }
 
 check_venv_module() {
@@ -287,6 +287,7 @@ for tool in flock setsid sha256sum awk tar df; do
     command -v $tool >/dev/null 2>&1 || die "the program $tool is missing; run: apt-get install util-linux coreutils gawk tar"
 done
 [[ $(uname -s) == Linux ]] || die "this set-up is for Linux; elsewhere install into an environment of your own: pip install -e ."
+[[ ! -e $VENV || -d $VENV ]] || die ".venv is not a folder; remove it and run again"
 if [[ -x $PYTHON ]]; then
     found=$(version_of "$PYTHON") || die ".venv/bin/python does not run; remove it (rm -rf .venv) and run again"
     [[ $found == "$WANTED" ]] || die ".venv holds Python $found, but the pinned packages are for CPython $WANTED; remove it (rm -rf .venv) and run again"
