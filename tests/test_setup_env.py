@@ -25,34 +25,11 @@ INPUTS = (
 )
 # All that the script calls, but for Python and the compiler.
 PROGRAMS = [
-    "awk",
-    "bash",
-    "cat",
-    "cut",
-    "date",
-    "df",
-    "dirname",
-    "du",
-    "env",
-    "flock",
-    "grep",
-    "head",
-    "mkdir",
-    "mktemp",
-    "mv",
-    "nproc",
-    "rm",
-    "sed",
-    "setsid",
-    "sha256sum",
-    "sleep",
-    "sort",
-    "tail",
-    "tar",
-    "tee",
-    "tr",
-    "uname",
-]
+    "awk", "bash", "cat", "cut", "date", "df", "dirname",
+    "du", "env", "flock", "grep", "head", "mkdir", "mktemp",
+    "mv", "nproc", "rm", "sed", "setsid", "sha256sum", "sleep",
+    "sort", "tail", "tar", "tee", "tr", "uname",
+]  # fmt: skip
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the script is for Linux"),
