@@ -344,7 +344,7 @@ def draw_scene(
 
     for _ in range(clutter):
         outline = _blob(rng, somewhere(), side * rng.uniform(0.08, 0.22))
-        texture = str(rng.choice(TEXTURES)) if rng.random() < 0.4 else None
+        texture = str(rng.choice(TEXTURES)) if rng.random() < 0.3 else None
         _paint(
             canvas,
             outline,
@@ -384,7 +384,8 @@ def draw_scene(
             centre: Optional[Tuple[float, float]] = centre,
         ) -> np.ndarray:
             at = somewhere() if centre is None else np.asarray(centre, float)
-            return _place(points, at, radius, rng.uniform(0, 2 * np.pi))
+            # Not every way up: as cars and cups, shapes mostly stand.
+            return _place(points, at, radius, rng.uniform(-0.5, 0.5) - np.pi / 2)
 
         found = place(propose)
         if found is None:
@@ -394,8 +395,8 @@ def draw_scene(
             found,
             rng,
             texture,
-            period=max(radius * rng.uniform(0.28, 0.5), 3.0),
-            contrast=rng.uniform(70, 180),
+            period=max(radius * rng.uniform(0.3, 0.55), 3.0),
+            contrast=rng.uniform(90, 190),
         )
         inside = _inside(found, height, width)
         masks = [mask & ~inside for mask in masks]
@@ -429,7 +430,7 @@ def draw_scene(
         np.float32(np.cos(angle)) * xs + np.float32(np.sin(angle)) * ys
     )
     canvas *= light[..., None]
-    canvas += rng.normal(0, rng.uniform(3, 11), canvas.shape).astype(np.float32)
+    canvas += rng.normal(0, rng.uniform(2, 9), canvas.shape).astype(np.float32)
     image = np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
     objects = [
         SceneObject(shape, texture, outline, mask)

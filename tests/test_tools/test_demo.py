@@ -136,20 +136,12 @@ def test_refuses_a_folder_of_others(tmp_path):
     assert result.stderr.strip().splitlines()[-1].startswith("error: root=")
 
 
+@pytest.mark.timeout(600)
 def test_the_whole_demo(tmp_path):
     pytest.importorskip("mmpretrain")
     pytest.importorskip("matplotlib")
-    options = [
-        "--epochs",
-        "2",
-        "--train-images",
-        "96",
-        "--val-images",
-        "24",
-        "--test-sizes",
-        "32",
-        "64",
-    ]
+    options = ["--epochs", "2", "--train-images", "96", "--val-images", "24"]
+    options += ["--det-images", "2", "1", "--test-sizes", "32", "64"]
     options += ["--work-dir", str(tmp_path), "--json"]
     first = run(*options)
     assert first.returncode == 0, first.stderr

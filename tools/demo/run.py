@@ -52,6 +52,14 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument("--train-images", type=int, default=2400, help="default: 2400")
     parser.add_argument("--val-images", type=int, default=600, help="default: 600")
     parser.add_argument(
+        "--det-images",
+        type=int,
+        nargs=2,
+        default=[320, 80],
+        metavar=("TRAIN", "VAL"),
+        help="detection images to draw, default: 320 80",
+    )
+    parser.add_argument(
         "--test-sizes",
         type=int,
         nargs="+",
@@ -406,6 +414,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     # The configs read where the data is from here.
     os.environ["MMS_SCENES"] = str((folder / "scenes").absolute())
+    # Threads that spin while they wait take the cores from the data's workers: on two
+    # busy cores an iteration took 20 times as long. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     import torch
 
@@ -413,7 +424,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
     say("[1/5] drawing the built-in data, usually 20 s")
     parameters = SceneParameters(
-        seed=args.seed, train_images=args.train_images, val_images=args.val_images
+        seed=args.seed,
+        train_images=args.train_images,
+        val_images=args.val_images,
+        det_train_images=args.det_images[0],
+        det_val_images=args.det_images[1],
     )
     write_scenes(folder / "scenes", parameters, log=say)
     tasks = [classification(args, folder)]
