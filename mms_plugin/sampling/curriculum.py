@@ -93,8 +93,8 @@ class ResolutionCurriculum:
             return 1.0
         if self.schedule == "step":
             assert self.milestones is not None
-            passed = bisect_right(self.milestones, fraction + _TOLERANCE)
-            return passed / len(self.milestones)
+            steps = bisect_right(self.milestones, fraction + _TOLERANCE)
+            return steps / len(self.milestones)
         if fraction >= self.end - _TOLERANCE:
             return 1.0
         passed = 0.0
