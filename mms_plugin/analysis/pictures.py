@@ -65,7 +65,7 @@ def draw_plans(
     for number, (axis, (name, plan)) in enumerate(zip(axes, plans.items())):
         sides = [np.sqrt(height * width) for height, width, _ in plan]
         colour = _COLOURS[number % len(_COLOURS)]
-        axis.plot(sides, ".", markersize=3.5, alpha=0.55, color=colour)
+        axis.plot(sides, ".", markersize=3, color=colour)
         images = sum(batch_size for _, _, batch_size in plan)
         axis.set_title(
             f"{name}: {len(plan):,} iterations, {images:,} images",
