@@ -32,9 +32,9 @@ BASE_SIZE = 64
 TEST_SIZES = (40, 48, 64, 80, 96)
 # Name, config, seconds that it takes on two cores.
 ARMS = (
-    ("SSc-FBS", "resnet18_fbs_1xb32-16e_scenes.py", 90),
-    ("MSc-VBS", "resnet18_vbs_1xb32-16e_scenes.py", 75),
-    ("MSc-VBSWC", "resnet18_vbs-cur_1xb32-16e_scenes.py", 65),
+    ("SSc-FBS", "resnet18_fbs_1xb16-16e_scenes.py", 90),
+    ("MSc-VBS", "resnet18_vbs_1xb16-16e_scenes.py", 75),
+    ("MSc-VBSWC", "resnet18_vbs-cur_1xb16-16e_scenes.py", 65),
 )
 METRIC = "top-1 (%)"
 
