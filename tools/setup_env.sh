@@ -133,6 +133,13 @@ stop() {  # the running step has a process group of its own
 
 elapsed() { printf '%d min %02d s' $(($1 / 60)) $(($1 % 60)); }
 
+latest() {  # the last line of the log that tells how far it is
+    tail -n 200 "$LOG" | tr -d '\r' | awk '
+        /^ *\[[0-9]+\/[0-9]+\]/ { line = "compiled " $1; next }
+        /^ *(Collecting|Downloading|Installing|Building|Preparing|Successfully)/ { line = $0 }
+        END { sub(/^ +/, "", line); print substr(line, 1, 90) }'
+}
+
 run() {  # runs a command into the log, saying every 30 s that it goes on
     local start=$SECONDS next=30 status
     printf '\n$ %s\n' "$*" >>"$LOG"
@@ -145,7 +152,7 @@ run() {  # runs a command into the log, saying every 30 s that it goes on
     while kill -0 "$CHILD" 2>/dev/null; do
         sleep 0.2
         if ((SECONDS - start >= next)); then
-            say "      $(elapsed $((SECONDS - start))): $(tail -n 1 "$LOG" | tr -d '\r' | cut -c1-90)"
+            say "      $(elapsed $((SECONDS - start))): $(latest)"
             next=$((next + 30))
         fi
     done
