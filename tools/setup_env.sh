@@ -324,7 +324,11 @@ trap stop INT TERM HUP
 : >"$LOG"
 export TMPDIR=$STATE/tmp   # not a small /tmp, and cleared after a kill
 rm -rf "$TMPDIR" && mkdir -p "$TMPDIR"
-say "setup_env: making .venv, about 14 min in all on two cores (4 min where mmcv need not be built); log: ${LOG#"$ROOT"/}"
+if [[ -d $VENV/lib/python$WANTED/site-packages/torch ]]; then
+    say "setup_env: completing .venv; log: ${LOG#"$ROOT"/}"
+else
+    say "setup_env: making .venv, about 14 min in all on two cores (4 min where mmcv need not be built); log: ${LOG#"$ROOT"/}"
+fi
 
 # What a killed pip left half-installed has no INSTALLER yet, or a name with ~.
 for folder in "$VENV"/lib/python$WANTED/site-packages/*.dist-info; do
