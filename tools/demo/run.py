@@ -8,6 +8,7 @@ config. It can be interrupted at any time.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -239,7 +240,7 @@ def evaluate(cfg: Any, checkpoint: Path, sizes: Sequence[int]) -> Dict[int, floa
     from mmengine.runner import Runner, load_checkpoint
 
     model = build_model(cfg)
-    load_checkpoint(model, str(checkpoint), map_location="cpu")
+    load_checkpoint(model, str(checkpoint), map_location="cpu", logger="silent")
     model.eval()
     result = {}
     for size in sizes:
@@ -409,7 +410,22 @@ def classification(args: argparse.Namespace, folder: Path) -> report.Task:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the demo; see ``--help``."""
     args = parse_args(argv)
+    # Whatever the libraries print must not get into the JSON.
+    with contextlib.redirect_stdout(sys.stderr):
+        content = run_demo(args, sys.argv[1:] if argv is None else argv)
+    if args.json:
+        print(json.dumps(content, indent=2))
+    return 0
+
+
+def run_demo(args: argparse.Namespace, argv: Sequence[str]) -> Dict[str, Any]:
+    """Draw, train, evaluate, report.
+
+    Returns:
+        The content of ``report.json``.
+    """
     start = time.perf_counter()
     folder = Path(args.work_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -420,9 +436,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     import torch
+    from mmengine.logging import MMLogger
 
     from mms_plugin.datasets.scenes import SceneParameters, write_scenes
 
+    # What the libraries tell about each config and checkpoint hides our own lines.
+    MMLogger.get_current_instance().setLevel("WARNING")
     say("[1/5] drawing the built-in data, usually 20 s")
     parameters = SceneParameters(
         seed=args.seed,
@@ -435,9 +454,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     tasks = [classification(args, folder)]
     say("[5/5] report and pictures")
     about = dict(
-        command=" ".join(
-            ["tools/demo/run.py", *(sys.argv[1:] if argv is None else argv)]
-        ),
+        command=" ".join(["tools/demo/run.py", *argv]),
         python=platform.python_version(),
         torch=torch.__version__,
         device=f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
@@ -448,9 +465,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     draw_pictures(tasks[0], content["tasks"]["classification"], folder, cfg)
     report.write_report(folder, content)
     say(f"done in {time.perf_counter() - start:.0f} s: {folder / 'report.md'}")
-    if args.json:
-        print(json.dumps(content, indent=2))
-    return 0
+    return content
 
 
 if __name__ == "__main__":
