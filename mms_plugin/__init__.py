@@ -15,6 +15,7 @@ from .checkpoint import allow_mmengine_checkpoints  # noqa: E402
 
 allow_mmengine_checkpoints()
 
+from . import optim  # noqa: E402, F401
 from .version import __version__  # noqa: E402
 
 __all__ = ["__version__"]
