@@ -221,7 +221,7 @@ class AGVM:
 
     def rate_multiplier(self, module: str) -> float:
         """Factor by which the next update scales the rate of a module."""
-        return self.multipliers[module] if self.config.modulate else 1.0
+        return self.multipliers.get(module, 1.0) if self.config.modulate else 1.0
 
     def state_dict(self) -> Dict[str, Any]:
         """Plain numbers, all that a resumed training needs."""

@@ -238,8 +238,8 @@ class AGVMOptimWrapper(OptimWrapper):
         buffers: List[Tuple[Tensor, float]] = []
         try:
             for group in self.optimizer.param_groups:
-                multiplier = self.agvm.multipliers.get(group["agvm_module"], 1.0)
-                if multiplier == 1.0 or not self.agvm.config.modulate:
+                multiplier = self.agvm.rate_multiplier(group["agvm_module"])
+                if multiplier == 1.0:
                     continue
                 saved.append((group, group["lr"]))
                 # A new tensor where the rate is one: groups may share it.
