@@ -15,7 +15,28 @@ from .checkpoint import allow_mmengine_checkpoints  # noqa: E402
 
 allow_mmengine_checkpoints()
 
-from . import optim  # noqa: E402, F401
+from .datasets import MultiScaleDataset, MultiScaleTransform  # noqa: E402
+from .hooks import ClipGradRangeHook, ResolutionCurriculumHook  # noqa: E402
+from .optim import (  # noqa: E402
+    AGVMOptimWrapper,
+    AGVMOptimWrapperConstructor,
+    AmpAGVMOptimWrapper,
+    BFloat16AGVMOptimWrapper,
+    BFloat16OptimWrapper,
+)
+from .sampling import MultiScaleVariableBatchSampler  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ["__version__"]
+__all__ = [
+    "AGVMOptimWrapper",
+    "AGVMOptimWrapperConstructor",
+    "AmpAGVMOptimWrapper",
+    "BFloat16AGVMOptimWrapper",
+    "BFloat16OptimWrapper",
+    "ClipGradRangeHook",
+    "MultiScaleDataset",
+    "MultiScaleTransform",
+    "MultiScaleVariableBatchSampler",
+    "ResolutionCurriculumHook",
+    "__version__",
+]

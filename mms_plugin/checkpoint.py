@@ -10,6 +10,7 @@ refused.
 
 from __future__ import annotations
 
+from pickle import UnpicklingError
 from typing import Any, Callable, List, Tuple, Type
 
 import numpy as np
@@ -44,7 +45,7 @@ def _statistics_method(owner: Any, name: Any) -> Callable[..., Any]:
     would lead a crafted file to any callable.
     """
     if owner is not HistoryBuffer or name not in _STATISTICS:
-        raise ValueError(
+        raise UnpicklingError(
             f"a checkpoint may read the methods {', '.join(_STATISTICS)} of "
             f"HistoryBuffer alone, but this one asks for {name!r} of {owner!r}"
         )
@@ -55,18 +56,27 @@ def _statistics_method(owner: Any, name: Any) -> Callable[..., Any]:
 def _reconstruct_array(subtype: Any, shape: Any, typecode: Any) -> np.ndarray:
     """NumPy's ``_reconstruct``, for plain arrays: the state is set afterwards."""
     if subtype is not np.ndarray:
-        raise ValueError(f"a checkpoint may hold plain arrays alone, got {subtype!r}")
+        raise UnpicklingError(
+            f"a checkpoint may hold plain arrays alone, got {subtype!r}"
+        )
     return np.ndarray.__new__(subtype, shape, typecode)
 
 
 def _rebuild_scalar(dtype: Any, value: Any) -> np.generic:
     """NumPy's ``scalar``, for numbers and booleans."""
     if not isinstance(dtype, np.dtype) or dtype.type not in _SCALAR_TYPES:
-        raise ValueError(f"a checkpoint may hold numbers alone, got dtype {dtype!r}")
+        raise UnpicklingError(
+            f"a checkpoint may hold numbers alone, got dtype {dtype!r}"
+        )
     if isinstance(value, str):  # torch's unpickler leaves old byte strings as text
         value = value.encode("latin1")
     scalar: np.generic = np.frombuffer(value, dtype=dtype, count=1)[0]
     return scalar
+
+
+def _empty_bytes() -> bytes:
+    """Pickle writes the empty content of an array as ``bytes()``."""
+    return b""
 
 
 def _named(function: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
@@ -77,7 +87,10 @@ def _named(function: Callable[..., Any], module: str, name: str) -> Callable[...
     """
 
     def stand_in(*args: Any) -> Any:
-        return function(*args)
+        try:
+            return function(*args)
+        except (TypeError, ValueError) as error:
+            raise UnpicklingError(f"{module}.{name}: {error}") from error
 
     stand_in.__module__ = module
     stand_in.__name__ = stand_in.__qualname__ = name
@@ -91,6 +104,7 @@ def _safe_globals() -> List[Any]:
         np.ndarray,
         np.dtype,
         _named(_statistics_method, "builtins", "getattr"),
+        _named(_empty_bytes, "builtins", "bytes"),
     ]
     # NumPy 2 moved the module: a file written with either one is read by both.
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):

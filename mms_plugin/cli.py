@@ -435,7 +435,8 @@ def run_command(main: Callable[[List[str]], None]) -> NoReturn:
     except UserError as error:
         if debugging():
             raise
-        print(f"{osp.basename(sys.argv[0])}: error: {one_line(error)}", file=sys.stderr)
+        text = " ".join(str(error).split())
+        print(f"{osp.basename(sys.argv[0])}: error: {text}", file=sys.stderr)
         _leave(2)
     except KeyboardInterrupt:
         print(f"{osp.basename(sys.argv[0])}: interrupted", file=sys.stderr)

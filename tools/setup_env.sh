@@ -67,13 +67,13 @@ find_python() {  # sets BASE; says which Python is wrong otherwise
         BASE=$MMS_PYTHON
         return
     fi
-    for candidate in "python$WANTED" python3 python /usr/bin/python$WANTED /usr/local/bin/python$WANTED; do
-        command -v "$candidate" >/dev/null 2>&1 || continue
+    # Every one on PATH: a version manager's shim may hide the system's.
+    while read -r candidate; do
         found=$(version_of "$candidate") || continue
         if [[ $found == "$WANTED" ]]; then BASE=$candidate; return; fi
         seen+=" $candidate is $found;"
-    done
-    die "no CPython $WANTED found (${seen:- no Python at all;} the pinned packages are for it); install it (Debian 12: apt-get install python$WANTED python$WANTED-venv python$WANTED-dev) or name it: MMS_PYTHON=/path/to/python$WANTED"
+    done < <(type -aP "python$WANTED" python3 python)
+    die "no CPython $WANTED found (${seen:-no Python at all on PATH;} the pinned packages are for it); install it (Debian 12: apt-get install python$WANTED python$WANTED-venv python$WANTED-dev) or name it: MMS_PYTHON=/path/to/python$WANTED"
 }
 
 check_venv_module() {
@@ -133,6 +133,13 @@ stop() {  # the running step has a process group of its own
 
 elapsed() { printf '%d min %02d s' $(($1 / 60)) $(($1 % 60)); }
 
+latest() {  # the last line of the log that tells how far it is
+    tail -n 200 "$LOG" | tr -d '\r' | awk '
+        /^ *\[[0-9]+\/[0-9]+\]/ { line = "compiled " $1; next }
+        /^ *(Collecting|Downloading|Installing|Building|Preparing|Successfully)/ { line = $0 }
+        END { sub(/^ +/, "", line); print substr(line, 1, 90) }'
+}
+
 run() {  # runs a command into the log, saying every 30 s that it goes on
     local start=$SECONDS next=30 status
     printf '\n$ %s\n' "$*" >>"$LOG"
@@ -145,7 +152,7 @@ run() {  # runs a command into the log, saying every 30 s that it goes on
     while kill -0 "$CHILD" 2>/dev/null; do
         sleep 0.2
         if ((SECONDS - start >= next)); then
-            say "      $(elapsed $((SECONDS - start))): $(tail -n 1 "$LOG" | tr -d '\r' | cut -c1-90)"
+            say "      $(elapsed $((SECONDS - start))): $(latest)"
             next=$((next + 30))
         fi
     done
@@ -287,6 +294,7 @@ for tool in flock setsid sha256sum awk tar df; do
     command -v $tool >/dev/null 2>&1 || die "the program $tool is missing; run: apt-get install util-linux coreutils gawk tar"
 done
 [[ $(uname -s) == Linux ]] || die "this set-up is for Linux; elsewhere install into an environment of your own: pip install -e ."
+[[ ! -e $VENV || -d $VENV ]] || die ".venv is not a folder; remove it and run again"
 if [[ -x $PYTHON ]]; then
     found=$(version_of "$PYTHON") || die ".venv/bin/python does not run; remove it (rm -rf .venv) and run again"
     [[ $found == "$WANTED" ]] || die ".venv holds Python $found, but the pinned packages are for CPython $WANTED; remove it (rm -rf .venv) and run again"
@@ -316,7 +324,11 @@ trap stop INT TERM HUP
 : >"$LOG"
 export TMPDIR=$STATE/tmp   # not a small /tmp, and cleared after a kill
 rm -rf "$TMPDIR" && mkdir -p "$TMPDIR"
-say "setup_env: making .venv, about 14 min in all on two cores (4 min where mmcv need not be built); log: ${LOG#"$ROOT"/}"
+if [[ -d $VENV/lib/python$WANTED/site-packages/torch ]]; then
+    say "setup_env: completing .venv; log: ${LOG#"$ROOT"/}"
+else
+    say "setup_env: making .venv, about 14 min in all on two cores (4 min where mmcv need not be built); log: ${LOG#"$ROOT"/}"
+fi
 
 # What a killed pip left half-installed has no INSTALLER yet, or a name with ~.
 for folder in "$VENV"/lib/python$WANTED/site-packages/*.dist-info; do

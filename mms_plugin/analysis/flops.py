@@ -77,6 +77,9 @@ def training_flops_per_image(
     flops: Dict[Size, float] = {}
     try:
         model.train()
+        # Else the backward passes would add to the caller's gradients, in place.
+        for parameter, _ in gradients:
+            parameter.grad = None
         for height, width in sizes:
             if (height, width) in flops:
                 continue

@@ -63,7 +63,7 @@ class MultiScaleDataset:
     def __init__(self, dataset: Any) -> None:
         if isinstance(dataset, Mapping):
             dataset = DATASETS.build(dataset)
-        if not hasattr(dataset, "__getitem__"):
+        if isinstance(dataset, (str, bytes)) or not hasattr(dataset, "__getitem__"):
             raise TypeError(
                 "dataset must be a map-style data set or its config, "
                 f"but got {type(dataset).__name__}"

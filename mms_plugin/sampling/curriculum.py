@@ -13,7 +13,7 @@ from .sizes import Size, parse_sizes, side_length
 
 SCHEDULES = ("constant", "linear", "cosine", "step")
 
-# Sides are compared in floating point: the last size joins at its time, not after.
+# For floating point: a size joins at its time, not an epoch after.
 _TOLERANCE = 1e-9
 
 
@@ -93,12 +93,12 @@ class ResolutionCurriculum:
             return 1.0
         if self.schedule == "step":
             assert self.milestones is not None
-            return bisect_right(self.milestones, fraction) / len(self.milestones)
-        if fraction >= self.end:
+            steps = bisect_right(self.milestones, fraction + _TOLERANCE)
+            return steps / len(self.milestones)
+        if fraction >= self.end - _TOLERANCE:
             return 1.0
-        if fraction <= self.begin:
-            passed = 0.0
-        else:
+        passed = 0.0
+        if fraction > self.begin:
             passed = (fraction - self.begin) / (self.end - self.begin)
         if self.schedule == "linear":
             return passed

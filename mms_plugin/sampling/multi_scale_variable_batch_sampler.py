@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from mmengine.dataset import BaseDataset
+import numpy as np
 from mmengine.dist import sync_random_seed
 from mmengine.registry import DATA_SAMPLERS
 
-from .curriculum import ResolutionCurriculum, grown_sizes
+from .aspect_groups import GroupedStream, deal_batches, landscape_flags, spare_room
+from .curriculum import ResolutionCurriculum
+from .inner_sampler import (
+    EndlessStream,
+    EpochSampler,
+    check_dataset,
+    is_endless,
+    samples_over_ranks,
+)
 from .plan import (
+    STREAM_BLOCK,
     Plan,
     count_iterations,
     cut_batches,
@@ -20,51 +30,19 @@ from .plan import (
     plan_epoch,
     plan_stream,
 )
+from .size_schedule import SizeSchedule
 from .sized_index import SizedIndex, sized_index_class
-from .sizes import (
-    Size,
-    SizeDistribution,
-    parse_batch_sizes,
-    parse_int,
-    parse_size,
-    parse_sizes,
-    parse_weights,
-    pixel_budget_batch_size,
-)
+from .sizes import Size, SizeDistribution, parse_int
 
 # How often a curriculum within the epoch looks up its sizes in one epoch, at most.
 LOOKS_PER_EPOCH = 256
 
-# They have a length and never end. By name: they are mmdet's, or come without a base.
-_ENDLESS_SAMPLERS = {
-    "InfiniteSampler",
-    "MultiSourceSampler",
-    "GroupMultiSourceSampler",
-}
 
+class _Groups(NamedTuple):
+    """Which kind of images each batch of an epoch has, and these, in order."""
 
-class _EpochSampler:
-    """The inner sampler as MMEngine sees it: an epoch set here reaches both.
-
-    MMEngine announces an epoch to ``batch_sampler.sampler`` alone.
-    """
-
-    def __init__(self, batch_sampler: MultiScaleVariableBatchSampler) -> None:
-        self._batch_sampler = batch_sampler
-
-    def set_epoch(self, epoch: int) -> None:
-        self._batch_sampler.set_epoch(epoch)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._batch_sampler.inner_sampler)
-
-    def __len__(self) -> int:
-        return len(self._batch_sampler.inner_sampler)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._batch_sampler.inner_sampler, name)
+    of_batches: np.ndarray
+    indices: Tuple[np.ndarray, np.ndarray]
 
 
 @DATA_SAMPLERS.register_module()
@@ -101,8 +79,13 @@ class MultiScaleVariableBatchSampler:
         weights: Relative frequency of each size, by iterations. Defaults to uniform.
         batch_sizes: Images per rank at each size, in place of the pixel budget.
         variable_batch: ``False`` gives every size ``batch_size`` images (MSc-FBS).
+        group_by_aspect_ratio: Portrait and landscape images never share a batch; the
+            data set's ``get_data_info`` gives their ``width`` and ``height``. The
+            last batches of each kind are smaller for it: on each rank, all batches of
+            an epoch together lack fewer images than two of the largest hold.
         drop_last: Leave out the images that do not fill a last batch. The sizes are
-            then chosen so that these are few: fewer than one batch.
+            then chosen so that these are few: fewer than one batch
+            (than two, with ``group_by_aspect_ratio``).
         seed: Seed of the draws, the same on every rank. Defaults to the inner
             sampler's, else to one shared through MMEngine.
 
@@ -119,55 +102,59 @@ class MultiScaleVariableBatchSampler:
         weights: Optional[Sequence[float]] = None,
         batch_sizes: Optional[Sequence[int]] = None,
         variable_batch: bool = True,
+        group_by_aspect_ratio: bool = False,
         drop_last: bool = False,
         seed: Optional[int] = None,
     ) -> None:
-        self.batch_size = parse_int(batch_size, "batch_size")
-        if sizes is None and base_size is None:
-            raise ValueError(
-                "sizes must be given, such as [128, 160, 192], but is None"
-            )
-        if sizes is None:
-            sizes = [base_size]
-        self.sizes: Tuple[Size, ...] = parse_sizes(sizes)
-        if base_size is None:
-            base_size = max(self.sizes, key=lambda size: size[0] * size[1])
-        self.base_size: Size = parse_size(base_size, "base_size")
-        self.weights = parse_weights(weights, len(self.sizes))
-        table = parse_batch_sizes(batch_sizes, len(self.sizes))
-        if table is not None and not variable_batch:
-            raise ValueError(
-                "batch_sizes must be left out with variable_batch=False, which gives "
-                f"every size batch_size={batch_size} images, but got {batch_sizes!r}"
-            )
-        self.variable_batch = bool(variable_batch)
-        self.batch_sizes: Tuple[int, ...] = table or tuple(
-            pixel_budget_batch_size(self.batch_size, self.base_size, size)
-            if variable_batch
-            else self.batch_size
-            for size in self.sizes
+        self.schedule = SizeSchedule(
+            batch_size, base_size, sizes, weights, batch_sizes, variable_batch
         )
-        self._has_table = table is not None
         self.drop_last = bool(drop_last)
         self.inner_sampler = sampler
-        self.sampler = _EpochSampler(self)
-        self.endless = _is_endless(sampler)
-        _check_dataset(getattr(sampler, "dataset", None))
+        self.sampler = EpochSampler(sampler, self.set_epoch)
+        self.endless = is_endless(sampler)
+        dataset = getattr(sampler, "dataset", None)
+        check_dataset(dataset)
+        self._landscape: Optional[np.ndarray] = None
+        if group_by_aspect_ratio:
+            self._landscape = landscape_flags(dataset)
         if seed is None:
             seed = getattr(sampler, "seed", None)
         if seed is None:
             seed = sync_random_seed()
         self.seed = parse_int(seed, "seed", minimum=0)
         self.epoch = 0
-        self.curriculum: Optional[ResolutionCurriculum] = None
         self.max_epochs: Optional[int] = None
         self.max_iters: Optional[int] = None
-        self._start_sizes: Tuple[Size, ...] = ()
+        self._stream = EndlessStream(sampler)
+        self._iteration = 0
         self._forget_plans()
-        if not self.endless:
-            self._check_epoch_is_not_empty(self._distribution(1.0))
+        self._check_epoch_is_not_empty()
 
-    # What is drawn from
+    @property
+    def batch_size(self) -> int:
+        """Images per rank at the base size."""
+        return self.schedule.batch_size
+
+    @property
+    def base_size(self) -> Size:
+        """``(height, width)`` in pixels whose budget every batch has."""
+        return self.schedule.base_size
+
+    @property
+    def sizes(self) -> Tuple[Size, ...]:
+        """The resolutions, ``(height, width)`` in pixels, in the order given."""
+        return self.schedule.sizes
+
+    @property
+    def batch_sizes(self) -> Tuple[int, ...]:
+        """Images of a full batch at each of ``sizes``, per rank."""
+        return self.schedule.batch_sizes
+
+    @property
+    def curriculum(self) -> Optional[ResolutionCurriculum]:
+        """How the sizes grow; ``None``: not at all."""
+        return self.schedule.curriculum
 
     def set_curriculum(
         self,
@@ -196,60 +183,14 @@ class MultiScaleVariableBatchSampler:
         for name, value in (("max_epochs", max_epochs), ("max_iters", max_iters)):
             if value is not None:
                 parse_int(value, name)
-        start_sizes = curriculum.resolve_start_sizes(self.sizes)
-        unlisted = [size for size in start_sizes if size not in self.sizes]
-        if unlisted and self._has_table:
-            raise ValueError(
-                "start_sizes must be among the sizes that have an entry in "
-                f"batch_sizes, but got {unlisted[0]}"
-            )
-        self.curriculum = curriculum
+        self.schedule.set_curriculum(curriculum)
         self.max_epochs, self.max_iters = max_epochs, max_iters
-        self._start_sizes = start_sizes
         self._forget_plans()
-        if not self.endless:
-            self._check_epoch_is_not_empty(self._distribution(0.0))
+        self._check_epoch_is_not_empty()
 
     def sizes_at(self, fraction: float) -> Tuple[Size, ...]:
         """The resolutions drawn from after a fraction of the training, 0 to 1."""
-        return self._distribution(fraction).sizes
-
-    def _distribution(self, fraction: float) -> SizeDistribution:
-        if self.curriculum is None:
-            return self._distribution_of(self.sizes)
-        growth = self.curriculum.growth(fraction)
-        return self._distribution_of(
-            grown_sizes(self._drawn_sizes(), self._start_sizes, growth)
-        )
-
-    def _drawn_sizes(self) -> Tuple[Size, ...]:
-        return tuple(s for s, w in zip(self.sizes, self.weights) if w > 0)
-
-    def _distribution_of(self, sizes: Tuple[Size, ...]) -> SizeDistribution:
-        if sizes in self._distributions:
-            return self._distributions[sizes]
-        positive = [w for w in self.weights if w > 0]
-        chosen: List[Tuple[Size, int, float]] = []
-        for size in sizes:
-            if size in self.sizes:
-                position = self.sizes.index(size)
-                batch_size, weight = self.batch_sizes[position], self.weights[position]
-            else:
-                batch_size = (
-                    pixel_budget_batch_size(self.batch_size, self.base_size, size)
-                    if self.variable_batch
-                    else self.batch_size
-                )
-                weight = sum(positive) / len(positive)
-            if weight > 0:
-                chosen.append((size, batch_size, weight))
-        if not chosen:
-            raise ValueError(
-                f"start_sizes must hold a size whose weight is not 0, but got {sizes}"
-            )
-        distribution = SizeDistribution(*(tuple(column) for column in zip(*chosen)))
-        self._distributions[sizes] = distribution
-        return distribution
+        return self.schedule.distribution(fraction).sizes
 
     # The plan
 
@@ -268,7 +209,8 @@ class MultiScaleVariableBatchSampler:
         Raises:
             ValueError: The inner sampler has no end; ask :meth:`plan_iterations`.
         """
-        return self._plan(parse_int(epoch, "epoch", minimum=0)).to_list()
+        self._require_epochs()
+        return self._planned(parse_int(epoch, "epoch", minimum=0))[0].to_list()
 
     def plan_iterations(self, start: int, stop: int) -> List[Tuple[int, int, int]]:
         """``(height, width, batch_size)`` of iterations counted over the training.
@@ -279,9 +221,7 @@ class MultiScaleVariableBatchSampler:
         """
         parse_int(start, "start", minimum=0)
         if self.endless:
-            return plan_stream(
-                start, stop, self._distribution_of_iteration, self.seed
-            ).to_list()
+            return self._plan_stream(start, stop).to_list()
         planned: List[Tuple[int, int, int]] = []
         epoch = self._epoch_of(start)
         first = self.iterations_before(epoch)
@@ -295,7 +235,7 @@ class MultiScaleVariableBatchSampler:
 
     def batch_at(self, epoch: int, position: int) -> Tuple[int, int, int]:
         """``(height, width, batch_size)`` of one batch of an epoch."""
-        return self._plan(epoch).at(position)
+        return self._planned(epoch)[0].at(position)
 
     def batch_at_iteration(self, iteration: int) -> Tuple[int, int, int]:
         """``(height, width, batch_size)`` of an iteration counted over the training."""
@@ -325,41 +265,64 @@ class MultiScaleVariableBatchSampler:
         MMEngine's own batch samplers say it.
         """
         if self.endless:
-            mean = self._distribution(1.0).mean_batch_size
+            mean = self.schedule.distribution(1.0).mean_batch_size
             return max(1, math.ceil(len(self.inner_sampler) / mean))
         return self._length(self.epoch)
 
     def __iter__(self) -> Iterator[List[SizedIndex]]:
-        indices = iter(self.inner_sampler)
         if self.endless:
-            yield from self._iterate_stream(indices)
-            return
-        plan = self._plan(self.epoch)
+            return self._iterate_stream()
+        return self._iterate_epoch()
+
+    def _iterate_epoch(self) -> Iterator[List[SizedIndex]]:
+        plan, groups = self._planned(self.epoch)
         classes = [sized_index_class(size) for size in plan.sizes]
-        for choice, batch_size in zip(plan.choices.tolist(), plan.batch_sizes.tolist()):
-            batch = list(map(classes[choice], itertools.islice(indices, batch_size)))
+        if groups is None:
+            sources: List[Iterator[int]] = [iter(self.inner_sampler)]
+            of_batches = np.zeros(len(plan), dtype=np.int64)
+        else:
+            sources = [iter(indices.tolist()) for indices in groups.indices]
+            of_batches = groups.of_batches
+        for choice, batch_size, group in zip(
+            plan.choices.tolist(), plan.batch_sizes.tolist(), of_batches.tolist()
+        ):
+            indices = itertools.islice(sources[group], batch_size)
+            batch = list(map(classes[choice], indices))
             if len(batch) < batch_size:
-                raise ValueError(
-                    f"sampler must give as many indices as its length says, "
-                    f"{len(self.inner_sampler)}, but "
-                    f"{type(self.inner_sampler).__name__} ended before"
-                )
+                raise self._ended_before()
             yield batch
 
-    def _iterate_stream(self, indices: Iterator[int]) -> Iterator[List[SizedIndex]]:
-        block = 256
-        for start in itertools.count(0, block):
-            plan = plan_stream(
-                start, start + block, self._distribution_of_iteration, self.seed
+    def _iterate_stream(self) -> Iterator[List[SizedIndex]]:
+        if self._stream.begins_anew:
+            self._iteration = 0
+        indices = iter(self._stream)
+        grouped = None
+        if self._landscape is not None:
+            grouped = GroupedStream(indices, self._landscape)
+        planned, plan = self._iteration, Plan((), np.empty(0), np.empty(0))
+        while True:
+            if self._iteration >= planned + len(plan):
+                planned = self._iteration
+                plan = self._plan_stream(planned, planned + STREAM_BLOCK)
+            height, width, batch_size = plan.at(self._iteration - planned)
+            taken = (
+                grouped.take(batch_size)
+                if grouped
+                else itertools.islice(indices, batch_size)
             )
-            for choice, batch_size in zip(plan.choices, plan.batch_sizes.tolist()):
-                index_class = sized_index_class(plan.sizes[choice])
-                yield list(map(index_class, itertools.islice(indices, batch_size)))
+            batch = list(map(sized_index_class((height, width)), taken))
+            if not batch:
+                return
+            self._iteration += 1
+            yield batch
 
-    def _distribution_of_iteration(self, iteration: int) -> SizeDistribution:
-        if self.max_iters is None:
-            return self._distribution(1.0)
-        return self._distribution(min(iteration / self.max_iters, 1.0))
+    def _plan_stream(self, start: int, stop: int) -> Plan:
+        def distribution_at(iteration: int) -> SizeDistribution:
+            if self.max_iters is None:
+                return self.schedule.distribution(1.0)
+            return self.schedule.distribution(min(iteration / self.max_iters, 1.0))
+
+        return plan_stream(start, stop, distribution_at, self.seed)
 
     def _require_epochs(self) -> None:
         if self.endless:
@@ -369,48 +332,88 @@ class MultiScaleVariableBatchSampler:
             )
 
     def _forget_plans(self) -> None:
-        self._distributions: dict = {}
         self._epoch_starts = [0]
         # One epoch is walked while the next is planned.
-        self._cached_plan = lru_cache(maxsize=2)(self._make_plan)
+        self._planned = lru_cache(maxsize=2)(self._plan_rank)
         self._length = lru_cache(maxsize=None)(self._count_epoch)
 
     def __getstate__(self) -> dict:
-        dropped = ("_cached_plan", "_length")
+        dropped = ("_planned", "_length")
         return {k: v for k, v in self.__dict__.items() if k not in dropped}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self._forget_plans()
 
-    def _plan(self, epoch: int) -> Plan:
-        self._require_epochs()
-        return self._cached_plan(epoch, len(self.inner_sampler))
+    def _plan_rank(self, epoch: int) -> Tuple[Plan, Optional[_Groups]]:
+        """The plan of an epoch with this rank's batch sizes."""
+        plan = self._plan_all_ranks(epoch)
+        if self._landscape is not None:
+            return self._group(plan, epoch)
+        planned = int(plan.batch_sizes.sum())
+        num_samples = len(self.inner_sampler)
+        if self.drop_last or planned == num_samples:
+            return plan, None
+        # A rank with one sample fewer keeps in step: its last batch is smaller.
+        cut = cut_batches(plan.batch_sizes, planned - num_samples)
+        return replace(plan, batch_sizes=cut), None
 
-    def _make_plan(self, epoch: int, num_samples: int) -> Plan:
-        most, fewest = _samples_over_ranks(self.inner_sampler, num_samples)
-        planned = fewest if self.drop_last else most
-        plan = plan_epoch(
-            planned,
-            lambda part: self._distribution(self._fraction(epoch, part)),
+    def _plan_all_ranks(self, epoch: int) -> Plan:
+        """The plan of an epoch, the same on every rank."""
+        self._require_epochs()
+        room = self._room()
+        return plan_epoch(
+            room,
+            lambda part: self.schedule.distribution(self._fraction(epoch, part)),
             epoch_generator(self.seed, epoch),
             drop_last=self.drop_last,
-            looks=self._looks(planned),
+            looks=self._looks(room),
         )
-        if self.drop_last or num_samples == planned:
-            return plan
-        # A rank with one sample fewer keeps in step: its last batch is smaller.
-        return plan._replace(batch_sizes=cut_batches(plan.batch_sizes, 1))
+
+    def _group(self, plan: Plan, epoch: int) -> Tuple[Plan, _Groups]:
+        assert self._landscape is not None
+        indices = self._indices_of(epoch)
+        landscape = self._landscape[indices]
+        kinds = (indices[~landscape], indices[landscape])
+        of_batches, batch_sizes = deal_batches(
+            plan.batch_sizes, [len(kind) for kind in kinds], self.drop_last
+        )
+        return replace(plan, batch_sizes=batch_sizes), _Groups(of_batches, kinds)
+
+    def _indices_of(self, epoch: int) -> np.ndarray:
+        """All indices of the inner sampler in an epoch."""
+        set_epoch = getattr(self.inner_sampler, "set_epoch", lambda epoch: None)
+        set_epoch(epoch)
+        try:
+            indices = np.fromiter(self.inner_sampler, dtype=np.int64)
+        finally:
+            set_epoch(self.epoch)
+        if len(indices) != len(self.inner_sampler):
+            raise self._ended_before()
+        return indices
+
+    def _ended_before(self) -> ValueError:
+        return ValueError(
+            f"sampler must give as many indices as its length says, "
+            f"{len(self.inner_sampler)}, but {type(self.inner_sampler).__name__} "
+            "ended before"
+        )
+
+    def _room(self) -> int:
+        """Images per rank that an epoch is planned for."""
+        most, fewest = samples_over_ranks(self.inner_sampler)
+        spare = 0
+        if self._landscape is not None:
+            spare = spare_room(self.schedule.largest_batch)
+        return max(fewest - spare, 0) if self.drop_last else most + spare
 
     def _count_epoch(self, epoch: int) -> int:
         """Iterations of an epoch; planned only where counting is not enough."""
-        num_samples = len(self.inner_sampler)
-        most, fewest = _samples_over_ranks(self.inner_sampler, num_samples)
-        planned = fewest if self.drop_last else most
-        if self._looks(planned) > 1:
-            return len(self._plan(epoch))
-        distribution = self._distribution(self._fraction(epoch, 0.0))
-        return count_iterations(planned, distribution, self.drop_last)
+        room = self._room()
+        if self._looks(room) > 1:
+            return len(self._plan_all_ranks(epoch))
+        distribution = self.schedule.distribution(self._fraction(epoch, 0.0))
+        return count_iterations(room, distribution, self.drop_last)
 
     def _looks(self, num_samples: int) -> int:
         if self.curriculum is None or self.curriculum.by_epoch:
@@ -419,99 +422,60 @@ class MultiScaleVariableBatchSampler:
 
     def _fraction(self, epoch: int, part: float) -> float:
         """Fraction of the training after ``part`` of an epoch."""
-        if self.curriculum is None:
-            return 1.0
         if self.max_epochs is not None:
             return min((epoch + part) / self.max_epochs, 1.0)
-        assert self.max_iters is not None
+        if self.max_iters is None:
+            return 1.0
         before: float = self.iterations_before(epoch)
         if part > 0:
             # The epoch's length hangs on what is drawn: take it by its first sizes.
-            distribution = self._distribution(before / self.max_iters)
+            distribution = self.schedule.distribution(before / self.max_iters)
             before += part * len(self.inner_sampler) / distribution.mean_batch_size
         return min(before / self.max_iters, 1.0)
 
     def _epoch_of(self, iteration: int) -> int:
         if self.curriculum is None:
-            return iteration // max(self._length(0), 1)
+            return iteration // self._length(0)
         epoch = 0
         while self.iterations_before(epoch + 1) <= iteration:
             epoch += 1
         return epoch
 
-    def _check_epoch_is_not_empty(self, distribution: SizeDistribution) -> None:
-        num_samples = len(self.inner_sampler)
-        most, fewest = _samples_over_ranks(self.inner_sampler, num_samples)
+    def _check_epoch_is_not_empty(self) -> None:
+        if self.endless:
+            return
+        most, fewest = samples_over_ranks(self.inner_sampler)
         if most == 0:
             raise ValueError(
                 "sampler must give at least one index, but its length is 0"
             )
-        if self.drop_last and not count_iterations(fewest, distribution, True):
-            raise ValueError(
-                f"drop_last=True needs a data set of at least one batch per rank, "
-                f"{math.ceil(distribution.mean_batch_size)} images on average over "
-                f"the sizes, but got {fewest}; lower batch_size or set drop_last=False"
-            )
-        if most > fewest and not self.drop_last and max(distribution.batch_sizes) == 1:
-            raise ValueError(
-                f"sampler must give every rank as many indices when batches hold one "
-                f"image, but some ranks have {most} and some {fewest}; set "
-                "round_up=True of the sampler"
-            )
+        for distribution in self.schedule.distributions():
+            iterations = count_iterations(self._room(), distribution, self.drop_last)
+            if not iterations:
+                raise ValueError(
+                    f"drop_last=True needs a data set of at least one batch per rank, "
+                    f"{math.ceil(distribution.mean_batch_size)} images on average over "
+                    f"the sizes, but got {fewest}; lower batch_size or set "
+                    "drop_last=False"
+                )
+            if iterations > fewest and self._landscape is not None:
+                raise ValueError(
+                    f"group_by_aspect_ratio=True needs at least {iterations} images "
+                    f"per rank, one for each batch of the epoch, but got {fewest}; "
+                    "lower batch_size or set group_by_aspect_ratio=False"
+                )
+            if iterations > fewest and not self.drop_last:
+                raise ValueError(
+                    f"sampler must give every rank as many indices when batches hold "
+                    f"one image, but some ranks have {most} and some {fewest}; set "
+                    "round_up=True of the sampler"
+                )
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(batch_size={self.batch_size}, "
             f"base_size={self.base_size}, sizes={list(self.sizes)}, "
-            f"batch_sizes={list(self.batch_sizes)}, weights={list(self.weights)}, "
-            f"drop_last={self.drop_last}, seed={self.seed})"
+            f"batch_sizes={list(self.batch_sizes)}, "
+            f"weights={list(self.schedule.weights)}, drop_last={self.drop_last}, "
+            f"group_by_aspect_ratio={self._landscape is not None}, seed={self.seed})"
         )
-
-
-def _is_endless(sampler: Any) -> bool:
-    if not hasattr(sampler, "__len__"):
-        return True
-    return any(base.__name__ in _ENDLESS_SAMPLERS for base in type(sampler).__mro__)
-
-
-def _samples_over_ranks(sampler: Any, num_samples: int) -> Tuple[int, int]:
-    """Most and fewest samples that any rank has, without asking the others."""
-    world_size = getattr(sampler, "world_size", 1)
-    dataset = getattr(sampler, "dataset", None)
-    if getattr(sampler, "round_up", True) or world_size == 1 or dataset is None:
-        return num_samples, num_samples
-    return -(-len(dataset) // world_size), len(dataset) // world_size
-
-
-def _check_dataset(dataset: Any) -> None:
-    """Refuse a data set of MMEngine that would lose the batch's size."""
-    from ..datasets import MultiScaleDataset
-
-    while hasattr(dataset, "_dataset"):  # MMEngine's num_batch_per_epoch
-        dataset = dataset._dataset
-    if isinstance(dataset, MultiScaleDataset):
-        return
-    name = type(dataset).__name__
-    inner = list(_nested_datasets(dataset))
-    if any(isinstance(d, MultiScaleDataset) for d in inner):
-        raise ValueError(
-            f"dataset must be a MultiScaleDataset on the outside, but got it inside "
-            f"{name}: write dataset=dict(type='MultiScaleDataset', "
-            f"dataset=dict(type='{name}', ...))"
-        )
-    if any(isinstance(d, BaseDataset) for d in inner):
-        raise ValueError(
-            f"dataset must be wrapped for its pipeline to learn the size of the batch, "
-            f"but got {name}: write dataset=dict(type='MultiScaleDataset', "
-            f"dataset=dict(type='{name}', ...))"
-        )
-
-
-def _nested_datasets(dataset: Any) -> Iterator[Any]:
-    yield dataset
-    inner = getattr(dataset, "datasets", None)
-    if not isinstance(inner, (list, tuple)):
-        inner = [getattr(dataset, "dataset", None)]
-    for nested in inner:
-        if nested is not None:
-            yield from _nested_datasets(nested)

@@ -13,8 +13,9 @@ out even.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Callable, List, NamedTuple, Sequence, Tuple
+from typing import Callable, List, Sequence, Tuple
 
 import numpy as np
 
@@ -27,7 +28,8 @@ _EPOCH_DRAWS = 0
 _STREAM_DRAWS = 1
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True)
+class Plan:
     """The iterations of an epoch, or of a stretch of an endless stream.
 
     Attributes:

@@ -4,20 +4,20 @@ import math
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import MessageHub
-from torch import nn
-
-from numpy_agvm import NumpyAGVM
-from toy import (
+from agvm_toy import (
     TOY_MODULES,
     ToyDetector,
     build,
     build_plain,
+    logged,
     make_toy,
     toy_batch,
     train_iteration,
     weights,
 )
+from mmengine.logging import MessageHub
+from numpy_agvm import NumpyAGVM
+from torch import nn
 
 SGD = dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=1e-3)
 NESTEROV = dict(type="SGD", lr=0.1, momentum=0.9, nesterov=True)
@@ -275,7 +275,7 @@ def test_measured_before_clipping_with_the_moments_after_it():
             model, optimizer, accumulative_counts=2, clip_grad=dict(max_norm=0.01)
         )
         wrapper.initialize_count_status(model, 0, 6)
-        moment = {k: 0.0 for k in weights(model)}
+        moment = dict.fromkeys(weights(model), 0.0)
         for update in range(3):
             batches = [toy_batch(2 * update), toy_batch(2 * update + 1)]
             one, two = (_gradients(model, batch) for batch in batches)
@@ -398,7 +398,7 @@ def test_a_resumed_training_equals_the_uninterrupted_one(counts, optimizer, tmp_
             assert torch.equal(weights(resumed)[name], weight), (stop, name)
 
 
-def test_a_checkpoint_of_a_plain_optimizer_loads(capsys):
+def test_a_checkpoint_of_a_plain_optimizer_loads():
     plain = make_toy()
     plain_wrapper = build_plain(plain, ADAMW)
     _train(plain, plain_wrapper, [toy_batch(i) for i in range(3)])
@@ -407,11 +407,12 @@ def test_a_checkpoint_of_a_plain_optimizer_loads(capsys):
     ours.load_state_dict(plain.state_dict())
     wrapper = build(ours, ADAMW)
     wrapper.agvm.multipliers["neck"] = 2.0
-    saved = plain_wrapper.state_dict()
+    saved = copy.deepcopy(plain_wrapper.state_dict())
     keys = set(saved)
-    wrapper.load_state_dict(saved)
+    with logged() as messages:
+        wrapper.load_state_dict(saved)
     assert set(saved) == keys
-    assert "saved without AGVM: all multipliers start from 1" in capsys.readouterr().out
+    assert any("saved without AGVM: all multipliers start" in m for m in messages)
     assert set(wrapper.agvm.multipliers.values()) == {1.0}
     assert {g["agvm_module"] for g in wrapper.optimizer.param_groups} == set(
         wrapper.agvm.modules
@@ -444,7 +445,7 @@ def test_a_plain_checkpoint_and_its_schedulers():
         wrapper.step()
     expected = plain_wrapper.get_lr()["lr"][0]
     assert expected < 0.09
-    assert set(wrapper.get_lr()["lr"]) == {pytest.approx(expected)}
+    assert wrapper.get_lr()["lr"] == [pytest.approx(expected)] * 5
 
 
 def test_a_state_of_another_model():
@@ -453,13 +454,14 @@ def test_a_state_of_another_model():
         wrapper.load_state_dict(build(make_toy(mask_head=True)).state_dict())
 
 
-def test_a_state_with_other_modules(capsys):
+def test_a_state_with_other_modules():
     model = make_toy()
     wrapper = build(model, agvm=dict(modules=["backbone", "neck"]))
     _train(model, wrapper, [toy_batch(i) for i in range(4)])
     other = build(make_toy())
-    other.load_state_dict(wrapper.state_dict())
-    assert "no module rpn_head, roi_head.bbox_head" in capsys.readouterr().out
+    with logged() as messages:
+        other.load_state_dict(wrapper.state_dict())
+    assert any("no module rpn_head, roi_head.bbox_head" in m for m in messages)
     assert other.agvm.multipliers["neck"] == wrapper.agvm.multipliers["neck"] != 1
     assert other.agvm.multipliers["rpn_head"] == 1.0
     groups = other.optimizer.param_groups
@@ -503,16 +505,20 @@ def test_loss_scaling_changes_nothing_measured(monkeypatch, clip, counts):
     batches = [toy_batch(i) for i in range(6)]
     runs = []
     for kwargs in (
-        {},
+        dict(type="BFloat16AGVMOptimWrapper"),
         dict(
             type="AmpAGVMOptimWrapper",
-            dtype="float32",
+            dtype="bfloat16",
             loss_scale=dict(init_scale=1024.0, growth_interval=2),
         ),
     ):
         model = make_toy()
         wrapper = build(
-            model, ADAMW, accumulative_counts=counts, clip_grad=copy.copy(clip), **kwargs
+            model,
+            ADAMW,
+            accumulative_counts=counts,
+            clip_grad=copy.copy(clip),
+            **kwargs,
         )
         _train(model, wrapper, batches)
         runs.append((wrapper.agvm, weights(model)))
@@ -528,7 +534,7 @@ def test_an_overflow_drops_the_measurement_and_the_scaler_resumes(monkeypatch):
     _CPUAmp(monkeypatch)
     kwargs = dict(
         type="AmpAGVMOptimWrapper",
-        dtype="float32",
+        dtype="bfloat16",
         loss_scale=dict(init_scale=64.0, growth_interval=1000),
         accumulative_counts=2,
     )
@@ -554,14 +560,15 @@ def test_amp_over_fsdp_is_refused():
         build(make_toy(), type="AmpAGVMOptimWrapper", use_fsdp=True)
 
 
-def test_a_single_number_outside_the_modules_stays_at_1(capsys):
+def test_a_single_number_outside_the_modules_stays_at_1():
     model = ToyDetector()
     model.scale = nn.Parameter(torch.tensor(1.0))
     model.forward = lambda batch: dict(
         loss=model.rpn_head(model.neck(model.backbone(batch))).pow(2).mean()
         * model.scale
     )
-    wrapper = build(model)
-    assert "rest has a single trainable number" in capsys.readouterr().out
+    with logged() as messages:
+        wrapper = build(model)
+    assert any("rest has a single trainable number" in m for m in messages)
     _train(model, wrapper, [toy_batch(i) for i in range(3)])
     assert wrapper.agvm.multipliers["rest"] == 1.0 != wrapper.agvm.multipliers["neck"]

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from agvm_toy import TOY_MODULES, ToyDetector
 from mmengine.registry import DefaultScope
 from torch import nn
 
@@ -10,7 +11,6 @@ from mms_plugin.optim.modules import (
     module_table,
     split_groups,
 )
-from toy import TOY_MODULES, ToyDetector
 
 
 class Parts(nn.Module):
@@ -45,7 +45,13 @@ def test_the_parts_of_a_detector():
     [
         (
             "mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py",
-            ["backbone", "neck", "rpn_head", "roi_head.bbox_head", "roi_head.mask_head"],
+            [
+                "backbone",
+                "neck",
+                "rpn_head",
+                "roi_head.bbox_head",
+                "roi_head.mask_head",
+            ],
         ),
         (
             "cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py",
@@ -82,9 +88,7 @@ def test_a_transformer_of_mmpretrain_stays_whole():
     model = _library_model(
         "mmpretrain",
         "vision_transformer/vit-base-p16_64xb64_in1k.py",
-        arch=dict(
-            embed_dims=24, num_layers=2, num_heads=3, feedforward_channels=48
-        ),
+        arch=dict(embed_dims=24, num_layers=2, num_heads=3, feedforward_channels=48),
     )
     assert find_modules(model) == ["backbone", "head"]
 

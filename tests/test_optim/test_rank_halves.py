@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 import torch
-
+from agvm_toy import TOY_MODULES
+from agvm_workers import run_ranks, train_mask_rcnn, train_toy
 from numpy_agvm import NumpyAGVM
-from toy import TOY_MODULES
-from workers import run_ranks, train_mask_rcnn, train_toy
 
 pytestmark = pytest.mark.distributed
 
@@ -39,9 +38,7 @@ def _agree(ranks, modules, optimizer, rtol=2e-3, **settings):
 def test_real_ranks_agree_with_numpy(world_size, optimizer, tmp_path):
     agvm = dict(interval=2, start_iter=1, momentum=0.6)
     ranks = run_ranks(world_size, train_toy, tmp_path, 8, optimizer, agvm)
-    reference = _agree(
-        ranks, TOY_MODULES, optimizer, interval=2, start=1, momentum=0.6
-    )
+    reference = _agree(ranks, TOY_MODULES, optimizer, interval=2, start=1, momentum=0.6)
     moved = [abs(mu - 1) for name, mu in reference.mu.items() if name != "backbone"]
     assert min(moved) > 0.01  # else it would agree for free
 
@@ -110,8 +107,8 @@ def test_accumulation_on_ranks_agrees_with_numpy(tmp_path):
 
 def _accumulated(rank):
     """Two iterations an update, and a last one of a single iteration."""
-    from toy import build, make_toy, toy_batch, train_iteration, weights
-    from workers import record_local_gradients, wrap
+    from agvm_toy import build, make_toy, toy_batch, train_iteration, weights
+    from agvm_workers import record_local_gradients, wrap
 
     model = make_toy()
     start = weights(model)
@@ -158,8 +155,8 @@ def test_a_head_without_gradients_on_all_or_some_ranks(tmp_path):
 
 
 def _sometimes_unused(rank):
-    from toy import build, make_toy, toy_batch, train_iteration
-    from workers import wrap
+    from agvm_toy import build, make_toy, toy_batch, train_iteration
+    from agvm_workers import wrap
 
     model = wrap(make_toy(mask_head=True), find_unused_parameters=True)
     wrapper = build(model, ADAMW)
@@ -181,8 +178,8 @@ def test_nan_on_one_rank_reaches_no_multiplier(tmp_path):
 
 
 def _nan_once(rank):
-    from toy import build, make_toy, toy_batch, train_iteration
-    from workers import wrap
+    from agvm_toy import build, make_toy, toy_batch, train_iteration
+    from agvm_workers import wrap
 
     model = wrap(make_toy())
     wrapper = build(model, dict(type="SGD", lr=0.1))
@@ -206,9 +203,8 @@ def test_errors_are_the_same_on_every_rank(tmp_path):
 
 def _errors(rank):
     import torch.distributed as dist
-
-    from toy import build, make_toy
-    from workers import wrap
+    from agvm_toy import build, make_toy
+    from agvm_workers import wrap
 
     messages = []
 

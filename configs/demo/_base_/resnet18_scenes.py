@@ -10,8 +10,8 @@ _base_ = [
 ]
 custom_imports = dict(imports=["mms_plugin"], allow_failed_imports=False)
 
-data_root = "{{$MMS_SCENES:data/scenes}}/classification"
-max_epochs = 20
+data_root = "{{$MMS_SCENES:work_dirs/demo/scenes}}/classification"
+max_epochs = 16
 
 model = dict(
     backbone=dict(stem_channels=16, base_channels=16, strides=(1, 2, 2, 1)),
@@ -26,12 +26,12 @@ data_preprocessor = dict(
 
 train_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="RandomResizedCrop", scale=64, crop_ratio_range=(0.4, 1.0)),
+    dict(type="RandomResizedCrop", scale=64, crop_ratio_range=(0.5, 1.0)),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
     dict(type="PackInputs"),
 ]
 train_dataloader = dict(
-    batch_size=32,
+    batch_size=16,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
@@ -71,7 +71,7 @@ optim_wrapper = dict(
     optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=75),
+    dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=150),
     dict(
         type="CosineAnnealingLR",
         T_max=max_epochs,

@@ -134,7 +134,7 @@ class MultiScaleTransform:
 
     def __getattr__(self, name: str) -> Any:
         # Mixing transforms are asked which images they want, whatever the size.
-        if name in ("get_indexes", "get_indices") and hasattr(self._class, name):
+        if name in ("get_indexes", "get_indices") and _defines(self._class, name):
             size = size_in_use()
             built: List[Any] = list(self._built.values())
             chosen = self.at(size) if size else built[0] if built else None
@@ -195,8 +195,13 @@ def _defaults_of(kind: Any) -> Tuple[Union[str, Tuple[str, str]], str]:
     return "scale", "wh"
 
 
+def _defines(kind: Any, name: str) -> bool:
+    # Looked up without its descriptor: mmcv's work on instances alone.
+    return any(name in vars(base) for base in getattr(kind, "__mro__", ()))
+
+
 def _parse_size_arg(value: Any) -> Tuple[str, ...]:
-    paths = (value,) if isinstance(value, str) else tuple(value)
+    paths = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     if not 1 <= len(paths) <= 2 or not all(isinstance(p, str) and p for p in paths):
         raise ValueError(
             f"size_arg must be the name of an argument, or a pair of names, "

@@ -1,5 +1,6 @@
 """Real gloo processes for the tests of AGVM, and what they run."""
 
+import contextlib
 import datetime
 import multiprocessing
 import os
@@ -11,11 +12,10 @@ import torch.multiprocessing as mp
 from mmengine.model import MMDistributedDataParallel
 
 import mms_plugin  # noqa: F401
-try:  # for the server: imported once, not in every process
+
+with contextlib.suppress(ImportError):  # once for all processes, by the server
     import mmdet.models  # noqa: F401
-except ImportError:
-    pass
-from toy import build, build_plain, make_toy, toy_batch, train_iteration, weights
+from agvm_toy import build, build_plain, make_toy, toy_batch, train_iteration, weights
 
 
 def run_ranks(world_size, function, folder, *args):
@@ -31,7 +31,7 @@ def run_ranks(world_size, function, folder, *args):
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [*paths, *(path for path in known if path and path not in paths)]
     )
-    multiprocessing.set_forkserver_preload(["workers"])
+    multiprocessing.set_forkserver_preload(["agvm_workers"])
     mp.start_processes(
         _enter,
         (world_size, function, str(folder), store, args),
@@ -109,11 +109,10 @@ def train_toy(rank, iterations, optimizer, agvm, ddp=None, mask_head=False, **kw
 
 def mask_rcnn():
     """mmdet's Mask R-CNN, as small as it goes."""
-    from mmengine.hub import get_config
-    from mmengine.registry import DefaultScope
-
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
+    from mmengine.hub import get_config
+    from mmengine.registry import DefaultScope
 
     register_all_modules(False)
     config = get_config("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py").model
@@ -173,7 +172,7 @@ def train_mask_rcnn(rank, iterations, optimizer, agvm):
     """One image a rank."""
     torch.manual_seed(0)
     model = mask_rcnn()
-    start = {k: p for k, p in weights(model).items()}
+    start = weights(model)
     trainable = {k for k, p in model.named_parameters() if p.requires_grad}
     local = record_local_gradients(model)
     model = MMDistributedDataParallel(model, broadcast_buffers=False, bucket_cap_mb=0.1)

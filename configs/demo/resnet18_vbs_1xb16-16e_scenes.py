@@ -1,4 +1,4 @@
-"""MSc-VBS: a batch's size is drawn from 40 to 88 pixels, its images follow."""
+"""MSc-VBS: a batch's size is 48, 64 or 80 pixels, its number of images follows."""
 
 _base_ = "_base_/resnet18_scenes.py"
 
@@ -6,7 +6,7 @@ train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(
         type="MultiScaleTransform",
-        transform=dict(type="RandomResizedCrop", crop_ratio_range=(0.4, 1.0)),
+        transform=dict(type="RandomResizedCrop", crop_ratio_range=(0.5, 1.0)),
     ),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
     dict(type="PackInputs"),
@@ -15,7 +15,7 @@ train_dataloader = dict(
     batch_sampler=dict(
         type="MultiScaleVariableBatchSampler",
         base_size=64,
-        sizes=[40, 48, 56, 64, 72, 80, 88],
+        sizes=[48, 64, 80],
     ),
     dataset=dict(
         _delete_=True,

@@ -1,6 +1,10 @@
 """Small models and loops for the tests of AGVM."""
 
+import contextlib
+import logging
+
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from torch import nn
@@ -79,3 +83,15 @@ def make_toy(seed=0, **kwargs):
 def weights(model):
     inner = getattr(model, "module", model)
     return {k: p.detach().clone() for k, p in inner.named_parameters()}
+
+
+@contextlib.contextmanager
+def logged():
+    """What MMEngine's logger says, as a list of messages."""
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield messages
+    logger.removeHandler(handler)

@@ -1,3 +1,0 @@
-"""SSc-FBS: every image at 64 x 64, 32 a batch."""
-
-_base_ = "_base_/resnet18_scenes.py"

@@ -1,0 +1,160 @@
+"""Pictures of trainings, drawn from plain data.
+
+Colours are Okabe and Ito's (told apart with every kind of colour blindness), and each
+series has a marker and a line style of its own too. Needs matplotlib
+(``pip install matplotlib``), imported on first use.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Mapping, Sequence, Tuple, Union
+
+import numpy as np
+
+__all__ = [
+    "draw_contact_sheet",
+    "draw_lines",
+    "draw_plans",
+]
+
+_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+def _figure(width: float, height: float) -> Any:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install matplotlib") from error
+    # No pyplot: it would choose a backend for the whole process.
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: PathLike) -> None:
+    """Write beside and rename: there is never half a picture."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, format="png")
+    os.replace(partial, path)
+
+
+def draw_plans(
+    plans: Mapping[str, Sequence[Tuple[int, int, int]]],
+    path: PathLike,
+    title: str = "Sizes drawn over the training",
+) -> None:
+    """One panel a training: the size and the batch size of every iteration.
+
+    Args:
+        plans: ``(height, width, batch_size)`` of every iteration, by the training's
+            name.
+        path: The PNG to write.
+        title: Above the picture.
+    """
+    figure = _figure(9, 1.2 + 2.1 * len(plans))
+    axes = np.atleast_1d(figure.subplots(len(plans), 1, sharex=True, sharey=True))
+    figure.suptitle(title)
+    for number, (axis, (name, plan)) in enumerate(zip(axes, plans.items())):
+        sides = [np.sqrt(height * width) for height, width, _ in plan]
+        colour = _COLOURS[number % len(_COLOURS)]
+        axis.plot(sides, ".", markersize=3, color=colour)
+        images = sum(batch_size for _, _, batch_size in plan)
+        axis.set_title(
+            f"{name}: {len(plan):,} iterations, {images:,} images",
+            loc="left",
+            fontsize=10,
+        )
+        axis.set_ylabel("image side (px)")
+        axis.grid(alpha=0.3)
+    axes[-1].set_xlabel("iteration")
+    _save(figure, path)
+
+
+def draw_lines(
+    series: Mapping[str, Sequence[Tuple[float, float]]],
+    path: PathLike,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+) -> None:
+    """Lines through points, one a name, with a legend.
+
+    Args:
+        series: ``(x, y)`` points by the name of the line.
+        path: The PNG to write.
+        title: Above the picture.
+        xlabel: What is measured to the right, with its unit.
+        ylabel: What is measured upwards, with its unit.
+    """
+    figure = _figure(7.5, 4.6)
+    axis = figure.subplots()
+    for number, (name, points) in enumerate(series.items()):
+        xs, ys = zip(*points) if points else ((), ())
+        axis.plot(
+            xs,
+            ys,
+            label=name,
+            color=_COLOURS[number % len(_COLOURS)],
+            marker=_MARKERS[number % len(_MARKERS)],
+            linestyle=_LINES[number % len(_LINES)],
+            markersize=5,
+        )
+    axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axis.grid(alpha=0.3)
+    axis.legend()
+    _save(figure, path)
+
+
+def draw_contact_sheet(
+    batches: Sequence[np.ndarray],
+    path: PathLike,
+    title: str,
+    columns: int = 10,
+) -> None:
+    """The first images of one batch per size, all at the same scale.
+
+    Args:
+        batches: ``(batch_size, height, width, 3)`` uint8 RGB of each size.
+        path: The PNG to write.
+        title: Above the picture.
+        columns: At most this many images of a batch. Default: 10.
+
+    Raises:
+        ValueError: No batches.
+    """
+    if not batches:
+        raise ValueError("batches=[] must hold at least one batch")
+    gap = 2
+    rows = []
+    for batch in batches:
+        tiles = [
+            np.pad(image, ((0, 0), (0, gap), (0, 0)), constant_values=255)
+            for image in batch[:columns]
+        ]
+        rows.append(np.concatenate(tiles, axis=1))
+    widest = max(row.shape[1] for row in rows)
+    inch = 10.5 / widest
+    heights = [row.shape[0] * inch for row in rows]
+    figure = _figure(12, sum(heights) + 0.35 * len(rows) + 0.8)
+    figure.suptitle(title)
+    axes = figure.subplots(len(rows), 1, gridspec_kw=dict(height_ratios=heights))
+    for axis, row, batch in zip(np.atleast_1d(axes), rows, batches):
+        count, height, width = batch.shape[:3]
+        axis.imshow(row, interpolation="nearest")
+        axis.set_xlim(-0.5, widest - 0.5)
+        axis.set_title(
+            f"{height} × {width} px, {count} a batch"
+            + (f" (first {columns})" if count > columns else ""),
+            loc="left",
+            fontsize=9,
+        )
+        axis.axis("off")
+    _save(figure, path)

@@ -1,0 +1,50 @@
+"""The plan of a whole training, from its config."""
+
+from __future__ import annotations
+
+from typing import List, Optional, Tuple
+
+from ..sampling import MultiScaleVariableBatchSampler, ResolutionCurriculum
+
+__all__ = ["fixed_size_plan", "training_plan"]
+
+#: ``(height, width, batch_size)`` of every iteration of an epoch.
+EpochPlan = List[Tuple[int, int, int]]
+
+
+def fixed_size_plan(
+    num_samples: int, batch_size: int, size: Tuple[int, int], drop_last: bool = False
+) -> EpochPlan:
+    """An epoch of SSc-FBS: one size, one batch size, the last batch what is left.
+
+    Args:
+        num_samples: Samples of the epoch on one rank.
+        batch_size: Images per rank.
+        size: ``(height, width)`` in pixels.
+        drop_last: Leave out a last batch that is not full. Default: False.
+    """
+    full, rest = divmod(num_samples, batch_size)
+    plan = [(*size, batch_size)] * full
+    return plan if drop_last or not rest else [*plan, (*size, rest)]
+
+
+def training_plan(
+    batch_sampler: MultiScaleVariableBatchSampler,
+    max_epochs: int,
+    curriculum: Optional[ResolutionCurriculum] = None,
+) -> List[EpochPlan]:
+    """What a training by epochs runs, epoch by epoch, on one rank.
+
+    Args:
+        batch_sampler: That of the training's data loader. The curriculum is set on
+            it.
+        max_epochs: Epochs of the training.
+        curriculum: That of its ``ResolutionCurriculumHook``. Default: none, every
+            epoch draws from all sizes.
+
+    Returns:
+        One list of ``(height, width, batch_size)`` an epoch.
+    """
+    if curriculum is not None:
+        batch_sampler.set_curriculum(curriculum, max_epochs=max_epochs)
+    return [batch_sampler.plan(epoch) for epoch in range(max_epochs)]

@@ -1,0 +1,134 @@
+"""Batches of portrait or of landscape images, never of both.
+
+Every rank has its own share of either, and still the same number of batches at the same
+sizes: the plan has room for one largest batch (less one image) more than there are
+images. Then, whatever the shares, whole batches can be dealt to the two groups until
+each holds its images: the group that is done first wastes less than a largest batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, List, Sequence, Tuple
+
+import numpy as np
+
+from .plan import cut_batches
+
+
+def spare_room(largest_batch: int) -> int:
+    """Images that a plan must have room for beyond those that there are."""
+    return largest_batch - 1
+
+
+def deal_batches(
+    capacities: np.ndarray, counts: Sequence[int], drop_last: bool = False
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Deal the batches of an epoch to groups of images.
+
+    Each batch goes to the group that has the largest part of its images left, so that
+    the groups come evenly over the epoch.
+
+    Args:
+        capacities: Shape ``(iterations,)``, images of the batches; their sum is that
+            of ``counts`` and :func:`spare_room` (with ``drop_last``: less it).
+        counts: Images in each group.
+        drop_last: Full batches alone.
+
+    Returns:
+        ``groups`` and ``batch_sizes``, both of shape ``(iterations,)``. The batch sizes
+        of a group sum to its count (with ``drop_last``: at most); what is missing from
+        full batches is missing from the last ones of a group.
+    """
+    left = list(counts)
+    groups = np.zeros(len(capacities), dtype=np.int64)
+    for position, capacity in enumerate(capacities.tolist()):
+        fits = [g for g, n in enumerate(left) if n >= (capacity if drop_last else 1)]
+        if not fits:
+            # Both hold their images; a batch is to be had from the one with more.
+            fits = [
+                int(
+                    np.argmax(
+                        [
+                            _images_a_batch(groups[:position], counts, g)
+                            for g in range(len(counts))
+                        ]
+                    )
+                )
+            ]
+        group = max(fits, key=lambda g: left[g] / max(counts[g], 1))
+        groups[position] = group
+        left[group] -= capacity
+    if drop_last:
+        return groups, capacities.copy()
+    batch_sizes = capacities.copy()
+    for group, count in enumerate(counts):
+        own = groups == group
+        over = int(capacities[own].sum()) - count
+        batch_sizes[own] = cut_batches(capacities[own], over)
+    return groups, batch_sizes
+
+
+def _images_a_batch(groups: np.ndarray, counts: Sequence[int], group: int) -> float:
+    return counts[group] / (int((groups == group).sum()) + 1)
+
+
+def landscape_flags(dataset: Any) -> np.ndarray:
+    """Which images of a data set are at least as wide as high.
+
+    Args:
+        dataset: A data set whose ``get_data_info`` gives ``width`` and ``height``.
+
+    Returns:
+        Shape ``(len(dataset),)``, ``bool``.
+    """
+    get_data_info = getattr(dataset, "get_data_info", None)
+    if get_data_info is None:
+        raise ValueError(
+            "group_by_aspect_ratio=True needs a data set whose get_data_info(index) "
+            f"gives the image's width and height, but got {type(dataset).__name__}"
+        )
+    flags = np.empty(len(dataset), dtype=bool)
+    for index in range(len(dataset)):
+        info = get_data_info(index)
+        if "width" not in info or "height" not in info:
+            raise ValueError(
+                "group_by_aspect_ratio=True needs 'width' and 'height' in the "
+                f"annotation of each image, but that of image {index} has "
+                f"{sorted(info)}; add them, or set group_by_aspect_ratio=False"
+            )
+        flags[index] = info["width"] >= info["height"]
+    return flags
+
+
+class GroupedStream:
+    """Batches of one group each from an endless stream of indices.
+
+    A batch comes as soon as one group has enough images for it; up to a largest batch
+    of the other waits for its turn.
+
+    Args:
+        indices: The stream.
+        landscape: Shape ``(samples,)``, :func:`landscape_flags`.
+    """
+
+    def __init__(self, indices: Iterator[int], landscape: np.ndarray) -> None:
+        self._indices = indices
+        self._landscape = landscape
+        self._waiting: Tuple[List[int], List[int]] = ([], [])
+
+    def take(self, count: int) -> List[int]:
+        """The next ``count`` indices of one group; none when the stream ends."""
+        for waiting in self._waiting:
+            if len(waiting) >= count:
+                return self._pop(waiting, count)
+        for index in self._indices:
+            waiting = self._waiting[int(self._landscape[index])]
+            waiting.append(index)
+            if len(waiting) >= count:
+                return self._pop(waiting, count)
+        return []
+
+    @staticmethod
+    def _pop(waiting: List[int], count: int) -> List[int]:
+        taken, waiting[:] = waiting[:count], waiting[count:]
+        return taken

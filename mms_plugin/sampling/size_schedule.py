@@ -1,0 +1,125 @@
+"""What is drawn from, after any fraction of a training."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from .curriculum import ResolutionCurriculum, grown_sizes
+from .sizes import (
+    Size,
+    SizeDistribution,
+    parse_batch_sizes,
+    parse_int,
+    parse_size,
+    parse_sizes,
+    parse_weights,
+    pixel_budget_batch_size,
+)
+
+
+class SizeSchedule:
+    """Resolutions with their batch sizes and weights, and how the set of them grows.
+
+    Args:
+        batch_size: Images per rank at ``base_size``.
+        base_size: See :class:`MultiScaleVariableBatchSampler`, as for the others.
+        sizes: Resolutions, or a range dict.
+        weights: Relative frequency of each size.
+        batch_sizes: One batch size per size, in place of the pixel budget.
+        variable_batch: ``False`` gives every size ``batch_size`` images.
+
+    Attributes:
+        sizes: ``(height, width)`` in pixels, in the order given.
+        batch_sizes: Images of a full batch at each of them, per rank.
+        weights: Relative frequency of each, by iterations.
+        curriculum: How they grow; ``None``: not at all.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        base_size: Any = None,
+        sizes: Any = None,
+        weights: Optional[Sequence[float]] = None,
+        batch_sizes: Optional[Sequence[int]] = None,
+        variable_batch: bool = True,
+    ) -> None:
+        self.batch_size = parse_int(batch_size, "batch_size")
+        if sizes is None and base_size is None:
+            raise ValueError(
+                "sizes must be given, such as [128, 160, 192], but got None"
+            )
+        self.sizes: Tuple[Size, ...] = parse_sizes(
+            [base_size] if sizes is None else sizes
+        )
+        if base_size is None:
+            base_size = max(self.sizes, key=lambda size: size[0] * size[1])
+        self.base_size: Size = parse_size(base_size, "base_size")
+        self.weights = parse_weights(weights, len(self.sizes))
+        self.variable_batch = bool(variable_batch)
+        table = parse_batch_sizes(batch_sizes, len(self.sizes))
+        if table is not None and not variable_batch:
+            raise ValueError(
+                "batch_sizes must be left out with variable_batch=False, which gives "
+                f"every size batch_size={batch_size} images, but got {batch_sizes!r}"
+            )
+        self._has_table = table is not None
+        self.batch_sizes = table or tuple(self._budget(size) for size in self.sizes)
+        self.curriculum: Optional[ResolutionCurriculum] = None
+        self._start_sizes: Tuple[Size, ...] = ()
+        self._known: Dict[Tuple[Size, ...], SizeDistribution] = {}
+
+    def set_curriculum(self, curriculum: ResolutionCurriculum) -> None:
+        """Let the sizes grow; its start sizes are checked against the own ones."""
+        start_sizes = curriculum.resolve_start_sizes(self.sizes)
+        unlisted = [size for size in start_sizes if size not in self.sizes]
+        if unlisted and self._has_table:
+            raise ValueError(
+                "start_sizes must be among the sizes that have an entry in "
+                f"batch_sizes, but got {unlisted[0]}"
+            )
+        self._distribution_of(start_sizes)
+        self.curriculum = curriculum
+        self._start_sizes = start_sizes
+
+    def distribution(self, fraction: float) -> SizeDistribution:
+        """What is drawn from after a fraction of the training, 0 to 1."""
+        if self.curriculum is None:
+            return self._distribution_of(self.sizes)
+        drawn = tuple(s for s, w in zip(self.sizes, self.weights) if w > 0)
+        growth = self.curriculum.growth(fraction)
+        return self._distribution_of(grown_sizes(drawn, self._start_sizes, growth))
+
+    def distributions(self) -> List[SizeDistribution]:
+        """The first and the last."""
+        return [self.distribution(0.0), self.distribution(1.0)]
+
+    @property
+    def largest_batch(self) -> int:
+        """Images of the largest batch that is ever drawn, per rank."""
+        return max(max(d.batch_sizes) for d in self.distributions())
+
+    def _budget(self, size: Size) -> int:
+        if not self.variable_batch:
+            return self.batch_size
+        return pixel_budget_batch_size(self.batch_size, self.base_size, size)
+
+    def _distribution_of(self, sizes: Tuple[Size, ...]) -> SizeDistribution:
+        if sizes in self._known:
+            return self._known[sizes]
+        positive = [w for w in self.weights if w > 0]
+        chosen: List[Tuple[Size, int, float]] = []
+        for size in sizes:
+            if size in self.sizes:
+                position = self.sizes.index(size)
+                batch_size, weight = self.batch_sizes[position], self.weights[position]
+            else:
+                batch_size, weight = self._budget(size), sum(positive) / len(positive)
+            if weight > 0:
+                chosen.append((size, batch_size, weight))
+        if not chosen:
+            raise ValueError(
+                f"start_sizes must hold a size whose weight is not 0, but got {sizes}"
+            )
+        self._known[sizes] = SizeDistribution(*(tuple(c) for c in zip(*chosen)))
+        return self._known[sizes]

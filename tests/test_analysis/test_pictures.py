@@ -1,0 +1,56 @@
+"""Pictures: files that can be read and hold what they were given."""
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from mms_plugin.analysis import pictures
+
+
+def count_colour(path, bgr, tolerance=40):
+    image = cv2.imread(str(path)).astype(int)
+    return int((abs(image - np.array(bgr)).max(axis=2) < tolerance).sum())
+
+
+def test_each_plan_has_a_panel(tmp_path):
+    plan = [(32, 32, 8), (64, 64, 2)] * 20
+    pictures.draw_plans({"one": plan}, tmp_path / "one.png")
+    pictures.draw_plans({"one": plan, "two": plan}, tmp_path / "two.png")
+    one, two = (cv2.imread(str(tmp_path / f"{n}.png")) for n in ("one", "two"))
+    assert two.shape[0] > one.shape[0]
+    assert two.shape[1] == one.shape[1]
+    # The second series' blue is in the second picture alone.
+    blue = (0xB2, 0x72, 0x00)
+    assert count_colour(tmp_path / "one.png", blue) == 0
+    assert count_colour(tmp_path / "two.png", blue) > 20
+
+
+def test_every_line_is_drawn(tmp_path):
+    path = tmp_path / "lines.png"
+    series = {"a": [(0, 0), (1, 1)], "b": [(0, 1), (1, 0)], "none yet": []}
+    pictures.draw_lines(series, path, "t", "x (px)", "y (%)")
+    assert count_colour(path, (0, 0, 0)) > 500
+    assert count_colour(path, (0xB2, 0x72, 0x00)) > 200
+
+
+def test_contact_sheet_shows_the_images_to_scale(tmp_path):
+    red = np.zeros((3, 40, 40, 3), np.uint8)
+    red[..., 0] = 255
+    green = np.zeros((12, 80, 80, 3), np.uint8)
+    green[..., 1] = 255
+    path = tmp_path / "sheet.png"
+    pictures.draw_contact_sheet([red, green], path, "t", columns=6)
+    reds = count_colour(path, (0, 0, 255))
+    greens = count_colour(path, (0, 255, 0))
+    # 3 images of a quarter of the area against the first 6 of 12.
+    assert reds > 1000
+    assert greens / reds == pytest.approx(8, rel=0.15)
+    with pytest.raises(ValueError, match="at least one batch"):
+        pictures.draw_contact_sheet([], path, "t")
+
+
+def test_nothing_is_left_beside(tmp_path):
+    pictures.draw_lines({"a": [(0, 0)]}, tmp_path / "a.png", "t", "x", "y")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

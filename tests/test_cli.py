@@ -1,0 +1,271 @@
+"""Bad input to the commands, configs of both libraries, and the shared helpers."""
+
+import importlib.util
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config, ConfigDict
+
+from mms_plugin import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(
+        f"tool_{name}", ROOT / "tools" / f"{name}.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Run a tool's main in this process: (exit code, standard error)."""
+
+    def run(name, *args):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, args)])
+        stream = io.StringIO()
+        with redirect_stderr(stream), pytest.raises(SystemExit) as caught:
+            cli.run_command(load_tool(name).main)
+        return caught.value.code, stream.getvalue()
+
+    return run
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    path = tmp_path / "some.py"
+    path.write_text("a = 1\nb = dict(c=[1, 2])\ntest_dataloader = dict()\n")
+    return path
+
+
+class TestBadInput:
+    """Exit code 2 and one line that names what was wrong."""
+
+    def check(self, result, *parts):
+        code, text = result
+        assert code == 2
+        assert len(text.strip().splitlines()) == 1, text
+        for part in parts:
+            assert str(part) in text
+
+    @pytest.mark.parametrize("tool", ["train", "test"])
+    def test_config(self, command, tmp_path, tool):
+        more = [] if tool == "train" else [tmp_path / "x.pth"]
+        self.check(command(tool, "no.py", *more), "no.py", "does not exist")
+        self.check(command(tool, tmp_path, *more), tmp_path, "is a folder")
+        broken = tmp_path / "broken.py"
+        broken.write_text("model = dict(\n")
+        self.check(command(tool, broken, *more), broken, "does not load", "yntax")
+        text = tmp_path / "notes.txt"
+        text.write_text("hello")
+        self.check(command(tool, text, *more), text, "does not load")
+        imports = tmp_path / "imports.py"
+        imports.write_text(
+            "custom_imports = dict(imports=['no_such_module_x'], "
+            "allow_failed_imports=False)\n"
+        )
+        self.check(command(tool, imports, *more), imports, "no_such_module_x")
+        bases = tmp_path / "bases.py"
+        bases.write_text("_base_ = ['./absent.py']\n")
+        self.check(command(tool, bases, *more), "absent.py")
+
+    def test_library_config(self, command):
+        pytest.importorskip("mmdet")
+        self.check(command("train", "mmdet::mask_rcnn/none.py"), "mask_rcnn/none.py")
+        self.check(command("train", "mmdet::"), "library::folder/name.py")
+        self.check(
+            command("train", "mmnothing::resnet/resnet50.py"), "pip install mmnothing"
+        )
+
+    def test_arguments(self, command, config_file):
+        self.check(command("train"), "config")
+        self.check(command("train", config_file, "--nonsense"), "--nonsense")
+        self.check(
+            command("train", config_file, "--launcher", "horse"), "--launcher", "horse"
+        )
+        self.check(command("test", config_file), "checkpoint")
+
+    @pytest.mark.parametrize("option", ["novalue", "=3", "a=[1,2", "a=(1,2]"])
+    def test_cfg_options(self, command, config_file, option):
+        result = command("train", config_file, "--cfg-options", option)
+        self.check(result, "--cfg-options", option)
+
+    def test_cfg_options_that_do_not_fit(self, command, config_file):
+        self.check(command("train", config_file, "--cfg-options", "b.c.7=1"), "fit")
+
+    def test_launcher_without_its_variables(self, command, config_file, monkeypatch):
+        monkeypatch.delenv("RANK", raising=False)
+        monkeypatch.chdir(config_file.parent)
+        result = command("train", config_file, "--launcher", "pytorch")
+        self.check(result, "RANK", "tools/dist_train.sh")
+
+    def test_checkpoint(self, command, config_file, tmp_path):
+        absent = tmp_path / "absent.pth"
+        self.check(command("test", config_file, absent), absent, "does not exist")
+        self.check(command("test", config_file, tmp_path), "is not a file")
+        self.check(
+            command("train", config_file, "--resume", absent), "--resume", absent
+        )
+
+    def test_work_dir(self, command, config_file):
+        below_a_file = config_file / "work"
+        result = command("train", config_file, "--work-dir", below_a_file)
+        self.check(result, "--work-dir", below_a_file)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+    def test_work_dir_without_permission(self, command, config_file, tmp_path):
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0o500)
+        self.check(
+            command("train", config_file, "--work-dir", closed / "a"), "--work-dir"
+        )
+
+    def test_out(self, command, config_file):
+        for out in ("metrics.txt", config_file.parent / "absent" / "m.json"):
+            result = command("test", config_file, config_file, "--out", out)
+            self.check(result, "--out", out)
+
+    def test_nothing_to_test(self, command, tmp_path):
+        path = tmp_path / "none.py"
+        path.write_text("a = 1\n")
+        self.check(command("test", path, path), "test_dataloader")
+
+    def test_amp(self, command, tmp_path):
+        path = tmp_path / "amp.py"
+        path.write_text("optim_wrapper = dict(type='DeepSpeedOptimWrapper')\n")
+        self.check(command("train", path, "--amp"), "--amp", "DeepSpeedOptimWrapper")
+        path.write_text("a = 1\n")
+        self.check(command("train", path, "--amp"), "--amp", "optim_wrapper")
+
+    def test_auto_scale_lr(self, command, config_file):
+        result = command("train", config_file, "--auto-scale-lr")
+        self.check(result, "base_batch_size")
+
+    def test_a_config_without_a_model(self, command, config_file, tmp_path):
+        result = command("train", config_file, "--work-dir", tmp_path / "w")
+        self.check(result, "the runner cannot be built", "model")
+
+
+@pytest.mark.parametrize("tool", ["train", "test"])
+def test_help(tool):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / f"{tool}.py"), "--help"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "--cfg-options" in done.stdout
+
+
+class TestLoadConfig:
+    @pytest.mark.parametrize(
+        ("name", "library", "scope"),
+        [
+            ("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", "mmdet", "mmdet"),
+            ("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco", "mmdet", "mmdet"),
+            # Not in a metafile, so found by its path.
+            ("mmdet::_base_/models/mask-rcnn_r50_fpn.py", "mmdet", None),
+            ("mmpretrain::resnet/resnet50_8xb32_in1k.py", "mmpretrain", "mmpretrain"),
+        ],
+    )
+    def test_library(self, name, library, scope):
+        pytest.importorskip(library)
+        config = cli.load_config(name, {"model.new": 3})
+        assert config.get("default_scope") == scope
+        assert config.model.new == 3
+        assert Path(config.filename).stem == name.rpartition("/")[2].split(".")[0]
+
+    def test_options_reach_lists(self, config_file):
+        config_file.write_text("b = dict(c=[dict(x=1), dict(x=2)])\n")
+        config = cli.load_config(str(config_file), {"b.c.0.x": 5, "d.e": "x"})
+        assert config.b.c == [dict(x=5), dict(x=2)] and config.d.e == "x"
+
+
+class TestAmp:
+    @pytest.fixture(params=[True, False], ids=["accelerator", "cpu"])
+    def accelerator(self, request, monkeypatch):
+        monkeypatch.setattr(cli, "has_accelerator", lambda: request.param)
+        return request.param
+
+    def test_plain(self, accelerator):
+        config = Config(dict(optim_wrapper=dict(optimizer=dict(type="SGD", lr=1.0))))
+        cli.enable_amp(config)
+        if accelerator:
+            assert config.optim_wrapper.type == "AmpOptimWrapper"
+            assert config.optim_wrapper.loss_scale == "dynamic"
+        else:
+            assert config.optim_wrapper.type == "BFloat16OptimWrapper"
+            assert "loss_scale" not in config.optim_wrapper
+
+    def test_set_already(self, accelerator):
+        wrapper = dict(type="AmpOptimWrapper", loss_scale=128.0, dtype="float16")
+        config = Config(dict(optim_wrapper=wrapper))
+        cli.enable_amp(config)
+        if accelerator:
+            assert config.optim_wrapper == ConfigDict(wrapper)
+        else:
+            assert config.optim_wrapper == ConfigDict(type="BFloat16OptimWrapper")
+
+    def test_agvm(self, accelerator):
+        config = Config(dict(optim_wrapper=dict(type="AGVMOptimWrapper", agvm={})))
+        cli.enable_amp(config)
+        assert config.optim_wrapper.type == "AmpAGVMOptimWrapper"
+
+
+def test_dataloader_defaults_are_for_mmpretrain_alone():
+    loader = dict(num_workers=2, collate_fn=dict(type="mine"))
+    config = Config(
+        dict(
+            default_scope="mmpretrain",
+            train_dataloader=dict(num_workers=0),
+            test_dataloader=loader,
+            val_dataloader=None,
+        )
+    )
+    cli.set_dataloader_defaults(config)
+    assert config.train_dataloader.collate_fn == dict(type="default_collate")
+    # torch refuses persistent workers where there are none.
+    assert config.train_dataloader.persistent_workers is False
+    assert config.test_dataloader.persistent_workers is True
+    assert config.test_dataloader.collate_fn == dict(type="mine")
+    config = Config(dict(default_scope="mmdet", train_dataloader=dict(batch_size=1)))
+    cli.set_dataloader_defaults(config)
+    assert config.train_dataloader == dict(batch_size=1)
+
+
+def test_plain_is_json():
+    value = {
+        "a": np.float32(0.5),
+        1: [np.int64(3), float("nan"), math.inf],
+        "b": np.arange(2),
+        "c": None,
+    }
+    text = json.dumps(cli.plain(value), allow_nan=False)
+    assert json.loads(text) == {"a": 0.5, "1": [3, None, None], "b": [0, 1], "c": None}
+
+
+def test_one_line_shows_the_cause():
+    try:
+        try:
+            raise ImportError("mms_plugin supports mmdet >=3")
+        except ImportError as error:
+            raise ImportError("Failed to import mms_plugin") from error
+    except ImportError as error:
+        assert cli.one_line(error) == "mms_plugin supports mmdet >=3"
+    worker = ValueError(
+        "Caught ValueError in DataLoader worker process 0.\n"
+        "Original Traceback (most recent call last):\n  File x\n"
+        "ValueError: sizes is empty\n"
+    )
+    assert cli.one_line(worker) == "ValueError: sizes is empty"
+    assert cli.one_line(KeyError("a is\nmissing")) == "KeyError: a is missing"

@@ -1,0 +1,204 @@
+"""Every config of the zoo is built and takes a step; mim finds what it lists."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope, init_default_scope
+from mmengine.runner import Runner
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(
+    path
+    for path in (ROOT / "configs").glob("*/*.py")
+    if path.parent.name not in ("_base_", "demo")
+)
+CLASSIFICATION = [path for path in CONFIGS if path.stem.endswith("_in1k")]
+NAME = re.compile(
+    r"(?P<model>[a-z0-9-]+)_(?P<recipe>fbs|vbs|vbs-cur|agvm|vbs-cur-agvm)"
+    r"_(?P<gpus>\d+)xb(?P<batch>\d+)-(?P<schedule>\w+)_(?P<data>[a-z0-9]+)"
+)
+SIZES = [(side, side) for side in range(128, 321, 32)]
+
+pytest.importorskip("mmpretrain")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Two classes of six pictures, in the place of ImageNet."""
+    cv2 = pytest.importorskip("cv2")
+    root = tmp_path_factory.mktemp("imagenet")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (root / name).mkdir()
+        for index in range(6):
+            image = rng.integers(0, 255, (90, 120, 3), dtype=np.uint8)
+            cv2.imwrite(str(root / name / f"{index}.jpg"), image)
+    return root
+
+
+def load(path, pictures):
+    """The config with ImageNet's files replaced, and no worker processes."""
+    config = Config.fromfile(path)
+    for field in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        loader = config[field]
+        loader.update(num_workers=0, persistent_workers=False)
+        dataset = loader.dataset.get("dataset", loader.dataset)
+        assert dataset.type == "ImageNet"
+        dataset.pop("split")
+        dataset.update(type="CustomDataset", data_root=str(pictures))
+    return config
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    """Each test in the scope of its config alone."""
+    before = dict(DefaultScope._instance_dict)
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
+
+
+def test_there_are_configs():
+    stems = {path.stem for path in CONFIGS}
+    for model in ("resnet50", "resnet101"):
+        for recipe in ("fbs", "vbs", "vbs-cur"):
+            assert f"{model}_{recipe}_8xb128-600e_in1k" in stems
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_name_says_what_the_config_does(path):
+    match = NAME.fullmatch(path.stem)
+    assert match is not None
+    config = Config.fromfile(path)
+    assert path.parent.name == re.match(r"[a-z]+", match["model"]).group()
+    loader = config.train_dataloader
+    assert loader.batch_size == int(match["batch"])
+    total = int(match["gpus"]) * int(match["batch"])
+    assert config.auto_scale_lr.base_batch_size == total
+    if match["schedule"].endswith("e"):
+        assert config.train_cfg.max_epochs == int(match["schedule"][:-1])
+    multi_scale = match["recipe"].startswith("vbs")
+    assert (
+        loader.get("batch_sampler", {}).get("type") == "MultiScaleVariableBatchSampler"
+    ) == multi_scale
+    hooks = [hook.type for hook in config.get("custom_hooks", [])]
+    assert ("ResolutionCurriculumHook" in hooks) == ("-cur" in match["recipe"])
+    assert ("AGVM" in config.optim_wrapper.get("type", "")) == (
+        "agvm" in match["recipe"]
+    )
+
+
+@pytest.mark.parametrize("path", CLASSIFICATION, ids=lambda path: path.stem)
+def test_classification_is_built(path, pictures):
+    """Model, pipelines and sampler; one loss and one prediction."""
+    config = load(path, pictures)
+    init_default_scope(config.default_scope)
+    loader = Runner.build_dataloader(config.train_dataloader, seed=3)
+    seen = set()
+    for epoch in range(6):
+        if hasattr(loader.batch_sampler, "set_epoch"):
+            loader.batch_sampler.set_epoch(epoch)
+        (batch,) = list(loader)  # 12 images fit into one batch of every size
+        assert len(batch["inputs"]) == len(batch["data_samples"]) == 12
+        seen.add(tuple(batch["inputs"].shape[-2:]))
+    if "_fbs_" in path.name:
+        assert seen == {(224, 224)}
+    else:
+        assert len(seen) > 1 and seen <= set(SIZES)
+        drawn = loader.batch_sampler.plan(0)
+        assert len(drawn) == 1 and tuple(drawn[0])[:2] in SIZES
+    model_config = dict(config.model, data_preprocessor=config.data_preprocessor)
+    model = MODELS.build(model_config)
+    depth = 101 if "101" in path.stem else 50
+    assert (
+        sum(p.numel() for p in model.parameters())
+        == {
+            # torchvision's published counts of the same networks
+            50: 25_557_032,
+            101: 44_549_160,
+        }[depth]
+    )
+    if depth == 101:  # nothing else differs
+        return
+    batch = {key: value[:2] for key, value in batch.items()}
+    losses = model(**model.data_preprocessor(batch, training=True), mode="loss")
+    # 1,000 classes, nothing learnt: about ln(1000).
+    assert 5 < losses["loss"].item() < 10
+    val = next(iter(Runner.build_dataloader(config.val_dataloader)))
+    assert tuple(val["inputs"].shape[-2:]) == (224, 224)
+    model.eval()
+    with torch.no_grad():
+        (sample,) = model.val_step({key: value[:1] for key, value in val.items()})
+    assert sample.pred_score.sum().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_the_curriculum_config_trains(pictures, tmp_path):
+    """ResNet-50's vbs-cur through a real runner, at its two smallest sizes."""
+    (path,) = (path for path in CONFIGS if path.stem.startswith("resnet50_vbs-cur"))
+    config = load(path, pictures)
+    config.merge_from_dict(
+        {
+            "work_dir": str(tmp_path),
+            "train_cfg.max_epochs": 2,
+            "train_dataloader.batch_size": 2,
+            # A sixteenth of the arithmetic.
+            "model.backbone.stem_channels": 16,
+            "model.backbone.base_channels": 16,
+            "model.head.in_channels": 512,
+            "train_dataloader.batch_sampler.sizes": [128, 160],
+            "val_cfg": None,
+            "val_dataloader": None,
+            "val_evaluator": None,
+            "default_hooks.checkpoint.save_best": None,
+            "randomness.seed": 1,
+        }
+    )
+    runner = Runner.from_cfg(config)
+    runner.train()
+    # floor(2 * 224^2 / s^2): 6 images at 128, 3 at 160.
+    plans = [runner.train_dataloader.batch_sampler.plan(epoch) for epoch in (0, 1)]
+    for plan in plans:
+        assert {tuple(p) for p in plan[:-1]} <= {(128, 128, 6), (160, 160, 3)}
+        assert sum(p[2] for p in plan) == 12
+    assert runner.iter == runner.max_iters == sum(map(len, plans))
+    saved = torch.load(tmp_path / "epoch_2.pth")
+    assert "ema_state_dict" in saved
+    assert all(torch.isfinite(v).all() for v in saved["state_dict"].values())
+
+
+class TestModelIndex:
+    @pytest.fixture
+    def models(self):
+        yaml = pytest.importorskip("yaml")
+        index = yaml.safe_load((ROOT / "model-index.yml").read_text())
+        models, collections = [], []
+        for name in index["Import"]:
+            metafile = yaml.safe_load((ROOT / name).read_text())
+            models += metafile["Models"]
+            collections += metafile["Collections"]
+        names = {collection["Name"] for collection in collections}
+        assert all(model["In Collection"] in names for model in models)
+        assert all((ROOT / c["README"]).is_file() for c in collections)
+        return models
+
+    def test_lists_every_config(self, models):
+        listed = [model["Config"] for model in models]
+        assert sorted(listed) == [str(p.relative_to(ROOT)) for p in CONFIGS]
+
+    def test_agrees_with_the_configs(self, models):
+        for model in models:
+            match = NAME.fullmatch(model["Name"])
+            assert Path(model["Config"]).stem == model["Name"]
+            total = int(match["gpus"]) * int(match["batch"])
+            assert model["Metadata"]["Batch Size"] == total
+            assert model["Metadata"]["Epochs"] == int(match["schedule"].rstrip("e"))
+
+    def test_the_index_format_is_read_by_its_own_library(self):
+        modelindex = pytest.importorskip("modelindex.load_model_index")
+        index = modelindex.load(str(ROOT / "model-index.yml"))
+        index.build_models_with_collections()
+        assert len(index.models) == len(CONFIGS)

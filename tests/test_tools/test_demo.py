@@ -1,0 +1,178 @@
+"""The demo: its report from figures worked out by hand, and one tiny run of it all."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools" / "demo"))
+
+import report  # noqa: E402
+
+RUN = ROOT / "tools" / "demo" / "run.py"
+
+
+def arm(name, plan, flops, by_size, wall_clock):
+    return report.Arm(
+        name=name,
+        config=f"configs/{name}.py",
+        epochs=2,
+        plan=plan,
+        train_flops=flops,
+        wall_clock=wall_clock,
+        cpu_time=2 * wall_clock,
+        metric_by_size=by_size,
+        curve=[(2, by_size[64])],
+    )
+
+
+def task():
+    return report.Task(
+        name="classification",
+        metric="top-1 (%)",
+        base_size=64,
+        arms=[
+            arm(
+                "SSc-FBS",
+                [[(64, 64, 4)] * 2, [(64, 64, 4)] * 2],
+                [80e12, 80e12],
+                {32: 40.0, 64: 80.0},
+                100.0,
+            ),
+            arm(
+                "MSc-VBS",
+                [[(32, 32, 8)], [(32, 32, 3), (64, 64, 5)]],
+                [20e12, 60e12],
+                {32: 70.0, 64: 76.0},
+                60.0,
+            ),
+        ],
+        pictures={"a.png": "A picture"},
+    )
+
+
+def test_figures_by_hand():
+    content = report.assemble([task()], dict(seed=0))
+    found = content["tasks"]["classification"]
+    assert found["baseline"] == "SSc-FBS"
+    assert found["test_sizes"] == [32, 64]
+    first, second = found["arms"]
+    assert (first["iterations"], first["images"]) == (4, 16)
+    assert (second["iterations"], second["images"]) == (3, 16)
+    assert (first["train_flops"], second["train_flops"]) == (160e12, 80e12)
+    assert (first["metric_mean_over_sizes"], second["metric_mean_over_sizes"]) == (
+        60.0,
+        73.0,
+    )
+    assert second["ratio"] == dict(
+        iterations=0.75, train_flops=0.5, wall_clock=0.6, cpu_time=0.6
+    )
+    assert set(first["ratio"].values()) == {1.0}
+    assert second["curve"] == [dict(epoch=2, train_flops=80e12, metric=76.0)]
+
+
+def test_markdown_has_the_figures():
+    text = report.to_markdown(report.assemble([task()], dict(seed=0)))
+    rows = [
+        [c.strip() for c in line.strip("|").split("|")] for line in text.split("\n")
+    ]
+    first = ["MSc-VBS", "2", "3", "16", "80", "60", "120", "76.0", "73.0"]
+    assert first in rows
+    assert ["MSc-VBS", "0.75", "0.50", "0.60", "0.60", "-4.0", "+13.0"] in rows
+    assert ["MSc-VBS", "70.0", "76.0"] in rows
+    assert "![A picture](a.png)" in text
+
+
+def test_an_arm_comes_back_from_json():
+    for one in task().arms:
+        assert report.arm_from_json(report.arm_to_json(one)) == one
+
+
+def test_reports_are_written_whole(tmp_path):
+    content = report.assemble([task()], dict(seed=0))
+    report.write_report(tmp_path, content)
+    assert json.loads((tmp_path / "report.json").read_text()) == content
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.json", "report.md"]
+
+
+def run(*args, **kwargs):
+    return subprocess.run(
+        [sys.executable, str(RUN), *args],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **kwargs,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "0"], "--epochs must be at least 1, but got 0"),
+        (["--train-images", "5"], "--train-images must be at least 12, but got 5"),
+        (["--test-sizes", "8"], "--test-sizes must be at least 16, but got [8]"),
+    ],
+)
+def test_bad_input(options, message, tmp_path):
+    result = run(*options, "--work-dir", str(tmp_path / "demo"))
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "demo").exists()
+
+
+def test_refuses_a_folder_of_others(tmp_path):
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "thesis.txt").write_text("mine")
+    result = run("--work-dir", str(tmp_path), "--epochs", "1")
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: root=")
+
+
+@pytest.mark.timeout(600)
+def test_the_whole_demo(tmp_path):
+    pytest.importorskip("mmpretrain")
+    pytest.importorskip("matplotlib")
+    options = ["--epochs", "2", "--train-images", "96", "--val-images", "24"]
+    options += ["--det-images", "2", "1", "--test-sizes", "32", "64"]
+    options += ["--work-dir", str(tmp_path), "--json"]
+    first = run(*options)
+    assert first.returncode == 0, first.stderr
+    content = json.loads(first.stdout)
+    assert content == json.loads((tmp_path / "report.json").read_text())
+    found = content["tasks"]["classification"]
+    assert [one["name"] for one in found["arms"]] == ["SSc-FBS", "MSc-VBS", "MSc-VBSWC"]
+    baseline = found["arms"][0]
+    for one in found["arms"]:
+        # Every image once an epoch, whatever its size.
+        assert one["images"] == 2 * 96
+        assert one["epochs"] == 2
+        assert set(one["metric_by_size"]) == {"32", "64"}
+        assert all(0 <= value <= 100 for value in one["metric_by_size"].values())
+        assert [point["epoch"] for point in one["curve"]] == [1, 2]
+        assert one["curve"][-1]["train_flops"] == pytest.approx(one["train_flops"])
+        # The last validation is that of the checkpoint that is evaluated.
+        assert one["curve"][-1]["metric"] == pytest.approx(one["metric_at_base_size"])
+        log = tmp_path / Path(one["config"]).stem / "train.log"
+        assert "Epoch(train)" in log.read_text()
+    assert found["arms"][2]["train_flops"] < baseline["train_flops"]
+    for name in found["pictures"]:
+        image = cv2.imread(str(tmp_path / name))
+        assert image is not None
+        assert min(image.shape[:2]) > 100
+        assert np.std(image) > 1
+        assert name in (tmp_path / "report.md").read_text()
+
+    again = run(*options)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("already trained") == 3
+    repeated = json.loads(again.stdout)
+    repeated["about"] = content["about"]
+    assert repeated == content
