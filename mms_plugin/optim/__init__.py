@@ -7,6 +7,7 @@ from .amp_agvm_optim_wrapper import AmpAGVMOptimWrapper
 from .bfloat16_agvm_optim_wrapper import BFloat16AGVMOptimWrapper
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .lr_scaling import scaled_lr
+from .recipe import agvm_recipe
 from .variance import (
     gradient_variance,
     half_batch_variance,
@@ -23,6 +24,7 @@ __all__ = [
     "AmpAGVMOptimWrapper",
     "BFloat16AGVMOptimWrapper",
     "BFloat16OptimWrapper",
+    "agvm_recipe",
     "gradient_variance",
     "half_batch_variance",
     "inner_products",

@@ -2,7 +2,7 @@ import pytest
 import torch
 from agvm_toy import TOY_MODULES, ToyDetector, build, build_plain, logged
 from mmengine.optim import OptimWrapper, build_optim_wrapper
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
 from torch import nn
 
 from mms_plugin.optim import AGVMOptimWrapperConstructor
@@ -79,10 +79,13 @@ def test_layer_decay_of_mmpretrain_keeps_its_meaning():
 
     torch.manual_seed(0)
     arch = dict(embed_dims=24, num_layers=2, num_heads=3, feedforward_channels=48)
-    model = ImageClassifier(
-        backbone=dict(type="VisionTransformer", arch=arch, img_size=32, patch_size=16),
-        head=dict(type="VisionTransformerClsHead", num_classes=3, in_channels=24),
-    )
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        model = ImageClassifier(
+            backbone=dict(
+                type="VisionTransformer", arch=arch, img_size=32, patch_size=16
+            ),
+            head=dict(type="VisionTransformerClsHead", num_classes=3, in_channels=24),
+        )
     base = "mmpretrain.LearningRateDecayOptimWrapperConstructor"
     paramwise_cfg = dict(layer_decay_rate=0.5, norm_decay_mult=0.0)
     optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.1)

@@ -32,6 +32,7 @@ ADAMW = dict(type="AdamW", lr=1e-4, weight_decay=0.05)
 def _setup(args: argparse.Namespace, recipe: str) -> Any:
     from mmengine.model import MMDistributedDataParallel
     from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import DefaultScope
     from mmpretrain.models import ImageClassifier
 
     import mms_plugin  # noqa: F401
@@ -41,11 +42,12 @@ def _setup(args: argparse.Namespace, recipe: str) -> Any:
     head = dict(type="LinearClsHead", num_classes=100, in_channels=512)
     if args.depth >= 50:
         head["in_channels"] = 2048
-    model: torch.nn.Module = ImageClassifier(
-        backbone=dict(type="ResNet", depth=args.depth),
-        neck=dict(type="GlobalAveragePooling"),
-        head=head,
-    )
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        model: torch.nn.Module = ImageClassifier(
+            backbone=dict(type="ResNet", depth=args.depth),
+            neck=dict(type="GlobalAveragePooling"),
+            head=head,
+        )
     if args.world_size > 1:
         model = MMDistributedDataParallel(model, broadcast_buffers=False)
     config: Dict[str, Any] = dict(
