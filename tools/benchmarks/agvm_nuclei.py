@@ -176,10 +176,15 @@ def run_arm(args: argparse.Namespace, arm: str) -> Dict[str, Any]:
     result_path = folder / "result.json"
     settings = dict(epochs=args.epochs, images=args.images, lr_rule=args.lr_rule)
     settings.update(interval=args.interval, momentum=args.momentum, seed=args.seed)
+    settings_path = folder / "settings.json"
+    if settings_path.exists() and json.loads(settings_path.read_text()) != settings:
+        raise SystemExit(
+            f"{folder} holds a run of other settings. Choose another --work-dir."
+        )
     if result_path.exists():
-        result = json.loads(result_path.read_text())
-        if result["settings"] == settings:
-            return result
+        return json.loads(result_path.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    settings_path.write_text(json.dumps(settings))
     print(f"{arm}: training", file=sys.stderr)
     runner = Runner.from_cfg(build_config(args, arm))
     runner.train()
