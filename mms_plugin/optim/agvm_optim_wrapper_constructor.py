@@ -104,8 +104,9 @@ class AGVMOptimWrapperConstructor:
             "AGVM compares these modules:\n" + module_table(groups, anchors),
             logger="current",
         )
+        # A copy: the wrapper takes entries out of clip_grad.
         return OPTIM_WRAPPERS.build(
-            self.wrapper_cfg, default_args=dict(optimizer=optimizer)
+            copy.deepcopy(self.wrapper_cfg), default_args=dict(optimizer=optimizer)
         )
 
     def _build_optimizer(self, model: nn.Module) -> Any:

@@ -251,3 +251,25 @@ def test_sharded_models_are_refused():
         # DeepSpeed wraps the model after the optimizer is built.
         with pytest.raises(ValueError, match=words):
             build(ToyDetector()).initialize_count_status(cls(), 0, 1)
+
+
+@pytest.mark.parametrize("library", ["mmengine", "mmdet", "mmpretrain"])
+def test_found_from_every_library(library):
+    registry = pytest.importorskip(f"{library}.registry")
+    for kind in ("", "Amp", "BFloat16"):
+        name = f"{kind}AGVMOptimWrapper"
+        assert registry.OPTIM_WRAPPERS.get(name).__name__ == name
+    name = "AGVMOptimWrapperConstructor"
+    assert registry.OPTIM_WRAPPER_CONSTRUCTORS.get(name).__name__ == name
+    assert registry.HOOKS.get("ClipGradRangeHook").__name__ == "ClipGradRangeHook"
+
+
+def test_a_constructor_may_be_called_twice():
+    clip = dict(type="value", clip_value=0.5)
+    constructor = AGVMOptimWrapperConstructor(
+        dict(type="AGVMOptimWrapper", optimizer=dict(SGD), clip_grad=clip)
+    )
+    for _ in range(2):
+        wrapper = constructor(ToyDetector())
+        assert wrapper.clip_grad_kwargs == dict(clip_value=0.5)
+        assert wrapper.grad_name == "grad_value"
