@@ -302,9 +302,7 @@ class AGVMOptimWrapper(OptimWrapper):
             self._halves_state = {}
             # Schedulers of the plain run know one group, and step the first alone.
             self._tied_rates = plain_groups == 1 < len(self.optimizer.param_groups)
-            self.agvm.load_state_dict(
-                AGVM(self.agvm.config, self.agvm.modules).state_dict()
-            )
+            self.agvm.reset()
             print_log(
                 "AGVM: the checkpoint was saved without AGVM: all multipliers start "
                 "from 1.",

@@ -13,6 +13,7 @@ checkpoint.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import json
 import math
@@ -421,10 +422,10 @@ def main() -> None:
         parser.error(f"--data-root: {annotations} is missing")
     import mms_plugin  # noqa: F401
 
-    if args.measure:
-        print(json.dumps(measure(args), indent=2))
-    elif args.estimators:
-        print(json.dumps(estimators(args), indent=2))
+    if args.measure or args.estimators:
+        with contextlib.redirect_stdout(sys.stderr):  # pycocotools prints
+            result = measure(args) if args.measure else estimators(args)
+        print(json.dumps(result, indent=2))
     else:
         results = [run_arm(args, arm) for arm in args.arms]
         write_report(results, Path(args.work_dir))
