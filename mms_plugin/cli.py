@@ -436,6 +436,8 @@ def run_command(main: Callable[[List[str]], None]) -> NoReturn:
         if debugging():
             raise
         text = " ".join(str(error).split())
+        if error.__cause__ is not None:
+            text += " (MMS_DEBUG=1 shows the traceback)"
         print(f"{osp.basename(sys.argv[0])}: error: {text}", file=sys.stderr)
         _leave(2)
     except KeyboardInterrupt:

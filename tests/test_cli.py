@@ -222,6 +222,31 @@ class TestAmp:
         assert config.optim_wrapper.type == "AmpAGVMOptimWrapper"
 
 
+def test_debugging_keeps_the_traceback(tmp_path, monkeypatch):
+    broken = tmp_path / "broken.py"
+    broken.write_text("model = dict(\n")
+    with pytest.raises(cli.UserError):
+        cli.load_config(str(broken))
+    monkeypatch.setenv("MMS_DEBUG", "1")
+    with pytest.raises(SyntaxError):
+        cli.load_config(str(broken))
+
+
+def test_a_fault_after_the_first_iteration_is_no_bad_input():
+    """It keeps its traceback; before, it is shown as the user's."""
+
+    class Runner:
+        def register_hook(self, hook):
+            self.hook = hook
+
+    runner = Runner()
+    with pytest.raises(cli.UserError, match="sizes is empty"), cli.run_started(runner):
+        raise ValueError("sizes is empty")
+    with pytest.raises(ValueError, match="NaN"), cli.run_started(runner):
+        runner.hook.before_train_iter(runner, 0)
+        raise ValueError("loss is NaN")
+
+
 def test_dataloader_defaults_are_for_mmpretrain_alone():
     loader = dict(num_workers=2, collate_fn=dict(type="mine"))
     config = Config(

@@ -5,7 +5,7 @@
 #
 #   MMS_PYTHON       the interpreter to make it with, a CPython 3.11
 #   PIP_FIND_LINKS   folder of wheels; an mmcv wheel in it saves the build
-#   MAX_JOBS         compilers at once while mmcv builds (default: one a core)
+#   MAX_JOBS         compilers at once while mmcv builds (default: one a core, 2 GB each)
 #   VERBOSE=1        show all of pip's output
 set -uo pipefail
 
@@ -203,6 +203,14 @@ install_part() {  # $1: number, $2: part, $3: what, $4: how long
 
 mmcv_works() { "$PYTHON" -c 'import mmcv.ops' >>"$LOG" 2>&1; }
 
+compile_jobs() {  # one a core, and 2 GB of memory for each
+    local cores by_memory
+    cores=$(nproc)
+    by_memory=$(awk '/^MemAvailable/ { print int($2 / 2097152) }' /proc/meminfo 2>/dev/null)
+    ((${by_memory:-1} > 0)) || by_memory=1
+    echo $((cores < ${by_memory:-1} ? cores : ${by_memory:-1}))
+}
+
 install_mmcv() {
     local pin version downloads=$STATE/downloads build=$STATE/build found
     pin=$(part mmcv)
@@ -236,7 +244,7 @@ install_mmcv() {
     local hide=()
     command -v nvcc >/dev/null 2>&1 || hide=(CUDA_VISIBLE_DEVICES=)
     rm -f "$downloads"/mmcv-*.whl
-    run env -u FORCE_CUDA MMCV_WITH_OPS=1 MAX_JOBS="${MAX_JOBS:-$(nproc)}" \
+    run env -u FORCE_CUDA MMCV_WITH_OPS=1 MAX_JOBS="${MAX_JOBS:-$(compile_jobs)}" \
         PATH="$VENV/bin:$PATH" ${hide[@]+"${hide[@]}"} \
         "$PYTHON" -m pip wheel -v --no-deps --no-build-isolation --no-cache-dir \
         -w "$downloads" "$build/mmcv-$version" || pip_failed "building mmcv"

@@ -74,6 +74,9 @@ def draw_plans(
         )
         axis.set_ylabel("image side (px)")
         axis.grid(alpha=0.3)
+    drawn = {height * width for plan in plans.values() for height, width, _ in plan}
+    if len(drawn) <= 12:
+        axes[0].set_yticks(sorted(np.round(np.sqrt(list(drawn)))))
     axes[-1].set_xlabel("iteration")
     _save(figure, path)
 

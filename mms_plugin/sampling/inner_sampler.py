@@ -97,7 +97,8 @@ def check_dataset(dataset: Any) -> None:
     """Refuse a data set of MMEngine that would lose the batch's size."""
     from ..datasets import MultiScaleDataset
 
-    while hasattr(dataset, "_dataset"):  # MMEngine's num_batch_per_epoch
+    # MMEngine's num_batch_per_epoch puts a slice around it.
+    while not isinstance(dataset, MultiScaleDataset) and hasattr(dataset, "_dataset"):
         dataset = dataset._dataset
     if isinstance(dataset, MultiScaleDataset):
         return

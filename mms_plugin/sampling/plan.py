@@ -203,17 +203,23 @@ def _exchange_to_hold(
     spare: int,
     generator: np.random.Generator,
 ) -> Tuple[np.ndarray, int]:
-    """Exchange draws until ``0 <= spare <`` the largest batch that is drawn.
+    """Exchange draws until the batches hold the samples, with little to spare.
 
-    It always ends: the mean batch times the iterations reaches the samples, and an
-    exchange moves ``spare`` by less than the larger of its two batches.
+    At the end ``0 <= spare <`` the largest batch that is drawn: the mean batch times
+    the iterations reaches the samples, and an exchange moves ``spare`` by less than the
+    larger of its two batches. The less there is to spare, the fuller the last batch:
+    few images are hard on batch normalization.
     """
     while True:
-        largest = capacities[counts > 0].max()
-        if 0 <= spare < largest:
-            return counts, spare
         gains = _gains(counts, capacities)
-        gains = gains[gains[:, 2] > 0] if spare < 0 else gains[gains[:, 2] < 0]
+        if spare < 0:
+            gains = gains[gains[:, 2] > 0]
+        elif spare < capacities[counts > 0].max():
+            gains = gains[(gains[:, 2] < 0) & (gains[:, 2] >= -spare)]
+        else:
+            gains = gains[gains[:, 2] < 0]
+        if not len(gains):
+            return counts, spare
         counts, spare = _exchange(counts, spare, gains, generator)
 
 

@@ -82,7 +82,7 @@ def test_markdown_has_the_figures():
     rows = [
         [c.strip() for c in line.strip("|").split("|")] for line in text.split("\n")
     ]
-    first = ["MSc-VBS", "2", "3", "16", "80", "60", "120", "76.0", "73.0"]
+    first = ["MSc-VBS", "2", "3", "16", "80.00", "60", "120", "76.0", "73.0"]
     assert first in rows
     assert ["MSc-VBS", "0.75", "0.50", "0.60", "0.60", "-4.0", "+13.0"] in rows
     assert ["MSc-VBS", "70.0", "76.0"] in rows

@@ -157,7 +157,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
                 str(arm["epochs"]),
                 f"{arm['iterations']:,}",
                 f"{arm['images']:,}",
-                f"{arm['train_flops'] / 1e12:.3g}",
+                f"{arm['train_flops'] / 1e12:.2f}",
                 f"{arm['wall_clock']:.0f}",
                 f"{arm['cpu_time']:.0f}",
                 f"{arm['metric_at_base_size']:.1f}",

@@ -389,6 +389,8 @@ def classification(args: argparse.Namespace, folder: Path) -> report.Task:
         run_arm(f"[{number}/5]", name, configs / file, seconds, args, manifest)
         for number, (name, file, seconds) in enumerate(ARMS, start=2)
     ]
+    share = arms[0].metric_by_size[BASE_SIZE] / 100
+    standard_error = 100 * (2 * share * (1 - share) / args.val_images) ** 0.5
     name = "classification"
     return report.Task(
         name=name,
@@ -398,7 +400,9 @@ def classification(args: argparse.Namespace, folder: Path) -> report.Task:
         note=(
             f"A narrow ResNet-18 from scratch on {args.train_images:,} images of the "
             f"built-in scenes (12 classes: 4 shapes times 3 textures), "
-            f"{args.val_images:,} to validate on. One seed: {args.seed}."
+            f"{args.val_images:,} to validate on. One seed: {args.seed}; by the "
+            f"number of validation images alone, the difference of two arms has a "
+            f"standard error of about {standard_error:.1f} points."
         ),
         pictures={
             f"{name}_metric_over_flops.png": f"{METRIC} over cumulated training FLOPs",

@@ -1,0 +1,66 @@
+"""Run by torchrun: trains the toy model and writes what this rank has seen."""
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import toys
+from mmengine.config import Config
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+import mms_plugin  # noqa: F401
+
+
+class DisturbOneRank(Hook):
+    """Uses every global generator on rank 1 alone, as a user's augmentation may."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if get_rank() == 1:
+            random.random(), np.random.rand(), torch.rand(1)
+
+
+def main(out: str, options: str) -> None:
+    # Before the runner: MMEngine would ask for a GPU.
+    torch.distributed.init_process_group("gloo")
+    options = json.loads(options)
+    hooks = options.pop("hooks")
+    loader = toys.train_dataloader(**options)
+    cfg = dict(
+        model=dict(type="ToyModel"),
+        model_wrapper_cfg=dict(type="MMDistributedDataParallel", device_ids=None),
+        work_dir=out,
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=True, max_epochs=3),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
+        param_scheduler=dict(
+            type="CosineAnnealingLR", T_max=3, convert_to_iter_based=True
+        ),
+        custom_hooks=hooks,
+        launcher="pytorch",
+        env_cfg=dict(dist_cfg=dict(backend="gloo")),
+        default_scope="mmengine",
+        log_level="WARNING",
+    )
+    runner = Runner.from_cfg(Config(cfg))
+    runner.register_hook(DisturbOneRank())
+    runner.train()
+    model = runner.model.module
+    seen = dict(
+        shapes=model.shapes,
+        samples=model.samples,
+        max_iters=runner.max_iters,
+        iter=runner.iter,
+        weight=model.weight.item(),
+        lr=runner.optim_wrapper.get_lr()["lr"],
+        plan=[runner.train_dataloader.batch_sampler.plan(e) for e in range(3)],
+    )
+    Path(out, f"rank{get_rank()}.json").write_text(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
