@@ -24,9 +24,10 @@ __all__ = [
 EPS = 1e-6
 """Added to both variances before their ratio is taken (section 3.2)."""
 
-# Elements that are widened to float64 at a time: the temporary copies stay in the
-# cache and do not add to the peak memory.
-_CHUNK = 1 << 18
+# Elements that are widened to float64 at a time. On a CPU the temporary copies stay
+# in the cache and add nothing to the peak memory; a GPU wants few, large kernels.
+_CHUNK_CPU = 1 << 16
+_CHUNK_GPU = 1 << 22
 
 Weight = Callable[[int, int], Tensor]
 
@@ -57,8 +58,9 @@ def inner_products(
     dtype = torch.float32 if first.device.type == "mps" else torch.float64
     first, other = first.detach().reshape(-1), other.detach().reshape(-1)
     products = torch.zeros(3, dtype=dtype, device=first.device)
-    for start in range(0, first.numel(), _CHUNK):
-        stop = min(start + _CHUNK, first.numel())
+    chunk = _CHUNK_CPU if first.device.type == "cpu" else _CHUNK_GPU
+    for start in range(0, first.numel(), chunk):
+        stop = min(start + chunk, first.numel())
         a, b = first[start:stop].to(dtype), other[start:stop].to(dtype)
         if other_is_total:
             b = b - a

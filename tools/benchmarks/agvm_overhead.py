@@ -14,12 +14,13 @@ import argparse
 import json
 import logging
 import os
+import random
 import resource
 import statistics
 import sys
 import tempfile
 import time
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import torch
 import torch.distributed as dist
@@ -72,16 +73,19 @@ def _data(args: argparse.Namespace) -> Dict[str, Any]:
     return dict(inputs=images, data_samples=samples)
 
 
-def _iterate(model: Any, wrapper: Any, data: Dict[str, Any], args: Any) -> float:
+def _iterate(
+    model: Any, wrapper: Any, data: Dict[str, Any], args: Any
+) -> Tuple[float, float]:
+    """Seconds on the wall, and of this process on the CPU."""
     if args.world_size > 1:
         dist.barrier()
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     with wrapper.optim_context(model):
         losses = model(**data, mode="loss")
     wrapper.update_params(sum(losses.values()))
     if args.world_size > 1:
         dist.barrier()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu
 
 
 def _rank(rank: int, args: argparse.Namespace, recipes: List[str], path: str) -> None:
@@ -96,11 +100,11 @@ def _rank(rank: int, args: argparse.Namespace, recipes: List[str], path: str) ->
         )
     arms = {recipe: _setup(args, recipe) for recipe in recipes}
     data = _data(args)
-    times: Dict[str, List[float]] = {recipe: [] for recipe in recipes}
-    for iteration in range(args.interval + args.iterations):  # the first warm up
-        # Who goes first changes, so that neither has the caches to itself.
-        order = recipes if iteration % 2 else recipes[::-1]
-        for recipe in order:
+    times: Dict[str, List[Tuple[float, float]]] = {recipe: [] for recipe in recipes}
+    draw = random.Random(0)  # the same on every rank
+    for _ in range(args.interval + args.iterations):  # the first warm up
+        # Who goes first is drawn, so that neither has the caches to itself.
+        for recipe in draw.sample(recipes, len(recipes)):
             times[recipe].append(_iterate(*arms[recipe], data, args))
     result: Dict[str, Any] = dict(
         times={recipe: values[args.interval :] for recipe, values in times.items()},
@@ -131,26 +135,36 @@ def _run(args: argparse.Namespace, recipes: List[str]) -> List[Dict[str, Any]]:
     return results
 
 
+def _ratios(times: Dict[str, Any], column: int, interval: int) -> Dict[str, float]:
+    """Medians of AGVM's iterations over the plain ones that they took turns with."""
+    pairs = [(a[column], p[column]) for a, p in zip(times["agvm"], times["plain"])]
+    measured = [a / p for i, (a, p) in enumerate(pairs) if i % interval == 0]
+    others = [a / p for i, (a, p) in enumerate(pairs) if i % interval]
+    # With an interval of 1 there are no others.
+    ratios = [statistics.median(values) for values in (measured, others or measured)]
+    return dict(
+        plain_seconds=statistics.median(p for _, p in pairs),
+        measured_ratio=ratios[0],
+        not_measured_ratio=ratios[1],
+        mean_ratio=(ratios[0] + (interval - 1) * ratios[1]) / interval,
+    )
+
+
 def measure(args: argparse.Namespace) -> Dict[str, Any]:
     """Times, peaks and bytes, as numbers and as ratios to plain DDP."""
     both = _run(args, ["plain", "agvm"])
     alone = {recipe: _run(args, [recipe]) for recipe in ("plain", "agvm")}
-    times = both[0]["times"]
-    probes = [t for i, t in enumerate(times["agvm"]) if i % args.interval == 0]
-    others = [t for i, t in enumerate(times["agvm"]) if i % args.interval]
-    plain = statistics.median(times["plain"])
-    probe, other = statistics.median(probes), statistics.median(others)
-    mean = ((args.interval - 1) * other + probe) / args.interval
+    clocks = {
+        clock: _ratios(both[0]["times"], column, args.interval)
+        for column, clock in enumerate(("wall", "cpu"))
+    }
     gradients = both[0]["gradients"]
     measured = max(1, both[0]["measured"])
     peaks = {name: max(r["peak"] for r in ranks) for name, ranks in alone.items()}
     size = args.world_size
     return dict(
         settings=vars(args),
-        seconds=dict(plain=plain, not_measured=other, measured=probe, mean=mean),
-        time_ratio=dict(
-            not_measured=other / plain, measured=probe / plain, mean=mean / plain
-        ),
+        **clocks,
         gradient_bytes=gradients,
         peak_bytes=peaks,
         extra_peak_over_gradients=(peaks["agvm"] - peaks["plain"]) / gradients,
