@@ -16,13 +16,24 @@ from .checkpoint import allow_mmengine_checkpoints  # noqa: E402
 allow_mmengine_checkpoints()
 
 from .datasets import MultiScaleDataset, MultiScaleTransform  # noqa: E402
-from .hooks import ResolutionCurriculumHook  # noqa: E402
-from .optim import BFloat16OptimWrapper  # noqa: E402
+from .hooks import ClipGradRangeHook, ResolutionCurriculumHook  # noqa: E402
+from .optim import (  # noqa: E402
+    AGVMOptimWrapper,
+    AGVMOptimWrapperConstructor,
+    AmpAGVMOptimWrapper,
+    BFloat16AGVMOptimWrapper,
+    BFloat16OptimWrapper,
+)
 from .sampling import MultiScaleVariableBatchSampler  # noqa: E402
 from .version import __version__  # noqa: E402
 
 __all__ = [
+    "AGVMOptimWrapper",
+    "AGVMOptimWrapperConstructor",
+    "AmpAGVMOptimWrapper",
+    "BFloat16AGVMOptimWrapper",
     "BFloat16OptimWrapper",
+    "ClipGradRangeHook",
     "MultiScaleDataset",
     "MultiScaleTransform",
     "MultiScaleVariableBatchSampler",

@@ -1,5 +1,34 @@
-"""Optimizer wrappers."""
+"""Optimizer wrappers, and AGVM: one rate factor per module."""
 
+from .agvm import AGVM, AGVMConfig
+from .agvm_optim_wrapper import AGVMOptimWrapper
+from .agvm_optim_wrapper_constructor import AGVMOptimWrapperConstructor
+from .amp_agvm_optim_wrapper import AmpAGVMOptimWrapper
+from .bfloat16_agvm_optim_wrapper import BFloat16AGVMOptimWrapper
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
+from .lr_scaling import scaled_lr
+from .recipe import agvm_recipe
+from .variance import (
+    gradient_variance,
+    half_batch_variance,
+    inner_products,
+    smoothed_multiplier,
+    target_multiplier,
+)
 
-__all__ = ["BFloat16OptimWrapper"]
+__all__ = [
+    "AGVM",
+    "AGVMConfig",
+    "AGVMOptimWrapper",
+    "AGVMOptimWrapperConstructor",
+    "AmpAGVMOptimWrapper",
+    "BFloat16AGVMOptimWrapper",
+    "BFloat16OptimWrapper",
+    "agvm_recipe",
+    "gradient_variance",
+    "half_batch_variance",
+    "inner_products",
+    "scaled_lr",
+    "smoothed_multiplier",
+    "target_multiplier",
+]

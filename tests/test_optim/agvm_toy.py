@@ -1,0 +1,97 @@
+"""Small models and loops for the tests of AGVM."""
+
+import contextlib
+import logging
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+
+class ToyDetector(BaseModel):
+    """A conv net with a detector's parts, and one parameter outside them."""
+
+    def __init__(self, mask_head=False):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Tanh(), nn.Conv2d(6, 6, 3))
+        self.neck = nn.Conv2d(6, 5, 1)
+        self.rpn_head = nn.Conv2d(5, 2, 1)
+        self.roi_head = nn.Module()
+        self.roi_head.bbox_head = nn.Linear(5, 3)
+        if mask_head:
+            self.roi_head.mask_head = nn.Linear(5, 2)
+        self.scale = nn.Parameter(torch.tensor([1.0, 0.5]))
+
+    def forward(self, inputs, data_samples=None, mode="loss", masks=True):
+        x = self.neck(self.backbone(inputs).tanh()).tanh()
+        rpn = self.rpn_head(x).pow(2).mean() * self.scale[0]
+        pooled = x.mean((2, 3))
+        target = inputs.mean((2, 3))
+        box = (self.roi_head.bbox_head(pooled) - target).pow(2).mean() * self.scale[1]
+        losses = dict(loss_rpn=rpn, loss_box=box)
+        if masks and hasattr(self.roi_head, "mask_head"):
+            mask = self.roi_head.mask_head(pooled)
+            losses["loss_mask"] = (mask - target[:, :2]).pow(2).mean()
+        return losses
+
+
+TOY_MODULES = ["backbone", "neck", "rpn_head", "roi_head.bbox_head"]
+
+
+def toy_batch(seed, size=4, side=10):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(size, 3, side, side, generator=generator) + 0.3
+
+
+def build(model, optimizer=None, agvm=None, **kwargs):
+    optimizer = optimizer or dict(type="SGD", lr=0.1, momentum=0.9)
+    agvm = dict(dict(interval=1, start_iter=0, momentum=0.5), **(agvm or {}))
+    kwargs.setdefault("type", "AGVMOptimWrapper")
+    return build_optim_wrapper(
+        model,
+        dict(
+            constructor="AGVMOptimWrapperConstructor",
+            optimizer=optimizer,
+            agvm=agvm,
+            **kwargs,
+        ),
+    )
+
+
+def build_plain(model, optimizer=None, **kwargs):
+    optimizer = optimizer or dict(type="SGD", lr=0.1, momentum=0.9)
+    return build_optim_wrapper(
+        model, dict(type="OptimWrapper", optimizer=optimizer, **kwargs)
+    )
+
+
+def train_iteration(model, wrapper, batch, **kwargs):
+    """What ``BaseModel.train_step`` does, DDP included."""
+    inner = getattr(model, "module", model)
+    with wrapper.optim_context(model):
+        losses = model(batch, **kwargs)
+    wrapper.update_params(inner.parse_losses(losses)[0])
+
+
+def make_toy(seed=0, **kwargs):
+    torch.manual_seed(seed)
+    return ToyDetector(**kwargs)
+
+
+def weights(model):
+    inner = getattr(model, "module", model)
+    return {k: p.detach().clone() for k, p in inner.named_parameters()}
+
+
+@contextlib.contextmanager
+def logged():
+    """What MMEngine's logger says, as a list of messages."""
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield messages
+    logger.removeHandler(handler)

@@ -1,0 +1,435 @@
+"""AGVM on microscope images: batch 8 and 64, plain and AGVM, SGD and AdamW.
+
+A small Mask R-CNN learns the nuclei of the 2018 Data Science Bowl from scratch.
+Batch 64 is eight accumulated micro-batches of 8. Eight arms, each in a folder of its
+own: an arm that is done is not run again, one that was cut off goes on from its last
+checkpoint.
+
+    python tools/benchmarks/agvm_nuclei.py --data-root DIR --epochs 8
+    python tools/benchmarks/agvm_nuclei.py --data-root DIR --measure CHECKPOINT
+    python tools/benchmarks/agvm_nuclei.py --data-root DIR --estimators 60
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import json
+import math
+import os
+import statistics
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import torch
+
+ARMS = [
+    f"{optimizer}-{batch}-{recipe}"
+    for optimizer in ("sgd", "adamw")
+    for batch in (8, 64)
+    for recipe in ("plain", "agvm")
+]
+MICRO_BATCH = 8
+BASE_LR = dict(sgd=0.02, adamw=2e-4)  # at batch 8
+WARMUP = 50  # iterations
+SIZE = 192
+
+
+def build_config(args: argparse.Namespace, arm: str) -> Any:
+    """The config of one arm, as MMEngine's runner takes it."""
+    from mmengine.hub import get_config
+
+    from mms_plugin.optim import scaled_lr
+
+    optimizer, batch, recipe = arm.split("-")
+    config = get_config("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py")
+    _shrink(config.model)
+    _data(config, args)
+    counts = int(batch) // MICRO_BATCH
+    lr = scaled_lr(BASE_LR[optimizer], int(batch), MICRO_BATCH, args.lr_rule)
+    settings = dict(type="SGD", lr=lr, momentum=0.9, weight_decay=1e-4)
+    if optimizer == "adamw":
+        settings = dict(type="AdamW", lr=lr, weight_decay=0.05)
+    config.optim_wrapper = dict(
+        type="OptimWrapper",
+        optimizer=settings,
+        clip_grad=dict(max_norm=10.0),
+        accumulative_counts=counts,
+    )
+    if recipe == "agvm":
+        config.optim_wrapper.update(
+            type="AGVMOptimWrapper",
+            constructor="AGVMOptimWrapperConstructor",
+            # About as many images from one measurement to the next at both batches.
+            agvm=dict(
+                interval=max(1, args.interval // counts),
+                momentum=args.momentum,
+                start_iter=WARMUP + MICRO_BATCH,
+            ),
+        )
+    config.custom_imports = dict(imports=["mms_plugin"], allow_failed_imports=False)
+    config.train_cfg = dict(
+        type="EpochBasedTrainLoop", max_epochs=args.epochs, val_interval=args.epochs
+    )
+    config.param_scheduler = [
+        dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=WARMUP),
+        dict(
+            type="CosineAnnealingLR",
+            begin=0,
+            T_max=args.epochs,
+            end=args.epochs,
+            by_epoch=True,
+            convert_to_iter_based=True,
+        ),
+    ]
+    config.default_hooks.logger.interval = 10
+    config.default_hooks.checkpoint = dict(
+        type="CheckpointHook", interval=1, max_keep_ckpts=1
+    )
+    config.randomness = dict(seed=args.seed)
+    config.work_dir = str(Path(args.work_dir) / arm)
+    config.env_cfg.mp_cfg.mp_start_method = "fork"
+    config.log_level = "WARNING"
+    config.load_from = None
+    config.resume = True
+    return config
+
+
+def _shrink(model: Any) -> None:
+    norm = dict(type="BN", requires_grad=True)
+    model.backbone.update(
+        depth=18,
+        base_channels=32,
+        frozen_stages=-1,
+        norm_cfg=norm,
+        norm_eval=False,
+        init_cfg=None,
+    )
+    model.neck.update(in_channels=[32, 64, 128, 256], out_channels=64)
+    model.rpn_head.update(in_channels=64, feat_channels=64)
+    model.rpn_head.anchor_generator.scales = [4]
+    roi = model.roi_head
+    roi.bbox_roi_extractor.out_channels = roi.mask_roi_extractor.out_channels = 64
+    roi.bbox_head.update(in_channels=64, fc_out_channels=256, num_classes=1)
+    roi.mask_head.update(
+        in_channels=64, conv_out_channels=64, num_convs=2, num_classes=1
+    )
+    model.train_cfg.rcnn.sampler.num = 64
+    model.train_cfg.rpn_proposal.update(nms_pre=500, max_per_img=200)
+    model.test_cfg.rpn.update(nms_pre=500, max_per_img=200)
+
+
+def _data(config: Any, args: argparse.Namespace) -> None:
+    root = str(Path(args.data_root).resolve())
+    annotations = Path(root) / "annotations" / "instances_train.json"
+    names = [c["name"] for c in json.loads(annotations.read_text())["categories"]]
+    classes = dict(classes=tuple(names))
+    for split, loader in (
+        ("train", config.train_dataloader),
+        ("val", config.val_dataloader),
+    ):
+        loader.update(
+            batch_size=MICRO_BATCH if split == "train" else 1,
+            num_workers=args.workers,
+            persistent_workers=args.workers > 0,
+        )
+        loader.dataset.update(
+            data_root=root,
+            ann_file=f"annotations/instances_{split}.json",
+            data_prefix=dict(img=f"{split}/"),
+            metainfo=classes,
+        )
+        for step in loader.dataset.pipeline:
+            if step["type"] == "Resize":
+                step["scale"] = (SIZE, SIZE)
+    config.train_dataloader.batch_sampler.drop_last = True
+    config.train_dataloader.dataset.indices = args.images
+    config.test_dataloader = config.val_dataloader
+    annotations = Path(root) / "annotations" / "instances_val.json"
+    if args.images:
+        annotations = _first_images(annotations, args)
+        config.val_dataloader.dataset.ann_file = str(annotations)
+    config.val_evaluator = dict(
+        type="CocoMetric", metric=["bbox", "segm"], ann_file=str(annotations)
+    )
+    config.test_evaluator = config.val_evaluator
+
+
+def _first_images(annotations: Path, args: argparse.Namespace) -> Path:
+    """An annotation file of the first so many images."""
+    data = json.loads(annotations.read_text())
+    data["images"] = data["images"][: args.images]
+    kept = {image["id"] for image in data["images"]}
+    data["annotations"] = [a for a in data["annotations"] if a["image_id"] in kept]
+    path = Path(args.work_dir).resolve() / f"instances_val_{args.images}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data))
+    return path
+
+
+def run_arm(args: argparse.Namespace, arm: str) -> Dict[str, Any]:
+    """Trains one arm, or reads what it gave."""
+    from mmengine.runner import Runner
+
+    folder = Path(args.work_dir) / arm
+    result_path = folder / "result.json"
+    settings = dict(epochs=args.epochs, images=args.images, lr_rule=args.lr_rule)
+    settings.update(interval=args.interval, momentum=args.momentum, seed=args.seed)
+    settings_path = folder / "settings.json"
+    if settings_path.exists() and json.loads(settings_path.read_text()) != settings:
+        raise SystemExit(
+            f"{folder} holds a run of other settings. Choose another --work-dir."
+        )
+    if result_path.exists():
+        return json.loads(result_path.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    settings_path.write_text(json.dumps(settings))
+    print(f"{arm}: training", file=sys.stderr)
+    runner = Runner.from_cfg(build_config(args, arm))
+    runner.train()
+    metrics = {
+        name.split("/", 1)[1]: buffer.current()
+        for name, buffer in runner.message_hub.log_scalars.items()
+        if name.startswith("val/coco/") and name.endswith("mAP")
+    }
+    result = dict(arm=arm, settings=settings, metrics=metrics, curves=_curves(runner))
+    temporary = result_path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(result, indent=2))
+    temporary.replace(result_path)
+    return result
+
+
+def _curves(runner: Any) -> Dict[str, List[float]]:
+    curves = {}
+    for name, buffer in runner.message_hub.log_scalars.items():
+        if name.startswith("train/agvm/"):
+            curves[name[len("train/") :]] = [float(v) for v in buffer.data[0]]
+    return curves
+
+
+def write_report(results: List[Dict[str, Any]], work_dir: Path) -> None:
+    """``report.md``, ``report.json`` and ``multipliers.png``."""
+    lines = [
+        "| arm | box mAP | mask mAP | multipliers at the end |",
+        "|---|---|---|---|",
+    ]
+    for result in results:
+        metrics = result["metrics"]
+        values = [metrics.get(f"coco/{m}_mAP", math.nan) for m in ("bbox", "segm")]
+        ends = ", ".join(
+            f"{name[len('agvm/mu/') :]} {curve[-1]:.2f}"
+            for name, curve in result["curves"].items()
+            if name.startswith("agvm/mu/")
+        )
+        shown = " | ".join(f"{100 * value:.1f}" for value in values)
+        lines.append(f"| {result['arm']} | {shown} | {ends} |")
+    (work_dir / "report.md").write_text("\n".join(lines) + "\n")
+    (work_dir / "report.json").write_text(json.dumps(results, indent=2))
+    print("\n".join(lines))
+    drawn = [result for result in results if result["curves"]]
+    if drawn:
+        _draw(drawn, work_dir / "multipliers.png")
+
+
+def _draw(results: List[Dict[str, Any]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        2, len(results), figsize=(4 * len(results), 6), squeeze=False
+    )
+    for column, result in enumerate(results):
+        for row, kind in enumerate(("mu", "phi")):
+            axis = axes[row][column]
+            for name, curve in result["curves"].items():
+                if name.startswith(f"agvm/{kind}/"):
+                    axis.plot(curve, label=name.split("/", 2)[2])
+            axis.set_title(f"{result['arm']}: {kind}")
+            axis.set_xlabel("measurement")
+    axes[0][0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+# ------------------------------------------------------------- variances by hand
+def _loaded(args: argparse.Namespace, checkpoint: Optional[str]) -> Any:
+    from mmengine.runner import Runner, load_checkpoint
+
+    config = build_config(args, "sgd-8-plain")
+    config.work_dir = str(Path(args.work_dir) / "measure")
+    config.resume = False
+    runner = Runner.from_cfg(config)
+    if checkpoint:
+        load_checkpoint(runner.model, checkpoint, map_location="cpu")
+    return runner
+
+
+def _gradient(model: Any, data: Dict[str, Any]) -> Dict[str, torch.Tensor]:
+    model.zero_grad()
+    inputs = model.data_preprocessor(copy.deepcopy(data), training=True)
+    losses = model(**inputs, mode="loss")
+    model.parse_losses(losses)[0].backward()
+    grads = {
+        name: param.grad.clone()
+        for name, param in model.named_parameters()
+        if param.grad is not None
+    }
+    model.zero_grad()
+    return grads
+
+
+def _variances(one: Dict[str, Any], two: Dict[str, Any]) -> Dict[str, float]:
+    """``1 - cos`` by module, in one plain line of torch."""
+    modules = ["backbone", "neck", "rpn_head"]
+    modules += ["roi_head.bbox_head", "roi_head.mask_head"]
+    result = {}
+    for module in modules:
+        names = [n for n in one if n.startswith(module + ".") and n in two]
+        a, b = (torch.cat([g[n].flatten() for n in names]).double() for g in (one, two))
+        result[module] = float(1 - torch.nn.functional.cosine_similarity(a, b, dim=0))
+    return result
+
+
+def _sum(grads: List[Dict[str, torch.Tensor]]) -> Dict[str, torch.Tensor]:
+    names = set.intersection(*(set(grad) for grad in grads))
+    return {name: sum(grad[name] for grad in grads) for name in sorted(names)}
+
+
+def measure(args: argparse.Namespace) -> Dict[str, Any]:
+    """Variances of a trained model at several batch sizes, halves compared by hand."""
+    runner = _loaded(args, args.measure)
+    model, loader = runner.model, runner.train_dataloader
+    model.train()
+    table = {}
+    for batch in (8, 32, 128):
+        rows = []
+        stream = iter(loader)
+        for _ in range(args.repeats):
+            grads = []
+            while len(grads) < max(2, batch // 4):  # pieces of four images
+                data = next(stream, None)
+                if data is None:
+                    stream = iter(loader)
+                    continue
+                for part in (slice(0, 4), slice(4, 8)):
+                    grads.append(
+                        _gradient(model, {k: v[part] for k, v in data.items()})
+                    )
+            grads = grads[: max(2, batch // 4)]
+            middle = len(grads) // 2
+            rows.append(_variances(_sum(grads[:middle]), _sum(grads[middle:])))
+        table[batch] = {k: statistics.mean(row[k] for row in rows) for k in rows[0]}
+    return dict(checkpoint=args.measure, repeats=args.repeats, variances=table)
+
+
+def estimators(args: argparse.Namespace) -> Dict[str, Any]:
+    """The estimator of two consecutive iterations against true halves, in training.
+
+    ``AGVMOptimWrapper`` measures every iteration of a real training; on the same
+    batches, at the same weights, the halves are run one by one.
+    """
+    from mmengine.optim import build_optim_wrapper
+
+    from mms_plugin.optim import smoothed_multiplier, target_multiplier
+
+    runner = _loaded(args, args.checkpoint)
+    model, loader = runner.model, runner.train_dataloader
+    if not args.checkpoint:
+        model.init_weights()
+    model.train()
+    config = copy.deepcopy(build_config(args, "sgd-8-agvm").optim_wrapper)
+    config.agvm.update(interval=1, start_iter=1, modulate=False)
+    wrapper = build_optim_wrapper(model, config)
+    wrapper.initialize_count_status(model, 0, 10**6)
+    rates = [group["lr"] for group in wrapper.optimizer.param_groups]
+    mu: Dict[str, float] = {}
+    sums: Dict[str, List[List[float]]] = {}
+    stream = iter(loader)
+    for iteration in range(args.estimators):
+        data = next(stream, None)
+        if data is None:
+            stream = iter(loader)
+            data = next(stream)
+        # Without the halves' effect on the running statistics and random numbers.
+        state, generator = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+        halves = [
+            _gradient(model, {k: v[part] for k, v in data.items()})
+            for part in (slice(0, 4), slice(4, 8))
+        ]
+        model.load_state_dict(state)
+        torch.set_rng_state(generator)
+        warm = min(1.0, (iteration + 1) / WARMUP) if not args.checkpoint else 1.0
+        for group, rate in zip(wrapper.optimizer.param_groups, rates):
+            group["lr"] = rate * warm
+        model.train_step(data, wrapper)
+        if iteration == 0:
+            continue
+        true = _variances(*halves)
+        for name, phi in true.items():
+            pair = sums.setdefault(name, [[], []])
+            pair[0].append(phi)
+            pair[1].append(wrapper.agvm.variances[name])
+            target = target_multiplier(true["backbone"], phi, (0.5, 10.0))
+            mu[name] = smoothed_multiplier(mu.get(name, 1.0), target, args.momentum)
+    return dict(
+        iterations=args.estimators,
+        checkpoint=args.checkpoint,
+        mean_variance={
+            name: dict(
+                halves=statistics.mean(pair[0]), consecutive=statistics.mean(pair[1])
+            )
+            for name, pair in sums.items()
+        },
+        multiplier={
+            name: dict(halves=mu[name], consecutive=wrapper.agvm.multipliers[name])
+            for name in mu
+        },
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", required=True, help="folder of the nuclei data")
+    parser.add_argument("--arms", nargs="+", default=ARMS, help="which arms to run")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--work-dir", default="work_dirs/agvm_nuclei")
+    parser.add_argument("--lr-rule", choices=["sqrt", "linear"], default="sqrt")
+    parser.add_argument("--interval", type=int, default=10, help="at batch 8")
+    parser.add_argument(
+        "--momentum", type=float, default=0.9, help="of the multipliers"
+    )
+    parser.add_argument("--images", type=int, help="use the first so many images")
+    parser.add_argument("--workers", type=int, default=1, help="of the data loader")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--measure", help="variances of this checkpoint by hand")
+    parser.add_argument("--repeats", type=int, default=4, help="of --measure")
+    parser.add_argument(
+        "--estimators", type=int, help="iterations of consecutive against true halves"
+    )
+    parser.add_argument("--checkpoint", help="where --estimators starts from")
+    args = parser.parse_args()
+    for arm in args.arms:
+        if arm not in ARMS:
+            parser.error(f"--arms: unknown arm {arm!r}, choose from {', '.join(ARMS)}")
+    annotations = os.path.join(args.data_root, "annotations", "instances_train.json")
+    if not os.path.isfile(annotations):
+        parser.error(f"--data-root: {annotations} is missing")
+    import mms_plugin  # noqa: F401
+
+    if args.measure or args.estimators:
+        with contextlib.redirect_stdout(sys.stderr):  # pycocotools prints
+            result = measure(args) if args.measure else estimators(args)
+        print(json.dumps(result, indent=2))
+    else:
+        results = [run_arm(args, arm) for arm in args.arms]
+        write_report(results, Path(args.work_dir))
+
+
+if __name__ == "__main__":
+    main()
