@@ -248,7 +248,7 @@ def enable_amp(config: Config) -> None:
 
     ``OptimWrapper`` becomes ``AmpOptimWrapper`` (on the CPU, which that one
     refuses, ``BFloat16OptimWrapper``); ``AGVMOptimWrapper`` becomes
-    ``AmpAGVMOptimWrapper``.
+    ``AmpAGVMOptimWrapper``, on the CPU ``BFloat16AGVMOptimWrapper``.
 
     Raises:
         UserError: The wrapper is of another type.
@@ -257,8 +257,13 @@ def enable_amp(config: Config) -> None:
     if not isinstance(wrapper, ConfigDict):
         raise UserError("--amp needs a config with optim_wrapper")
     name = str(wrapper.get("type", "OptimWrapper")).rpartition(".")[2]
-    if name in ("AGVMOptimWrapper", "AmpAGVMOptimWrapper"):
-        wrapper.type = "AmpAGVMOptimWrapper"
+    if name in ("AGVMOptimWrapper", "AmpAGVMOptimWrapper", "BFloat16AGVMOptimWrapper"):
+        if has_accelerator():
+            wrapper.type = "AmpAGVMOptimWrapper"
+        else:
+            wrapper.type = "BFloat16AGVMOptimWrapper"
+            for key in ("loss_scale", "dtype", "use_fsdp"):
+                wrapper.pop(key, None)
     elif name in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
         if has_accelerator():
             if name != "BFloat16OptimWrapper":

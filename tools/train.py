@@ -10,7 +10,30 @@ from typing import List
 # The checkout that this file lies in, installed or not.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 
+from mmengine.config import Config
+
 from mms_plugin import cli
+from mms_plugin.optim import agvm_recipe
+
+RECIPES = {"agvm": agvm_recipe}
+
+
+def apply_recipes(config: Config, names: str) -> Config:
+    """The config with each of the recipes joined by ``+``, and what they change."""
+    for name in names.split("+"):
+        if name not in RECIPES:
+            raise cli.UserError(
+                f"--recipe {names}: {name!r} is not one of {', '.join(RECIPES)}"
+            )
+        before = config
+        try:
+            config = RECIPES[name](config)
+        except ValueError as error:
+            raise cli.UserError(f"--recipe {name}: {error}") from error
+        for key in config:
+            if config[key] != before.get(key):
+                print(f"--recipe {name}: {key} = {config[key]}", file=sys.stderr)
+    return config
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
@@ -29,6 +52,13 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         help="mixed precision: float16 on an accelerator, bfloat16 on the CPU",
     )
     parser.add_argument(
+        "--recipe",
+        metavar="R",
+        help="train the config with a method of this package: "
+        + ", ".join(sorted(RECIPES))
+        + "; several are joined by +",
+    )
+    parser.add_argument(
         "--auto-scale-lr",
         action="store_true",
         help="scale the learning rate by the real total batch size against "
@@ -40,6 +70,8 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 def main(argv: List[str]) -> None:
     args = parse_args(argv)
     config = cli.load_config(args.config, args.cfg_options)
+    if args.recipe is not None:
+        config = apply_recipes(config, args.recipe)
     if args.resume not in (None, "auto"):
         cli.check_checkpoint(args.resume, "--resume")
     if args.resume is not None:

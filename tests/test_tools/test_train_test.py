@@ -69,6 +69,29 @@ def test_amp_on_the_cpu(config_file, run_tool, tmp_path):
     assert len(losses) >= 3 and all(math.isfinite(loss) for loss in losses)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="bfloat16 is the CPU's way")
+def test_recipe_agvm_with_amp(config_file, run_tool, tmp_path):
+    done = run_tool(
+        "train.py", config_file, "--work-dir", tmp_path, "--recipe", "agvm", "--amp",
+        "--cfg-options", "train_cfg.max_epochs=1",
+        "optim_wrapper.agvm.start_iter=1", "optim_wrapper.agvm.interval=1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "--recipe agvm: optim_wrapper = " in done.stderr
+    written = (tmp_path / "tiny_resnet.py").read_text()
+    assert "type='BFloat16AGVMOptimWrapper'" in written
+    saved = torch.load(tmp_path / "epoch_1.pth")["optimizer"]["agvm"]
+    assert saved["num_measured"] >= 1 and "head" in saved["multipliers"]
+
+
+@pytest.mark.parametrize("recipe", ["vbs2", "agvm+", "agvm+nothing", ""])
+def test_unknown_recipe(config_file, run_tool, tmp_path, recipe):
+    done = run_tool("train.py", config_file, "--work-dir", tmp_path, "--recipe", recipe)
+    assert done.returncode == 2 and done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "is not one of agvm" in done.stderr
+
+
 def test_json_alone_on_standard_output(trained, config_file, run_tool, tmp_path):
     done = run_tool(
         "test.py", config_file, trained / "epoch_2.pth",
