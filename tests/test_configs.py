@@ -187,7 +187,7 @@ class TestModelIndex:
 
     def test_lists_every_config(self, models):
         listed = [model["Config"] for model in models]
-        assert sorted(listed) == [str(p.relative_to(ROOT)) for p in CONFIGS]
+        assert sorted(listed) == sorted(str(p.relative_to(ROOT)) for p in CONFIGS)
 
     def test_agrees_with_the_configs(self, models):
         for model in models:
