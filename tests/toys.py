@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, MODELS, TRANSFORMS
+from mmengine.registry import DATASETS, METRICS, MODELS, TRANSFORMS
 
 
 @DATASETS.register_module()
@@ -75,6 +76,23 @@ class ToyModel(BaseModel):
         self.shapes.append(tuple(inputs.shape))
         self.samples.append(i.tolist())
         return dict(loss=((self.weight * inputs.mean() - 1) ** 2).sum())
+
+
+@MODELS.register_module()
+class ToyTester(BaseModel):
+    """Gives back what it is given."""
+
+    def forward(self, mode="predict", **inputs):
+        return inputs["i"]
+
+
+@METRICS.register_module()
+class CountSamples(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results += list(data_samples)
+
+    def compute_metrics(self, results):
+        return dict(count=len(results))
 
 
 PIPELINE = [

@@ -111,7 +111,7 @@ class ResolutionCurriculumHook(Hook):
             return
         sampler = _sampler_of(loop)
         sampler.set_epoch(runner.epoch)
-        drawn = sampler.sizes_at(runner.epoch / runner.max_epochs)
+        drawn = sampler.sizes_of_epoch(runner.epoch)
         self._log_sizes(runner, drawn, f"Epoch {runner.epoch + 1}")
 
     def before_train_iter(
@@ -122,7 +122,7 @@ class ResolutionCurriculumHook(Hook):
         sampler = _sampler_of(loop)
         if _counts_iterations(loop):
             height, width, batch_size = sampler.batch_at_iteration(runner.iter)
-            drawn = sampler.sizes_at(min(runner.iter / runner.max_iters, 1.0))
+            drawn = sampler.sizes_of_iteration(runner.iter)
             self._log_sizes(runner, drawn, f"Iteration {runner.iter + 1}")
         else:
             height, width, batch_size = sampler.batch_at(runner.epoch, batch_idx)
@@ -169,10 +169,9 @@ class ResolutionCurriculumHook(Hook):
 
 
 def _built_train_loop(runner: Runner) -> Optional[BaseLoop]:
-    try:
-        return runner.train_loop
-    except RuntimeError:  # a config that nothing was built from
-        return None
+    # Not the property: it would build the loop, and the training data, for a test.
+    loop = runner._train_loop
+    return loop if isinstance(loop, BaseLoop) else None
 
 
 def _sampler_of(loop: BaseLoop) -> MultiScaleVariableBatchSampler:

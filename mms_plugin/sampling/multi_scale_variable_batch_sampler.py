@@ -6,7 +6,7 @@ import itertools
 import math
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.dist import sync_random_seed
@@ -29,6 +29,7 @@ from .plan import (
     epoch_generator,
     plan_epoch,
     plan_stream,
+    share_iterations,
 )
 from .size_schedule import SizeSchedule
 from .sized_index import SizedIndex, sized_index_class
@@ -192,6 +193,25 @@ class MultiScaleVariableBatchSampler:
         """The resolutions drawn from after a fraction of the training, 0 to 1."""
         return self.schedule.distribution(fraction).sizes
 
+    def sizes_of_epoch(self, epoch: int) -> Tuple[Size, ...]:
+        """The resolutions drawn from in an epoch, all of it."""
+        self._require_epochs()
+        looks = self._looks(self._room())
+        drawn: Dict[Size, None] = {}
+        for look in range(looks):
+            fraction = self._fraction(epoch, look / looks)
+            drawn.update(dict.fromkeys(self.sizes_at(fraction)))
+        return tuple(drawn)
+
+    def sizes_of_iteration(self, iteration: int) -> Tuple[Size, ...]:
+        """The resolutions drawn from around an iteration counted over the training.
+
+        Those of its epoch, where the inner sampler has epochs.
+        """
+        if not self.endless:
+            return self.sizes_of_epoch(self._epoch_of(iteration))
+        return self.sizes_at(self._fraction_of_iteration(iteration))
+
     # The plan
 
     def set_epoch(self, epoch: int) -> None:
@@ -318,9 +338,7 @@ class MultiScaleVariableBatchSampler:
 
     def _plan_stream(self, start: int, stop: int) -> Plan:
         def distribution_at(iteration: int) -> SizeDistribution:
-            if self.max_iters is None:
-                return self.schedule.distribution(1.0)
-            return self.schedule.distribution(min(iteration / self.max_iters, 1.0))
+            return self.schedule.distribution(self._fraction_of_iteration(iteration))
 
         return plan_stream(start, stop, distribution_at, self.seed)
 
@@ -333,6 +351,7 @@ class MultiScaleVariableBatchSampler:
 
     def _forget_plans(self) -> None:
         self._epoch_starts = [0]
+        self._owed: Dict[int, np.ndarray] = {}
         # One epoch is walked while the next is planned.
         self._planned = lru_cache(maxsize=2)(self._plan_rank)
         self._length = lru_cache(maxsize=None)(self._count_epoch)
@@ -362,13 +381,39 @@ class MultiScaleVariableBatchSampler:
         """The plan of an epoch, the same on every rank."""
         self._require_epochs()
         room = self._room()
+        looks = self._looks(room)
         return plan_epoch(
             room,
             lambda part: self.schedule.distribution(self._fraction(epoch, part)),
             epoch_generator(self.seed, epoch),
             drop_last=self.drop_last,
-            looks=self._looks(room),
+            looks=looks,
+            owed=self._owed_before(epoch) if looks == 1 else None,
         )
+
+    def _owed_before(self, epoch: int) -> Optional[np.ndarray]:
+        """Iterations that sizes are owed by the epochs before with the same sizes."""
+
+        def distribution_of(epoch: int) -> SizeDistribution:
+            return self.schedule.distribution(self._fraction(epoch, 0.0))
+
+        distribution = distribution_of(epoch)
+        first = epoch
+        while (
+            first > 0
+            and first not in self._owed
+            and distribution_of(first - 1) == distribution
+        ):
+            first -= 1
+        for earlier in range(first, epoch):
+            self._owed[earlier + 1] = share_iterations(
+                self._room(),
+                distribution,
+                epoch_generator(self.seed, earlier),
+                self.drop_last,
+                self._owed.get(earlier),
+            )[1]
+        return self._owed.get(epoch)
 
     def _group(self, plan: Plan, epoch: int) -> Tuple[Plan, _Groups]:
         assert self._landscape is not None
@@ -432,6 +477,12 @@ class MultiScaleVariableBatchSampler:
             distribution = self.schedule.distribution(before / self.max_iters)
             before += part * len(self.inner_sampler) / distribution.mean_batch_size
         return min(before / self.max_iters, 1.0)
+
+    def _fraction_of_iteration(self, iteration: int) -> float:
+        """Fraction of the training before an iteration of an endless stream."""
+        if self.max_iters is None:
+            return 1.0
+        return min(iteration / self.max_iters, 1.0)
 
     def _epoch_of(self, iteration: int) -> int:
         if self.curriculum is None:

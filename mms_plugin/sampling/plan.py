@@ -5,9 +5,10 @@ They know no data set and no process group: every rank that asks gets the same s
 
 The number of iterations is settled before any draw: ``ceil(N / mean batch size)``. So
 an epoch's length is known without planning it, and epochs that draw from the same sizes
-are equally long. The draws then keep each size's share of the iterations to within one
-(systematic sampling, in random order), and a few are exchanged until the images come
-out even.
+are equally long. Each size then gets its share of the iterations, rounded up or down at
+random, and they come in random order. A few draws are exchanged for others where the
+images would not come out even; the next epochs give back what that took from a size, so
+that over a training the shares are those of the weights.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Callable, List, Sequence, Tuple
+from typing import Callable, List, Optional, Tuple
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from .sizes import Size, SizeDistribution
 
 # Infinite streams are drawn in blocks, so that any iteration is found at once.
 STREAM_BLOCK = 256
+
+# Iterations that a size can be owed from epoch to epoch.
+_MOST_OWED = 2.0
 
 _EPOCH_DRAWS = 0
 _STREAM_DRAWS = 1
@@ -88,6 +92,7 @@ def plan_epoch(
     generator: np.random.Generator,
     drop_last: bool = False,
     looks: int = 1,
+    owed: Optional[np.ndarray] = None,
 ) -> Plan:
     """Plan one epoch.
 
@@ -98,43 +103,54 @@ def plan_epoch(
         drop_last: Leave out the images that do not fill a last batch.
         looks: At how many evenly spaced points of the epoch ``distribution_at`` is
             looked up. 1: at the start alone.
+        owed: Shape ``(sizes,)``: iterations that each size is owed from the epochs
+            before, :func:`share_iterations`. Defaults to none.
 
     Returns:
         The plan. Without ``drop_last`` its batch sizes sum to ``num_samples``, and all
         but the last are those of their size; with it, all are.
     """
-    stretches = _stretches(num_samples, distribution_at, looks)
     sizes: List[Size] = []
     choices: List[np.ndarray] = []
     batch_sizes: List[np.ndarray] = []
-    planned = 0
-    for end, distribution in stretches:
-        last = end == num_samples
-        if end - planned <= 0:
+    planned, even, drawn = 0, False, np.zeros(0, dtype=np.int64)
+    for end, distribution in _stretches(num_samples, distribution_at, looks):
+        if end <= planned:
             continue
-        drawn = _draw_stretch(
-            end - planned, distribution, generator, drop_last and last
+        # Where the sizes change a batch may run over, but not at the epoch's end.
+        even = end == num_samples
+        counts, _ = share_iterations(
+            end - planned, distribution, generator, drop_last and even, owed, even
         )
-        # Earlier stretches run over their end; the next one starts from there.
-        capacities = np.asarray(distribution.batch_sizes, dtype=np.int64)[drawn]
-        positions = {size: i for i, size in enumerate(sizes)}
+        drawn = np.repeat(np.arange(len(counts)), counts)
+        generator.shuffle(drawn)
         for size in distribution.sizes:
-            if size not in positions:
-                positions[size] = len(sizes)
+            if size not in sizes:
                 sizes.append(size)
-        table = np.asarray([positions[s] for s in distribution.sizes], dtype=np.int64)
+        table = np.asarray([sizes.index(s) for s in distribution.sizes], dtype=np.int64)
+        capacities = np.asarray(distribution.batch_sizes, dtype=np.int64)[drawn]
         choices.append(table[drawn])
         batch_sizes.append(capacities)
         planned += int(capacities.sum())
-    all_choices = np.concatenate(choices) if choices else np.zeros(0, dtype=np.int64)
-    all_sizes = np.concatenate(batch_sizes) if batch_sizes else np.zeros(0, np.int64)
-    if planned > num_samples:
-        if drop_last:
-            # The stretch before the last ran over the epoch's end.
-            keep = int(np.searchsorted(np.cumsum(all_sizes), num_samples, "right"))
-            all_choices, all_sizes = all_choices[:keep], all_sizes[:keep]
-        else:
-            all_sizes = cut_batches(all_sizes, planned - num_samples)
+    all_choices = np.concatenate([np.zeros(0, dtype=np.int64), *choices])
+    all_sizes = np.concatenate([np.zeros(0, dtype=np.int64), *batch_sizes])
+    if not even:
+        # A stretch before the last ran over the epoch's end.
+        needed = int(np.searchsorted(np.cumsum(all_sizes), num_samples, "left")) + 1
+        all_choices, all_sizes = all_choices[:needed], all_sizes[:needed]
+    over = int(all_sizes.sum()) - num_samples
+    if over > 0 and drop_last:
+        all_choices, all_sizes = all_choices[:-1], all_sizes[:-1]
+    elif over > 0:
+        if even and 2 * over > all_sizes[-1]:
+            # The cut would leave little of the last batch, or nothing: few images are
+            # hard on batch normalization. One of the largest of its stretch bears it.
+            stretch = all_sizes[len(all_sizes) - len(drawn) :]
+            largest = np.flatnonzero(stretch == stretch.max()) - len(stretch)
+            swap = int(largest[generator.integers(len(largest))])
+            for column in (all_choices, all_sizes):
+                column[[swap, -1]] = column[[-1, swap]]
+        all_sizes = cut_batches(all_sizes, over)
     return Plan(tuple(sizes), all_choices, all_sizes)
 
 
@@ -155,108 +171,96 @@ def _stretches(
     return stretches
 
 
-def _draw_stretch(
+def share_iterations(
     num_samples: int,
     distribution: SizeDistribution,
     generator: np.random.Generator,
-    drop_last: bool,
-) -> np.ndarray:
-    """Draw sizes for ``num_samples``, in random order.
+    drop_last: bool = False,
+    owed: Optional[np.ndarray] = None,
+    even: bool = True,
+) -> Tuple[np.ndarray, np.ndarray]:
+    """How many iterations of an epoch each size gets.
+
+    Args:
+        num_samples: Samples of the epoch on one rank.
+        distribution: What is drawn from.
+        generator: Source of the draws, :func:`epoch_generator`.
+        drop_last: The batches hold at most the samples, and fewer than a largest batch
+            are left. Otherwise they hold all, and without a largest one they do not.
+        owed: Shape ``(sizes,)``: iterations that each size is owed from the epochs
+            before. Defaults to none.
+        even: ``False``: share out only, whatever the batches hold.
 
     Returns:
-        Shape ``(iterations,)``, indices into ``distribution.sizes``. The full batches
-        hold all the samples, and without the last one they do not (``drop_last``: they
-        hold at most the samples).
+        ``counts`` and ``owed`` after this epoch, both of shape ``(sizes,)``.
     """
     capacities = np.asarray(distribution.batch_sizes, dtype=np.int64)
+    weights = np.asarray(distribution.weights, dtype=np.float64)
     iterations = count_iterations(num_samples, distribution, drop_last)
-    counts = _systematic_counts(iterations, distribution.weights, generator)
-    spare = int(counts @ capacities) - num_samples
-    if drop_last:
-        counts, spare = _exchange_to_fit(counts, capacities, spare, generator)
-    else:
-        counts, spare = _exchange_to_hold(counts, capacities, spare, generator)
-    drawn = np.repeat(np.arange(len(capacities)), counts)
-    generator.shuffle(drawn)
-    if not drop_last and spare >= capacities[drawn[-1]]:
-        # The cut must leave something of the last batch.
-        large = np.flatnonzero(capacities[drawn] > spare)
-        swap = int(large[generator.integers(len(large))])
-        drawn[[swap, -1]] = drawn[[-1, swap]]
-    return drawn
+    due = weights / weights.sum() * iterations
+    if owed is not None:
+        due = due + owed
+    counts = _round_shares(due, iterations, generator)
+    while even:
+        spare = int(counts @ capacities) - num_samples
+        largest = int(capacities.max() if drop_last else capacities[counts > 0].max())
+        if drop_last:
+            low, high = 1 - largest, 0
+        else:
+            low, high = 0, largest - 1
+        if low <= spare <= high or not iterations:
+            break
+        counts = _exchange(
+            counts, capacities, due, low - spare, high - spare, generator
+        )
+    # Bounded: what cannot be given back is not piled up.
+    left = np.clip(due - counts, -_MOST_OWED, _MOST_OWED)
+    return counts, left - left.mean()
 
 
-def _systematic_counts(
-    iterations: int, weights: Sequence[float], generator: np.random.Generator
+def _round_shares(
+    due: np.ndarray, iterations: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """How often each size comes: its share, rounded up or down at random."""
-    shares = np.cumsum(np.asarray(weights, dtype=np.float64))
-    edges = np.floor(shares / shares[-1] * iterations + generator.random())
+    """Round shares up or down at random, so that they sum to the iterations."""
+    edges: np.ndarray = np.cumsum(np.maximum(due, 0.0))
+    if edges[-1] > 0:
+        edges = edges / edges[-1] * iterations
+    edges = np.minimum(np.floor(edges + generator.random()), iterations)
     edges[-1] = iterations
-    edges = np.minimum(edges, iterations)
     return np.diff(edges, prepend=0.0).astype(np.int64)
 
 
-def _exchange_to_hold(
-    counts: np.ndarray,
-    capacities: np.ndarray,
-    spare: int,
-    generator: np.random.Generator,
-) -> Tuple[np.ndarray, int]:
-    """Exchange draws until the batches hold the samples, with little to spare.
-
-    At the end ``0 <= spare <`` the largest batch that is drawn: the mean batch times
-    the iterations reaches the samples, and an exchange moves ``spare`` by less than the
-    larger of its two batches. The less there is to spare, the fuller the last batch:
-    few images are hard on batch normalization.
-    """
-    while True:
-        gains = _gains(counts, capacities)
-        if spare < 0:
-            gains = gains[gains[:, 2] > 0]
-        elif spare < capacities[counts > 0].max():
-            gains = gains[(gains[:, 2] < 0) & (gains[:, 2] >= -spare)]
-        else:
-            gains = gains[gains[:, 2] < 0]
-        if not len(gains):
-            return counts, spare
-        counts, spare = _exchange(counts, spare, gains, generator)
-
-
-def _exchange_to_fit(
-    counts: np.ndarray,
-    capacities: np.ndarray,
-    spare: int,
-    generator: np.random.Generator,
-) -> Tuple[np.ndarray, int]:
-    """Exchange draws until the batches fit the samples, with few left over."""
-    while True:
-        gains = _gains(counts, capacities)
-        if spare > 0:
-            gains = gains[gains[:, 2] < 0]
-        else:
-            gains = gains[(gains[:, 2] > 0) & (gains[:, 2] <= -spare)]
-        if not len(gains):
-            return counts, spare
-        counts, spare = _exchange(counts, spare, gains, generator)
-
-
-def _gains(counts: np.ndarray, capacities: np.ndarray) -> np.ndarray:
-    """Shape ``(exchanges, 3)``: a drawn size, one in its place, the images gained."""
-    drawn = np.flatnonzero(counts)
-    old, new = np.meshgrid(drawn, np.arange(len(capacities)), indexing="ij")
-    gain = capacities[new] - capacities[old]
-    return np.stack([old.ravel(), new.ravel(), gain.ravel()], axis=1)
-
-
 def _exchange(
-    counts: np.ndarray, spare: int, gains: np.ndarray, generator: np.random.Generator
-) -> Tuple[np.ndarray, int]:
-    old, new, gain = gains[generator.integers(len(gains))]
+    counts: np.ndarray,
+    capacities: np.ndarray,
+    due: np.ndarray,
+    low: int,
+    high: int,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Put one size in another's place to gain from ``low`` to ``high`` images.
+
+    The exchange that departs least from what is due; where none gains as much, one
+    that goes as far as it can in that direction. It always ends: the mean batch times
+    the iterations is within reach, and an exchange gains less than the larger of its
+    two batches holds.
+    """
+    pairs = np.meshgrid(np.flatnonzero(counts), np.arange(len(counts)))
+    old, new = (column.ravel() for column in pairs)
+    gain = capacities[new] - capacities[old]
+    fits = (gain >= low) & (gain <= high) & (gain != 0)
+    if not fits.any():
+        fits = (gain > 0) if low > 0 else (gain < 0)
+    old, new = old[fits], new[fits]
+    # Of the squared distance to what is due, what the exchange adds.
+    excess = counts - due
+    cost = excess[new] - excess[old]
+    best = np.flatnonzero(cost <= cost.min() + 1e-9)
+    chosen = int(best[generator.integers(len(best))])
     counts = counts.copy()
-    counts[old] -= 1
-    counts[new] += 1
-    return counts, spare + int(gain)
+    counts[old[chosen]] -= 1
+    counts[new[chosen]] += 1
+    return counts
 
 
 def cut_batches(batch_sizes: np.ndarray, images: int) -> np.ndarray:

@@ -88,6 +88,8 @@ def parse_sizes(value: Any, name: str = "sizes") -> Tuple[Size, ...]:
     """
     if isinstance(value, Mapping):
         return _lay_out_range(value, name)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not value:
         raise ValueError(
             f"{name} must be a sequence of at least one size, such as [128, 160], or "
@@ -163,7 +165,7 @@ def parse_weights(value: Any, num_sizes: int) -> Tuple[float, ...]:
         f"finite and not all zero, but got {value!r}"
     )
     try:
-        weights = tuple(float(v) for v in value)
+        weights = () if isinstance(value, Mapping) else tuple(float(v) for v in value)
     except (TypeError, ValueError):
         raise wrong from None
     if (

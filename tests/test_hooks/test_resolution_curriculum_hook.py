@@ -123,7 +123,7 @@ def test_training_counted_in_iterations(make_runner, sampler, workers):
             40, sampler=dict(type=sampler, shuffle=True), num_workers=workers
         ),
         # MMEngine sleeps for two seconds between epochs of a finite sampler.
-        train_cfg=dict(by_epoch=False, max_iters=40 if sampler[0] == "I" else 14),
+        train_cfg=dict(by_epoch=False, max_iters=40 if sampler[0] == "I" else 18),
         param_scheduler=dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0),
     )
     runner.train()
@@ -267,6 +267,35 @@ def test_trained_twice_and_beside_another_runner(make_runner):
     first.call_hook("before_run")
     assert (first.max_iters, first.param_schedulers[0].T_max) == times
     assert shapes(second) == planned(second) != shapes(first)
+
+
+def test_a_test_alone_builds_no_training_data(make_runner):
+    loader = train_dataloader()
+    loader["dataset"]["dataset"]["type"] = "NotOnThisMachine"
+    runner = make_runner(
+        custom_hooks=[CURRICULUM],
+        train_dataloader=loader,
+        test_dataloader=dict(
+            batch_size=2,
+            sampler=dict(type="DefaultSampler", shuffle=False),
+            dataset=dict(type="ToyDataset", num=4, pipeline=[]),
+        ),
+        test_cfg=dict(),
+        test_evaluator=dict(type="CountSamples"),
+        model=dict(type="ToyTester"),
+    )
+    assert runner.test() == {"count": 4}
+
+
+def test_log_says_what_is_drawn_within_the_epoch(make_runner):
+    runner = make_runner(
+        custom_hooks=[dict(CURRICULUM, by_epoch=False)], log_level="INFO"
+    )
+    runner.train()
+    text = "".join(p.read_text() for p in Path(runner.log_dir).glob("*.log"))
+    # The largest side is 6 + 6 * 0.25 = 7.5 after the first of five epochs.
+    assert "Epoch 1: drawing from 2 sizes: 4x4, 6x6\n" in text
+    assert "Epoch 2: drawing from 3 sizes: 4x4, 6x6, 8x8\n" in text
 
 
 # Bad input

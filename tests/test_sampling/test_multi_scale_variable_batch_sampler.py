@@ -100,6 +100,33 @@ def test_weights_are_relative_frequencies_of_iterations():
     assert abs((sides == 224).mean() - 0.75) < 0.001
 
 
+@pytest.mark.parametrize("drop_last", [True, False])
+@pytest.mark.parametrize("num, tolerance", [(200, 0.25), (400, 0.1), (1000, 0.05)])
+def test_over_a_training_the_shares_are_those_of_the_weights(num, tolerance, drop_last):
+    weights = [1, 1, 1, 2, 1, 1, 1]
+    sampler = make(num, weights=weights, drop_last=drop_last)
+    sides = [h for epoch in range(300) for h, _, _ in sampler.plan(epoch)]
+    for side, weight in zip(SIZES, weights):
+        # Epochs of few iterations (5, 10, 25 here) have to come out even first.
+        share = sides.count(side) / len(sides)
+        assert share == pytest.approx(weight / 8, rel=tolerance)
+
+
+def test_a_late_epoch_is_planned_like_one_that_was_walked_to():
+    walked = make(200)
+    plans = [walked.plan(epoch) for epoch in range(40)]
+    assert make(200).plan(39) == plans[39]
+
+
+def test_the_last_batch_is_seldom_small():
+    # One image alone has no variance for batch normalization.
+    sampler = make(1001)
+    last = [sampler.plan(epoch)[-1] for epoch in range(200)]
+    full = dict(zip(sampler.sizes, sampler.batch_sizes))
+    shares = [images / full[height, width] for height, width, images in last]
+    assert min(shares) > 0.2
+
+
 def test_range_of_sizes():
     assert make(sizes=dict(min=128, max=320, num=7, divisor=32)).sizes == tuple(
         (s, s) for s in SIZES

@@ -2,6 +2,8 @@
 
 from .multi_scale_transform import MultiScaleTransform
 from .shorthands import (
+    MultiScaleMixUp,
+    MultiScaleMosaic,
     MultiScalePad,
     MultiScaleRandomCrop,
     MultiScaleRandomResizedCrop,
@@ -9,6 +11,8 @@ from .shorthands import (
 )
 
 __all__ = [
+    "MultiScaleMixUp",
+    "MultiScaleMosaic",
     "MultiScalePad",
     "MultiScaleRandomCrop",
     "MultiScaleRandomResizedCrop",

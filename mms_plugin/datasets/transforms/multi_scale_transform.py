@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import functools
+import importlib.util
 import inspect
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from mmengine.registry import TRANSFORMS, DefaultScope
 
+from ...host_versions import HOSTS
 from ...sampling.sizes import Size
 from ..multi_scale_dataset import TARGET_SIZE, size_in_use
 
@@ -35,6 +38,7 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmpretrain", "EfficientNetRandomCrop"): ("scale", "short"),
     ("mmpretrain", "EfficientNetCenterCrop"): ("crop_size", "short"),
     ("mmpretrain", "MAERandomResizedCrop"): ("size", "hw"),
+    ("mmpretrain", "RandomTranslatePad"): ("size", "hw"),
     ("mmpretrain", "RandomResizedCropAndInterpolationWithTwoPic"): ("size", "hw"),
 }
 
@@ -90,7 +94,7 @@ class MultiScaleTransform:
                 f"but got {self.order!r}"
             )
         for path in self.size_arg:
-            self._check_argument(path)
+            self._check_argument(path, size_arg)
         self._built: Dict[Size, Any] = {}
 
     def __call__(self, results: Dict) -> Any:
@@ -155,10 +159,11 @@ class MultiScaleTransform:
             f"size_arg={size_arg!r}, order={self.order!r})"
         )
 
-    def _check_argument(self, path: str) -> None:
+    def _check_argument(self, path: str, size_arg: Any) -> None:
         name, _, rest = path.partition(".")
-        parameters = _parameters(self._class)
-        if parameters is not None and name not in parameters:
+        parameters, takes_any = _parameters(self._class)
+        # A default is a guess for what it does not name: not to be lost in **kwargs.
+        if name not in parameters and not (takes_any and size_arg is not None):
             raise ValueError(
                 f"size_arg must be an argument of {self._config['type']!r}, one of "
                 f"{sorted(parameters)}, but got {path!r}"
@@ -179,15 +184,35 @@ def _resolve(kind: Any) -> Any:
         return kind
     with TRANSFORMS.switch_scope_and_registry(None) as registry:
         found = registry.get(kind)
-    if found is None:
-        raise ValueError(
-            f"transform's type must be registered, but {kind!r} is not in the registry "
-            f"of transforms; install its library, or name its module in custom_imports"
-        )
-    return found
+        scope = registry.scope
+    if found is not None:
+        return found
+    library = kind.partition(".")[0] if "." in kind else ""
+    missing = [
+        host.pip_command
+        for host in HOSTS
+        # Without a library in its name it is looked for in the scope's and in mmcv.
+        if host.name in ({library} if library else {scope, "mmcv"})
+        and importlib.util.find_spec(host.name) is None
+    ]
+    remedy = f"run: {' and '.join(missing)}" if missing else "name its module there"
+    raise ValueError(
+        f"transform's type must be registered, but {kind!r} is neither in the registry "
+        f"of transforms nor imported by custom_imports; {remedy}"
+    )
+
+
+def _wrapped_class(kind: Any) -> Any:
+    """The class that takes the arguments: mmpretrain registers torchvision's so."""
+    if isinstance(kind, functools.partial):
+        return kind.keywords.get("transform", kind)
+    return kind
 
 
 def _defaults_of(kind: Any) -> Tuple[Union[str, Tuple[str, str]], str]:
+    wrapped = _wrapped_class(kind)
+    if wrapped is not kind:
+        return "size", "hw"
     for base in inspect.getmro(kind) if inspect.isclass(kind) else ():
         key = (base.__module__.partition(".")[0], base.__name__)
         if key in _DEFAULTS:
@@ -210,12 +235,13 @@ def _parse_size_arg(value: Any) -> Tuple[str, ...]:
     return paths
 
 
-def _parameters(kind: Any) -> Optional[List[str]]:
-    """Names of the arguments that ``kind`` takes; ``None``: any."""
-    parameters = inspect.signature(kind).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return None
-    return list(parameters)
+def _parameters(kind: Any) -> Tuple[List[str], bool]:
+    """Names of the arguments that ``kind`` takes, and whether it takes any other."""
+    parameters = inspect.signature(_wrapped_class(kind)).parameters.values()
+    named = [
+        p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    ]
+    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def _set(config: Any, path: str, value: Any) -> None:

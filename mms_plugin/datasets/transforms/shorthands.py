@@ -44,3 +44,21 @@ class MultiScalePad(_Shorthand):
     """``MultiScaleTransform(transform=dict(type='Pad', **kwargs))``."""
 
     kind = "Pad"
+
+
+@TRANSFORMS.register_module()
+class MultiScaleMosaic(_Shorthand):
+    """``MultiScaleTransform(transform=dict(type='Mosaic', **kwargs))``.
+
+    Under a name of its own, so that ``skip_type_keys`` of mmdet's
+    ``MultiImageMixDataset`` and ``YOLOXModeSwitchHook`` can name it.
+    """
+
+    kind = "Mosaic"
+
+
+@TRANSFORMS.register_module()
+class MultiScaleMixUp(_Shorthand):
+    """``MultiScaleTransform(transform=dict(type='MixUp', **kwargs))``."""
+
+    kind = "MixUp"

@@ -141,6 +141,32 @@ def test_subclass_of_a_known_transform_has_its_defaults():
 
 
 @pytest.mark.parametrize("scope", ["mmpretrain"], indirect=True)
+def test_torchvision_of_mmpretrain(scope):
+    transform = MultiScaleTransform(
+        dict(type="torchvision/RandomResizedCrop", scale=(0.5, 1.0), size=9)
+    )
+    built = transform.at((24, 32)).t
+    assert (built.size, built.scale) == ((24, 32), (0.5, 1.0))
+    with pytest.raises(ValueError, match="size_arg must be an argument"):
+        MultiScaleTransform(dict(type="torchvision/RandomHorizontalFlip"))
+    with pytest.raises(ValueError, match="'foo'"):
+        MultiScaleTransform(dict(type="torchvision/Resize"), size_arg="foo")
+
+
+@pytest.mark.parametrize("scope", ["mmdet"], indirect=True)
+def test_a_guess_is_not_lost_in_keyword_arguments(scope):
+    with pytest.raises(ValueError, match="'scale'"):
+        MultiScaleTransform(dict(type="RandomChoiceResize"))
+
+
+def test_a_missing_library_is_named_with_its_pip_command(monkeypatch):
+    module = "mms_plugin.datasets.transforms.multi_scale_transform"
+    monkeypatch.setattr(f"{module}.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r'pip install "mmdet>=3'):
+        MultiScaleTransform(dict(type="mmdet.NoSuchTransform"))
+
+
+@pytest.mark.parametrize("scope", ["mmpretrain"], indirect=True)
 def test_shorthands(scope):
     for name in ("Resize", "RandomCrop", "RandomResizedCrop", "Pad"):
         transform = TRANSFORMS.build(dict(type=f"MultiScale{name}"))
@@ -163,6 +189,7 @@ def test_shorthands(scope):
             "two arguments",
         ),
         (dict(transform=dict(type="NoSuchTransform")), "NoSuchTransform"),
+        (dict(transform=dict(type="nolib.Resize")), "nolib.Resize"),
         (dict(transform=dict(type="MakeImage"), size_arg="scale.0.x"), "nested config"),
     ],
 )
