@@ -44,6 +44,12 @@ def write_program(path, text):
     return path
 
 
+def _default_signals():
+    """A background job ignores some signals, and bash cannot trap what is ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Project:
     """A copy of what the script reads, and a PATH that holds what a test puts in."""
 
@@ -77,6 +83,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_default_signals,
         )
 
     def run(self, **env):
