@@ -13,12 +13,12 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -31,12 +31,12 @@ import report  # noqa: E402
 
 BASE_SIZE = 64
 TEST_SIZES = (40, 48, 64, 80, 96)
-# Name, config, seconds that it takes on two cores.
 ARMS = (
-    ("SSc-FBS", "resnet18_fbs_1xb16-16e_scenes.py", 90),
-    ("MSc-VBS", "resnet18_vbs_1xb16-16e_scenes.py", 75),
-    ("MSc-VBSWC", "resnet18_vbs-cur_1xb16-16e_scenes.py", 65),
+    ("SSc-FBS", "resnet18_fbs_1xb16-16e_scenes.py"),
+    ("MSc-VBS", "resnet18_vbs_1xb16-16e_scenes.py"),
+    ("MSc-VBSWC", "resnet18_vbs-cur_1xb16-16e_scenes.py"),
 )
+JOBS = 2  # trainings at a time
 METRIC = "top-1 (%)"
 
 
@@ -125,49 +125,81 @@ def fingerprint(cfg: Any, manifest: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def train(config: Path, work_dir: Path, options: Dict[str, Any]) -> Tuple[float, float]:
-    """Train one arm through ``tools/train.py``.
+class Trainings:
+    """Trains arms side by side, each with its share of the processor's threads.
 
-    Returns:
-        Wall-clock and processor time in seconds, start-up and validation included.
+    A small network does not keep two threads busy; two trainings do.
+
+    Args:
+        jobs: How many train at a time.
     """
-    command = [sys.executable, str(ROOT / "tools" / "train.py"), str(config)]
-    command += ["--work-dir", str(work_dir), "--cfg-options"]
-    command += [f"{key}={value}" for key, value in options.items()]
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    log = work_dir / "train.log"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    with log.open("w") as file, subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, "PYTHONPATH": path},
-    ) as process:
-        try:
+
+    def __init__(self, jobs: int) -> None:
+        self.threads = max(1, (os.cpu_count() or 1) // jobs)
+        self._pool = ThreadPoolExecutor(jobs)
+        self._running: List[subprocess.Popen[str]] = []
+
+    def start(
+        self, name: str, config: Path, work_dir: Path, options: Dict[str, Any]
+    ) -> Future[Tuple[float, float]]:
+        """Queue the training of one arm; see :meth:`_train` for what it gives."""
+        return self._pool.submit(self._train, name, config, work_dir, options)
+
+    def __enter__(self) -> Trainings:
+        return self
+
+    def __exit__(self, kind: Any, *error: Any) -> None:
+        if kind is not None:
+            # A training that goes on alone would be of no use to anyone.
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            for process in self._running:
+                process.terminate()
+        self._pool.shutdown()
+
+    def _train(
+        self, name: str, config: Path, work_dir: Path, options: Dict[str, Any]
+    ) -> Tuple[float, float]:
+        """Train one arm through ``tools/train.py``.
+
+        Returns:
+            Wall-clock and processor time in seconds, start-up and validation included.
+        """
+        command = [sys.executable, str(ROOT / "tools" / "train.py"), str(config)]
+        command += ["--work-dir", str(work_dir), "--cfg-options"]
+        command += [f"{key}={value}" for key, value in options.items()]
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = dict(os.environ, PYTHONPATH=path)
+        environment["OMP_NUM_THREADS"] = str(self.threads)
+        log = work_dir / "train.log"
+        start = time.perf_counter()
+        with log.open("w") as file, subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
+        ) as process:
+            self._running.append(process)
             assert process.stdout is not None
             for line in process.stdout:
                 file.write(line)
                 if "Epoch(val)" in line and "accuracy" in line:
                     epoch = line.split("Epoch(val)")[1].split("[")[1].split("]")[0]
                     value = float(line.split("accuracy/top1:")[1].split()[0])
-                    say(f"      epoch {epoch}: top-1 {value:.1f} %")
-            code = process.wait()
-        except BaseException:
-            process.terminate()
-            raise
-    wall_clock = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if code != 0:
-        last = [line for line in log.read_text().splitlines() if line.strip()][-1:]
-        raise DemoError(
-            f"training {config.name} failed with exit code {code}: "
-            f"{''.join(last)} (all of it: {log})"
-        )
-    cpu_time = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall_clock, cpu_time
+                    say(f"      {name}, epoch {epoch}: top-1 {value:.1f} %")
+            # Of this child and what it has waited for, not of its neighbour.
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            self._running.remove(process)
+        wall_clock = time.perf_counter() - start
+        if process.returncode != 0:
+            last = [line for line in log.read_text().splitlines() if line.strip()][-1:]
+            raise DemoError(
+                f"training {config.name} failed with exit code {process.returncode}: "
+                f"{''.join(last)} (all of it: {log})"
+            )
+        return wall_clock, used.ru_utime + used.ru_stime
 
 
 def validation_curve(work_dir: Path) -> List[Tuple[int, float]]:
@@ -258,61 +290,72 @@ def evaluate(cfg: Any, checkpoint: Path, sizes: Sequence[int]) -> Dict[int, floa
     return result
 
 
-def run_arm(
-    number: str,
-    name: str,
-    config: Path,
-    seconds: int,
-    args: argparse.Namespace,
-    manifest: str,
-) -> report.Arm:
-    """Train and evaluate one arm, or take what an earlier call left."""
-    from mmengine.registry import init_default_scope
-    from mmengine.runner.checkpoint import CheckpointLoader
+class _Arm:
+    """One arm on its way: found complete, or training."""
 
-    from mms_plugin.analysis import plan_flops
+    def __init__(
+        self,
+        name: str,
+        config: Path,
+        args: argparse.Namespace,
+        manifest: str,
+        trainings: Trainings,
+    ) -> None:
+        from mmengine.registry import init_default_scope
 
-    options = config_options(args)
-    cfg = load_config(config, options)
-    init_default_scope(cfg.default_scope)
-    key = fingerprint(cfg, manifest + repr(args.test_sizes))
-    work_dir = Path(args.work_dir) / config.stem
-    done = work_dir / "arm.json"
-    if done.exists():
-        state = json.loads(done.read_text())
-        if state["fingerprint"] == key:
-            say(f"{number} {name}: already trained, {work_dir}")
-            return report.arm_from_json(json.dumps(state["arm"]))
-    say(f"{number} {name}: training, usually {seconds} s on two cores")
-    shutil.rmtree(work_dir, ignore_errors=True)
-    work_dir.mkdir(parents=True)
-    wall_clock, cpu_time = train(config, work_dir, options)
+        self.name, self.config, self.args = name, config, args
+        options = config_options(args)
+        self.cfg = load_config(config, options)
+        init_default_scope(self.cfg.default_scope)
+        self.key = fingerprint(self.cfg, manifest + repr(args.test_sizes))
+        self.work_dir = Path(args.work_dir) / config.stem
+        self.done = self.work_dir / "arm.json"
+        self.found: Optional[report.Arm] = None
+        if self.done.exists():
+            state = json.loads(self.done.read_text())
+            if state["fingerprint"] == self.key:
+                say(f"      {name}: already trained, {self.work_dir}")
+                self.found = report.arm_from_json(json.dumps(state["arm"]))
+                return
+        shutil.rmtree(self.work_dir, ignore_errors=True)
+        self.work_dir.mkdir(parents=True)
+        self.training = trainings.start(name, config, self.work_dir, options)
 
-    plan = run_plan(cfg)
-    checkpoint = Path((work_dir / "last_checkpoint").read_text().strip())
-    meta = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")["meta"]
-    planned = sum(len(epoch) for epoch in plan)
-    if meta["iter"] != planned:
-        raise DemoError(
-            f"{name} ran {meta['iter']} iterations, but its plan has {planned}: "
-            "the report would be wrong"
+    def result(self) -> report.Arm:
+        """Wait for the training, evaluate, and keep what it gave."""
+        from mmengine.runner.checkpoint import CheckpointLoader
+
+        from mms_plugin.analysis import plan_flops
+
+        if self.found is not None:
+            return self.found
+        wall_clock, cpu_time = self.training.result()
+        plan = run_plan(self.cfg)
+        checkpoint = Path((self.work_dir / "last_checkpoint").read_text().strip())
+        saved = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")
+        planned = sum(len(epoch) for epoch in plan)
+        if saved["meta"]["iter"] != planned:
+            raise DemoError(
+                f"{self.name} ran {saved['meta']['iter']} iterations, but its plan has "
+                f"{planned}: the report would be wrong"
+            )
+        flops = count_sizes(self.cfg, plan)
+        sizes = ", ".join(map(str, self.args.test_sizes))
+        say(f"      {self.name}: evaluating at sizes {sizes}")
+        arm = report.Arm(
+            name=self.name,
+            config=str(self.config.relative_to(ROOT)),
+            epochs=self.cfg.train_cfg.max_epochs,
+            plan=plan,
+            train_flops=[plan_flops(epoch, flops) for epoch in plan],
+            wall_clock=wall_clock,
+            cpu_time=cpu_time,
+            metric_by_size=evaluate(self.cfg, checkpoint, self.args.test_sizes),
+            curve=validation_curve(self.work_dir),
         )
-    flops = count_sizes(cfg, plan)
-    say("      evaluating at sizes " + ", ".join(map(str, args.test_sizes)))
-    arm = report.Arm(
-        name=name,
-        config=str(config.relative_to(ROOT)),
-        epochs=cfg.train_cfg.max_epochs,
-        plan=plan,
-        train_flops=[plan_flops(epoch, flops) for epoch in plan],
-        wall_clock=wall_clock,
-        cpu_time=cpu_time,
-        metric_by_size=evaluate(cfg, checkpoint, args.test_sizes),
-        curve=validation_curve(work_dir),
-    )
-    state = dict(fingerprint=key, arm=json.loads(report.arm_to_json(arm)))
-    report.write_text(done, json.dumps(state))
-    return arm
+        state = dict(fingerprint=self.key, arm=json.loads(report.arm_to_json(arm)))
+        report.write_text(self.done, json.dumps(state))
+        return arm
 
 
 # -------------------------------------------------------------------- the pictures
@@ -385,10 +428,12 @@ def draw_pictures(
 def classification(args: argparse.Namespace, folder: Path) -> report.Task:
     manifest = (folder / "scenes" / "manifest.json").read_text()
     configs = ROOT / "configs" / "demo"
-    arms = [
-        run_arm(f"[{number}/5]", name, configs / file, seconds, args, manifest)
-        for number, (name, file, seconds) in enumerate(ARMS, start=2)
-    ]
+    say("[2/3] training three arms, two at a time, usually 5 min on two cores")
+    with Trainings(JOBS) as trainings:
+        under_way = [
+            _Arm(name, configs / file, args, manifest, trainings) for name, file in ARMS
+        ]
+        arms = [arm.result() for arm in under_way]
     share = arms[0].metric_by_size[BASE_SIZE] / 100
     standard_error = 100 * (2 * share * (1 - share) / args.val_images) ** 0.5
     name = "classification"
@@ -446,7 +491,7 @@ def run_demo(args: argparse.Namespace, argv: Sequence[str]) -> Dict[str, Any]:
 
     # What the libraries tell about each config and checkpoint hides our own lines.
     MMLogger.get_current_instance().setLevel("WARNING")
-    say("[1/5] drawing the built-in data, usually 20 s")
+    say("[1/3] drawing the built-in data, usually 20 s")
     parameters = SceneParameters(
         seed=args.seed,
         train_images=args.train_images,
@@ -456,12 +501,13 @@ def run_demo(args: argparse.Namespace, argv: Sequence[str]) -> Dict[str, Any]:
     )
     write_scenes(folder / "scenes", parameters, log=say)
     tasks = [classification(args, folder)]
-    say("[5/5] report and pictures")
+    say("[3/3] report and pictures")
     about = dict(
         command=" ".join(["tools/demo/run.py", *argv]),
         python=platform.python_version(),
         torch=torch.__version__,
-        device=f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        device=f"CPU, {os.cpu_count()} cores",
+        training=f"{JOBS} arms at a time, {Trainings(JOBS).threads} thread(s) each",
         seed=args.seed,
     )
     content = report.assemble(tasks, about)
