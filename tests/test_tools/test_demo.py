@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -176,3 +178,48 @@ def test_the_whole_demo(tmp_path):
     repeated = json.loads(again.stdout)
     repeated["about"] = content["about"]
     assert repeated == content
+
+
+def trainings_of(folder):
+    """Process numbers of the trainings whose work directory lies in ``folder``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if any(c.endswith("train.py") for c in command) and any(
+            c.startswith(str(folder)) for c in command
+        ):
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_demo_ends_its_trainings(tmp_path, number):
+    process = subprocess.Popen(
+        [sys.executable, RUN, "--work-dir", tmp_path, "--epochs", "50"]
+        + ["--train-images", "48", "--val-images", "24", "--det-images", "2", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        # A background job would ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while len(trainings_of(tmp_path)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert process.poll() is None
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "interrupted" in err and "Traceback" not in err
+    deadline = time.monotonic() + 30
+    while trainings_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert trainings_of(tmp_path) == []
+    assert not (tmp_path / "report.json").exists()
