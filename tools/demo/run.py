@@ -32,9 +32,9 @@ import report  # noqa: E402
 BASE_SIZE = 64
 TEST_SIZES = (40, 48, 64, 80, 96)
 ARMS = (
-    ("SSc-FBS", "resnet18_fbs_1xb16-12e_scenes.py"),
-    ("MSc-VBS", "resnet18_vbs_1xb16-12e_scenes.py"),
-    ("MSc-VBSWC", "resnet18_vbs-cur_1xb16-12e_scenes.py"),
+    ("SSc-FBS", "resnet18_fbs_1xb16-18e_scenes.py"),
+    ("MSc-VBS", "resnet18_vbs_1xb16-18e_scenes.py"),
+    ("MSc-VBSWC", "resnet18_vbs-cur_1xb16-18e_scenes.py"),
 )
 JOBS = 3  # trainings at a time: more than cores, so that none idles
 METRIC = "top-1 (%)"

@@ -11,7 +11,7 @@ _base_ = [
 custom_imports = dict(imports=["mms_plugin"], allow_failed_imports=False)
 
 data_root = "{{$MMS_SCENES:work_dirs/demo/scenes}}/classification"
-max_epochs = 12
+max_epochs = 18
 
 model = dict(
     backbone=dict(stem_channels=16, base_channels=16, strides=(1, 2, 2, 1)),

@@ -1,6 +1,6 @@
 """MSc-VBSWC: the sizes of MSc-VBS, grown from the smallest."""
 
-_base_ = "resnet18_vbs_1xb16-12e_scenes.py"
+_base_ = "resnet18_vbs_1xb16-18e_scenes.py"
 
 custom_hooks = [
     dict(
