@@ -20,11 +20,13 @@ RECIPES = {"agvm": agvm_recipe}
 
 def apply_recipes(config: Config, names: str) -> Config:
     """The config with each of the recipes joined by ``+``, and what they change."""
-    for name in names.split("+"):
+    wanted = names.split("+")
+    for name in wanted:
         if name not in RECIPES:
             raise cli.UserError(
                 f"--recipe {names}: {name!r} is not one of {', '.join(RECIPES)}"
             )
+    for name in wanted:
         before = config
         try:
             config = RECIPES[name](config)
