@@ -196,6 +196,9 @@ class MultiScaleVariableBatchSampler:
     def sizes_of_epoch(self, epoch: int) -> Tuple[Size, ...]:
         """The resolutions drawn from in an epoch, all of it."""
         self._require_epochs()
+        return self._drawn_in(epoch)
+
+    def _collect_sizes(self, epoch: int) -> Tuple[Size, ...]:
         looks = self._looks(self._room())
         drawn: Dict[Size, None] = {}
         for look in range(looks):
@@ -354,10 +357,11 @@ class MultiScaleVariableBatchSampler:
         self._owed: Dict[int, np.ndarray] = {}
         # One epoch is walked while the next is planned.
         self._planned = lru_cache(maxsize=2)(self._plan_rank)
+        self._drawn_in = lru_cache(maxsize=2)(self._collect_sizes)
         self._length = lru_cache(maxsize=None)(self._count_epoch)
 
     def __getstate__(self) -> dict:
-        dropped = ("_planned", "_length")
+        dropped = ("_planned", "_drawn_in", "_length")
         return {k: v for k, v in self.__dict__.items() if k not in dropped}
 
     def __setstate__(self, state: dict) -> None:
