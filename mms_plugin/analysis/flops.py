@@ -13,15 +13,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..sampling import Size
+
 __all__ = [
     "count_flops",
     "images_of_plan",
     "plan_flops",
     "training_flops_per_image",
 ]
-
-#: ``(height, width)`` in pixels.
-Size = Tuple[int, int]
 
 
 def count_flops(step: Callable[[], Any]) -> int:

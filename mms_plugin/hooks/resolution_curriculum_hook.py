@@ -93,7 +93,6 @@ class ResolutionCurriculumHook(Hook):
             return
         assumed_length = len(loop.dataloader)
         sampler.set_curriculum(self.curriculum, max_epochs=loop.max_epochs)
-        sampler.set_epoch(sampler.epoch)
         loop._max_iters = sampler.total_batches(loop.max_epochs)
         for schedulers, configs in _scheduler_lists(runner):
             retime_schedulers(

@@ -39,25 +39,18 @@ def deal_batches(
         of a group sum to its count (with ``drop_last``: at most); what is missing from
         full batches is missing from the last ones of a group.
     """
-    left = list(counts)
+    left, dealt = list(counts), [0] * len(counts)
     groups = np.zeros(len(capacities), dtype=np.int64)
     for position, capacity in enumerate(capacities.tolist()):
         fits = [g for g, n in enumerate(left) if n >= (capacity if drop_last else 1)]
-        if not fits:
-            # Both hold their images; a batch is to be had from the one with more.
-            fits = [
-                int(
-                    np.argmax(
-                        [
-                            _images_a_batch(groups[:position], counts, g)
-                            for g in range(len(counts))
-                        ]
-                    )
-                )
-            ]
-        group = max(fits, key=lambda g: left[g] / max(counts[g], 1))
+        if fits:
+            group = max(fits, key=lambda g: left[g] / counts[g])
+        else:
+            # All hold their images; a batch is to be had where the batches are fullest.
+            group = max(range(len(counts)), key=lambda g: counts[g] / (dealt[g] + 1))
         groups[position] = group
         left[group] -= capacity
+        dealt[group] += 1
     if drop_last:
         return groups, capacities.copy()
     batch_sizes = capacities.copy()
@@ -66,10 +59,6 @@ def deal_batches(
         over = int(capacities[own].sum()) - count
         batch_sizes[own] = cut_batches(capacities[own], over)
     return groups, batch_sizes
-
-
-def _images_a_batch(groups: np.ndarray, counts: Sequence[int], group: int) -> float:
-    return counts[group] / (int((groups == group).sum()) + 1)
 
 
 def landscape_flags(dataset: Any) -> np.ndarray:
