@@ -67,28 +67,40 @@ class SizeSchedule:
         self.batch_sizes = table or tuple(self._budget(size) for size in self.sizes)
         self.curriculum: Optional[ResolutionCurriculum] = None
         self._start_sizes: Tuple[Size, ...] = ()
+        self._end_sizes: Tuple[Size, ...] = ()
         self._known: Dict[Tuple[Size, ...], SizeDistribution] = {}
 
     def set_curriculum(self, curriculum: ResolutionCurriculum) -> None:
-        """Let the sizes grow; its start sizes are checked against the own ones."""
-        start_sizes = curriculum.resolve_start_sizes(self.sizes)
-        unlisted = [size for size in start_sizes if size not in self.sizes]
-        if unlisted and self._has_table:
-            raise ValueError(
-                "start_sizes must be among the sizes that have an entry in "
-                f"batch_sizes, but got {unlisted[0]}"
-            )
-        self._distribution_of(start_sizes)
+        """Let the sizes grow; its start and end are checked against the own ones."""
+        drawn = self._drawn
+        ends = dict(
+            start_sizes=curriculum.resolve_start_sizes(self.sizes),
+            end_sizes=curriculum.resolve_end_sizes(
+                self.sizes if curriculum.end_sizes else drawn
+            ),
+        )
+        for name, chosen in ends.items():
+            unlisted = [size for size in chosen if size not in self.sizes]
+            if unlisted and self._has_table:
+                raise ValueError(
+                    f"{name} must be among the sizes that have an entry in "
+                    f"batch_sizes, but got {unlisted[0]}"
+                )
+            if not any(size in drawn or size not in self.sizes for size in chosen):
+                raise ValueError(
+                    f"{name} must hold a size whose weight is not 0, but got {chosen}"
+                )
         self.curriculum = curriculum
-        self._start_sizes = start_sizes
+        self._start_sizes, self._end_sizes = ends["start_sizes"], ends["end_sizes"]
 
     def distribution(self, fraction: float) -> SizeDistribution:
         """What is drawn from after a fraction of the training, 0 to 1."""
         if self.curriculum is None:
             return self._distribution_of(self.sizes)
-        drawn = tuple(s for s, w in zip(self.sizes, self.weights) if w > 0)
         growth = self.curriculum.growth(fraction)
-        return self._distribution_of(grown_sizes(drawn, self._start_sizes, growth))
+        return self._distribution_of(
+            grown_sizes(self._drawn, self._start_sizes, growth, self._end_sizes)
+        )
 
     def distributions(self) -> List[SizeDistribution]:
         """The first and the last."""
@@ -96,8 +108,13 @@ class SizeSchedule:
 
     @property
     def largest_batch(self) -> int:
-        """Images of the largest batch that is ever drawn, per rank."""
-        return max(max(d.batch_sizes) for d in self.distributions())
+        """Images of the largest batch that may be drawn, per rank."""
+        every = [self._distribution_of(self.sizes), *self.distributions()]
+        return max(max(d.batch_sizes) for d in every)
+
+    @property
+    def _drawn(self) -> Tuple[Size, ...]:
+        return tuple(s for s, w in zip(self.sizes, self.weights) if w > 0)
 
     def _budget(self, size: Size) -> int:
         if not self.variable_batch:
@@ -117,9 +134,5 @@ class SizeSchedule:
                 batch_size, weight = self._budget(size), sum(positive) / len(positive)
             if weight > 0:
                 chosen.append((size, batch_size, weight))
-        if not chosen:
-            raise ValueError(
-                f"start_sizes must hold a size whose weight is not 0, but got {sizes}"
-            )
         self._known[sizes] = SizeDistribution(*(tuple(c) for c in zip(*chosen)))
         return self._known[sizes]
