@@ -20,13 +20,14 @@ class Timing(NamedTuple):
 
     Attributes:
         seconds: Median over the repeats; ``None``: it did not fit into the memory.
-        spread: Distance between the quartiles over the median; 0 below four repeats.
+        spread: Distance between the quartiles over the median; ``None`` below four
+            repeats.
         memory: Bytes that the device's allocator held at the peak, its highest over
             the repeats; ``None`` where the device does not count.
     """
 
     seconds: Optional[float]
-    spread: float = 0.0
+    spread: Optional[float] = None
     memory: Optional[int] = None
 
 
@@ -141,8 +142,8 @@ def _free(backend: Any) -> None:
     _call(backend, "empty_cache")
 
 
-def _spread(values: Sequence[float]) -> float:
+def _spread(values: Sequence[float]) -> Optional[float]:
     if len(values) < 4:
-        return 0.0
+        return None
     low, _, high = statistics.quantiles(values, n=4)
     return (high - low) / statistics.median(values)
