@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os.path as osp
 import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
@@ -245,7 +246,8 @@ def _for_measuring(config: Config, work_dir: str) -> Config:
         # No run is to appear in a user's dashboard.
         visualizer=dict(type="mmengine.Visualizer", vis_backends=None),
         log_level="ERROR",
-        experiment_name=None,
+        # The default goes by the second, and two of one name share their log.
+        experiment_name=osp.basename(osp.abspath(work_dir)),
     )
     for name in ("val", "test"):
         for part in ("dataloader", "cfg", "evaluator"):
