@@ -7,8 +7,8 @@ from conftest import ROOT
 from mmengine.config import Config
 
 from mms_plugin import cli
-from mms_plugin.analysis import read_times
-from mms_plugin.sampling import MultiScaleVariableBatchSampler
+from mms_plugin.analysis import CostFit, read_times
+from mms_plugin.sampling import MultiScaleVariableBatchSampler, SizeSchedule
 
 TOOL = "analysis_tools/calibrate_batch_sizes.py"
 
@@ -121,6 +121,66 @@ def test_a_batch_that_does_not_fit_is_noted(multi_scale_config, tool, capsys):
     assert "32x64       8  out of memory" in capsys.readouterr().out
 
 
+def on_an_accelerator(tool, *options):
+    """What is made of measurements that an accelerator might have given."""
+    args = tool.parse_args(["config.py", *options])
+    schedule = SizeSchedule(8, 100, [50, 100, 200], weights=[1, 2, 1])
+    points = tool.points_of(schedule, args.measure)
+    time, memory = CostFit(0.1, 1e-6, 0.01), CostFit(1e9, 4e3, 1e7)
+    timings = {
+        (*size, b): tool.Timing(time.at(*size, b), 0.01, int(memory.at(*size, b)))
+        for size, batch_sizes in points.items()
+        for b in batch_sizes
+    }
+    timings[50, 50, 32] = tool.Timing(None)
+    measured = dict(timings=timings, device="GPU", batches="made up", num_samples=900)
+    return tool.evaluate(args, schedule, points, dict(measured, loading={}))
+
+
+def test_time_and_memory_of_an_accelerator(tool, capsys):
+    document = on_an_accelerator(tool)
+    assert [s["batch_sizes"] for s in document["sizes"]] == [
+        [8, 16, 32], [4, 8], [2, 4, 8],
+    ]  # fmt: skip
+    assert document["sizes"][0]["seconds"][2] is None
+    assert document["memory_model"] == pytest.approx(
+        dict(overhead=1e9, alpha=4e3, beta=1e7), rel=1e-3
+    )
+    assert document["cost_model"] == pytest.approx(
+        dict(overhead=0.1, alpha=1e-6, beta=0.01)
+    )
+    assert document["sampler"]["cost_model"] == dict(alpha=1.0, beta=10000.0)
+    # 8 * 20 ms over 12.5 ms and over 50 ms
+    assert document["batch_sizes"] == [12, 8, 3]
+    prediction = document["prediction"]
+    assert prediction["cost_model"]["batch_sizes"] == [12, 8, 3]
+    assert prediction["pixel_budget"]["batch_sizes"] == [32, 8, 2]
+    # 12 + 2 * 8 + 3 = 31 images in 4 iterations; 0.25, 2 * 0.26 and 0.25 s
+    row = prediction["batch_sizes"]
+    assert row["iterations"] == pytest.approx(900 * 4 / 31)
+    assert row["seconds"] == pytest.approx(900 / 31 * (0.25 + 2 * 0.26 + 0.25))
+    assert row["slowest_iteration"] == pytest.approx(0.26)
+    # 1 GB and 3 images of 170 MB; by the pixel budget 32 of 20 MB
+    assert row["peak_memory"] == pytest.approx(1.51e9)
+    assert prediction["pixel_budget"]["peak_memory"] == pytest.approx(1.64e9)
+    tool.show(document, None)
+    shown = capsys.readouterr().out
+    assert "50x50      32  out of memory" in shown and "peak GB" in shown
+    assert "cost_model=dict(alpha=1.0, beta=10000)" in shown
+    assert "batch_sizes=[12, 8, 3]  # each as long as 8 images of 100x100" in shown
+
+
+def test_memory_budget(tool, capsys):
+    document = on_an_accelerator(tool, "--memory-budget", "2")
+    # 1 GB left for images of 20, 50 and 170 MB
+    assert document["batch_sizes"] == [50, 20, 5]
+    assert document["prediction"]["batch_sizes"]["peak_memory"] <= 2e9 * (1 + 1e-6)
+    tool.show(document, 2.0)
+    assert "batch_sizes=[50, 20, 5]  # each within 2 GB" in capsys.readouterr().out
+    with pytest.raises(cli.UserError, match="no image of 200x200 fits into 1.1 GB"):
+        on_an_accelerator(tool, "--memory-budget", "1.1")
+
+
 @pytest.mark.parametrize(
     "options, says",
     [
@@ -149,6 +209,7 @@ def test_a_batch_that_does_not_fit_is_noted(multi_scale_config, tool, capsys):
             "nowhere",
         ),
         (["--checkpoint", "nowhere.pth"], "--checkpoint nowhere.pth does not exist"),
+        (["--sizes", "32x16", "64"], "32x16 lies below the model's stride of 32"),
         (["--data", "synthetic", "--positive-rois", "3"], "needs a detector"),
     ],
 )  # fmt: skip

@@ -29,6 +29,7 @@ from mms_plugin.analysis import (
     relative_errors,
     time_iterations,
 )
+from mms_plugin.analysis.model_flops import total_stride
 from mms_plugin.analysis.training_iterations import (
     RealBatches,
     SyntheticBatches,
@@ -45,6 +46,8 @@ from mms_plugin.sampling import (
 )
 
 GB = 10**9
+# Where a model's stride is looked up: far above it, a multiple of the usual ones.
+LARGE = (1024, 1024)
 
 
 def size_argument(text: str) -> Size:
@@ -261,6 +264,13 @@ def measure(
     with tempfile.TemporaryDirectory() as work_dir:
         with cli.setting_up("the training cannot be built"):
             training = TrainingIterations(config, work_dir, args.checkpoint)
+        stride = total_stride(training.model, LARGE)
+        for height, width in points:
+            if stride is not None and min(height, width) < stride:
+                raise cli.UserError(
+                    f"the size {height}x{width} lies below the model's stride of "
+                    f"{stride} pixels"
+                )
         if args.memory_budget and training.device == "cpu":
             raise cli.UserError(
                 "--memory-budget needs an accelerator, whose allocator counts its "
@@ -332,7 +342,7 @@ def device_name(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
     if device == "cpu":
-        return f"cpu, {torch.get_num_threads()} threads"
+        return f"cpu, threads: {torch.get_num_threads()}"
     return device
 
 
