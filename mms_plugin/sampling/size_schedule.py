@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .curriculum import ResolutionCurriculum, grown_sizes
 from .sizes import (
     Size,
     SizeDistribution,
+    cost_model_batch_size,
     parse_batch_sizes,
+    parse_cost_model,
     parse_int,
     parse_size,
     parse_sizes,
@@ -27,11 +29,13 @@ class SizeSchedule:
         weights: Relative frequency of each size.
         batch_sizes: One batch size per size, in place of the pixel budget.
         variable_batch: ``False`` gives every size ``batch_size`` images.
+        cost_model: What an image costs, in place of its pixels.
 
     Attributes:
         sizes: ``(height, width)`` in pixels, in the order given.
         batch_sizes: Images of a full batch at each of them, per rank.
         weights: Relative frequency of each, by iterations.
+        cost_model: What an image costs; ``None``: its pixels.
         curriculum: How they grow; ``None``: not at all.
     """
 
@@ -43,6 +47,7 @@ class SizeSchedule:
         weights: Optional[Sequence[float]] = None,
         batch_sizes: Optional[Sequence[int]] = None,
         variable_batch: bool = True,
+        cost_model: Optional[Mapping[str, float]] = None,
     ) -> None:
         self.batch_size = parse_int(batch_size, "batch_size")
         if sizes is None and base_size is None:
@@ -62,6 +67,13 @@ class SizeSchedule:
             raise ValueError(
                 "batch_sizes must be left out with variable_batch=False, which gives "
                 f"every size batch_size={batch_size} images, but got {batch_sizes!r}"
+            )
+        self.cost_model = parse_cost_model(cost_model)
+        if cost_model is not None and (table is not None or not variable_batch):
+            other = "variable_batch=False" if table is None else "batch_sizes"
+            raise ValueError(
+                f"cost_model must be left out with {other}, which sets the batch "
+                f"sizes, but got {cost_model!r}"
             )
         self._has_table = table is not None
         self.batch_sizes = table or tuple(self._budget(size) for size in self.sizes)
@@ -119,7 +131,11 @@ class SizeSchedule:
     def _budget(self, size: Size) -> int:
         if not self.variable_batch:
             return self.batch_size
-        return pixel_budget_batch_size(self.batch_size, self.base_size, size)
+        if self.cost_model is None:
+            return pixel_budget_batch_size(self.batch_size, self.base_size, size)
+        return cost_model_batch_size(
+            self.batch_size, self.base_size, size, self.cost_model
+        )
 
     def _distribution_of(self, sizes: Tuple[Size, ...]) -> SizeDistribution:
         if sizes in self._known:
