@@ -12,6 +12,15 @@ from .pictures import _COLOURS, _LINES, _MARKERS, PathLike, _figure, _save, draw
 
 __all__ = ["draw_evaluation", "draw_reliability"]
 
+_PERCENTAGES = (
+    "accuracy",
+    "single-label",
+    "calibration/brier",
+    "calibration/ece",
+    "calibration/mce",
+    "calibration/rmsce",
+)
+
 
 def draw_reliability(
     bins: Sequence[Bin],
@@ -25,7 +34,7 @@ def draw_reliability(
         bins: What an evaluation has left in ``CalibrationError.bins``.
         path: The PNG to write.
         title: Above the picture.
-        metrics: What is written into it, as ``{'ECE (%)': 3.1}``.
+        metrics: What is written above it, as ``{'ECE (%)': 3.1}``.
     """
     figure = _figure(6.2, 7.6)
     upper, lower = figure.subplots(
@@ -61,17 +70,14 @@ def draw_reliability(
         label="gap to the mean confidence",
     )
     upper.plot([0, 1], [0, 1], "--", color=_COLOURS[0], label="perfect calibration")
-    upper.set(title=title, ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    figure.suptitle(title)
+    upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    upper.set_title(
+        ",  ".join(f"{name} {value:.2f}" for name, value in metrics.items()),
+        fontsize=8.5,
+    )
     upper.grid(alpha=0.3)
     upper.legend(loc="upper left")
-    upper.text(
-        0.97,
-        0.04,
-        "\n".join(f"{name}: {value:.2f}" for name, value in metrics.items()),
-        transform=upper.transAxes,
-        ha="right",
-        bbox=dict(facecolor="white", edgecolor="#888888", alpha=0.9),
-    )
     share = [100 * item.count / total for item in filled]
     lower.bar(lefts, share, widths, align="edge", color="#999999", edgecolor="white")
     weights = np.array([item.count for item in filled])
@@ -88,7 +94,13 @@ def draw_reliability(
         )
     lower.set(xlabel="confidence", ylabel=f"share of {total:,} images (%)")
     lower.grid(alpha=0.3)
-    lower.legend(loc="upper left", fontsize=8)
+    lower.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=2,
+        frameon=False,
+        fontsize=8.5,
+    )
     _save(figure, path)
 
 
@@ -103,7 +115,7 @@ def draw_evaluation(
         path: The PNG to write.
     """
     metric, summary = report["metric"], report["summary"]
-    unit = "" if "mAP" in metric else " (%)"
+    unit = " (%)" if metric.startswith(_PERCENTAGES) else ""
     if all("by_corruption" not in entry for entry in summary):
         if all(entry["size"] is None for entry in summary):
             _draw_bars(summary, names, path, f"{metric}{unit}")

@@ -18,18 +18,15 @@ Pipeline = Sequence[Mapping[str, Any]]
 # The arguments that hold the size in pixels, by the transform's name without its
 # library: the same in mmcv, mmdet, mmpretrain and (``torchvision/...``) torchvision.
 _SIZE_ARGS: Dict[str, Tuple[str, ...]] = {
-    "Resize": ("scale", "size"),
+    "Resize": ("scale", "size", "max_size"),
     "ResizeEdge": ("scale",),
     "ResizeShortestEdge": ("scale", "max_size"),
     "FixShapeResize": ("width", "height"),
-    "RandomResize": ("scale",),
     "CenterCrop": ("crop_size", "size"),
     # Its padding is in pixels of the crop: the share of the image that is cropped
     # away stays.
     "EfficientNetCenterCrop": ("crop_size", "crop_padding"),
     "Pad": ("size",),
-    "RandomResizedCrop": ("scale", "size"),
-    "RandomCrop": ("crop_size", "size"),
 }
 # Of the arguments above, those that bound a size or pad it and do not set it.
 _NOT_THE_SIDE = ("max_size", "crop_padding")
@@ -118,6 +115,8 @@ def pipeline_at_size(pipeline: Pipeline, size: int) -> List[Dict[str, Any]]:
 
     changed = [copy.deepcopy(dict(item)) for item in pipeline]
     for transform in changed:
+        if _kind(transform) == "EfficientNetCenterCrop":
+            transform.setdefault("crop_padding", 32)  # its default, to be scaled too
         for name in _SIZE_ARGS.get(_kind(transform), ()):
             if transform.get(name) is not None:
                 transform[name] = scaled(transform[name])

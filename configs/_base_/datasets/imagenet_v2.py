@@ -7,6 +7,12 @@ Recht et al., *Do ImageNet Classifiers Generalize to ImageNet?*, ICML 2019.
 
 custom_imports = dict(imports=["mms_plugin"], allow_failed_imports=False)
 
+data_preprocessor = dict(
+    num_classes=1000,
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    to_rgb=True,
+)
 test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="ResizeEdge", scale=256, edge="short"),

@@ -45,6 +45,12 @@ def load_corrupt() -> Callable[..., np.ndarray]:
     return corrupt
 
 
+@functools.lru_cache(maxsize=None)
+def _compile_glass_blur() -> None:
+    image = np.zeros((_LEAST_SIDE, _LEAST_SIDE, 3), np.uint8)
+    load_corrupt()(image, corruption_name="glass_blur", severity=1, seed=0)
+
+
 @TRANSFORMS.register_module()
 class CommonCorruption:
     """Corrupts ``results['img']`` as ImageNet-C does.
@@ -75,7 +81,11 @@ class CommonCorruption:
             raise ValueError(f"severity={severity!r} must be one of 1, 2, 3, 4, 5")
         self.corruption = corruption
         self.severity = severity
-        load_corrupt()  # a missing package is not first noticed by a worker
+        # A missing package is not first noticed by a worker, and what Numba compiles
+        # is compiled before the workers are forked, not by each of them.
+        load_corrupt()
+        if corruption == "glass_blur":
+            _compile_glass_blur()
 
     def __call__(self, results: Dict[str, Any]) -> Dict[str, Any]:
         """Replace ``results['img']``, ``(height, width, 3)`` uint8 BGR."""
