@@ -26,7 +26,7 @@ def load_corrupt() -> Callable[..., np.ndarray]:
 
     Raises:
         ImportError: It is not installed, or is the old package of the same name,
-            which does not run on NumPy 2 or scikit-image 0.23.
+            which does not run on NumPy 2.
     """
     try:
         from imagecorruptions import corrupt
