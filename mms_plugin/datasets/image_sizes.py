@@ -23,9 +23,8 @@ _WRAPPERS = {
     "RepeatDataset",
     "ClassBalancedDataset",
     "MultiImageMixDataset",
-    "KFoldDataset",
 }
-_LIBRARIES = {"mmengine", "mmdet", "mmpretrain"}
+_LIBRARIES = {"mmengine", "mmdet"}
 
 
 class Recorded(NamedTuple):
@@ -47,8 +46,8 @@ def build_dataset(config: Mapping, recorded: List[Recorded]) -> Any:
     """Build a data set as ``DATASETS.build`` does, and record its images' sizes.
 
     Args:
-        config: Config of the data set; MMEngine's, mmdet's and mmpretrain's wrappers
-            are looked into.
+        config: Config of the data set; MMEngine's and mmdet's wrappers are looked
+            into.
         recorded: What could be read is appended here.
 
     Raises:
@@ -212,8 +211,9 @@ def _missing_sides_named(kind: Any, ann_file: Any) -> Iterator[None]:
     except KeyError as error:
         if error.args[:1] not in (("width",), ("height",)):
             raise
+        name = getattr(kind, "__name__", kind)
         raise ValueError(
-            f"ann_file must give 'width' and 'height' in pixels of each image, which "
-            f"{kind} needs, as does group_by_aspect_ratio=True, but {ann_file!r} lacks "
+            "ann_file must give 'width' and 'height' in pixels of each image, which "
+            f"{name} needs, as does group_by_aspect_ratio=True, but {ann_file!r} lacks "
             f"{error} of at least one"
         ) from error
