@@ -1,3 +1,4 @@
+import gc
 import json
 import pickle
 from unittest import mock
@@ -14,6 +15,14 @@ from mms_plugin.sampling.aspect_groups import landscape_flags
 
 # (height, width) of ten images; three are portrait.
 SIZES = [(40 + i, 48 if i % 4 else 20 + i) for i in range(10)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_collections():
+    # MMEngine collects garbage for each data set that it serializes.
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @DATASETS.register_module()
