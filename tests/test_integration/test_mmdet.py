@@ -252,7 +252,7 @@ def test_faster_rcnn_on_wrapped_data_with_sync_bn_and_empty_images(scenes, tmp_p
             backbone=dict(norm_cfg=dict(type="SyncBN", requires_grad=True)),
             neck=dict(norm_cfg=dict(type="SyncBN", requires_grad=True)),
         ),
-        num_workers=2,
+        num_workers=1,
     )
     watch, plan, changed = train(runner)
     watch.check(plan)
@@ -394,10 +394,10 @@ def coco_mini(**kwargs):
 def test_coco_mini_trains_at_every_size(tmp_path):
     runner = runner_for(
         "mask_rcnn",
-        coco_mini(),
+        coco_mini(indices=60),
         tmp_path,
         num_classes=80,
-        base_size=160,
+        base_size=224,
         sizes=COCO_SIZES,
         num_workers=2,
     )
