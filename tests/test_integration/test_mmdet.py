@@ -102,12 +102,15 @@ def leaf(root, **kwargs):
 
 
 def runner_for(name, dataset, tmp_path, num_classes=4, model=None, **sampler):
-    config = Config(copy.deepcopy(get_config(FILES[name]).to_dict()))
+    config = Config(dict(model=get_config(FILES[name]).model.to_dict()))
     shrink(config.model, num_classes)
     config.merge_from_dict(dict(model=model or {}))
     hooks = sampler.pop("custom_hooks", [])
-    settings = dict(
-        custom_imports=dict(imports=["mms_plugin"], allow_failed_imports=False),
+    # Not from_cfg: MMEngine formats a whole config five times over.
+    return Runner(
+        model=config.model,
+        default_scope="mmdet",
+        default_hooks=dict(logger=dict(type="LoggerHook", interval=1), checkpoint=None),
         train_dataloader=dict(
             batch_size=2,
             num_workers=sampler.pop("num_workers", 0),
@@ -124,24 +127,15 @@ def runner_for(name, dataset, tmp_path, num_classes=4, model=None, **sampler):
             dataset=dict(type="MultiScaleDataset", dataset=dataset),
         ),
         train_cfg=dict(by_epoch=True, max_epochs=1),
-        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.002, momentum=0.9)),
+        optim_wrapper=dict(
+            type="OptimWrapper", optimizer=dict(type="SGD", lr=0.002, momentum=0.9)
+        ),
         custom_hooks=hooks,
         randomness=dict(seed=0),
         log_level="WARNING",
         work_dir=str(tmp_path / "run"),
         experiment_name=f"{name}-{tmp_path.name}",
     )
-    runner = Runner.from_cfg(
-        Config(
-            dict(
-                model=config.model,
-                default_scope="mmdet",
-                default_hooks=dict(logger=dict(type="LoggerHook", interval=1)),
-                **settings,
-            )
-        )
-    )
-    return runner
 
 
 class Watch:

@@ -142,7 +142,6 @@ class MultiScaleTransform:
                 "batch_sampler=dict(type='MultiScaleVariableBatchSampler', ...)"
             )
         shape = _image_shape(results)
-        had_instances = _count_boxes(results) > 0
         try:
             results = self.at(size)(results)
         except Exception as error:
@@ -155,10 +154,11 @@ class MultiScaleTransform:
             raise self._no_side_left(shape, size)
         if self.min_box_side > 0 and _count_boxes(results) > 0:
             keep = visible_instances(results, self.min_box_side)
+            # What a crop has left without objects is the crop's to decide.
+            if not keep.any() and drops_empty_samples():
+                return None
             if not keep.all():
                 keep_instances(results, keep)
-        if had_instances and drops_empty_samples() and not _count_boxes(results):
-            return None
         return results
 
     transform = __call__

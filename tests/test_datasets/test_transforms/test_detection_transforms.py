@@ -418,6 +418,22 @@ def test_an_image_in_a_mixing_wrapper_stays_without_objects():
     assert results["i"] == 0 and len(results["gt_bboxes"]) == 0
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_crop_without_objects_is_what_the_crop_says(allowed):
+    dataset = MultiScaleDataset(
+        dict(
+            type="TwoImages",
+            filter_cfg=dict(filter_empty_gt=True),
+            pipeline=[dict(type="MultiScaleRandomCrop", allow_negative_crop=allowed)],
+        )
+    )
+    counts = []
+    for seed in range(12):
+        np.random.seed(seed)
+        counts.append(len(dataset[sized_index_class((4, 4))(1)]["gt_bboxes"]))
+    assert (0 in counts) is allowed and max(counts) > 0
+
+
 def test_an_image_without_objects_stays_as_it_is():
     results = MultiScaleTransform(dict(type="Resize"))(sample((20, 30), boxes=[]))
     assert len(results["gt_bboxes"]) == 0 and results["img"].shape[:2] == (20, 30)
