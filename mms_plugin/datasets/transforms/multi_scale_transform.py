@@ -6,13 +6,18 @@ import copy
 import functools
 import importlib.util
 import inspect
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+import math
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
 
+import numpy as np
 from mmengine.registry import TRANSFORMS, DefaultScope
 
 from ...host_versions import HOSTS
 from ...sampling.sizes import Size
-from ..multi_scale_dataset import TARGET_SIZE, size_in_use
+from ..multi_scale_dataset import TARGET_SIZE, drops_empty_samples, size_in_use
+from .instances import keep_instances, visible_instances
+
+_T = TypeVar("_T")
 
 ORDERS = ("wh", "hw", "short", "long")
 
@@ -31,6 +36,7 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmdet", "CachedMosaic"): ("img_scale", "wh"),
     ("mmdet", "MixUp"): ("img_scale", "wh"),
     ("mmdet", "CachedMixUp"): ("img_scale", "wh"),
+    ("mmdet", "RandomAffine"): ("border", "wh"),
     ("mmpretrain", "RandomResizedCrop"): ("scale", "hw"),
     ("mmpretrain", "RandomCrop"): ("crop_size", "hw"),
     ("mmpretrain", "CenterCrop"): ("crop_size", "wh"),
@@ -42,6 +48,10 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmpretrain", "RandomResizedCropAndInterpolationWithTwoPic"): ("size", "hw"),
 }
 
+# What the size is multiplied by. Mosaic's canvas has twice the sides of its images;
+# mmdet's configs cut half a side off each border with the affine transform after it.
+_FACTORS: Dict[Tuple[str, str], float] = {("mmdet", "RandomAffine"): -0.5}
+
 
 @TRANSFORMS.register_module()
 class MultiScaleTransform:
@@ -50,6 +60,12 @@ class MultiScaleTransform:
     It reads ``results['target_size']``, which :class:`MultiScaleDataset` writes, and
     passes the sample through the transform built for that size: one instance for each
     size, built on first use in the scope that this one was built in.
+
+    Instances that can no longer be seen after it are dropped from the sample: boxes,
+    labels, masks, ignore flags and ids alike. A sample that loses all of them so is
+    what the data set's ``filter_cfg`` says: with ``filter_empty_gt=True`` MMEngine
+    fetches another one in its place, at the same size, otherwise it stays as an image
+    without objects.
 
     Args:
         transform: Config of the transform, without its size. A size that is there is
@@ -61,10 +77,17 @@ class MultiScaleTransform:
         order: ``'wh'`` or ``'hw'``, the order of the two sides; ``'short'`` or
             ``'long'`` gives that side alone, as an ``int``. Defaults likewise,
             ``'wh'`` for others.
+        factor: The sides are multiplied by this and rounded down. Defaults to -0.5
+            for mmdet's ``RandomAffine``, whose ``border`` after a ``Mosaic`` is to cut
+            the canvas down to the size, 1 for others.
+        min_box_side: Instances whose box is narrower or lower than this many pixels
+            after the transform, or whose mask has no pixel left, are dropped. Defaults
+            to 1, as mmdet's ``CocoDataset`` does it at the original size. 0: all stay.
 
     Raises:
         ValueError: ``transform`` is no config, or has no such argument; ``order`` is
-            unknown; a sample comes without a size.
+            unknown; a sample comes without a size; an image has a side of zero pixels
+            at the size.
     """
 
     def __init__(
@@ -72,6 +95,8 @@ class MultiScaleTransform:
         transform: Mapping,
         size_arg: Union[None, str, Sequence[str]] = None,
         order: Optional[str] = None,
+        factor: Optional[float] = None,
+        min_box_side: float = 1.0,
     ) -> None:
         if not isinstance(transform, Mapping) or "type" not in transform:
             raise ValueError(
@@ -80,6 +105,13 @@ class MultiScaleTransform:
             )
         if order is not None and order not in ORDERS:
             raise ValueError(f"order must be one of {list(ORDERS)}, but got {order!r}")
+        if factor is not None and (not _is_number(factor) or factor == 0):
+            raise ValueError(f"factor must be a number other than 0, but got {factor}")
+        if not _is_number(min_box_side) or min_box_side < 0:
+            raise ValueError(
+                "min_box_side must be a number of pixels of at least 0, "
+                f"but got {min_box_side!r}"
+            )
         scope = DefaultScope.get_current_instance()
         self._scope = None if scope is None else scope.scope_name
         self._config = copy.deepcopy(dict(transform))
@@ -88,6 +120,8 @@ class MultiScaleTransform:
         default_arg, default_order = _defaults_of(self._class)
         self.size_arg = _parse_size_arg(default_arg if size_arg is None else size_arg)
         self.order = order or default_order
+        self.factor = _lookup(_FACTORS, self._class, 1) if factor is None else factor
+        self.min_box_side = min_box_side
         if len(self.size_arg) == 2 and self.order not in ("wh", "hw"):
             raise ValueError(
                 "order must be 'wh' or 'hw' where size_arg names two arguments, "
@@ -107,7 +141,25 @@ class MultiScaleTransform:
                 "dataset=dict(...)), and draw its batches with train_dataloader."
                 "batch_sampler=dict(type='MultiScaleVariableBatchSampler', ...)"
             )
-        return self.at(size)(results)
+        shape = _image_shape(results)
+        try:
+            results = self.at(size)(results)
+        except Exception as error:
+            if shape is not None and self._shortest_side(shape, size) < 1:
+                raise self._no_side_left(shape, size) from error
+            raise
+        if results is None:
+            return None
+        if shape is not None and 0 in (_image_shape(results) or ()):
+            raise self._no_side_left(shape, size)
+        if self.min_box_side > 0 and _count_boxes(results) > 0:
+            keep = visible_instances(results, self.min_box_side)
+            # What a crop has left without objects is the crop's to decide.
+            if not keep.any() and drops_empty_samples():
+                return None
+            if not keep.all():
+                keep_instances(results, keep)
+        return results
 
     transform = __call__
 
@@ -124,6 +176,9 @@ class MultiScaleTransform:
     def config_at(self, size: Size) -> Dict:
         """The config of the transform at ``(height, width)`` in pixels."""
         config = copy.deepcopy(self._config)
+        if self.factor != 1:
+            height, width = (math.floor(side * self.factor) for side in size)
+            size = (height, width)
         sides = (size[1], size[0]) if self.order == "wh" else (size[0], size[1])
         if len(self.size_arg) == 2:
             for path, side in zip(self.size_arg, sides):
@@ -156,7 +211,21 @@ class MultiScaleTransform:
         size_arg = self.size_arg[0] if len(self.size_arg) == 1 else self.size_arg
         return (
             f"{type(self).__name__}(transform={self._config}, "
-            f"size_arg={size_arg!r}, order={self.order!r})"
+            f"size_arg={size_arg!r}, order={self.order!r}, factor={self.factor!r}, "
+            f"min_box_side={self.min_box_side!r})"
+        )
+
+    def _shortest_side(self, shape: Size, size: Size) -> float:
+        """Shorter side of an image of ``shape`` bounded by ``size``, at the least."""
+        ratios = self._config.get("ratio_range", (1.0,))
+        return float(min(shape) * max(size) / max(max(shape), 1) * min(ratios))
+
+    def _no_side_left(self, shape: Size, size: Size) -> ValueError:
+        return ValueError(
+            f"sizes must leave at least one pixel of each side of an image, but at "
+            f"(height, width) = {size} {self._config['type']} makes a side of zero of "
+            f"an image of {shape}; leave out the smallest sizes, set keep_ratio=False, "
+            "or leave out the image, as filter_cfg=dict(min_size=...) does"
         )
 
     def _check_argument(self, path: str, size_arg: Any) -> None:
@@ -213,11 +282,35 @@ def _defaults_of(kind: Any) -> Tuple[Union[str, Tuple[str, str]], str]:
     wrapped = _wrapped_class(kind)
     if wrapped is not kind:
         return "size", "hw"
+    return _lookup(_DEFAULTS, kind, ("scale", "wh"))
+
+
+def _lookup(table: Dict[Tuple[str, str], _T], kind: Any, default: _T) -> _T:
+    """The entry of a class or of its nearest base."""
     for base in inspect.getmro(kind) if inspect.isclass(kind) else ():
         key = (base.__module__.partition(".")[0], base.__name__)
-        if key in _DEFAULTS:
-            return _DEFAULTS[key]
-    return "scale", "wh"
+        if key in table:
+            return table[key]
+    return default
+
+
+def _image_shape(results: Any) -> Optional[Size]:
+    image = results.get("img") if isinstance(results, dict) else None
+    shape = getattr(image, "shape", None)
+    return None if shape is None or len(shape) < 2 else (int(shape[0]), int(shape[1]))
+
+
+def _count_boxes(results: Any) -> int:
+    boxes = results.get("gt_bboxes") if isinstance(results, dict) else None
+    return 0 if boxes is None else len(boxes)
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, (int, float, np.number))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
 
 
 def _defines(kind: Any, name: str) -> bool:

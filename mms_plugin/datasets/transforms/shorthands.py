@@ -13,9 +13,15 @@ class _Shorthand(MultiScaleTransform):
     kind: str
 
     def __init__(
-        self, size_arg: Any = None, order: Optional[str] = None, **kwargs: Any
+        self,
+        size_arg: Any = None,
+        order: Optional[str] = None,
+        factor: Optional[float] = None,
+        min_box_side: float = 1.0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(dict(type=self.kind, **kwargs), size_arg, order)
+        transform = dict(type=self.kind, **kwargs)
+        super().__init__(transform, size_arg, order, factor, min_box_side)
 
 
 @TRANSFORMS.register_module()
@@ -62,3 +68,13 @@ class MultiScaleMixUp(_Shorthand):
     """``MultiScaleTransform(transform=dict(type='MixUp', **kwargs))``."""
 
     kind = "MixUp"
+
+
+@TRANSFORMS.register_module()
+class MultiScaleRandomAffine(_Shorthand):
+    """``MultiScaleTransform(transform=dict(type='RandomAffine', **kwargs))``.
+
+    After a mosaic: cuts its canvas, of twice the sides, down to the size.
+    """
+
+    kind = "RandomAffine"
