@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "demo"))
 
 import report  # noqa: E402
+from trainings import threads_of  # noqa: E402
 
 RUN = ROOT / "tools" / "demo" / "run.py"
 
@@ -139,6 +140,16 @@ def test_reports_are_written_whole(tmp_path):
     report.write_report(tmp_path, content)
     assert json.loads((tmp_path / "report.json").read_text()) == content
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.json", "report.md"]
+
+
+@pytest.mark.parametrize(
+    ("most", "jobs", "threads"),
+    [("", 3, 2), ("", 20, 1), ("1", 3, 1), ("6", 3, 2), ("0", 3, 2), ("4,2", 3, 2)],
+)
+def test_threads_are_shared_and_no_more_than_allowed(monkeypatch, most, jobs, threads):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", most)
+    assert threads_of(jobs) == threads
 
 
 def run(*args, **kwargs):

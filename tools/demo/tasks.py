@@ -62,8 +62,8 @@ CLASSIFICATION = DemoTask(
 DETECTION = DemoTask(
     name="detection",
     arms=(
-        ("SSc-FBS", "mask-rcnn_r18_fbs_1xb8-15e_scenes.py"),
-        ("MSc-VBSWC", "mask-rcnn_r18_vbs-cur_1xb8-15e_scenes.py"),
+        ("SSc-FBS", "mask-rcnn_r18_fbs_1xb4-15e_scenes.py"),
+        ("MSc-VBSWC", "mask-rcnn_r18_vbs-cur_1xb4-15e_scenes.py"),
     ),
     base_size=128,
     test_sizes=(80, 96, 128, 160, 192),

@@ -26,8 +26,10 @@ def say(line: str) -> None:
 
 
 def threads_of(jobs: int) -> int:
-    """Threads of each of so many trainings at a time."""
-    return max(1, (os.cpu_count() or 1) // jobs)
+    """Threads of each of so many trainings; OMP_NUM_THREADS is the most."""
+    share = max(1, (os.cpu_count() or 1) // jobs)
+    most = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(most)) if most.isdigit() and int(most) else share
 
 
 class Trainings:

@@ -1,4 +1,4 @@
-"""SSc-FBS: every image at 128 x 128, 8 a batch. AGVM measures, and changes nothing."""
+"""SSc-FBS: every image at 128 x 128, 4 a batch. AGVM measures, and changes nothing."""
 
 _base_ = "_base_/mask-rcnn_r18_scenes.py"
 
