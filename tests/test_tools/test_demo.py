@@ -117,6 +117,13 @@ def test_markdown_has_the_figures():
         "phi was 0.40 in the backbone and from 0.20 (neck) to 0.60 (rpn_head)" in text
     )
     assert "from 0.75 (rpn_head) to 1.25 (neck)." in text
+    assert "little to align" not in text
+
+
+def test_small_multipliers_are_called_so():
+    one = report.assemble([task()], {})["tasks"]["detection"]["arms"][0]
+    one["agvm"]["mu"] = dict(backbone=1.0, neck=1.1, rpn_head=0.9)
+    assert "At 4 images a batch there is little to align" in report.describe_agvm(one)
 
 
 def test_phi_is_drawn_as_a_running_mean():

@@ -11,6 +11,9 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 Plan = Sequence[Tuple[int, int, int]]
 Curve = List[Tuple[int, float]]
 
+# Multipliers closer to 1 than this factor are called so in the report.
+LITTLE_TO_ALIGN = 1.25
+
 
 @dataclass
 class Arm:
@@ -149,23 +152,30 @@ def agvm_panels(
     return panels
 
 
-def describe_agvm(arm: str, summary: Mapping[str, Any]) -> str:
-    """Two sentences on what :func:`summarise_agvm` gave."""
-    phi, mu = summary["phi"], summary["mu"]
+def describe_agvm(arm: Mapping[str, Any]) -> str:
+    """What AGVM measured in an arm of ``report.json``, in words."""
+    phi, mu = arm["agvm"]["phi"], arm["agvm"]["mu"]
     anchor = "backbone"
     others = [module for module in phi if module != anchor]
     low, high = min(others, key=phi.__getitem__), max(others, key=phi.__getitem__)
     small, large = min(others, key=mu.__getitem__), max(others, key=mu.__getitem__)
-    return (
-        f"AGVM measured {arm} every few iterations and changed nothing "
-        f"(`modulate=False`): phi is one minus the cosine between the gradients of two "
-        f"halves of a batch, estimated from consecutive iterations, and mu the factor "
-        f"on a module's learning rate that would bring its phi to the {anchor}'s. Over "
-        f"the last third of the training phi was {phi[anchor]:.2f} in the {anchor} and "
-        f"from {phi[low]:.2f} ({low}) to {phi[high]:.2f} ({high}) in the other "
-        f"modules, which would have ended with mu from {mu[small]:.2f} ({small}) to "
-        f"{mu[large]:.2f} ({large})."
+    text = (
+        f"AGVM measured {arm['name']} every few iterations and changed nothing "
+        f"(`modulate=False`): phi is one minus the cosine between the gradients of the "
+        f"two halves of a batch, estimated from consecutive iterations "
+        f"(docs/agvm.md), and mu the factor on a module's learning rate that would "
+        f"bring its phi to the {anchor}'s. Over the last third of the training phi was "
+        f"{phi[anchor]:.2f} in the {anchor} and from {phi[low]:.2f} ({low}) to "
+        f"{phi[high]:.2f} ({high}) in the other modules, which would have ended with "
+        f"mu from {mu[small]:.2f} ({small}) to {mu[large]:.2f} ({large})."
     )
+    if max(mu[large], 1 / mu[small]) < LITTLE_TO_ALIGN:
+        batch_size = arm["images"] / arm["iterations"]
+        text += (
+            f" At {batch_size:.0f} images a batch there is little to align: AGVM is "
+            f"made for batches of hundreds."
+        )
+    return text
 
 
 def assemble(tasks: Sequence[Task], about: Mapping[str, Any]) -> Dict[str, Any]:
@@ -281,7 +291,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             parts.append(_size_table(task, metric))
         for arm in task["arms"]:
             if "agvm" in arm:
-                parts.append(describe_agvm(arm["name"], arm["agvm"]))
+                parts.append(describe_agvm(arm))
                 parts.append(_agvm_table(arm["agvm"]))
         for file, caption in task["pictures"].items():
             parts.append(f"![{caption}]({file})\n\n{caption}")
