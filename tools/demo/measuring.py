@@ -137,11 +137,11 @@ def test_loader(cfg: Any, size: int) -> Any:
     """The loader of the test images at ``size`` pixels a side."""
     from mmengine.runner import Runner
 
+    from mms_plugin.evaluation import pipeline_at_size
+
     loader = copy.deepcopy(cfg.test_dataloader)
     loader.update(num_workers=0, persistent_workers=False)
-    for transform in loader.dataset.pipeline:
-        if transform["type"] == "Resize":
-            transform["scale"] = (size, size)
+    loader.dataset.pipeline = pipeline_at_size(loader.dataset.pipeline, size)
     return Runner.build_dataloader(loader)
 
 
