@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Mapping, Sequence, Tuple, Union
+from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 __all__ = [
     "draw_contact_sheet",
+    "draw_line_panels",
     "draw_lines",
     "draw_plans",
 ]
@@ -97,22 +98,51 @@ def draw_lines(
         xlabel: What is measured to the right, with its unit.
         ylabel: What is measured upwards, with its unit.
     """
-    figure = _figure(7.5, 4.6)
-    axis = figure.subplots()
-    for number, (name, points) in enumerate(series.items()):
-        xs, ys = zip(*points) if points else ((), ())
-        axis.plot(
-            xs,
-            ys,
-            label=name,
-            color=_COLOURS[number % len(_COLOURS)],
-            marker=_MARKERS[number % len(_MARKERS)],
-            linestyle=_LINES[number % len(_LINES)],
-            markersize=5,
-        )
-    axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    axis.grid(alpha=0.3)
-    axis.legend()
+    draw_line_panels({ylabel: series}, path, title, xlabel)
+
+
+def draw_line_panels(
+    panels: Mapping[str, Mapping[str, Sequence[Tuple[float, float]]]],
+    path: PathLike,
+    title: str,
+    xlabel: str,
+) -> None:
+    """Panels side by side, each with lines through points; one legend.
+
+    Args:
+        panels: By what is measured upwards, with its unit: ``(x, y)`` points by the
+            name of the line. A name has the same colour in every panel.
+        path: The PNG to write.
+        title: Above the picture.
+        xlabel: What is measured to the right, with its unit.
+
+    Raises:
+        ValueError: No panels.
+    """
+    if not panels:
+        raise ValueError("panels={} must hold at least one panel")
+    figure = _figure(7.5 if len(panels) == 1 else 5.7 * len(panels), 4.6)
+    axes = np.atleast_1d(figure.subplots(1, len(panels)))
+    names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    for axis, (ylabel, series) in zip(axes, panels.items()):
+        for name, points in series.items():
+            number = names.index(name)
+            xs, ys = zip(*points) if points else ((), ())
+            axis.plot(
+                xs,
+                ys,
+                label=name,
+                color=_COLOURS[number % len(_COLOURS)],
+                marker=_MARKERS[number % len(_MARKERS)],
+                linestyle=_LINES[number % len(_LINES)],
+                markersize=5,
+                # As many marks as tell the lines apart.
+                markevery=max(1, len(points) // 12),
+            )
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+        axis.grid(alpha=0.3)
+    figure.suptitle(title)
+    axes[0].legend()
     _save(figure, path)
 
 
@@ -121,20 +151,28 @@ def draw_contact_sheet(
     path: PathLike,
     title: str,
     columns: int = 10,
+    captions: Optional[Sequence[str]] = None,
 ) -> None:
-    """The first images of one batch per size, all at the same scale.
+    """A row of images per batch, all at the same scale.
 
     Args:
-        batches: ``(batch_size, height, width, 3)`` uint8 RGB of each size.
+        batches: ``(batch_size, height, width, 3)`` uint8 RGB of each row.
         path: The PNG to write.
         title: Above the picture.
         columns: At most this many images of a batch. Default: 10.
+        captions: Above each row. Default: the size and the number of images.
 
     Raises:
-        ValueError: No batches.
+        ValueError: No batches, or not one caption for each.
     """
     if not batches:
         raise ValueError("batches=[] must hold at least one batch")
+    if captions is None:
+        captions = [_caption(batch, columns) for batch in batches]
+    if len(captions) != len(batches):
+        raise ValueError(
+            f"captions={list(captions)} must be one for each of {len(batches)} batches"
+        )
     gap = 2
     rows = []
     for batch in batches:
@@ -149,15 +187,15 @@ def draw_contact_sheet(
     figure = _figure(12, sum(heights) + 0.35 * len(rows) + 0.8)
     figure.suptitle(title)
     axes = figure.subplots(len(rows), 1, gridspec_kw=dict(height_ratios=heights))
-    for axis, row, batch in zip(np.atleast_1d(axes), rows, batches):
-        count, height, width = batch.shape[:3]
+    for axis, row, caption in zip(np.atleast_1d(axes), rows, captions):
         axis.imshow(row, interpolation="nearest")
         axis.set_xlim(-0.5, widest - 0.5)
-        axis.set_title(
-            f"{height} × {width} px, {count} a batch"
-            + (f" (first {columns})" if count > columns else ""),
-            loc="left",
-            fontsize=9,
-        )
+        axis.set_title(caption, loc="left", fontsize=9)
         axis.axis("off")
     _save(figure, path)
+
+
+def _caption(batch: np.ndarray, columns: int) -> str:
+    count, height, width = batch.shape[:3]
+    first = f" (first {columns})" if count > columns else ""
+    return f"{height} × {width} px, {count} a batch{first}"
