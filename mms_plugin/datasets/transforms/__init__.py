@@ -1,10 +1,11 @@
 """Transforms at the size of the batch."""
 
-from .multi_scale_transform import MultiScaleTransform
+from .multi_scale_transform import MultiScaleTransform, default_size_arg
 from .shorthands import (
     MultiScaleMixUp,
     MultiScaleMosaic,
     MultiScalePad,
+    MultiScaleRandomAffine,
     MultiScaleRandomCrop,
     MultiScaleRandomResizedCrop,
     MultiScaleResize,
@@ -14,8 +15,10 @@ __all__ = [
     "MultiScaleMixUp",
     "MultiScaleMosaic",
     "MultiScalePad",
+    "MultiScaleRandomAffine",
     "MultiScaleRandomCrop",
     "MultiScaleRandomResizedCrop",
     "MultiScaleResize",
     "MultiScaleTransform",
+    "default_size_arg",
 ]

@@ -6,6 +6,7 @@ import copy
 import functools
 import importlib.util
 import inspect
+import math
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from mmengine.registry import TRANSFORMS, DefaultScope
@@ -31,6 +32,7 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmdet", "CachedMosaic"): ("img_scale", "wh"),
     ("mmdet", "MixUp"): ("img_scale", "wh"),
     ("mmdet", "CachedMixUp"): ("img_scale", "wh"),
+    ("mmdet", "RandomAffine"): ("border", "wh"),
     ("mmpretrain", "RandomResizedCrop"): ("scale", "hw"),
     ("mmpretrain", "RandomCrop"): ("crop_size", "hw"),
     ("mmpretrain", "CenterCrop"): ("crop_size", "wh"),
@@ -41,6 +43,18 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmpretrain", "RandomTranslatePad"): ("size", "hw"),
     ("mmpretrain", "RandomResizedCropAndInterpolationWithTwoPic"): ("size", "hw"),
 }
+
+
+def default_size_arg(
+    library: str, name: str
+) -> Optional[Tuple[Union[str, Tuple[str, str]], str]]:
+    """``(size_arg, order)`` of a transform that a library ships, ``None`` of others.
+
+    Args:
+        library: The package that defines it, such as ``'mmcv'``.
+        name: Name of its class.
+    """
+    return _DEFAULTS.get((library, name))
 
 
 @TRANSFORMS.register_module()
@@ -61,6 +75,10 @@ class MultiScaleTransform:
         order: ``'wh'`` or ``'hw'``, the order of the two sides; ``'short'`` or
             ``'long'`` gives that side alone, as an ``int``. Defaults likewise,
             ``'wh'`` for others.
+        size_ratio: The transform's size relative to the batch's, a number or
+            ``(height, width)``; rounded to whole pixels. ``8 / 7`` resizes to 256 what
+            is cropped to 224, ``-0.5`` is the border that mmdet's ``RandomAffine``
+            cuts off a mosaic. Defaults to 1.
 
     Raises:
         ValueError: ``transform`` is no config, or has no such argument; ``order`` is
@@ -72,6 +90,7 @@ class MultiScaleTransform:
         transform: Mapping,
         size_arg: Union[None, str, Sequence[str]] = None,
         order: Optional[str] = None,
+        size_ratio: Union[float, Sequence[float]] = 1.0,
     ) -> None:
         if not isinstance(transform, Mapping) or "type" not in transform:
             raise ValueError(
@@ -95,6 +114,7 @@ class MultiScaleTransform:
             )
         for path in self.size_arg:
             self._check_argument(path, size_arg)
+        self.size_ratio = _parse_size_ratio(size_ratio)
         self._built: Dict[Size, Any] = {}
 
     def __call__(self, results: Dict) -> Any:
@@ -124,6 +144,11 @@ class MultiScaleTransform:
     def config_at(self, size: Size) -> Dict:
         """The config of the transform at ``(height, width)`` in pixels."""
         config = copy.deepcopy(self._config)
+        # Half a pixel rounds up at every size; round() would go to the even one.
+        size = (
+            math.floor(size[0] * self.size_ratio[0] + 0.5),
+            math.floor(size[1] * self.size_ratio[1] + 0.5),
+        )
         sides = (size[1], size[0]) if self.order == "wh" else (size[0], size[1])
         if len(self.size_arg) == 2:
             for path, side in zip(self.size_arg, sides):
@@ -154,9 +179,12 @@ class MultiScaleTransform:
 
     def __repr__(self) -> str:
         size_arg = self.size_arg[0] if len(self.size_arg) == 1 else self.size_arg
+        ratio = ""
+        if self.size_ratio != (1.0, 1.0):
+            ratio = f", size_ratio={self.size_ratio}"
         return (
             f"{type(self).__name__}(transform={self._config}, "
-            f"size_arg={size_arg!r}, order={self.order!r})"
+            f"size_arg={size_arg!r}, order={self.order!r}{ratio})"
         )
 
     def _check_argument(self, path: str, size_arg: Any) -> None:
@@ -233,6 +261,19 @@ def _parse_size_arg(value: Any) -> Tuple[str, ...]:
             f"but got {value!r}"
         )
     return paths
+
+
+def _parse_size_ratio(value: Any) -> Tuple[float, float]:
+    pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
+    if len(pair) != 2 or not all(
+        isinstance(r, (int, float)) and not isinstance(r, bool) and math.isfinite(r)
+        for r in pair
+    ):
+        raise ValueError(
+            "size_ratio must be a number or a pair of numbers (height, width), "
+            f"but got {value!r}"
+        )
+    return float(pair[0]), float(pair[1])
 
 
 def _parameters(kind: Any) -> Tuple[List[str], bool]:

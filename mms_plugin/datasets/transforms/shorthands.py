@@ -13,9 +13,15 @@ class _Shorthand(MultiScaleTransform):
     kind: str
 
     def __init__(
-        self, size_arg: Any = None, order: Optional[str] = None, **kwargs: Any
+        self,
+        size_arg: Any = None,
+        order: Optional[str] = None,
+        size_ratio: Any = 1.0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(dict(type=self.kind, **kwargs), size_arg, order)
+        super().__init__(
+            dict(type=self.kind, **kwargs), size_arg, order, size_ratio=size_ratio
+        )
 
 
 @TRANSFORMS.register_module()
@@ -62,3 +68,14 @@ class MultiScaleMixUp(_Shorthand):
     """``MultiScaleTransform(transform=dict(type='MixUp', **kwargs))``."""
 
     kind = "MixUp"
+
+
+@TRANSFORMS.register_module()
+class MultiScaleRandomAffine(_Shorthand):
+    """``MultiScaleTransform(transform=dict(type='RandomAffine', **kwargs))``.
+
+    With ``size_ratio=-0.5`` its border cuts a mosaic down to the batch's size. Under a
+    name of its own, as :class:`MultiScaleMosaic`.
+    """
+
+    kind = "RandomAffine"
