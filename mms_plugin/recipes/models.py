@@ -9,12 +9,35 @@ from .config_edits import kind_of, short
 # Arguments that give a network its input size.
 _INPUT_SIZE = ("img_size", "image_size", "input_size", "input_resolution")
 
-# Types whose config need not say it.
-_FIXED: Dict[str, str] = {}
-_FIXED_BATCH = {
-    "MoCo": "its queue takes batches of one size alone",
-    "DenseCL": "its queue takes batches of one size alone",
-    "SwAV": "its queue takes batches of one size alone",
+_CLASSIFIER = "its fully connected layers take maps of one size alone"
+_POSITIONS = "its position embeddings are made for one input size"
+_MASKS = "its masks and position embeddings are made for one input size"
+_QUEUE = "its queue takes batches of one size alone"
+
+# Types whose config need not say it, mmpretrain's.
+_FIXED: Dict[str, str] = {
+    "EfficientFormer": "its attention biases are made for one input size",
+    "LeNet5": _CLASSIFIER,
+    "MixMIMTransformer": _POSITIONS,
+    "PyramidVig": _POSITIONS,
+    "Vig": _POSITIONS,
+    **dict.fromkeys(
+        (
+            "BEiTPretrainViT",
+            "CAEPretrainViT",
+            "MAEHiViT",
+            "MAEViT",
+            "MFFViT",
+            "MILANViT",
+            "MaskFeatViT",
+            "MixMIMPretrainTransformer",
+            "iTPNHiViT",
+        ),
+        _MASKS,
+    ),
+    "DenseCL": _QUEUE,
+    "MoCo": _QUEUE,
+    "SwAV": _QUEUE,
 }
 
 
@@ -30,17 +53,18 @@ def fixed_input(model: Any, place: str = "model") -> Optional[Tuple[str, str]]:
     """
     for own, config in _components(model, place):
         name = kind_of(config).name
-        for table in (_FIXED, _FIXED_BATCH):
-            if name in table:
-                return own, f"{name}: {table[name]}"
+        if name in _FIXED:
+            return own, f"{name}: {_FIXED[name]}"
+        if name == "VGG" and (config.get("num_classes") or 0) > 0:
+            return own, f"{name}: {_CLASSIFIER}"
+        if name == "DaViT" and not config.get("pad_small_map"):
+            return own, f"{name}: its windows need pad_small_map=True at smaller sizes"
         for key in _INPUT_SIZE:
             value = config.get(key)
             sides = value if isinstance(value, (list, tuple)) else [value]
             if sides and all(isinstance(side, int) and side > 1 for side in sides):
-                return (
-                    f"{own}.{key}",
-                    f"{name} is built for inputs of {short(value)} pixels",
-                )
+                what = name or "the model"
+                return f"{own}.{key}", f"{what} is built for {short(value)} pixels"
         strides = config.get("strides")
         if not isinstance(strides, (list, tuple)):
             strides = ()

@@ -117,7 +117,7 @@ def vbs_recipe(
     found = fixed_input(config.get("model")) if check_model else None
     if found is not None:
         raise RecipeError(
-            found[0], f"{found[1]}; check_model=False converts it all the same"
+            found[0], f"{found[1]}; check_model=False converts the config all the same"
         )
     own, base, steps = _read_pipelines(config, loader, base_size)
     augments = BatchAugments(config, own or base)
