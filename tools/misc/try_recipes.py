@@ -2,7 +2,8 @@
 
     python tools/misc/try_recipes.py mmdet::mask_rcnn mmpretrain::resnet
 
-Prints how many it converts and how many it refuses, and why.
+Prints how many it converts and how many it refuses, and why. ``mmdet::.`` is all that
+the library has.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ def config_files(folder: str) -> Dict[str, str]:
             "as mmdet::mask_rcnn"
         )
     root = osp.join(found.submodule_search_locations[0], ".mim", "configs")
-    files = sorted(glob(osp.join(root, path, "**", "*.py"), recursive=True))
-    if not files:
+    files = glob(osp.join(root, path, "**", "*.py"), recursive=True)
+    paths = sorted(osp.relpath(file, root).replace(os.sep, "/") for file in files)
+    # What others inherit is no config by itself.
+    paths = [path for path in paths if not path.startswith("_base_/")]
+    if not paths:
         raise cli.UserError(f"{folder}: {library} has no configs there")
-    return {
-        f"{library}::{osp.relpath(file, root).replace(os.sep, '/')}": file
-        for file in files
-    }
+    return {f"{library}::{path}": osp.join(root, path) for path in paths}
 
 
 def try_config(name: str, file: str, recipe: str) -> Dict[str, Any]:
