@@ -33,7 +33,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["mms_plugin", "mms_plugin.*"]),
-    package_data={"mms_plugin": ["py.typed"]},
+    package_data={"mms_plugin": ["py.typed", "datasets/imagenet_wnids.txt"]},
     include_package_data=False,
     zip_safe=False,
     python_requires=">=3.8",
@@ -41,6 +41,7 @@ setup(
     extras_require={
         "cls": ["mmcv>=2.0.0,<2.3", "mmpretrain>=1.0.0,<2.0"],
         "det": ["mmcv>=2.0.0,<2.3", "mmdet>=3.0.0,<4.0"],
+        "corruptions": ["imagecorruptions-imaug>=1.1.5"],
         "dev": [
             "hypothesis",
             "matplotlib",
@@ -49,6 +50,7 @@ setup(
             "pytest-timeout",
             "ruff",
             "tensorboard",
+            "torchmetrics",
         ],
         "docs": ["sphinx", "myst-parser", "sphinx-rtd-theme"],
     },

@@ -15,7 +15,13 @@ from .checkpoint import allow_mmengine_checkpoints  # noqa: E402
 
 allow_mmengine_checkpoints()
 
-from .datasets import MultiScaleDataset, MultiScaleTransform  # noqa: E402
+from .datasets import (  # noqa: E402
+    CommonCorruption,
+    ImageNetVariant,
+    MultiScaleDataset,
+    MultiScaleTransform,
+)
+from .evaluation import CalibrationError, ClassSubset  # noqa: E402
 from .hooks import ClipGradRangeHook, ResolutionCurriculumHook  # noqa: E402
 from .optim import (  # noqa: E402
     AGVMOptimWrapper,
@@ -33,7 +39,11 @@ __all__ = [
     "AmpAGVMOptimWrapper",
     "BFloat16AGVMOptimWrapper",
     "BFloat16OptimWrapper",
+    "CalibrationError",
+    "ClassSubset",
     "ClipGradRangeHook",
+    "CommonCorruption",
+    "ImageNetVariant",
     "MultiScaleDataset",
     "MultiScaleTransform",
     "MultiScaleVariableBatchSampler",

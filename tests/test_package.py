@@ -71,5 +71,5 @@ def test_the_wheel_holds_the_whole_package(tmp_path):
     required = re.findall(r"^Requires-Dist: ([\w.-]+)[^;\n]*$", text, re.MULTILINE)
     assert sorted(required) == ["mmengine", "numpy", "torch"]
     extras = re.findall(r"^Provides-Extra: (\w+)$", text, re.MULTILINE)
-    assert sorted(extras) == ["cls", "det", "dev", "docs"]
+    assert sorted(extras) == ["cls", "corruptions", "det", "dev", "docs"]
     assert "Requires-Python: >=3.8" in text

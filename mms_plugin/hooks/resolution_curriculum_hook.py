@@ -38,9 +38,9 @@ class ResolutionCurriculumHook(Hook):
             from the part of the growth's time that has passed, 0 to 1, to the growth,
             0 to 1. See :class:`ResolutionCurriculum`.
         start_sizes: Sizes drawn from at the start, within the range of the sampler's.
-            The end is the sampler's own sizes. ``None``: its smallest quarter.
+            ``None``: its smallest quarter.
         begin: Fraction of the training at which the sizes begin to grow.
-        end: Fraction of the training from which on all sizes are drawn.
+        end: Fraction of the training from which on ``end_sizes`` are drawn.
         milestones: For ``'step'``, fractions of the training, ascending.
         by_epoch: Grow at the start of epochs. ``False``: within an epoch too. Without
             effect where the sampler has no end: then it grows with the iterations.
@@ -48,6 +48,9 @@ class ResolutionCurriculumHook(Hook):
             the base one: ``'none'`` (as published), ``'sqrt'`` or ``'linear'``. With
             gradient accumulation the mean over the accumulated batches counts.
             Schedulers and logs see the unscaled rate.
+        end_sizes: Sizes drawn from at the end, within the range of the sampler's, for
+            a training that ends at its base size, say. ``None``: the sampler's, all
+            of them.
 
     Raises:
         ValueError: An argument that cannot be; a training without the sampler.
@@ -65,9 +68,10 @@ class ResolutionCurriculumHook(Hook):
         milestones: Optional[Sequence[float]] = None,
         by_epoch: bool = True,
         lr_scaling: str = "none",
+        end_sizes: Any = None,
     ) -> None:
         self.curriculum = ResolutionCurriculum(
-            schedule, start_sizes, begin, end, milestones, by_epoch
+            schedule, start_sizes, begin, end, milestones, by_epoch, end_sizes
         )
         if lr_scaling not in LR_SCALINGS:
             raise ValueError(

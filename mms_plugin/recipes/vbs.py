@@ -148,8 +148,7 @@ def vbs_recipe(
     schedule = _check_sizes(loader["batch_size"], sampler, hook)
 
     report(f"{_LOADER}.batch_sampler: {old.name or 'none'} -> {_call(sampler)}")
-    if cost_model is None:
-        _report_batches(schedule, config, report)
+    _report_batches(schedule, config, report)
     place, names = f"{_LOADER}.dataset", dataset_names(loader["dataset"])
     report(f"{place}: {names} -> MultiScaleDataset({names})")
     rewritten: List[Tuple[Any, Any]] = []
@@ -266,7 +265,9 @@ def _check_sizes(
     batch_size: int, sampler: Mapping, hook: Optional[Mapping]
 ) -> SizeSchedule:
     """Check the arguments here, where an error can name them, not at the start."""
-    names = ("base_size", "sizes", "weights", "batch_sizes", "variable_batch")
+    names = (
+        "base_size", "sizes", "weights", "batch_sizes", "variable_batch", "cost_model",
+    )  # fmt: skip
     schedule = SizeSchedule(
         batch_size, **{name: sampler[name] for name in names if name in sampler}
     )
@@ -287,22 +288,23 @@ def _report_batches(schedule: SizeSchedule, config: Mapping, report: Report) -> 
     )
     base = schedule.base_size
     budget = schedule.batch_size * base[0] * base[1]
-    largest = max(
-        size[0] * size[1] * images / budget
+    single = [
+        size[0] * size[1] / budget
         for size, images in zip(schedule.sizes, schedule.batch_sizes)
-    )
-    if largest > 1 and schedule.variable_batch:
+        if images == 1
+    ]
+    if max(single, default=0.0) > 1:
         report(
-            f"note: batches of one image reach {largest:.2f} times the pixels of a "
+            f"note: batches of one image reach {max(single):.2f} times the pixels of a "
             "batch at the base size; memory goes with them"
         )
     train_cfg = config.get("train_cfg")
     if isinstance(train_cfg, Mapping) and train_cfg.get("max_iters"):
         drawn = schedule.distribution(1.0)
         report(
-            f"note: train_cfg.max_iters={train_cfg['max_iters']} is kept; an iteration "
-            f"costs the same, and takes {drawn.mean_batch_size:.3g} images on average "
-            f"where it took {schedule.batch_size}"
+            f"note: train_cfg.max_iters={train_cfg['max_iters']} is kept, while an "
+            f"iteration takes {drawn.mean_batch_size:.3g} images on average where it "
+            f"took {schedule.batch_size}"
         )
 
 

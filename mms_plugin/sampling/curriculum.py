@@ -21,24 +21,26 @@ class ResolutionCurriculum:
     """How far the sizes have grown after a fraction of the training.
 
     The smallest and the largest size move from those of ``start_sizes`` to those of
-    the sampler, as in CoreNet (arXiv 2309.04502, section 3.2); drawn are the sampler's
-    sizes between the two. Sides are compared by ``sqrt(height * width)``.
+    ``end_sizes``, as in CoreNet (arXiv 2309.04502, section 3.2); drawn are the
+    sampler's sizes between the two. Sides are compared by ``sqrt(height * width)``.
 
     Args:
         schedule: Over the stretch from ``begin`` to ``end``, ``'linear'`` grows the
             sides evenly, ``'cosine'`` by half a cosine (slow, fast, slow), ``'step'``
             by equal steps at ``milestones``; ``'constant'`` does not grow: the
-            sampler's sizes from the first iteration on. A callable maps the part of
+            end's sizes from the first iteration on. A callable maps the part of
             the stretch that has passed, 0 to 1, to the growth, 0 to 1.
         start_sizes: Sizes drawn from at the start, ints or ``(height, width)``, or a
             range dict. ``None``: the smallest quarter of the sampler's sizes, rounded
             up.
         begin: Fraction of the training until which nothing grows.
-        end: Fraction of the training from which on all sizes are drawn.
+        end: Fraction of the training from which on ``end_sizes`` are drawn.
         milestones: For ``'step'``: fractions of the training, ascending. ``None``
             puts four at even distances from ``begin`` to ``end``.
         by_epoch: Look the sizes up at each epoch's start only. ``False``: within the
             epoch too.
+        end_sizes: Sizes drawn from at the end, as ``start_sizes``. ``None``: the
+            sampler's, all of them.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class ResolutionCurriculum:
         end: float = 0.8,
         milestones: Optional[Sequence[float]] = None,
         by_epoch: bool = True,
+        end_sizes: Any = None,
     ) -> None:
         if not callable(schedule) and schedule not in SCHEDULES:
             raise ValueError(
@@ -78,13 +81,16 @@ class ResolutionCurriculum:
         self.start_sizes = (
             None if start_sizes is None else parse_sizes(start_sizes, "start_sizes")
         )
+        self.end_sizes = (
+            None if end_sizes is None else parse_sizes(end_sizes, "end_sizes")
+        )
         self.begin = float(begin)
         self.end = float(end)
         self.milestones = milestones
         self.by_epoch = bool(by_epoch)
 
     def growth(self, fraction: float) -> float:
-        """Growth, 0 (``start_sizes``) to 1 (all sizes), after ``fraction`` of it all.
+        """Growth, 0 (``start_sizes``) to 1 (``end_sizes``), after ``fraction`` of it.
 
         Args:
             fraction: Part of the training that has passed, 0 to 1.
@@ -115,41 +121,62 @@ class ResolutionCurriculum:
 
     def resolve_start_sizes(self, sizes: Sequence[Size]) -> Tuple[Size, ...]:
         """The start sizes for a sampler of ``sizes``, checked against its range."""
-        ordered = sorted(sizes, key=side_length)
         if self.start_sizes is None:
+            ordered = sorted(sizes, key=side_length)
             return tuple(ordered[: math.ceil(len(ordered) / 4)])
-        low, high = side_length(ordered[0]), side_length(ordered[-1])
-        for size in self.start_sizes:
-            if not low - _TOLERANCE <= side_length(size) <= high + _TOLERANCE:
-                raise ValueError(
-                    f"start_sizes must lie within the sampler's sizes, from "
-                    f"{ordered[0]} to {ordered[-1]}, but got {size}"
-                )
-        return self.start_sizes
+        return _within(self.start_sizes, sizes, "start_sizes")
+
+    def resolve_end_sizes(self, sizes: Sequence[Size]) -> Tuple[Size, ...]:
+        """The end sizes for a sampler of ``sizes``, checked against its range."""
+        if self.end_sizes is None:
+            return tuple(sizes)
+        return _within(self.end_sizes, sizes, "end_sizes")
+
+
+def _within(
+    chosen: Tuple[Size, ...], sizes: Sequence[Size], name: str
+) -> Tuple[Size, ...]:
+    ordered = sorted(sizes, key=side_length)
+    low, high = side_length(ordered[0]), side_length(ordered[-1])
+    for size in chosen:
+        if not low - _TOLERANCE <= side_length(size) <= high + _TOLERANCE:
+            raise ValueError(
+                f"{name} must lie within the sampler's sizes, from {ordered[0]} to "
+                f"{ordered[-1]}, but got {size}"
+            )
+    return chosen
 
 
 def grown_sizes(
-    sizes: Sequence[Size], start_sizes: Sequence[Size], growth: float
+    sizes: Sequence[Size],
+    start_sizes: Sequence[Size],
+    growth: float,
+    end_sizes: Optional[Sequence[Size]] = None,
 ) -> Tuple[Size, ...]:
     """The sizes that are drawn from at a growth between 0 and 1.
 
     Args:
         sizes: The sampler's own, ``(height, width)``, in any order.
         start_sizes: Those of the start.
-        growth: 0 gives ``start_sizes``, 1 gives ``sizes``. Between them, those of
-            ``sizes`` whose side lies between the grown smallest and largest side; the
-            start sizes where there is none.
+        growth: 0 gives ``start_sizes``, 1 gives ``end_sizes``. Between them, those of
+            ``sizes`` whose side lies between the grown smallest and largest side;
+            where there is none, the largest below, start sizes included.
+        end_sizes: Those of the end. ``None``: ``sizes``.
     """
+    end_sizes = sizes if end_sizes is None else end_sizes
     if growth <= 0.0:
         return tuple(start_sizes)
     if growth >= 1.0:
-        return tuple(sizes)
+        return tuple(end_sizes)
     start = [side_length(s) for s in start_sizes]
-    final = [side_length(s) for s in sizes]
+    final = [side_length(s) for s in end_sizes]
     low = min(start) + (min(final) - min(start)) * growth - _TOLERANCE
     high = max(start) + (max(final) - max(start)) * growth + _TOLERANCE
-    grown = tuple(s for s, side in zip(sizes, final) if low <= side <= high)
-    return grown or tuple(start_sizes)
+    grown = tuple(s for s in sizes if low <= side_length(s) <= high)
+    if grown:
+        return grown
+    below = [s for s in sizes if max(start) < side_length(s) <= high]
+    return (max(below, key=side_length),) if below else tuple(start_sizes)
 
 
 def _is_fraction(value: Any) -> bool:

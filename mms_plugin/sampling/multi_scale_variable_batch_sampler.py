@@ -6,7 +6,17 @@ import itertools
 import math
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 from mmengine.dist import sync_random_seed
@@ -53,7 +63,8 @@ class MultiScaleVariableBatchSampler:
     At each iteration one resolution :math:`(H_t, W_t)` is drawn from ``sizes``, the
     same on every rank, and the batch has
     :math:`\max(1, \lfloor B H W / (H_t W_t) \rfloor)` images, so that an iteration
-    costs about the same at every resolution. An epoch gives each index of the inner
+    costs about the same at every resolution. With ``cost_model`` an image's cost takes
+    the place of its pixels in that budget. An epoch gives each index of the inner
     sampler exactly once; its last batch is cut to what is left.
 
     The draws depend on the seed and the epoch alone, not on any global generator, and
@@ -89,6 +100,11 @@ class MultiScaleVariableBatchSampler:
             (than two, with ``group_by_aspect_ratio``).
         seed: Seed of the draws, the same on every rank. Defaults to the inner
             sampler's, else to one shared through MMEngine.
+        cost_model: ``dict(alpha=1.0, beta=0.0)``: an image costs ``alpha * height *
+            width + beta``, and a batch has :math:`\max(1, \lfloor B (\alpha H W +
+            \beta) / (\alpha H_t W_t + \beta) \rfloor)` images, exactly. For models
+            of which a part, such as RoI heads, costs the same for an image of any
+            size. ``None``: the pixel budget, which is ``beta=0``.
 
     Raises:
         ValueError: An argument that cannot be; see the message.
@@ -106,9 +122,16 @@ class MultiScaleVariableBatchSampler:
         group_by_aspect_ratio: bool = False,
         drop_last: bool = False,
         seed: Optional[int] = None,
+        cost_model: Optional[Mapping[str, float]] = None,
     ) -> None:
         self.schedule = SizeSchedule(
-            batch_size, base_size, sizes, weights, batch_sizes, variable_batch
+            batch_size,
+            base_size,
+            sizes,
+            weights,
+            batch_sizes,
+            variable_batch,
+            cost_model,
         )
         self.drop_last = bool(drop_last)
         self.inner_sampler = sampler
@@ -139,7 +162,7 @@ class MultiScaleVariableBatchSampler:
 
     @property
     def base_size(self) -> Size:
-        """``(height, width)`` in pixels whose budget every batch has."""
+        """``(height, width)`` in pixels, whose batch sets the budget of every batch."""
         return self.schedule.base_size
 
     @property

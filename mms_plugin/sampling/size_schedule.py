@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .curriculum import ResolutionCurriculum, grown_sizes
 from .sizes import (
     Size,
     SizeDistribution,
+    cost_model_batch_size,
     parse_batch_sizes,
+    parse_cost_model,
     parse_int,
     parse_size,
     parse_sizes,
@@ -27,11 +29,13 @@ class SizeSchedule:
         weights: Relative frequency of each size.
         batch_sizes: One batch size per size, in place of the pixel budget.
         variable_batch: ``False`` gives every size ``batch_size`` images.
+        cost_model: What an image costs, in place of its pixels.
 
     Attributes:
         sizes: ``(height, width)`` in pixels, in the order given.
         batch_sizes: Images of a full batch at each of them, per rank.
         weights: Relative frequency of each, by iterations.
+        cost_model: What an image costs; ``None``: its pixels.
         curriculum: How they grow; ``None``: not at all.
     """
 
@@ -43,6 +47,7 @@ class SizeSchedule:
         weights: Optional[Sequence[float]] = None,
         batch_sizes: Optional[Sequence[int]] = None,
         variable_batch: bool = True,
+        cost_model: Optional[Mapping[str, float]] = None,
     ) -> None:
         self.batch_size = parse_int(batch_size, "batch_size")
         if sizes is None and base_size is None:
@@ -63,32 +68,51 @@ class SizeSchedule:
                 "batch_sizes must be left out with variable_batch=False, which gives "
                 f"every size batch_size={batch_size} images, but got {batch_sizes!r}"
             )
+        self.cost_model = parse_cost_model(cost_model)
+        if cost_model is not None and (table is not None or not variable_batch):
+            other = "variable_batch=False" if table is None else "batch_sizes"
+            raise ValueError(
+                f"cost_model must be left out with {other}, which sets the batch "
+                f"sizes, but got {cost_model!r}"
+            )
         self._has_table = table is not None
         self.batch_sizes = table or tuple(self._budget(size) for size in self.sizes)
         self.curriculum: Optional[ResolutionCurriculum] = None
         self._start_sizes: Tuple[Size, ...] = ()
+        self._end_sizes: Tuple[Size, ...] = ()
         self._known: Dict[Tuple[Size, ...], SizeDistribution] = {}
 
     def set_curriculum(self, curriculum: ResolutionCurriculum) -> None:
-        """Let the sizes grow; its start sizes are checked against the own ones."""
-        start_sizes = curriculum.resolve_start_sizes(self.sizes)
-        unlisted = [size for size in start_sizes if size not in self.sizes]
-        if unlisted and self._has_table:
-            raise ValueError(
-                "start_sizes must be among the sizes that have an entry in "
-                f"batch_sizes, but got {unlisted[0]}"
-            )
-        self._distribution_of(start_sizes)
+        """Let the sizes grow; its start and end are checked against the own ones."""
+        drawn = self._drawn
+        ends = dict(
+            start_sizes=curriculum.resolve_start_sizes(self.sizes),
+            end_sizes=curriculum.resolve_end_sizes(
+                self.sizes if curriculum.end_sizes else drawn
+            ),
+        )
+        for name, chosen in ends.items():
+            unlisted = [size for size in chosen if size not in self.sizes]
+            if unlisted and self._has_table:
+                raise ValueError(
+                    f"{name} must be among the sizes that have an entry in "
+                    f"batch_sizes, but got {unlisted[0]}"
+                )
+            if not any(size in drawn or size not in self.sizes for size in chosen):
+                raise ValueError(
+                    f"{name} must hold a size whose weight is not 0, but got {chosen}"
+                )
         self.curriculum = curriculum
-        self._start_sizes = start_sizes
+        self._start_sizes, self._end_sizes = ends["start_sizes"], ends["end_sizes"]
 
     def distribution(self, fraction: float) -> SizeDistribution:
         """What is drawn from after a fraction of the training, 0 to 1."""
         if self.curriculum is None:
             return self._distribution_of(self.sizes)
-        drawn = tuple(s for s, w in zip(self.sizes, self.weights) if w > 0)
         growth = self.curriculum.growth(fraction)
-        return self._distribution_of(grown_sizes(drawn, self._start_sizes, growth))
+        return self._distribution_of(
+            grown_sizes(self._drawn, self._start_sizes, growth, self._end_sizes)
+        )
 
     def distributions(self) -> List[SizeDistribution]:
         """The first and the last."""
@@ -96,13 +120,22 @@ class SizeSchedule:
 
     @property
     def largest_batch(self) -> int:
-        """Images of the largest batch that is ever drawn, per rank."""
-        return max(max(d.batch_sizes) for d in self.distributions())
+        """Images of the largest batch that may be drawn, per rank."""
+        every = [self._distribution_of(self.sizes), *self.distributions()]
+        return max(max(d.batch_sizes) for d in every)
+
+    @property
+    def _drawn(self) -> Tuple[Size, ...]:
+        return tuple(s for s, w in zip(self.sizes, self.weights) if w > 0)
 
     def _budget(self, size: Size) -> int:
         if not self.variable_batch:
             return self.batch_size
-        return pixel_budget_batch_size(self.batch_size, self.base_size, size)
+        if self.cost_model is None:
+            return pixel_budget_batch_size(self.batch_size, self.base_size, size)
+        return cost_model_batch_size(
+            self.batch_size, self.base_size, size, self.cost_model
+        )
 
     def _distribution_of(self, sizes: Tuple[Size, ...]) -> SizeDistribution:
         if sizes in self._known:
@@ -117,9 +150,5 @@ class SizeSchedule:
                 batch_size, weight = self._budget(size), sum(positive) / len(positive)
             if weight > 0:
                 chosen.append((size, batch_size, weight))
-        if not chosen:
-            raise ValueError(
-                f"start_sizes must hold a size whose weight is not 0, but got {sizes}"
-            )
         self._known[sizes] = SizeDistribution(*(tuple(c) for c in zip(*chosen)))
         return self._known[sizes]

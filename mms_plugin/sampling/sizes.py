@@ -7,6 +7,8 @@ value and what would be right.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
+from numbers import Rational
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -154,6 +156,82 @@ def pixel_budget_batch_size(batch_size: int, base_size: Size, size: Size) -> int
     """
     budget = batch_size * base_size[0] * base_size[1]
     return max(1, budget // (size[0] * size[1]))
+
+
+class CostModel(NamedTuple):
+    """What one image of a batch costs: ``alpha * height * width + beta``.
+
+    Only the ratio of the two matters to a batch size; ``beta / alpha`` is the cost of
+    an image whatever its size, such as that of its RoIs, in pixels.
+
+    Attributes:
+        alpha: Cost of a pixel, in any unit, positive.
+        beta: Cost of an image beside that of its pixels, in the same unit.
+    """
+
+    alpha: Fraction = Fraction(1)
+    beta: Fraction = Fraction(0)
+
+    def cost(self, size: Size) -> Fraction:
+        """Cost of one image at ``(height, width)`` in pixels."""
+        return self.alpha * size[0] * size[1] + self.beta
+
+
+def cost_model_batch_size(
+    batch_size: int, base_size: Size, size: Size, cost_model: CostModel
+) -> int:
+    """Images of a batch at ``size`` that cost what a batch at ``base_size`` costs.
+
+    ``max(1, floor(B * cost(H, W) / cost(h, w)))``, exactly. With ``beta=0`` it is
+    :func:`pixel_budget_batch_size`; it tends to ``B`` as ``beta`` grows.
+
+    Args:
+        batch_size: Images per rank at ``base_size``.
+        base_size: ``(height, width)`` in pixels.
+        size: ``(height, width)`` in pixels.
+        cost_model: What one image costs.
+    """
+    budget = batch_size * cost_model.cost(base_size)
+    return max(1, math.floor(budget / cost_model.cost(size)))
+
+
+def parse_cost_model(value: Any) -> Optional[CostModel]:
+    """Read ``dict(alpha=1.0, beta=0.0)``; ``None`` stays ``None``.
+
+    A float counts as the decimal number that it is written as, so that
+    ``dict(alpha=0.1, beta=409.6)`` and ``dict(alpha=1, beta=4096)`` are the same.
+    """
+    if value is None or isinstance(value, CostModel):
+        return value
+    if not isinstance(value, Mapping) or set(value) - {"alpha", "beta"}:
+        raise ValueError(
+            "cost_model must be dict(alpha=..., beta=...), an image's cost being "
+            f"alpha * height * width + beta, but got {value!r}"
+        )
+    alpha = _exact(value.get("alpha", 1))
+    beta = _exact(value.get("beta", 0))
+    if alpha is None or alpha <= 0:
+        raise ValueError(
+            "cost_model['alpha'], the cost of a pixel, must be a finite number "
+            f"above 0, but got {value['alpha']!r}"
+        )
+    if beta is None or beta < 0:
+        raise ValueError(
+            "cost_model['beta'], the cost of an image beside that of its pixels, must "
+            f"be a finite number of at least 0, but got {value['beta']!r}"
+        )
+    return CostModel(alpha, beta)
+
+
+def _exact(value: Any) -> Optional[Fraction]:
+    """A number as a fraction; ``None`` for what is no finite number."""
+    if isinstance(value, Rational) and not isinstance(value, bool):
+        return Fraction(value)
+    if is_integer(value):
+        return Fraction(int(value))
+    if not isinstance(value, (float, np.floating)) or not math.isfinite(value):
+        return None
+    return Fraction(repr(float(value)))
 
 
 def parse_weights(value: Any, num_sizes: int) -> Tuple[float, ...]:

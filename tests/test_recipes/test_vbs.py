@@ -159,6 +159,8 @@ class TestWhatChanges:
         after = vbs_recipe(detection(), cost_model=dict(alpha=1.0, beta=9.0))
         sampler = after["train_dataloader"]["batch_sampler"]
         assert sampler["cost_model"] == dict(alpha=1.0, beta=9.0)
+        with pytest.raises(ValueError, match="cost_model"):
+            vbs_recipe(detection(), cost_model=dict(gamma=1.0))
         after = vbs_recipe(detection(), sizes=[64, 128], batch_sizes=[9, 2])
         assert after["train_dataloader"]["batch_sampler"]["batch_sizes"] == [9, 2]
 
@@ -210,9 +212,10 @@ class TestWhatChanges:
         lines = []
         vbs_recipe(config, sizes=[400, 800], base_size=400, report=lines.append)
         notes = [line for line in lines if line.startswith("note: ")]
-        # One image of 800 is four of 400, and is a batch of one nevertheless.
+        # One image of 800 has the pixels of four of 400, and is a batch of one all the
+        # same; the mean of one image at either size is one.
         assert "4.00 times the pixels" in notes[0]
-        assert "max_iters=9000 is kept" in notes[1]
+        assert "max_iters=9000 is kept, while" in notes[1]
         assert "1 images on average" in notes[1]
 
 

@@ -336,6 +336,19 @@ def test_start_sizes_that_are_not_the_samplers():
     assert set(sampler.plan(0)[:-1]) == {(144, 144, 32 * 224 * 224 // 144**2)}
 
 
+def test_cost_model_in_the_plan_and_at_start_sizes_of_its_own():
+    beta = 150 * 150
+    sampler = make(cost_model=dict(alpha=1.0, beta=beta))
+    # 32 * (224 * 224 + 22500) = 2,325,632, divided by hand
+    assert sampler.batch_sizes == (59, 48, 39, 32, 26, 22, 18)
+    check_epoch(sampler, sampler.inner_sampler)
+    sampler.set_curriculum(curriculum(start_sizes=[144]), max_epochs=10)
+    assert set(sampler.plan(0)[:-1]) == {(144, 144, 53)}
+    assert sampler.total_batches(10) == sum(len(sampler.plan(e)) for e in range(10))
+    assert make(cost_model=dict(alpha=0.3)).plan(3) == make().plan(3)
+    assert make(cost_model={}).batch_sizes == make().batch_sizes
+
+
 def test_start_sizes_need_an_entry_in_the_table():
     sampler = make(batch_sizes=[9] * 7)
     with pytest.raises(ValueError, match="start_sizes must be among"):
@@ -415,6 +428,10 @@ def test_infinite_sampler_has_no_epochs():
         (dict(batch_sizes=[1]), "7 sizes"),
         (dict(batch_sizes=[0] * 7), "batch_sizes"),
         (dict(batch_sizes=[1] * 7, variable_batch=False), "variable_batch=False"),
+        (dict(cost_model=dict(alpha=0)), "cost_model['alpha']"),
+        (dict(cost_model=dict(gamma=1)), "gamma"),
+        (dict(cost_model={}, batch_sizes=[1] * 7), "left out with batch_sizes"),
+        (dict(cost_model={}, variable_batch=False), "left out with variable_batch"),
         (dict(weights=[1]), "7 sizes"),
         (dict(weights=[0] * 7), "not all zero"),
         (dict(weights=[math.nan] * 7), "nan"),

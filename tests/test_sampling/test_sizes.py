@@ -1,11 +1,15 @@
 import math
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from mms_plugin.sampling import parse_size, parse_sizes, pixel_budget_batch_size
 from mms_plugin.sampling.sizes import (
     SizeDistribution,
+    cost_model_batch_size,
     parse_batch_sizes,
+    parse_cost_model,
     parse_weights,
 )
 
@@ -96,6 +100,76 @@ def test_pixel_budget_is_at_least_one_image_and_exact():
     # Floating point would lose the last image of this quotient.
     big = 3 * 10**15 + 1
     assert pixel_budget_batch_size(big, (10, 10), (5, 20)) == big
+
+
+def most_images_within(batch_size, base_size, size, alpha, beta):
+    """By trying one image more, in integers: alpha and beta are integers here."""
+    budget = batch_size * (alpha * base_size[0] * base_size[1] + beta)
+    images = 1
+    while (images + 1) * (alpha * size[0] * size[1] + beta) <= budget:
+        images += 1
+    return images
+
+
+@pytest.mark.parametrize("alpha", [1, 3, 1000])
+@pytest.mark.parametrize("beta", [0, 1, 2048, 10**5, 10**9])
+def test_cost_model_gives_the_most_images_within_the_cost_of_the_base(alpha, beta):
+    model = parse_cost_model(dict(alpha=alpha, beta=beta))
+    for batch_size in (1, 4, 7, 32):
+        for size in [(96, 96), (128, 64), (192, 192), (200, 300), (512, 640)]:
+            expected = most_images_within(batch_size, (192, 192), size, alpha, beta)
+            got = cost_model_batch_size(batch_size, (192, 192), size, model)
+            assert got == expected
+
+
+@pytest.mark.parametrize("alpha", [1, 1.0, 0.1, 1 / 3, 1e-9, 7e300, 5e-324])
+def test_cost_model_without_beta_is_the_pixel_budget(alpha):
+    model = parse_cost_model(dict(alpha=alpha))
+    for batch_size in (1, 3, 32, 3 * 10**15 + 1):
+        for size in [(5, 20), (10, 10), (7, 13), (128, 320), (4000, 4000)]:
+            assert cost_model_batch_size(
+                batch_size, (10, 10), size, model
+            ) == pixel_budget_batch_size(batch_size, (10, 10), size)
+
+
+def test_cost_model_reads_floats_as_they_are_written():
+    # 7 * (16 + 3) / (4 + 3) = 19 to the last image; in binary 0.9 is above 3 * 0.3.
+    assert Fraction(0.9) > 3 * Fraction(0.3)
+    for value in [
+        dict(alpha=0.3, beta=0.9),
+        dict(alpha=np.float64(0.3), beta=np.float64(0.9)),
+        dict(beta=np.int64(3)),
+        dict(alpha=Fraction(1, 3), beta=1),
+    ]:
+        model = parse_cost_model(value)
+        assert cost_model_batch_size(7, (4, 4), (2, 2), model) == 19
+    assert parse_cost_model(dict(alpha=0.3, beta=0.9)).cost((2, 2)) == Fraction(21, 10)
+    assert parse_cost_model(None) is None
+    assert parse_cost_model(model) is model
+
+
+@pytest.mark.parametrize(
+    "value, says",
+    [
+        (dict(alpha=0), "cost_model['alpha']"),
+        (dict(alpha=-1.0), "cost_model['alpha']"),
+        (dict(alpha=math.nan), "nan"),
+        (dict(alpha=math.inf), "inf"),
+        (dict(alpha=True), "True"),
+        (dict(alpha=None), "None"),
+        (dict(beta=-1), "cost_model['beta']"),
+        (dict(beta=math.inf), "cost_model['beta']"),
+        (dict(beta="4"), "'4'"),
+        (dict(alpha=1, gamma=2), "gamma"),
+        (dict(overhead=1), "overhead"),
+        ([1, 2], "cost_model must be dict(alpha=..., beta=...)"),
+        (3, "cost_model must be"),
+    ],
+)
+def test_bad_cost_model(value, says):
+    with pytest.raises(ValueError) as error:
+        parse_cost_model(value)
+    assert says in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""Transforms at the size of the batch."""
+"""Transforms at the size of the batch, and corruptions for evaluations."""
 
+from .common_corruption import CommonCorruption
 from .multi_scale_transform import MultiScaleTransform, default_size_arg
 from .shorthands import (
     MultiScaleMixUp,
@@ -12,6 +13,7 @@ from .shorthands import (
 )
 
 __all__ = [
+    "CommonCorruption",
     "MultiScaleMixUp",
     "MultiScaleMosaic",
     "MultiScalePad",

@@ -1,0 +1,149 @@
+"""Time and peak memory of training iterations on this device."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+import torch
+
+__all__ = ["Timing", "is_out_of_memory", "time_iterations"]
+
+Point = Tuple[int, int, int]
+"""``(height, width, batch_size)``."""
+
+
+class Timing(NamedTuple):
+    """What the iterations of one size and batch size took.
+
+    Attributes:
+        seconds: Median over the repeats; ``None``: it did not fit into the memory.
+        spread: Distance between the quartiles over the median; ``None`` below four
+            repeats.
+        memory: Bytes that the device's allocator held at the peak, its highest over
+            the repeats; ``None`` where the device does not count.
+    """
+
+    seconds: Optional[float]
+    spread: Optional[float] = None
+    memory: Optional[int] = None
+
+
+def time_iterations(
+    points: Sequence[Point],
+    prepare: Callable[[int, int, int], Callable[[], Any]],
+    repeats: int = 5,
+    warmup: int = 1,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Optional[Callable[[int, int], None]] = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Dict[Point, Timing]:
+    """Time iterations of several sizes and batch sizes, in turn.
+
+    Each round runs every point once, in an order of its own: what slows the machine
+    down for a while hits all of them alike. A point that does not fit into the memory
+    is left out of later rounds, and so are larger batches of its size.
+
+    Args:
+        points: What to time.
+        prepare: ``prepare(height, width, batch_size)`` readies a batch, which is not
+            timed, and gives the iteration on it.
+        repeats: Rounds that count.
+        warmup: Rounds before them that do not.
+        seed: Of the orders; no global generator is used.
+        device: Where the iterations run, such as ``'cuda'``: it is waited for, and
+            its peak memory is read.
+        progress: Called with the number of rounds done and of all rounds.
+        clock: Seconds.
+
+    Returns:
+        The timing of each point.
+    """
+    order = random.Random(seed)
+    seconds: Dict[Point, List[float]] = {point: [] for point in points}
+    memory: Dict[Point, int] = {}
+    failed: Set[Point] = set()
+    backend = _backend(device)
+    for number in range(warmup + repeats):
+        for point in order.sample(list(seconds), len(seconds)):
+            if _is_beyond(point, failed):
+                continue
+            try:
+                took, peak = _run_once(prepare, point, backend, clock)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                failed.add(point)
+            else:
+                if peak is not None:
+                    memory[point] = max(peak, memory.get(point, 0))
+                if number >= warmup:
+                    seconds[point].append(took)
+                continue
+            # Outside the handler, whose traceback holds the iteration's tensors.
+            _free(backend)
+        if progress is not None:
+            progress(number + 1, warmup + repeats)
+    return {
+        point: Timing(None)
+        if _is_beyond(point, failed)
+        else Timing(statistics.median(took), _spread(took), memory.get(point))
+        for point, took in seconds.items()
+    }
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an iteration failed for want of memory, on any device."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    # The CPU's allocator and other accelerators have no class of their own.
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text
+    )
+
+
+def _run_once(
+    prepare: Callable[[int, int, int], Callable[[], Any]],
+    point: Point,
+    backend: Any,
+    clock: Callable[[], float],
+) -> Tuple[float, Optional[int]]:
+    iteration = prepare(*point)
+    _call(backend, "reset_peak_memory_stats")
+    _call(backend, "synchronize")
+    start = clock()
+    iteration()
+    _call(backend, "synchronize")
+    took = clock() - start
+    return took, _call(backend, "max_memory_allocated")
+
+
+def _is_beyond(point: Point, failed: Set[Point]) -> bool:
+    return any(point[:2] == f[:2] and point[2] >= f[2] for f in failed)
+
+
+def _backend(device: str) -> Any:
+    """torch's module of an accelerator, such as ``torch.cuda``; None for the CPU."""
+    name = device.partition(":")[0]
+    return None if name == "cpu" else getattr(torch, name, None)
+
+
+def _call(backend: Any, name: str) -> Any:
+    # Not every accelerator's module has all of them.
+    function = getattr(backend, name, None)
+    return None if function is None else function()
+
+
+def _free(backend: Any) -> None:
+    _call(backend, "empty_cache")
+
+
+def _spread(values: Sequence[float]) -> Optional[float]:
+    if len(values) < 4:
+        return None
+    low, _, high = statistics.quantiles(values, n=4)
+    return (high - low) / statistics.median(values)

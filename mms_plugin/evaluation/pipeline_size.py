@@ -1,0 +1,172 @@
+"""A test pipeline at another size: pure functions on configs."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+__all__ = [
+    "change_pipelines",
+    "describe_sizes",
+    "pipeline_at_size",
+    "pipeline_size",
+]
+
+Pipeline = Sequence[Mapping[str, Any]]
+
+# The arguments that hold the size in pixels, by the transform's name without its
+# library: the same in mmcv, mmdet, mmpretrain and (``torchvision/...``) torchvision.
+_SIZE_ARGS: Dict[str, Tuple[str, ...]] = {
+    "Resize": ("scale", "size", "max_size"),
+    "ResizeEdge": ("scale",),
+    "ResizeShortestEdge": ("scale", "max_size"),
+    "FixShapeResize": ("width", "height"),
+    "CenterCrop": ("crop_size", "size"),
+    # Its padding is in pixels of the crop: the share of the image that is cropped
+    # away stays.
+    "EfficientNetCenterCrop": ("crop_size", "crop_padding"),
+    "Pad": ("size",),
+}
+# Of the arguments above, those that bound a size or pad it and do not set it.
+_NOT_THE_SIDE = ("max_size", "crop_padding")
+
+
+def _kind(transform: Mapping[str, Any]) -> str:
+    """``'CenterCrop'`` from ``'mmpretrain.CenterCrop'``, torchvision's or a class."""
+    kind = transform.get("type")
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+    return name.rpartition(".")[2].rpartition("/")[2]
+
+
+def _is_side(value: Any) -> bool:
+    """Whether it is a length: -1 and infinity stand for no bound in Resize."""
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and value > 0
+        and math.isfinite(value)
+    )
+
+
+def _size_of(transform: Mapping[str, Any]) -> Optional[float]:
+    """The shorter side that a transform sets in pixels, None if it sets none."""
+    sides: List[float] = []
+    for name in _SIZE_ARGS.get(_kind(transform), ()):
+        if name in _NOT_THE_SIDE:
+            continue
+        value = transform.get(name)
+        values = value if isinstance(value, (list, tuple)) else [value]
+        sides += [float(side) for side in values if side and _is_side(side)]
+    return min(sides) if sides else None
+
+
+def pipeline_size(pipeline: Pipeline) -> int:
+    """The size that a test pipeline gives the network.
+
+    Args:
+        pipeline: Configs of transforms.
+
+    Returns:
+        The shorter side in pixels of the last transform that sets a size: of the
+        crop after a resize, 800 for ``Resize(scale=(1333, 800), keep_ratio=True)``.
+
+    Raises:
+        ValueError: No transform sets a size.
+    """
+    sizes = [size for size in map(_size_of, pipeline) if size is not None]
+    if not sizes:
+        raise ValueError(
+            "no size is found in the test pipeline "
+            f"[{', '.join(_kind(item) or repr(item) for item in pipeline)}]: none of "
+            f"its transforms is one of {', '.join(sorted(_SIZE_ARGS))} with a size in "
+            "pixels"
+        )
+    return int(sizes[-1])
+
+
+def pipeline_at_size(pipeline: Pipeline, size: int) -> List[Dict[str, Any]]:
+    """A test pipeline that gives the network images of another size.
+
+    Every transform that sets a size is scaled by ``size / pipeline_size(pipeline)``,
+    rounded to pixels, so that the image is cropped alike: at 160, an edge of 256 and a
+    crop of 224 become 183 and 160; ``Resize(scale=(1333, 800), keep_ratio=True)``
+    becomes ``(267, 160)``. Relative settings (``scale_factor``, ``size_divisor``)
+    stay.
+
+    Args:
+        pipeline: Configs of transforms; not changed.
+        size: The shorter side that the network shall get, in pixels.
+
+    Returns:
+        The new configs.
+
+    Raises:
+        ValueError: ``size`` is no integer above 0; no transform sets a size.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ValueError(f"size={size!r} must be an integer above 0, in pixels")
+    factor = size / pipeline_size(pipeline)
+
+    def scaled(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return type(value)(scaled(item) for item in value)
+        return max(1, round(value * factor)) if _is_side(value) else value
+
+    changed = [copy.deepcopy(dict(item)) for item in pipeline]
+    for transform in changed:
+        if _kind(transform) == "EfficientNetCenterCrop":
+            transform.setdefault("crop_padding", 32)  # its default, to be scaled too
+        for name in _SIZE_ARGS.get(_kind(transform), ()):
+            if transform.get(name) is not None:
+                transform[name] = scaled(transform[name])
+    return changed
+
+
+def describe_sizes(pipeline: Pipeline) -> str:
+    """What sets the size, as ``'ResizeEdge(scale=183), CenterCrop(crop_size=160)'``."""
+    parts = []
+    for transform in pipeline:
+        values = ", ".join(
+            f"{name}={transform[name]}"
+            for name in _SIZE_ARGS.get(_kind(transform), ())
+            if transform.get(name) is not None
+        )
+        if values:
+            parts.append(f"{_kind(transform)}({values})")
+    return ", ".join(parts)
+
+
+def change_pipelines(
+    dataset: Mapping[str, Any], change: Callable[[Pipeline], Pipeline]
+) -> Dict[str, Any]:
+    """A data set's config with its pipelines changed, those of what it wraps too.
+
+    Args:
+        dataset: Config of a data set, or of a wrapper with ``dataset`` or
+            ``datasets``; not changed.
+        change: From a pipeline to the new one.
+
+    Raises:
+        ValueError: There is no pipeline.
+    """
+    found = 0
+
+    def walk(config: Mapping[str, Any]) -> Dict[str, Any]:
+        nonlocal found
+        result = dict(config)
+        if result.get("pipeline"):
+            result["pipeline"] = [dict(item) for item in change(result["pipeline"])]
+            found += 1
+        if isinstance(result.get("dataset"), Mapping):
+            result["dataset"] = walk(result["dataset"])
+        if isinstance(result.get("datasets"), (list, tuple)):
+            result["datasets"] = [walk(item) for item in result["datasets"]]
+        return result
+
+    result = walk(copy.deepcopy(dict(dataset)))
+    if not found:
+        raise ValueError(
+            f"the test data set {dataset.get('type')} has no pipeline in its config"
+        )
+    return result

@@ -1,0 +1,94 @@
+"""Which sizes a network can be evaluated at."""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional, Sequence, cast
+
+import torch
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+__all__ = ["backbone_stride", "check_sizes"]
+
+#: Large enough that the coarsest map of a stride of 64 still has 8 cells a side.
+_PROBE = 512
+
+
+def _maps(features: Any) -> List[torch.Tensor]:
+    """The ``(1, channels, height, width)`` tensors among what a backbone gives."""
+    if isinstance(features, torch.Tensor):
+        return [features] if features.ndim == 4 else []
+    if isinstance(features, dict):
+        features = list(features.values())
+    if isinstance(features, (list, tuple)):
+        return [item for part in features for item in _maps(part)]
+    return []
+
+
+def _run(model: nn.Module, size: int) -> Any:
+    """What the backbone gives for an empty image, padded as the model pads."""
+    divisor = getattr(model.data_preprocessor, "pad_size_divisor", None) or 1
+    side = -(-size // divisor) * divisor
+    parameter = next(model.parameters())
+    image = torch.zeros(1, 3, side, side, device=parameter.device)
+    backbone: Any = model.backbone
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return backbone(image.to(parameter.dtype))
+    finally:
+        model.train(training)
+
+
+def backbone_stride(model: nn.Module) -> Optional[int]:
+    """Pixels of the image for a cell of the backbone's coarsest map.
+
+    Args:
+        model: A model of an MMEngine library, with ``backbone``; it is run once, on
+            an image of 512 x 512.
+
+    Returns:
+        The stride, such as 32 for a ResNet; None where there is no backbone, no map
+        (a transformer's class token), or it takes no images of that size.
+    """
+    if not hasattr(model, "backbone"):
+        return None
+    try:
+        maps = _maps(_run(model, _PROBE))
+    except Exception:  # of any kind: what the model raises at a size not its own
+        return None
+    if not maps:
+        return None
+    return round(_PROBE / min(min(item.shape[-2:]) for item in maps))
+
+
+def check_sizes(model: nn.Module, sizes: Sequence[int]) -> None:
+    """Refuse sizes that a model cannot be evaluated at.
+
+    Args:
+        model: A model of an MMEngine library, wrapped for several ranks or not. One
+            without ``backbone`` is not checked.
+        sizes: Sides in pixels.
+
+    Raises:
+        ValueError: A size is below the backbone's stride, or the backbone does not
+            run at it.
+    """
+    if is_model_wrapper(model):
+        model = cast(nn.Module, model.module)
+    if not hasattr(model, "backbone"):
+        return
+    stride = backbone_stride(model)
+    for size in sizes:
+        if stride is not None and size < stride:
+            raise ValueError(
+                f"size {size} is below the model's stride of {stride} pixels"
+            )
+        try:
+            _run(model, size)
+        except Exception as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(
+                f"the model does not run at size {size}: {text}"
+            ) from error

@@ -1,0 +1,99 @@
+import pytest
+
+from mms_plugin.evaluation.conditions import (
+    Condition,
+    headline_metric,
+    plan_conditions,
+    summarise,
+    to_table,
+)
+
+
+def test_plan():
+    assert plan_conditions([None]) == [Condition()]
+    planned = plan_conditions([64, 96], ["fog"], [1, 3])
+    assert planned == [
+        Condition(64), Condition(96),
+        Condition(64, "fog", 1), Condition(64, "fog", 3),
+        Condition(96, "fog", 1), Condition(96, "fog", 3),
+    ]  # fmt: skip
+    assert str(planned[3]) == "64 px, fog 3"
+
+
+def test_a_condition_changes_size_and_pixels():
+    pipeline = [
+        dict(type="LoadImageFromFile"),
+        dict(type="Resize", scale=64),
+        dict(type="PackInputs"),
+    ]
+    assert Condition().apply(pipeline) == pipeline
+    assert Condition(96, "fog", 1).apply(pipeline) == [
+        dict(type="LoadImageFromFile"),
+        dict(type="Resize", scale=96),
+        dict(type="CommonCorruption", corruption="fog", severity=1),
+        dict(type="PackInputs"),
+    ]
+
+
+def test_headline():
+    metrics = {"x": 1, "coco/bbox_mAP": 0.2, "coco/segm_mAP": 0.1, "bins": [1]}
+    assert headline_metric(metrics) == "coco/segm_mAP"
+    assert headline_metric(metrics, "x") == "x"
+    assert headline_metric({"bins": [1], "own": 2.0}) == "own"
+    with pytest.raises(ValueError, match="'top1' is not one of.*x, coco/bbox_mAP"):
+        headline_metric(metrics, "top1")
+    with pytest.raises(ValueError, match="no metric"):
+        headline_metric({})
+
+
+def result(checkpoint, size, value, corruption=None, severity=None):
+    return dict(
+        checkpoint=checkpoint,
+        size=size,
+        corruption=corruption,
+        severity=severity,
+        metrics={"accuracy/top1": value},
+    )
+
+
+def test_table_over_sizes():
+    report = summarise(
+        [result("a", 64, 50), result("a", 96, 55.125), result("b", 64, None)],
+        "accuracy/top1",
+    )
+    assert report["summary"][1] == dict(checkpoint="a", size=96, clean=55.125)
+    assert to_table(report).splitlines() == [
+        "| accuracy/top1 | 64 px | 96 px |",
+        "| ------------- | ----: | ----: |",
+        "| a             | 50.00 | 55.12 |",
+        "| b             |     - |     - |",
+    ]
+
+
+def test_table_under_corruptions():
+    report = summarise(
+        [
+            result("a", None, 80.0),
+            result("a", None, 60.0, "fog", 1),
+            result("a", None, 20.0, "fog", 5),
+            result("a", None, 50.0, "snow", 1),
+            result("a", None, 50.0, "snow", 5),
+        ],
+        "accuracy/top1",
+    )
+    (entry,) = report["summary"]
+    assert (entry["clean"], entry["mean"], entry["relative_drop"]) == (80, 45, 43.75)
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in to_table(report).splitlines()
+    ]
+    size = "config's size"
+    assert [cells[0], *cells[2:]] == [
+        ["checkpoint", "size", "accuracy/top1", "severity 1", "severity 5", "mean"],
+        ["a", size, "clean", "", "", "80.00"],
+        # In the benchmark's order.
+        ["a", size, "snow", "50.00", "50.00", "50.00"],
+        ["a", size, "fog", "60.00", "20.00", "40.00"],
+        ["a", size, "mean", "", "", "45.00"],
+        ["a", size, "relative drop", "", "", "43.8 %"],
+    ]

@@ -1,0 +1,256 @@
+import importlib.util
+import json
+import sys
+
+import pytest
+from conftest import ROOT
+from mmengine.config import Config
+
+from mms_plugin import cli
+from mms_plugin.analysis import CostFit, read_times
+from mms_plugin.sampling import MultiScaleVariableBatchSampler, SizeSchedule
+
+TOOL = "analysis_tools/calibrate_batch_sizes.py"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    """The tool's module, for what needs no process of its own."""
+    spec = importlib.util.spec_from_file_location("calibrate", ROOT / "tools" / TOOL)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["calibrate"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["calibrate"]
+
+
+@pytest.fixture(scope="module")
+def multi_scale_config(config_file, tmp_path_factory):
+    """The tiny ResNet with the batch sampler, on its real pictures."""
+    config = Config.fromfile(config_file)
+    dataset = config.train_dataloader.dataset
+    dataset.pipeline[1] = dict(
+        type="MultiScaleTransform", transform=dict(type="RandomResizedCrop")
+    )
+    config.train_dataloader.dataset = dict(type="MultiScaleDataset", dataset=dataset)
+    config.train_dataloader.batch_sampler = dict(
+        type="MultiScaleVariableBatchSampler",
+        base_size=64,
+        sizes=[(32, 64), 64, 96],
+        weights=[1, 2, 1],
+    )
+    path = tmp_path_factory.mktemp("calibrate") / "tiny_vbs.py"
+    config.dump(path)
+    return path
+
+
+def test_measures_and_its_output_fits_the_sampler(multi_scale_config, run_tool):
+    done = run_tool(TOOL, multi_scale_config, "--json", "--repeats", 2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    document = json.loads(done.stdout)
+    assert document["batches"] == "real, of 12 images"
+    assert [(s["height"], s["width"]) for s in document["sizes"]] == [
+        (32, 64), (64, 64), (96, 96),
+    ]  # fmt: skip
+    # Between the fixed batch of 4 and the pixel budget's 8, 4 and 1.
+    assert [s["batch_sizes"] for s in document["sizes"]] == [
+        [4, 6, 8], [2, 4], [1, 2, 4],
+    ]  # fmt: skip
+    for size in document["sizes"]:
+        assert all(0 < seconds < 10 for seconds in size["seconds"])
+        assert size["memory"] == [None] * len(size["seconds"])
+        assert size["loading_per_image"] > 0
+    assert len(document["batch_sizes"]) == 3 and document["batch_sizes"][1] == 4
+    for rule in (document["sampler"], dict(batch_sizes=document["batch_sizes"])):
+        sampler = MultiScaleVariableBatchSampler(
+            list(range(50)), 4, 64, [(32, 64), 64, 96], seed=0, **rule
+        )
+        assert sampler.batch_sizes[1] == 4
+    # An epoch's prediction, from the file alone.
+    costs = read_times(document)
+    pixel = document["prediction"]["pixel_budget"]
+    assert pixel["batch_sizes"] == [8, 4, 1]
+    # Two in four of 4 images, one of 8 and one of 1: 17 images in 4 iterations.
+    assert pixel["iterations"] == pytest.approx(12 * 4 / 17)
+    seconds = [costs.at(32, 64, 8), costs.at(64, 64, 4), costs.at(96, 96, 1)]
+    expected = 12 / 17 * (seconds[0] + 2 * seconds[1] + seconds[2])
+    assert pixel["seconds"] == pytest.approx(expected)
+    assert pixel["slowest_iteration"] == pytest.approx(max(seconds))
+    table = document["prediction"]["batch_sizes"]
+    assert document["prediction"]["saving"] == pytest.approx(
+        1 - table["seconds"] / pixel["seconds"]
+    )
+
+
+def test_plain_config_with_sizes_on_synthetic_batches(config_file, tool, capsys):
+    tool.main(
+        [
+            str(config_file), "--sizes", "32", "32x64", "96", "--base-size", "64",
+            "--measure", "2", "4", "--repeats", "2", "--warmup", "0",
+            "--clock", "cpu", "--num-samples", "500", "--amp",
+        ]
+    )  # fmt: skip
+    shown = capsys.readouterr()
+    assert "synthetic (the config has no MultiScaleVariableBatchSampler)" in shown.out
+    assert "CPU time" in shown.out
+    for name in ("32x32", "32x64", "64x64", "96x96"):
+        assert shown.out.count(name + " ") >= 2
+    assert "cost_model=dict(alpha=1.0, beta=" in shown.out or "no cost_model" in (
+        shown.out
+    )
+    assert "batch_sizes=[" in shown.out
+    assert "an epoch of 500 images" in shown.out
+    # 500 / 4 at the base size; 500 over the mean of 16, 8 and 1 by the pixel budget
+    assert "fixed size            125" in shown.out
+    assert "pixel budget           60" in shown.out
+    assert "round 2 of 2" in shown.err
+
+
+def test_a_batch_that_does_not_fit_is_noted(multi_scale_config, tool, capsys):
+    class TooLarge(tool.TrainingIterations):
+        def prepare(self, data):
+            if len(data["inputs"]) == 8:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            return super().prepare(data)
+
+    real, tool.TrainingIterations = tool.TrainingIterations, TooLarge
+    try:
+        tool.main([str(multi_scale_config), "--repeats", "1", "--warmup", "0"])
+    finally:
+        tool.TrainingIterations = real
+    assert "32x64       8  out of memory" in capsys.readouterr().out
+
+
+def on_an_accelerator(tool, *options):
+    """What is made of measurements that an accelerator might have given."""
+    args = tool.parse_args(["config.py", *options])
+    schedule = SizeSchedule(8, 100, [50, 100, 200], weights=[1, 2, 1])
+    points = tool.points_of(schedule, args.measure)
+    time, memory = CostFit(0.1, 1e-6, 0.01), CostFit(1e9, 4e3, 1e7)
+    timings = {
+        (*size, b): tool.Timing(time.at(*size, b), 0.01, int(memory.at(*size, b)))
+        for size, batch_sizes in points.items()
+        for b in batch_sizes
+    }
+    timings[50, 50, 32] = tool.Timing(None)
+    measured = dict(timings=timings, device="GPU", batches="made up", num_samples=900)
+    return tool.evaluate(args, schedule, points, dict(measured, loading={}))
+
+
+def test_time_and_memory_of_an_accelerator(tool, capsys):
+    document = on_an_accelerator(tool)
+    assert [s["batch_sizes"] for s in document["sizes"]] == [
+        [8, 16, 32], [4, 8], [2, 4, 8],
+    ]  # fmt: skip
+    assert document["sizes"][0]["seconds"][2] is None
+    assert document["memory_model"] == pytest.approx(
+        dict(overhead=1e9, alpha=4e3, beta=1e7), rel=1e-3
+    )
+    assert document["cost_model"] == pytest.approx(
+        dict(overhead=0.1, alpha=1e-6, beta=0.01)
+    )
+    assert document["sampler"]["cost_model"] == dict(alpha=1.0, beta=10000.0)
+    # 8 * 20 ms over 12.5 ms and over 50 ms
+    assert document["batch_sizes"] == [12, 8, 3]
+    prediction = document["prediction"]
+    assert prediction["cost_model"]["batch_sizes"] == [12, 8, 3]
+    assert prediction["pixel_budget"]["batch_sizes"] == [32, 8, 2]
+    # 12 + 2 * 8 + 3 = 31 images in 4 iterations; 0.25, 2 * 0.26 and 0.25 s
+    row = prediction["batch_sizes"]
+    assert row["iterations"] == pytest.approx(900 * 4 / 31)
+    assert row["seconds"] == pytest.approx(900 / 31 * (0.25 + 2 * 0.26 + 0.25))
+    assert row["slowest_iteration"] == pytest.approx(0.26)
+    # 1 GB and 3 images of 170 MB; by the pixel budget 32 of 20 MB
+    assert row["peak_memory"] == pytest.approx(1.51e9)
+    assert prediction["pixel_budget"]["peak_memory"] == pytest.approx(1.64e9)
+    tool.show(document, None)
+    shown = capsys.readouterr().out
+    assert "50x50      32  out of memory" in shown and "peak GB" in shown
+    assert "cost_model=dict(alpha=1.0, beta=10000)" in shown
+    assert "batch_sizes=[12, 8, 3]  # each as long as 8 images of 100x100" in shown
+
+
+def test_memory_budget(tool, capsys):
+    document = on_an_accelerator(tool, "--memory-budget", "2")
+    # 1 GB left for images of 20, 50 and 170 MB
+    assert document["batch_sizes"] == [50, 20, 5]
+    assert document["prediction"]["batch_sizes"]["peak_memory"] <= 2e9 * (1 + 1e-6)
+    tool.show(document, 2.0)
+    assert "batch_sizes=[50, 20, 5]  # each within 2 GB" in capsys.readouterr().out
+    with pytest.raises(cli.UserError, match="no image of 200x200 fits into 1.1 GB"):
+        on_an_accelerator(tool, "--memory-budget", "1.1")
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (["--memory-budget", "8"], "--memory-budget needs an accelerator"),
+        (["--base-size", "64", "--sizes", "64"], "at least two sizes"),
+        (["--cfg-options", "optim_wrapper=None"], "no train_dataloader and optim"),
+        (
+            ["--cfg-options", "train_dataloader.batch_sampler.sizes=[0]"],
+            "the sizes cannot be read from the config: sizes[0]",
+        ),
+        (
+            ["--cfg-options", "train_dataloader.batch_sampler.type=NoSampler"],
+            "no MultiScaleVariableBatchSampler: name the sizes",
+        ),
+        (
+            ["--cfg-options", "model.backbone.depth=19"],
+            "the training cannot be built",
+        ),
+        (
+            ["--cfg-options", "train_dataloader.dataset.dataset.type=NoData"],
+            "--data synthetic does without",
+        ),
+        (
+            ["--data", "real", "--cfg-options",
+             "train_dataloader.dataset.dataset.data_root=nowhere"],
+            "nowhere",
+        ),
+        (["--checkpoint", "nowhere.pth"], "--checkpoint nowhere.pth does not exist"),
+        (["--sizes", "32x16", "64"], "32x16 lies below the model's stride of 32"),
+        (["--data", "synthetic", "--positive-rois", "3"], "needs a detector"),
+    ],
+)  # fmt: skip
+def test_bad_input(multi_scale_config, tool, options, says):
+    with pytest.raises(cli.UserError) as error:
+        tool.main([str(multi_scale_config), "--repeats", "1", *options])
+    assert says in str(error.value)
+
+
+def test_a_model_without_synthetic_batches(tool, tmp_path):
+    path = tmp_path / "toy.py"
+    path.write_text(
+        "model = dict(type='ToyModel')\n"
+        "default_scope = 'mmengine'\n"
+        "train_cfg = dict(by_epoch=True, max_epochs=1)\n"
+        "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))\n"
+        "train_dataloader = dict(batch_size=4)\n"
+    )
+    with pytest.raises(cli.UserError, match="no synthetic batches .*ToyModel"):
+        tool.main([str(path), "--sizes", "8", "16"])
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (["--sizes", "0"], "HEIGHTxWIDTH, not '0'"),
+        (["--sizes", "12x"], "not '12x'"),
+        (["--repeats", "0"], "at least 1, not '0'"),
+        (["--memory-budget", "-1"], "above 0"),
+    ],
+)
+def test_bad_arguments_are_one_line(tool, capsys, options, says):
+    with pytest.raises(SystemExit) as stopped:
+        tool.main(["config.py", *options])
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert says in message and message.count("\n") == 1
+
+
+def test_bad_input_is_one_line_and_exit_code_2(run_tool):
+    done = run_tool(TOOL, "nowhere.py", "--json")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.strip().count("\n") == 0
+    assert "config nowhere.py does not exist" in done.stderr

@@ -1,0 +1,412 @@
+"""tools/test.py over sizes, corruptions and checkpoints; reliability.py."""
+
+import importlib.util
+import json
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+from mms_plugin import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(300)
+pytest.importorskip("mmpretrain")
+
+CONFIG = """
+default_scope = 'mmpretrain'
+custom_imports = dict(imports=['mms_plugin'], allow_failed_imports=False)
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='ResNet', depth=18, stem_channels=8, base_channels=8,
+        strides=(1, 2, 2, 1)),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead', num_classes=12, in_channels=64,
+        loss=dict(type='CrossEntropyLoss')))
+data_preprocessor = dict(num_classes=12, mean=[127.] * 3, std=[60.] * 3, to_rgb=True)
+test_dataloader = dict(
+    batch_size=5, num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CustomDataset', data_root='ROOT/classification/val', test_mode=True,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='ResizeEdge', scale=74, edge='short'),
+            dict(type='CenterCrop', crop_size=64),
+            dict(type='PackInputs')]))
+test_evaluator = [dict(type='Accuracy', topk=(1, )), dict(type='CalibrationError')]
+test_cfg = dict()
+"""
+COUNT = 37  # no multiple of 2 ranks, of the batch, or of the classes
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Scenes, the config, and two checkpoints that nothing has trained."""
+    from mmengine.registry import MODELS
+    from mmengine.runner import save_checkpoint
+
+    from mms_plugin.datasets.scenes import SceneParameters, write_scenes
+
+    pytest.importorskip("cv2")
+    root = tmp_path_factory.mktemp("evaluate")
+    write_scenes(
+        root / "scenes",
+        SceneParameters(
+            train_images=12, val_images=COUNT, det_train_images=1, det_val_images=1
+        ),
+    )
+    (root / "config.py").write_text(CONFIG.replace("ROOT", str(root / "scenes")))
+    with clean_scope():
+        config = cli.load_config(str(root / "config.py"))
+        for name in ("a", "b"):
+            torch.manual_seed(ord(name))
+            model = build_model(config, MODELS)
+            # Spread the scores: an untrained head says the same of everything.
+            model.head.fc.weight.data.mul_(60)
+            save_checkpoint(
+                dict(state_dict=model.state_dict(), meta={}), str(root / f"{name}.pth")
+            )
+    return root
+
+
+class clean_scope:
+    """Runners in this process leave no scope behind."""
+
+    def __enter__(self):
+        self.before = dict(DefaultScope._instance_dict)
+
+    def __exit__(self, *error):
+        DefaultScope._instance_dict.clear()
+        DefaultScope._instance_dict.update(self.before)
+
+
+def build_model(config, models):
+    from mmengine.registry import init_default_scope
+
+    init_default_scope("mmpretrain")
+    model = dict(config.model, data_preprocessor=config.data_preprocessor)
+    return models.build(model)
+
+
+def load_tool(path):
+    spec = importlib.util.spec_from_file_location("tool_" + Path(path).stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def run_test():
+    """tools/test.py's main, in this process."""
+    module = load_tool(ROOT / "tools" / "test.py")
+
+    def run(*arguments):
+        with clean_scope():
+            module.main([str(argument) for argument in arguments])
+
+    return run
+
+
+def predict(root, checkpoint, size, corrupt=None):
+    """Scores and labels by a plain loop: OpenCV, the transforms' arithmetic, torch."""
+    import cv2
+    from mmengine.registry import MODELS
+
+    with clean_scope():
+        config = cli.load_config(str(root / "config.py"))
+        model = build_model(config, MODELS)
+    state = torch.load(root / f"{checkpoint}.pth")["state_dict"]
+    model.load_state_dict(state)
+    model.eval()
+    folder = root / "scenes/classification/val"
+    classes = sorted(item.name for item in folder.iterdir())
+    edge = round(74 * size / 64)
+    scores, labels = [], []
+    for label, name in enumerate(classes):
+        for path in sorted((folder / name).iterdir()):
+            image = cv2.resize(cv2.imread(str(path)), (edge, edge))
+            start = int(round((edge - size) / 2))
+            image = image[start : start + size, start : start + size]
+            if corrupt is not None:
+                image = corrupt(image)
+            pixels = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None]
+            with torch.no_grad():
+                feature = model.neck(model.backbone((pixels.float() - 127) / 60))
+                scores.append(model.head.fc(feature[-1])[0].softmax(0))
+            labels.append(label)
+    return torch.stack(scores), torch.tensor(labels)
+
+
+def top1(scores, labels):
+    return 100 * (scores.argmax(1) == labels).float().mean().item()
+
+
+def nll(scores, labels):
+    return torch.nn.functional.nll_loss(scores.log(), labels).item()
+
+
+def test_sizes_of_two_checkpoints(root, run_test, tmp_path, capfd):
+    out = tmp_path / "e.json"
+    run_test(
+        root / "config.py", root / "a.pth", "--work-dir", tmp_path / "w",
+        root / "b.pth", "--sizes", 96, 48, 96, "--out", out,
+    )  # fmt: skip
+    report = json.loads(out.read_text())
+    assert report["metric"] == "accuracy/top1"
+    assert report["transforms"] == {
+        # 74 * 96 / 64 and 74 * 48 / 64
+        "96": "ResizeEdge(scale=111), CenterCrop(crop_size=96)",
+        "48": "ResizeEdge(scale=56), CenterCrop(crop_size=48)",
+    }
+    found = {
+        (Path(item["checkpoint"]).stem, item["size"]): item["metrics"]
+        for item in report["results"]
+    }
+    assert list(found) == [("a", 96), ("a", 48), ("b", 96), ("b", 48)]
+    values = set()
+    for (name, size), metrics in found.items():
+        scores, labels = predict(root, name, size)
+        assert metrics["accuracy/top1"] == pytest.approx(top1(scores, labels))
+        expected = nll(scores, labels)
+        assert metrics["calibration/nll"] == pytest.approx(expected, rel=1e-4)
+        values.add(round(expected, 3))
+    assert len(values) == 4  # it is no constant that was compared
+    table = (tmp_path / "e.md").read_text()
+    assert table in capfd.readouterr().out
+    assert "| accuracy/top1" in table and "| 96 px | 48 px |" in table
+    assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_corruptions(root, run_test, tmp_path):
+    from mms_plugin.datasets.transforms import CommonCorruption
+
+    pytest.importorskip("imagecorruptions")
+    arguments = [
+        root / "config.py", root / "a.pth", "--corruptions", "fog", "contrast",
+        "--severities", 2, 5, "--metric", "calibration/nll",
+    ]  # fmt: skip
+    run_test(*arguments, "--work-dir", tmp_path / "one")
+    report = json.loads((tmp_path / "one" / "evaluation.json").read_text())
+    for item in report["results"]:
+        corrupt = None
+        if item["corruption"] is not None:
+            corrupt = CommonCorruption(item["corruption"], item["severity"]).apply
+        scores, labels = predict(root, "a", 64, corrupt)
+        expected = nll(scores, labels)
+        assert item["metrics"]["calibration/nll"] == pytest.approx(expected, rel=1e-4)
+    by = {
+        (item["corruption"], item["severity"]): item["metrics"]["calibration/nll"]
+        for item in report["results"]
+    }
+    assert len(set(by.values())) == 5
+    (summary,) = report["summary"]
+    mean = sum(value for key, value in by.items() if key[0]) / 4
+    assert summary["mean"] == pytest.approx(mean)
+    clean = by[(None, None)]
+    assert summary["relative_drop"] == pytest.approx(100 * (clean - mean) / clean)
+    # Other workers, another batch size: the same corruptions of the same images.
+    run_test(
+        *arguments, "--work-dir", tmp_path / "two", "--cfg-options",
+        "test_dataloader.num_workers=2", "test_dataloader.batch_size=7",
+    )  # fmt: skip
+    again = json.loads((tmp_path / "two" / "evaluation.json").read_text())
+    for first, second in zip(report["results"], again["results"]):
+        assert second["metrics"] == pytest.approx(first["metrics"], rel=1e-5)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.mark.distributed
+@pytest.mark.skipif(torch.cuda.is_available(), reason="two processes, no two GPUs")
+def test_two_ranks(root, run_tool, tmp_path):
+    """The launcher's arguments stand between the checkpoints."""
+    done = run_tool(
+        "dist_test.sh", root / "config.py", root / "a.pth", 2, root / "b.pth",
+        "--sizes", 48, "--json", "--work-dir", tmp_path, env={"PORT": free_port()},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads(done.stdout)
+    assert len(report["results"]) == 2
+    for item in report["results"]:
+        scores, labels = predict(root, Path(item["checkpoint"]).stem, 48)
+        assert item["metrics"]["accuracy/top1"] == pytest.approx(top1(scores, labels))
+        assert item["metrics"]["calibration/nll"] == pytest.approx(
+            nll(scores, labels), rel=1e-4
+        )
+
+
+def test_test_data_of_another_config(root, run_test, tmp_path):
+    """The scenes' folders in the place of ImageNet's: two classes of the twelve."""
+    import shutil
+
+    data = tmp_path / "variant"
+    folders = sorted((root / "scenes/classification/val").iterdir())
+    for label in (2, 11):
+        shutil.copytree(folders[label], data / str(label))
+    (tmp_path / "data.py").write_text(
+        f"""
+test_dataloader = dict(dataset=dict(
+    type='ImageNetVariant', data_root={str(data)!r}, pipeline=[dict(type='Other')]))
+test_evaluator = dict(type='ClassSubset', metric=dict(type='Accuracy', topk=(1, )))
+"""
+    )
+    run_test(
+        root / "config.py", root / "a.pth", "--test-data", tmp_path / "data.py",
+        "--work-dir", tmp_path / "w", "--out", tmp_path / "m.json",
+    )  # fmt: skip
+    metrics = json.loads((tmp_path / "m.json").read_text())
+    scores, labels = predict(root, "a", 64)
+    chosen = (labels == 2) | (labels == 11)
+    among = scores[chosen][:, [2, 11]].argmax(1)
+    expected = 100 * (among == (labels[chosen] == 11).long()).float().mean().item()
+    assert metrics == {"accuracy/top1": pytest.approx(expected)}
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        (["--sizes", "8"], "size 8 is below the model's stride of 16 pixels"),
+        (["--sizes", "0"], "size=0 must be an integer above 0"),
+        (["--corruptions", "rain"], "'rain' is not one of gaussian_noise"),
+        (["--severities", "1"], "--severities needs --corruptions"),
+        (["--sizes", "64", "--out", "OUT/x.pkl"], "must end in .json"),
+        (["--sizes", "64", "--out", "OUT/none/x.json"], "is not writable"),
+        (["none.pth"], "checkpoint none.pth does not exist"),
+        (["--sizes", "64", "--metric", "mAP"], "'mAP' is not one of those"),
+        (["--test-data", "none.py"], "none.py does not exist"),
+        (["--test-data", "CONFIG/../data.py"], "has no test_dataloader and"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line(root, run_test, tmp_path, arguments, text):
+    (root / "data.py").write_text("a = 1")
+    replaced = [
+        str(item).replace("OUT", str(tmp_path)).replace("CONFIG/..", str(root))
+        for item in arguments
+    ]
+    with pytest.raises(cli.UserError) as error:
+        run_test(
+            root / "config.py", root / "a.pth", *replaced, "--work-dir", tmp_path / "w"
+        )
+    assert text in " ".join(str(error.value).split())
+
+
+@pytest.mark.parametrize(
+    "pipeline, arguments, text",
+    [
+        ("[Load, Pack]", ["--sizes", 64], "no size is found in the test pipeline"),
+        ("[Resize, Pack]", ["--corruptions", "fog"], "loads no image"),
+    ],
+)
+def test_pipelines_that_cannot_be_changed(
+    root, run_test, tmp_path, pipeline, arguments, text
+):
+    (tmp_path / "config.py").write_text(
+        CONFIG.replace("ROOT", str(root / "scenes"))
+        + f"""
+Load, Pack = dict(type='LoadImageFromFile'), dict(type='PackInputs')
+Resize = dict(type='Resize', scale=64)
+test_dataloader['dataset']['pipeline'] = {pipeline}
+"""
+    )
+    with pytest.raises(cli.UserError, match=text):
+        run_test(
+            tmp_path / "config.py", root / "a.pth", *arguments,
+            "--work-dir", tmp_path / "w",
+        )  # fmt: skip
+
+
+def test_exit_code(root, run_tool, tmp_path):
+    done = run_tool(
+        "test.py", root / "config.py", root / "a.pth", "--corruptions", "rain",
+        "--work-dir", tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "error: --corruptions: corruption 'rain'" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def run_reliability():
+    """tools/analysis_tools/reliability.py's main, in this process."""
+    module = load_tool(ROOT / "tools/analysis_tools/reliability.py")
+
+    def run(*arguments):
+        with clean_scope():
+            module.main([str(argument) for argument in arguments])
+
+    return run
+
+
+def test_reliability_by_hand(root, run_reliability, tmp_path):
+    run_reliability(
+        root / "config.py", root / "a.pth", "--num-bins", 12,
+        "--work-dir", tmp_path / "w", "--out", tmp_path / "r.png",
+    )  # fmt: skip
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+    scores, labels = predict(root, "a", 64)
+    confidence, predicted = scores.max(1)
+    gaps = 0.0
+    assert len(report["bins"]) == 12
+    for number, found in enumerate(report["bins"]):
+        inside = (confidence >= number / 12) & (confidence < (number + 1) / 12)
+        assert found["count"] == int(inside.sum())
+        if found["count"]:
+            right = (predicted == labels)[inside].float().mean().item()
+            assert found["accuracy"] == pytest.approx(right)
+            mean = confidence[inside].mean().item()
+            assert found["confidence"] == pytest.approx(mean, rel=1e-4)
+            gaps += abs(right - mean) * found["count"] / COUNT
+    assert sum(item["count"] > 0 for item in report["bins"]) >= 3
+    found = report["metrics"]["calibration/ece"]
+    assert found == pytest.approx(100 * gaps, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        (["CKPT", "--num-bins", "0"], "--num-bins 0 must be above 0"),
+        (["CKPT", "--out", "x.jpg"], "--out x.jpg must end in .png"),
+        (["CKPT", "--out", "/none/x.png"], "is not writable"),
+        (["none.pth"], "checkpoint none.pth does not exist"),
+    ],
+)
+def test_reliability_of_bad_input(root, run_reliability, tmp_path, arguments, text):
+    replaced = [root / "a.pth" if item == "CKPT" else item for item in arguments]
+    with pytest.raises(cli.UserError, match=text):
+        run_reliability(root / "config.py", *replaced, "--work-dir", tmp_path)
+
+
+def test_reliability_of_what_gives_no_probabilities(root, run_reliability, tmp_path):
+    """Sigmoids: known only from the first outputs on, one line all the same."""
+    (tmp_path / "config.py").write_text(
+        CONFIG.replace("ROOT", str(root / "scenes"))
+        + "model['head'].update(loss=dict(type='CrossEntropyLoss', use_sigmoid=True),\n"
+        "                     type='MultiLabelLinearClsHead')\n"
+    )
+    with pytest.raises(cli.UserError, match="CalibrationError needs"):
+        run_reliability(
+            tmp_path / "config.py", root / "a.pth", "--work-dir", tmp_path / "w"
+        )
+
+
+def test_names_in_legends():
+    short_names = load_tool(ROOT / "tools" / "test.py").short_names
+    assert short_names(["w/x/epoch_3.pth"]) == {"w/x/epoch_3.pth": "epoch_3.pth"}
+    names = short_names(["w/fbs/epoch_3.pth", "w/vbs/epoch_3.pth"])
+    assert list(names.values()) == ["fbs", "vbs"]
+    names = short_names(["w/fbs/epoch_3.pth", "w/fbs/epoch_2.pth"])
+    assert list(names.values()) == ["epoch_3.pth", "epoch_2.pth"]
+    assert len(set(short_names(["a.pth", "x/a.pth"]).values())) == 2
+    assert np.unique(list(short_names(["a/b", "b", "a/c/b"]).values())).size == 3
