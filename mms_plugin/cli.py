@@ -30,9 +30,11 @@ __all__ = [
     "UserError",
     "add_common_arguments",
     "add_config_arguments",
+    "add_options_argument",
     "build_runner",
     "check_checkpoint",
     "enable_amp",
+    "is_main_process",
     "json_on_stdout",
     "load_config",
     "one_line",
@@ -118,12 +120,10 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help="config file, or one of a library's own: mmdet::<folder>/<name>.py, "
         "mmpretrain::<folder>/<name>.py",
     )
-    parser.add_argument(
+    add_options_argument(
+        parser,
         "--cfg-options",
-        nargs="+",
-        action=_ConfigOptions,
-        metavar="KEY=VALUE",
-        help='settings that override the config\'s, such as key="[a,b]" or a.b=1',
+        'settings that override the config\'s, such as key="[a,b]" or a.b=1',
     )
 
 
@@ -139,6 +139,19 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     # torch.distributed.launch passes it; torchrun sets the variable alone.
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
+    )
+
+
+def add_options_argument(
+    parser: argparse.ArgumentParser, flag: str, description: str
+) -> None:
+    """An argument of ``KEY=VALUE`` pairs, a dict by dotted keys; ``None`` without."""
+    parser.add_argument(
+        flag,
+        nargs="+",
+        action=_ConfigOptions,
+        metavar="KEY=VALUE",
+        help=description,
     )
 
 
@@ -330,6 +343,12 @@ def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None
                 find_unused_parameters=config.get("find_unused_parameters", False),
             )
         config.model_wrapper_cfg.setdefault("device_ids", None)
+
+
+def is_main_process() -> bool:
+    """Whether a launcher started this process as the first, or there is none."""
+    names = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+    return all(os.environ.get(name, "0") == "0" for name in names)
 
 
 def build_runner(config: Config) -> Runner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os.path as osp
 import sys
-from typing import List
+from typing import Any, Dict, List, Optional
 
 # The checkout that this file lies in, installed or not.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
@@ -13,29 +13,41 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.abspath(__file__))))
 from mmengine.config import Config
 
 from mms_plugin import cli
-from mms_plugin.optim import agvm_recipe
-
-RECIPES = {"agvm": agvm_recipe}
+from mms_plugin.recipes import RECIPES, apply_recipes
 
 
-def apply_recipes(config: Config, names: str) -> Config:
-    """The config with each of the recipes joined by ``+``, and what they change."""
-    wanted = names.split("+")
-    for name in wanted:
-        if name not in RECIPES:
-            raise cli.UserError(
-                f"--recipe {names}: {name!r} is not one of {', '.join(RECIPES)}"
-            )
-    for name in wanted:
-        before = config
-        try:
-            config = RECIPES[name](config)
-        except ValueError as error:
-            raise cli.UserError(f"--recipe {name}: {error}") from error
-        for key in config:
-            if config[key] != before.get(key):
-                print(f"--recipe {name}: {key} = {config[key]}", file=sys.stderr)
+def apply_recipe_argument(
+    config: Config, names: str, options: Optional[Dict[str, Any]]
+) -> Config:
+    """The config with the recipes of ``--recipe``; says what they change."""
+
+    lines: List[str] = []
+    try:
+        config = apply_recipes(
+            config,
+            names,
+            _nested(options or {}),
+            lambda name, line: lines.append(f"--recipe {name}: {line}"),
+        )
+    except (TypeError, ValueError) as error:
+        raise cli.UserError(f"--recipe {names}: {error}") from error
+    if cli.is_main_process():
+        print("\n".join(lines), file=sys.stderr)
     return config
+
+
+def _nested(options: Dict[str, Any]) -> Dict[str, Any]:
+    """``sizes.min=128 sizes.max=320`` is ``sizes=dict(min=128, max=320)``."""
+    nested: Dict[str, Any] = {}
+    for key, value in options.items():
+        outer, dot, inner = key.partition(".")
+        if not dot:
+            nested[key] = value
+        elif isinstance(nested.setdefault(outer, {}), dict):
+            nested[outer][inner] = value
+        else:
+            raise cli.UserError(f"--recipe-options has {outer} twice, {key}={value}")
+    return nested
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
@@ -60,6 +72,11 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         + ", ".join(sorted(RECIPES))
         + "; several are joined by +",
     )
+    cli.add_options_argument(
+        parser,
+        "--recipe-options",
+        'arguments of the recipe, such as sizes="[128,160,192]" base_size=160',
+    )
     parser.add_argument(
         "--auto-scale-lr",
         action="store_true",
@@ -73,7 +90,9 @@ def main(argv: List[str]) -> None:
     args = parse_args(argv)
     config = cli.load_config(args.config, args.cfg_options)
     if args.recipe is not None:
-        config = apply_recipes(config, args.recipe)
+        config = apply_recipe_argument(config, args.recipe, args.recipe_options)
+    elif args.recipe_options is not None:
+        raise cli.UserError("--recipe-options needs --recipe")
     if args.resume not in (None, "auto"):
         cli.check_checkpoint(args.resume, "--resume")
     if args.resume is not None:

@@ -1,5 +1,6 @@
 """Optimizer wrappers, and AGVM: one rate factor per module."""
 
+from ..recipes.agvm import agvm_recipe
 from .agvm import AGVM, AGVMConfig
 from .agvm_optim_wrapper import AGVMOptimWrapper
 from .agvm_optim_wrapper_constructor import AGVMOptimWrapperConstructor
@@ -7,7 +8,6 @@ from .amp_agvm_optim_wrapper import AmpAGVMOptimWrapper
 from .bfloat16_agvm_optim_wrapper import BFloat16AGVMOptimWrapper
 from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .lr_scaling import scaled_lr
-from .recipe import agvm_recipe
 from .variance import (
     gradient_variance,
     half_batch_variance,

@@ -77,7 +77,8 @@ def test_recipe_agvm_with_amp(config_file, run_tool, tmp_path):
         "optim_wrapper.agvm.start_iter=1", "optim_wrapper.agvm.interval=1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "--recipe agvm: optim_wrapper = " in done.stderr
+    line = "--recipe agvm: optim_wrapper.type: OptimWrapper -> AGVMOptimWrapper"
+    assert line in done.stderr.splitlines()
     written = (tmp_path / "tiny_resnet.py").read_text()
     assert "type='BFloat16AGVMOptimWrapper'" in written
     saved = torch.load(tmp_path / "epoch_1.pth")["optimizer"]["agvm"]
@@ -89,7 +90,7 @@ def test_unknown_recipe(config_file, run_tool, tmp_path, recipe):
     done = run_tool("train.py", config_file, "--work-dir", tmp_path, "--recipe", recipe)
     assert done.returncode == 2 and done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1
-    assert "is not one of agvm" in done.stderr
+    assert "is not one of vbs, vbs-cur, agvm" in done.stderr
 
 
 def test_json_alone_on_standard_output(trained, config_file, run_tool, tmp_path):

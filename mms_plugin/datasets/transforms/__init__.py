@@ -1,7 +1,7 @@
 """Transforms at the size of the batch, and corruptions for evaluations."""
 
 from .common_corruption import CommonCorruption
-from .multi_scale_transform import MultiScaleTransform
+from .multi_scale_transform import MultiScaleTransform, default_size_arg
 from .shorthands import (
     MultiScaleMixUp,
     MultiScaleMosaic,
@@ -22,4 +22,5 @@ __all__ = [
     "MultiScaleRandomResizedCrop",
     "MultiScaleResize",
     "MultiScaleTransform",
+    "default_size_arg",
 ]

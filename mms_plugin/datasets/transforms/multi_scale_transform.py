@@ -50,7 +50,19 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
 
 # What the size is multiplied by. Mosaic's canvas has twice the sides of its images;
 # mmdet's configs cut half a side off each border with the affine transform after it.
-_FACTORS: Dict[Tuple[str, str], float] = {("mmdet", "RandomAffine"): -0.5}
+_SIZE_RATIOS: Dict[Tuple[str, str], float] = {("mmdet", "RandomAffine"): -0.5}
+
+
+def default_size_arg(
+    library: str, name: str
+) -> Optional[Tuple[Union[str, Tuple[str, str]], str]]:
+    """``(size_arg, order)`` of a transform that a library ships, ``None`` of others.
+
+    Args:
+        library: The package that defines it, such as ``'mmcv'``.
+        name: Name of its class.
+    """
+    return _DEFAULTS.get((library, name))
 
 
 @TRANSFORMS.register_module()
@@ -77,9 +89,11 @@ class MultiScaleTransform:
         order: ``'wh'`` or ``'hw'``, the order of the two sides; ``'short'`` or
             ``'long'`` gives that side alone, as an ``int``. Defaults likewise,
             ``'wh'`` for others.
-        factor: The sides are multiplied by this and rounded down. Defaults to -0.5
-            for mmdet's ``RandomAffine``, whose ``border`` after a ``Mosaic`` is to cut
-            the canvas down to the size, 1 for others.
+        size_ratio: The transform's size relative to the batch's, a number or
+            ``(height, width)``; rounded to whole pixels. ``8 / 7`` resizes to 256 what
+            is cropped to 224. Defaults to -0.5 for mmdet's ``RandomAffine``, whose
+            ``border`` after a ``Mosaic`` is to cut the canvas down to the size, 1 for
+            others.
         min_box_side: Instances whose box is narrower or lower than this many pixels
             after the transform, or whose mask has no pixel left, are dropped. Defaults
             to 1, as mmdet's ``CocoDataset`` does it at the original size. 0: all stay.
@@ -95,7 +109,7 @@ class MultiScaleTransform:
         transform: Mapping,
         size_arg: Union[None, str, Sequence[str]] = None,
         order: Optional[str] = None,
-        factor: Optional[float] = None,
+        size_ratio: Union[None, float, Sequence[float]] = None,
         min_box_side: float = 1.0,
     ) -> None:
         if not isinstance(transform, Mapping) or "type" not in transform:
@@ -105,8 +119,6 @@ class MultiScaleTransform:
             )
         if order is not None and order not in ORDERS:
             raise ValueError(f"order must be one of {list(ORDERS)}, but got {order!r}")
-        if factor is not None and (not _is_number(factor) or factor == 0):
-            raise ValueError(f"factor must be a number other than 0, but got {factor}")
         if not _is_number(min_box_side) or min_box_side < 0:
             raise ValueError(
                 "min_box_side must be a number of pixels of at least 0, "
@@ -120,7 +132,6 @@ class MultiScaleTransform:
         default_arg, default_order = _defaults_of(self._class)
         self.size_arg = _parse_size_arg(default_arg if size_arg is None else size_arg)
         self.order = order or default_order
-        self.factor = _lookup(_FACTORS, self._class, 1) if factor is None else factor
         self.min_box_side = min_box_side
         if len(self.size_arg) == 2 and self.order not in ("wh", "hw"):
             raise ValueError(
@@ -129,6 +140,9 @@ class MultiScaleTransform:
             )
         for path in self.size_arg:
             self._check_argument(path, size_arg)
+        if size_ratio is None:
+            size_ratio = _lookup(_SIZE_RATIOS, self._class, 1.0)
+        self.size_ratio = _parse_size_ratio(size_ratio)
         self._built: Dict[Size, Any] = {}
 
     def __call__(self, results: Dict) -> Any:
@@ -176,9 +190,11 @@ class MultiScaleTransform:
     def config_at(self, size: Size) -> Dict:
         """The config of the transform at ``(height, width)`` in pixels."""
         config = copy.deepcopy(self._config)
-        if self.factor != 1:
-            height, width = (math.floor(side * self.factor) for side in size)
-            size = (height, width)
+        # Half a pixel rounds up at every size; round() would go to the even one.
+        size = (
+            math.floor(size[0] * self.size_ratio[0] + 0.5),
+            math.floor(size[1] * self.size_ratio[1] + 0.5),
+        )
         sides = (size[1], size[0]) if self.order == "wh" else (size[0], size[1])
         if len(self.size_arg) == 2:
             for path, side in zip(self.size_arg, sides):
@@ -209,9 +225,12 @@ class MultiScaleTransform:
 
     def __repr__(self) -> str:
         size_arg = self.size_arg[0] if len(self.size_arg) == 1 else self.size_arg
+        ratio = ""
+        if self.size_ratio != (1.0, 1.0):
+            ratio = f", size_ratio={self.size_ratio}"
         return (
             f"{type(self).__name__}(transform={self._config}, "
-            f"size_arg={size_arg!r}, order={self.order!r}, factor={self.factor!r}, "
+            f"size_arg={size_arg!r}, order={self.order!r}{ratio}, "
             f"min_box_side={self.min_box_side!r})"
         )
 
@@ -326,6 +345,16 @@ def _parse_size_arg(value: Any) -> Tuple[str, ...]:
             f"but got {value!r}"
         )
     return paths
+
+
+def _parse_size_ratio(value: Any) -> Tuple[float, float]:
+    pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
+    if len(pair) != 2 or not all(_is_number(r) and r != 0 for r in pair):
+        raise ValueError(
+            "size_ratio must be a number or a pair of numbers (height, width), not 0, "
+            f"but got {value!r}"
+        )
+    return float(pair[0]), float(pair[1])
 
 
 def _parameters(kind: Any) -> Tuple[List[str], bool]:

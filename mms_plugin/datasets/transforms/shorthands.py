@@ -16,12 +16,12 @@ class _Shorthand(MultiScaleTransform):
         self,
         size_arg: Any = None,
         order: Optional[str] = None,
-        factor: Optional[float] = None,
+        size_ratio: Any = None,
         min_box_side: float = 1.0,
         **kwargs: Any,
     ) -> None:
         transform = dict(type=self.kind, **kwargs)
-        super().__init__(transform, size_arg, order, factor, min_box_side)
+        super().__init__(transform, size_arg, order, size_ratio, min_box_side)
 
 
 @TRANSFORMS.register_module()
@@ -74,7 +74,8 @@ class MultiScaleMixUp(_Shorthand):
 class MultiScaleRandomAffine(_Shorthand):
     """``MultiScaleTransform(transform=dict(type='RandomAffine', **kwargs))``.
 
-    After a mosaic: cuts its canvas, of twice the sides, down to the size.
+    After a mosaic its border cuts the canvas, of twice the sides, down to the size.
+    Under a name of its own, as :class:`MultiScaleMosaic`.
     """
 
     kind = "RandomAffine"

@@ -480,9 +480,9 @@ def test_a_side_of_zero_in_a_data_set_names_the_file():
 @pytest.mark.parametrize(
     "kwargs, says",
     [
-        (dict(factor=0), "factor"),
-        (dict(factor="2"), "factor"),
-        (dict(factor=float("nan")), "factor"),
+        (dict(size_ratio=0), "size_ratio"),
+        (dict(size_ratio="2"), "size_ratio"),
+        (dict(size_ratio=float("nan")), "size_ratio"),
         (dict(min_box_side=-1), "min_box_side"),
         (dict(min_box_side=None), "min_box_side"),
         (dict(min_box_side=float("inf")), "min_box_side"),
@@ -493,8 +493,8 @@ def test_bad_arguments(kwargs, says):
         MultiScaleTransform(dict(type="Resize"), **kwargs)
 
 
-def test_factor():
-    transform = MultiScaleTransform(dict(type="RandomCrop"), factor=0.75)
-    assert transform.at((48, 65)).crop_size == (48, 36)
+def test_size_ratio():
+    transform = MultiScaleTransform(dict(type="RandomCrop"), size_ratio=0.75)
+    assert transform.at((48, 65)).crop_size == (49, 36)  # 48.75
     affine = MultiScaleTransform(dict(type="RandomAffine"))
     assert affine.at((64, 96)).border == (-48, -32)

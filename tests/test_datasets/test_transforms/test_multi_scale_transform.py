@@ -174,6 +174,38 @@ def test_shorthands(scope):
         assert transform(sample(size))["img"].shape[:2] == size
 
 
+class TestSizeRatio:
+    def test_a_number_and_a_pair(self):
+        config = dict(type="MakeImage")
+        # 24 * 8 / 7 = 27.4, 32 * 8 / 7 = 36.6
+        assert apply(config, size_ratio=8 / 7) == (27, 37)
+        assert apply(config, size_ratio=(2, 0.5)) == (48, 16)
+        # Half a pixel rounds up, from 2.5 to 3 as from 3.5 to 4.
+        assert apply(config, (5, 7), size_ratio=0.5) == (3, 4)
+        transform = MultiScaleTransform(config, size_ratio=2.0)
+        assert "size_ratio=(2.0, 2.0)" in repr(transform)
+        assert transform.at((24, 32)) is transform.at((24, 32))
+
+    @pytest.mark.parametrize("scope", ["mmdet"], indirect=True)
+    def test_the_border_of_an_affine_transform(self, scope):
+        transform = TRANSFORMS.build(
+            dict(type="MultiScaleRandomAffine", size_ratio=-0.5)
+        )
+        # (width, height) as mmdet has it.
+        assert transform.at((64, 96)).border == (-48, -32)
+
+    @pytest.mark.parametrize("scope", ["mmpretrain"], indirect=True)
+    def test_one_side(self, scope):
+        transform = MultiScaleTransform(dict(type="ResizeEdge"), size_ratio=256 / 224)
+        assert transform.at((224, 224)).scale == 256
+        assert transform.at((128, 128)).scale == 146  # 146.3
+
+    @pytest.mark.parametrize("ratio", ["2", (1, 2, 3), float("inf"), 0, True])
+    def test_bad_values(self, ratio):
+        with pytest.raises(ValueError, match="size_ratio must be a number or a pair"):
+            MultiScaleTransform(dict(type="MakeImage"), size_ratio=ratio)
+
+
 @pytest.mark.parametrize(
     "kwargs, says",
     [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any, Dict, Optional
 
+from .config_edits import Report, add_plugin_import, kind_of
+
 __all__ = ["agvm_recipe"]
 
 _WRAPPERS = {
@@ -15,7 +17,12 @@ _WRAPPERS = {
 _CONSTRUCTOR = "AGVMOptimWrapperConstructor"
 
 
-def agvm_recipe(config: Any, agvm: Optional[Dict[str, Any]] = None) -> Any:
+def agvm_recipe(
+    config: Any,
+    agvm: Optional[Dict[str, Any]] = None,
+    *,
+    report: Optional[Report] = None,
+) -> Any:
     """The same config with AGVM: optimizer, schedule and all else are kept.
 
     The measurements start 100 iterations after the end of the last warm-up that goes
@@ -24,6 +31,7 @@ def agvm_recipe(config: Any, agvm: Optional[Dict[str, Any]] = None) -> Any:
     Args:
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
         agvm: Arguments that take the place of the recipe's. Defaults to None.
+        report: Called with a line for each change, ``place: old -> new``.
 
     Returns:
         A copy of the config with ``optim_wrapper`` and ``custom_imports`` changed.
@@ -31,6 +39,7 @@ def agvm_recipe(config: Any, agvm: Optional[Dict[str, Any]] = None) -> Any:
     Raises:
         ValueError: There is no ``optim_wrapper``, or one that AGVM has no twin of.
     """
+    report = report or (lambda line: None)
     config = copy.deepcopy(config)
     wrapper = config.get("optim_wrapper")
     if not isinstance(wrapper, dict) or "optimizer" not in wrapper:
@@ -47,21 +56,21 @@ def agvm_recipe(config: Any, agvm: Optional[Dict[str, Any]] = None) -> Any:
             f"{', '.join(_WRAPPERS)}."
         )
     wrapper["type"] = _WRAPPERS.get(name, name)
+    report(f"optim_wrapper.type: {name} -> {wrapper['type']}")
     constructor = wrapper.get("constructor", "DefaultOptimWrapperConstructor")
     if constructor != _CONSTRUCTOR:
         wrapper["constructor"] = _CONSTRUCTOR
         if constructor != "DefaultOptimWrapperConstructor":
             wrapper["base"] = constructor
+        old = getattr(constructor, "__name__", constructor)
+        report(f"optim_wrapper.constructor: {old} -> {_CONSTRUCTOR}")
     arguments = dict(start_iter=_end_of_warmup(config) + 100)
     arguments.update(wrapper.get("agvm") or {})
     arguments.update(agvm or {})
     wrapper["agvm"] = arguments
-    imports = config.get("custom_imports") or dict(imports=[])
-    names = imports["imports"]
-    names = [names] if isinstance(names, str) else list(names)
-    if "mms_plugin" not in names:
-        names.append("mms_plugin")
-    config["custom_imports"] = dict(imports=names, allow_failed_imports=False)
+    shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    report(f"optim_wrapper.agvm: {shown}")
+    add_plugin_import(config, report)
     return config
 
 
@@ -74,7 +83,7 @@ def _end_of_warmup(config: Any) -> int:
         for scheduler in schedulers
         if scheduler.get("by_epoch", True) is False
         and "end" in scheduler
-        and scheduler["type"] in ("LinearLR", "ConstantLR", "ExponentialLR")
+        and kind_of(scheduler).name in ("LinearLR", "ConstantLR", "ExponentialLR")
         and scheduler["end"] < 10**8  # not "for ever"
     ]
     return max(ends, default=0)

@@ -1,0 +1,17 @@
+"""Configs turned into such that use the plugin: config in, config out."""
+
+from .agvm import agvm_recipe
+from .by_name import RECIPES, apply_recipes, option_names
+from .config_edits import RecipeError
+from .default_sizes import default_sizes
+from .vbs import vbs_recipe
+
+__all__ = [
+    "RECIPES",
+    "RecipeError",
+    "agvm_recipe",
+    "apply_recipes",
+    "default_sizes",
+    "option_names",
+    "vbs_recipe",
+]

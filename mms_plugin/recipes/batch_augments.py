@@ -1,0 +1,106 @@
+"""What data preprocessors do to the size of a batch."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any, Iterator, List, Mapping, Optional, Tuple
+
+from ..sampling import Size
+from .config_edits import RecipeError, Report, kind_of, short
+
+_PLACES = ("data_preprocessor", "model.data_preprocessor")
+
+
+class BatchAugments:
+    """The batch augmentations of a config that set a size, and what becomes of them.
+
+    mmdet's ``BatchSyncRandomResize`` chooses a size every few iterations: the sampler
+    takes that over, with its range. ``BatchFixedSizePad`` pads to the base size:
+    without it a batch is padded to its largest image.
+
+    Args:
+        config: The whole config.
+        base_size: ``(height, width)`` of the training pipeline.
+
+    Attributes:
+        sizes: Those that a ``BatchSyncRandomResize`` chose among; ``None`` without.
+        pad_size_divisor: The least common multiple of the preprocessors'.
+
+    Raises:
+        RecipeError: One makes every batch the same size.
+    """
+
+    def __init__(self, config: Mapping, base_size: Size) -> None:
+        self.base_size = base_size
+        self.sizes: Optional[Tuple[Size, ...]] = None
+        self.pad_size_divisor = 1
+        self._left_out: List[Tuple[str, int, str]] = []
+        for place, preprocessor in _preprocessors(config):
+            divisor = preprocessor.get("pad_size_divisor") or 1
+            self.pad_size_divisor *= divisor // math.gcd(self.pad_size_divisor, divisor)
+            augments = preprocessor.get("batch_augments")
+            if isinstance(augments, (list, tuple)):
+                for index, augment in enumerate(augments):
+                    if isinstance(augment, Mapping):
+                        self._read(place, index, augment)
+
+    def leave_out(self, config: Any, report: Report) -> None:
+        """Take out of a config what the sampler replaces."""
+        for place in _PLACES:
+            indices = {i: text for where, i, text in self._left_out if where == place}
+            if not indices:
+                continue
+            owner, _, key = place.rpartition(".")
+            if owner:
+                config[owner] = copy.copy(config[owner])
+            holder = config[owner] if owner else config
+            preprocessor = copy.copy(holder[key])
+            kept: List[Any] = []
+            for index, augment in enumerate(preprocessor["batch_augments"]):
+                if index not in indices:
+                    kept.append(augment)
+                    continue
+                report(f"{place}.batch_augments[{index}]: {indices[index]}")
+                for name in ("pad_mask", "pad_seg"):
+                    if augment.get(name):
+                        preprocessor[name] = True
+            preprocessor["batch_augments"] = kept or None
+            holder[key] = preprocessor
+
+    def _read(self, place: str, index: int, augment: Mapping) -> None:
+        where, name = f"{place}.batch_augments[{index}]", kind_of(augment).name
+        if name == "BatchSyncRandomResize":
+            self.sizes = self._sizes_of(augment)
+            shown = f"{name}({short(augment['random_size_range'])})"
+            self._left_out.append((place, index, f"{shown} -> the batch sampler"))
+            return
+        size = augment.get("size") or augment.get("scale")
+        if name == "BatchFixedSizePad" and tuple(size or ()) == self.base_size:
+            text = f"{name}(size={short(size)}) -> padding to a batch's largest image"
+            self._left_out.append((place, index, text))
+        elif size is not None:
+            raise RecipeError(
+                where, f"{name} makes every batch {short(size)}, whatever its size"
+            )
+
+    def _sizes_of(self, augment: Mapping) -> Tuple[Size, ...]:
+        divisor = augment.get("size_divisor", 32)
+        low, high = (round(side / divisor) for side in augment["random_size_range"])
+        height, width = self.base_size
+        # As it rounds itself: the height in steps, the width down to one.
+        sizes = [
+            (divisor * step, divisor * int(width / height * step))
+            for step in range(low, high + 1)
+        ]
+        if self.base_size not in sizes:
+            sizes.append(self.base_size)
+        return tuple(sorted(sizes))
+
+
+def _preprocessors(config: Mapping) -> Iterator[Tuple[str, Mapping]]:
+    model = config.get("model")
+    for place, owner in zip(_PLACES, (config, model)):
+        found = owner.get("data_preprocessor") if isinstance(owner, Mapping) else None
+        if isinstance(found, Mapping):
+            yield place, found

@@ -1,0 +1,97 @@
+"""Recipes as a command names them: ``vbs``, ``vbs-cur``, ``agvm``, joined by ``+``."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+from ..hooks import ResolutionCurriculumHook
+from .agvm import agvm_recipe
+from .config_edits import Report
+from .vbs import vbs_recipe
+
+__all__ = ["RECIPES", "apply_recipes", "option_names"]
+
+
+def _vbs(config: Any, options: Mapping[str, Any], report: Report) -> Any:
+    return vbs_recipe(config, report=report, **options)
+
+
+def _vbs_cur(config: Any, options: Mapping[str, Any], report: Report) -> Any:
+    curriculum = {k: v for k, v in options.items() if k in _curriculum_options()}
+    others = {k: v for k, v in options.items() if k not in curriculum}
+    return vbs_recipe(config, curriculum or True, report=report, **others)
+
+
+def _agvm(config: Any, options: Mapping[str, Any], report: Report) -> Any:
+    return agvm_recipe(config, dict(options), report=report)
+
+
+RECIPES: Dict[str, Callable[[Any, Mapping[str, Any], Report], Any]] = {
+    "vbs": _vbs,
+    "vbs-cur": _vbs_cur,
+    "agvm": _agvm,
+}
+"""Recipes by name: ``(config, options, report)`` to the converted config."""
+
+
+def option_names(name: str) -> Tuple[str, ...]:
+    """The options that a recipe of :data:`RECIPES` takes."""
+    if name == "agvm":
+        from ..optim.agvm import AGVMConfig  # its package imports this one
+
+        return tuple(field.name for field in fields(AGVMConfig))
+    parameters = inspect.signature(vbs_recipe).parameters
+    own = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
+    own.remove("report")
+    if name == "vbs":
+        own.remove("start_sizes")
+        return tuple(own)
+    return (*own, *(k for k in _curriculum_options() if k not in own))
+
+
+def apply_recipes(
+    config: Any,
+    names: str,
+    options: Optional[Mapping[str, Any]] = None,
+    report: Optional[Callable[[str, str], None]] = None,
+) -> Any:
+    """A config converted by one or several recipes, in the order given.
+
+    Args:
+        config: A config, as a dict or an MMEngine ``Config``. It is not changed.
+        names: Names of :data:`RECIPES`, joined by ``'+'``.
+        options: Arguments; each goes to the recipes that know it.
+        report: Called with a recipe's name and a line, for each change.
+
+    Raises:
+        ValueError: An unknown name or option; a config that cannot be converted.
+    """
+    wanted, options = names.split("+"), dict(options or {})
+    for name in wanted:
+        if name not in RECIPES:
+            raise ValueError(f"{name!r} is not one of {', '.join(RECIPES)}")
+    known: List[str] = []
+    for name in wanted:
+        known += [option for option in option_names(name) if option not in known]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(
+            f"recipe {names} has no option {unknown[0]!r}, but {', '.join(known)}"
+        )
+    for name in wanted:
+        own = {k: v for k, v in options.items() if k in option_names(name)}
+
+        def tell(line: str, name: str = name) -> None:
+            if report is not None:
+                report(name, line)
+
+        config = RECIPES[name](config, own, tell)
+    return config
+
+
+def _curriculum_options() -> Tuple[str, ...]:
+    names = list(inspect.signature(ResolutionCurriculumHook).parameters)
+    names.remove("start_sizes")
+    return tuple(names)

@@ -1,0 +1,65 @@
+"""The sizes that a base size gets where none are named. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from typing import List, Tuple
+
+from ..sampling import Size
+
+# Smallest and largest relative to the base, and how many: arXiv 2309.04502's recipes,
+# 128 to 320 around 224 (ImageNet) and 512 to 1280 around 1024 (COCO).
+CLASSIFICATION = (4 / 7, 10 / 7, 7)
+DENSE = (1 / 2, 5 / 4, 10)
+
+# Below this side the network's stride is smaller too.
+_SMALL_SIDE = 128
+_SMALL_DIVISOR, _DIVISOR = 8, 32
+
+
+def default_sizes(
+    base_size: Size, dense: bool = False, pad_size_divisor: int = 1
+) -> Tuple[Size, ...]:
+    """Sizes around a base size as the published recipes choose them.
+
+    Their short sides are multiples of 32 (of 8, if the base's is below 128) and of
+    ``pad_size_divisor``; in place of the one nearest to it stands the base size itself.
+    All have its aspect ratio: the long sides are rounded to the same multiples if the
+    base's is one, else to whole pixels.
+
+    Args:
+        base_size: ``(height, width)`` in pixels.
+        dense: Detection or segmentation, 1/2 to 5/4 of the base in ten sizes; else
+            4/7 to 10/7 in seven. Fewer, where the multiples lie further apart.
+        pad_size_divisor: That of the data preprocessor.
+
+    Returns:
+        ``(height, width)`` in pixels, ascending; the base size among them.
+    """
+    low, high, num = DENSE if dense else CLASSIFICATION
+    short, long = min(base_size), max(base_size)
+    divisor = _lcm(
+        _DIVISOR if short >= _SMALL_SIDE else _SMALL_DIVISOR, pad_size_divisor
+    )
+    first, last = math.ceil(short * low / divisor), math.floor(short * high / divisor)
+    sides: List[int] = []
+    for i in range(num):
+        side = short * (low + (high - low) * i / (num - 1))
+        # To the nearest, but within the range.
+        step = min(max(math.floor(side / divisor + 0.5), first), last)
+        if step >= 1 and step * divisor not in sides:
+            sides.append(step * divisor)
+    if sides:
+        del sides[min(range(len(sides)), key=lambda i: abs(sides[i] - short))]
+    sizes = [base_size]
+    for side in sides:
+        other = side * long / short
+        unit = divisor if long % divisor == 0 else 1
+        other = max(math.floor(other / unit + 0.5) * unit, side)
+        portrait = base_size[0] > base_size[1]
+        sizes.append((int(other), side) if portrait else (side, int(other)))
+    return tuple(sorted(sizes, key=lambda size: (size[0] * size[1], size)))
+
+
+def _lcm(a: int, b: int) -> int:
+    return a * b // math.gcd(a, b)  # math.lcm is of Python 3.9

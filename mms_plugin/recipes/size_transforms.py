@@ -1,0 +1,198 @@
+"""Which transforms set a size, and which one, as a config writes them.
+
+Pure functions of a transform's config; nothing of the libraries is imported.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ..datasets.transforms import default_size_arg
+from .config_edits import Kind, kind_of, short
+
+Sides = Tuple[float, float]
+"""``(height, width)`` in pixels; a border may be negative."""
+
+# What a transform does with its size. A size before the first resize chooses a part of
+# the image, and is none of the network's input.
+RESIZE, CUT, MIX, BORDER = "resize", "cut", "mix", "border"
+
+_ROLES = {
+    "Resize": RESIZE,
+    "RandomResize": RESIZE,
+    "FixShapeResize": RESIZE,
+    "FixScaleResize": RESIZE,
+    "ResizeShortestEdge": RESIZE,
+    "RandomResizedCrop": RESIZE,
+    "ResizeEdge": RESIZE,
+    "EfficientNetRandomCrop": RESIZE,
+    "EfficientNetCenterCrop": RESIZE,
+    "MAERandomResizedCrop": RESIZE,
+    "Mosaic": RESIZE,
+    "CachedMosaic": RESIZE,
+    # The image that is mixed in; the result keeps the size of the other one.
+    "MixUp": MIX,
+    "CachedMixUp": MIX,
+    "RandomCrop": CUT,
+    "CenterCrop": CUT,
+    "RandomCenterCropPad": CUT,
+    "RandomTranslatePad": CUT,
+    "Pad": CUT,
+    "RandomAffine": BORDER,
+}
+
+ALBUMENTATIONS = "albumentations"
+"""Not a scope: names inside mmdet's ``Albu`` and mmpretrain's ``Albumentations``."""
+
+# mmcv's RandomChoiceResize, mmdet's MultiScale..., torchvision's ScaleJitter.
+_MANY_SIZES = ("RandomChoiceResize", "ScaleJitter", "RandomShortestSize")
+
+# Arguments by which unknown transforms are taken for such that set a size.
+_SIZE_LIKE = (
+    "scale",
+    "scales",
+    "size",
+    "second_size",
+    "img_scale",
+    "img_size",
+    "image_size",
+    "crop_size",
+    "input_size",
+    "output_size",
+    "target_size",
+    "height",
+    "width",
+    "max_size",
+    "resolution",
+)
+
+
+class SizeUse(NamedTuple):
+    """How a transform uses a size.
+
+    Attributes:
+        role: ``RESIZE``, ``CUT``, ``MIX`` or ``BORDER``.
+        size: ``(height, width)`` in pixels; ``None`` where it draws among several.
+        size_args: The arguments that hold it.
+        options: What ``MultiScaleTransform`` must be told beside the transform.
+    """
+
+    role: str
+    size: Optional[Sides]
+    size_args: Tuple[str, ...]
+    options: Dict[str, Any]
+
+
+def read_size(transform: Mapping, scope: str) -> Optional[SizeUse]:
+    """How a transform uses a size; ``None``: it sets none.
+
+    Args:
+        transform: The transform's config.
+        scope: The scope of the config, such as ``'mmdet'``.
+
+    Raises:
+        ValueError: It may set a size that is not known how to change; the message
+            lacks the place.
+    """
+    kind = kind_of(transform, scope)
+    if kind.name in _MANY_SIZES:
+        return SizeUse(RESIZE, None, ("scales",), {})
+    if kind.library == "torchvision":
+        return _torchvision(transform, kind)
+    found = default_size_arg(kind.library, kind.name)
+    if found is None and kind.library != ALBUMENTATIONS:
+        found = default_size_arg("mmcv", kind.name)
+    if kind.name not in _ROLES or found is None:
+        _refuse_size_like(transform, kind)
+        return None
+    _refuse_size_like(transform, kind, ("second_size",))
+    role = _ROLES[kind.name]
+    size_arg, order = found
+    options: Dict[str, Any] = {}
+    if kind.name == "ResizeShortestEdge" and transform.get("max_size") is not None:
+        # The two sides of mmdet's usual bound, short and long.
+        size_arg, order = ("scale", "max_size"), "hw"
+        options = dict(size_arg=size_arg, order=order)
+        if isinstance(transform.get("scale"), (list, tuple)):
+            return SizeUse(RESIZE, None, size_arg, {})
+    names = size_arg if isinstance(size_arg, tuple) else (size_arg,)
+    values = [transform.get(name) for name in names]
+    value: Any = values if len(values) > 1 else values[0]
+    if None in values:
+        value = None
+    if value is None:  # by a factor, to a divisor, to a square
+        _refuse_size_like(transform, kind)
+        return None
+    if kind.name == "RandomCrop" and "relative" in str(transform.get("crop_type")):
+        return None
+    if _is_nested(value):
+        return SizeUse(role, None, names, options)
+    sides = _sides(value, order)
+    if sides is None:
+        raise ValueError(
+            f"{kind.name} must have its size as a number of pixels or a pair of them, "
+            f"but got {names[0]}={value!r}"
+        )
+    if role == BORDER and not any(sides):
+        return None
+    if transform.get("keep_ratio"):
+        sides = (min(sides), max(sides))  # a bound without an orientation
+    return SizeUse(role, sides, names, options)
+
+
+def resize_config(transform: Mapping, use: SizeUse) -> Dict[str, Any]:
+    """The resize at one size that takes the place of one that draws among several."""
+    dropped = (*use.size_args, "type", "resize_type", "ratio_range")
+    kept = {key: value for key, value in transform.items() if key not in dropped}
+    if "max_size" in use.size_args:
+        kept["keep_ratio"] = True
+    return {"type": transform.get("resize_type", "Resize"), **kept}
+
+
+def _torchvision(transform: Mapping, kind: Kind) -> Optional[SizeUse]:
+    if kind.name not in ("Resize", "RandomCrop", "CenterCrop", "RandomResizedCrop"):
+        _refuse_size_like(transform, kind)
+        return None
+    role = CUT if kind.name in ("RandomCrop", "CenterCrop") else RESIZE
+    value = transform.get("size")
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    # torchvision takes one number for the short side, but for a square when it crops.
+    short_side = kind.name == "Resize" and not isinstance(value, (list, tuple))
+    options = dict(order="short") if short_side else {}
+    sides = _sides(value, "hw")
+    if sides is None:
+        raise ValueError(
+            f"torchvision's {kind.name} must have its size as a number of pixels or a "
+            f"pair of them, but got size={value!r}"
+        )
+    return SizeUse(role, sides, ("size",), options)
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and any(
+        isinstance(v, (list, tuple)) for v in value
+    )
+
+
+def _sides(value: Any, order: str) -> Optional[Sides]:
+    pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
+    if len(pair) != 2 or not all(
+        isinstance(side, (int, float)) and not isinstance(side, bool) for side in pair
+    ):
+        return None
+    return (pair[1], pair[0]) if order == "wh" else (pair[0], pair[1])
+
+
+def _refuse_size_like(
+    transform: Mapping, kind: Kind, names: Sequence[str] = _SIZE_LIKE
+) -> None:
+    for name in names:
+        value = transform.get(name)
+        sides = value if isinstance(value, (list, tuple)) else [value]
+        if sides and all(isinstance(side, int) and side >= 8 for side in sides):
+            raise ValueError(
+                f"{kind.name}({name}={short(value)}) may set a size, but how it is to "
+                "follow the batch's is not known; write the config by hand, with "
+                "dict(type='MultiScaleTransform', transform=..., size_arg=...)"
+            )

@@ -1,0 +1,336 @@
+"""Turns a single-scale config of any MMEngine library into a multi-scale one."""
+
+from __future__ import annotations
+
+import copy
+from typing import (
+    Any,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
+
+from ..hooks import ResolutionCurriculumHook
+from ..sampling import Size, parse_size
+from ..sampling.size_schedule import SizeSchedule
+from ..sampling.sizes import parse_int
+from .batch_augments import BatchAugments
+from .config_edits import RecipeError, Report, add_plugin_import, kind_of, short
+from .datasets import (
+    convert_dataset,
+    dataset_names,
+    pipeline_chains,
+    skip_type_keys,
+)
+from .default_sizes import default_sizes
+from .hooks import check_hooks, convert_hooks, hook_pipelines, hook_skip_type_keys
+from .models import fixed_input
+from .pipelines import Steps
+
+__all__ = ["vbs_recipe"]
+
+_LOADER = "train_dataloader"
+_SAMPLER = "MultiScaleVariableBatchSampler"
+_HOOK = "ResolutionCurriculumHook"
+
+# MMEngine's own way (torch's), and mmdet's.
+_BATCH_SAMPLERS = ("BatchSampler", "AspectRatioBatchSampler")
+
+_REFUSED_SAMPLERS = {
+    "MultiSourceSampler": "its batches have a fixed make-up by source",
+    "GroupMultiSourceSampler": "its batches have a fixed make-up by source",
+    "TrackImgSampler": "its indices are pairs of a video and a frame",
+}
+
+
+def vbs_recipe(
+    config: Any,
+    curriculum: Union[bool, Mapping[str, Any]] = False,
+    *,
+    sizes: Any = None,
+    base_size: Any = None,
+    weights: Optional[Sequence[float]] = None,
+    start_sizes: Any = None,
+    batch_sizes: Optional[Sequence[int]] = None,
+    cost_model: Optional[Mapping[str, float]] = None,
+    variable_batch: Optional[bool] = None,
+    group_by_aspect_ratio: Optional[bool] = None,
+    drop_last: Optional[bool] = None,
+    seed: Optional[int] = None,
+    check_model: bool = True,
+    report: Optional[Report] = None,
+) -> Any:
+    """The same config with multi-scale variable-batch sampling (MSc-VBS).
+
+    The batch sampler becomes :class:`MultiScaleVariableBatchSampler`, the training data
+    set is wrapped in :class:`MultiScaleDataset`, and the transforms that set its size
+    become :class:`MultiScaleTransform`. Schedule, optimizer, model, validation and test
+    are kept. Pipelines that hooks switch to, and names of transforms that are left out
+    at times, are converted along.
+
+    The base size is what the pipeline gives: the size of its last resize, crop or pad.
+    With ``keep_ratio`` that size is a bound, mmdet's ``(1333, 800)`` for one: the base
+    is then ``(800, 1333)``, and so are the proportions of the other sizes, so that each
+    image is scaled by the same factor against the config's own. A transform at another
+    size than the base keeps its ratio to it.
+
+    Args:
+        config: A config, as a dict or an MMEngine ``Config``. It is not changed.
+        curriculum: Let the sizes grow (MSc-VBSWC): True, or arguments of
+            :class:`ResolutionCurriculumHook`.
+        sizes: As :class:`MultiScaleVariableBatchSampler`. Defaults to those of
+            :func:`default_sizes`, or to the range of mmdet's
+            ``BatchSyncRandomResize``, which the sampler replaces.
+        base_size: The size that the config's ``batch_size`` is for. Defaults to the
+            pipeline's. It must be given where a transform draws among several sizes;
+            a resize at the batch's size then takes its place.
+        weights: As the sampler's.
+        start_sizes: As the hook's.
+        batch_sizes: As the sampler's.
+        cost_model: As the sampler's.
+        variable_batch: As the sampler's.
+        group_by_aspect_ratio: As the sampler's. Defaults to whether the config has
+            mmdet's ``AspectRatioBatchSampler``.
+        drop_last: As the sampler's. Defaults to what the config has.
+        seed: As the sampler's.
+        check_model: Refuse a model that is bound to one input size. False: convert it
+            all the same.
+        report: Called with a line for each change, ``place: old -> new``.
+
+    Returns:
+        A copy of the config, converted.
+
+    Raises:
+        ValueError: Something cannot be converted, with its place in the config; or an
+            argument cannot be, with its name.
+    """
+    report = report or (lambda line: None)
+    config = copy.deepcopy(config)
+    loader = _loader(config)
+    old = _old_batch_sampler(loader)
+    check_hooks(config)
+    found = fixed_input(config.get("model")) if check_model else None
+    if found is not None:
+        raise RecipeError(
+            found[0], f"{found[1]}; check_model=False converts the config all the same"
+        )
+    own, base, steps = _read_pipelines(config, loader, base_size)
+    augments = BatchAugments(config, own or base)
+    if sizes is None:
+        chosen = augments.sizes or default_sizes(
+            base, steps.dense, augments.pad_size_divisor
+        )
+        if len(chosen) == 1:
+            raise RecipeError(
+                f"{_LOADER}.dataset",
+                f"around its size of {_side(base)!r} there is no other multiple of "
+                "what the network divides it by; name them: sizes=[...]",
+            )
+        sizes = [_side(size) for size in chosen]
+    if group_by_aspect_ratio is None:
+        group_by_aspect_ratio = True if old.by_aspect_ratio else None
+    sampler = _with(
+        dict(type=_SAMPLER, base_size=_side(base), sizes=sizes),
+        weights=weights,
+        batch_sizes=batch_sizes,
+        cost_model=cost_model,
+        variable_batch=variable_batch,
+        group_by_aspect_ratio=group_by_aspect_ratio,
+        drop_last=old.drop_last if drop_last is None else drop_last,
+        seed=seed,
+    )
+    hook = _curriculum_hook(curriculum, start_sizes)
+    schedule = _check_sizes(loader["batch_size"], sampler, hook)
+
+    report(f"{_LOADER}.batch_sampler: {old.name or 'none'} -> {_call(sampler)}")
+    _report_batches(schedule, config, report)
+    place, names = f"{_LOADER}.dataset", dataset_names(loader["dataset"])
+    report(f"{place}: {names} -> MultiScaleDataset({names})")
+    rewritten: List[Tuple[Any, Any]] = []
+    dataset = convert_dataset(loader["dataset"], place, steps, rewritten, report)
+    new_loader: Any = copy.copy(loader)
+    # A batch sampler has it instead; torch takes but one of them.
+    new_loader.pop("drop_last", None)
+    new_loader["batch_sampler"] = sampler
+    new_loader["dataset"] = dict(type="MultiScaleDataset", dataset=dataset)
+    config[_LOADER] = new_loader
+    augments.leave_out(config, report)
+    convert_hooks(config, steps, rewritten, report)
+    _convert_variables(config, rewritten, report)
+    if hook is not None:
+        hooks = list(config.get("custom_hooks") or ())
+        report(f"custom_hooks[{len(hooks)}]: none -> {_call(hook)}")
+        config["custom_hooks"] = [*hooks, hook]
+    add_plugin_import(config, report)
+    return config
+
+
+class _OldBatchSampler(NamedTuple):
+    name: str
+    by_aspect_ratio: bool
+    drop_last: Optional[bool]
+
+
+def _loader(config: Any) -> Mapping:
+    loader = config.get(_LOADER)
+    if not isinstance(loader, Mapping):
+        raise RecipeError(
+            _LOADER, f"must be a data loader's config, but is {short(loader)}"
+        )
+    for key in ("dataset", "sampler", "batch_size"):
+        if loader.get(key) is None:
+            raise RecipeError(f"{_LOADER}.{key}", "is missing")
+    parse_int(loader["batch_size"], f"{_LOADER}.batch_size")
+    if not isinstance(loader["sampler"], Mapping):
+        raise RecipeError(
+            f"{_LOADER}.sampler",
+            f"must be a sampler's config, but is {short(loader['sampler'])}",
+        )
+    name = kind_of(loader["sampler"]).name
+    if name in _REFUSED_SAMPLERS:
+        raise RecipeError(f"{_LOADER}.sampler", f"{name}: {_REFUSED_SAMPLERS[name]}")
+    return loader
+
+
+def _old_batch_sampler(loader: Mapping) -> _OldBatchSampler:
+    config = loader.get("batch_sampler")
+    drop_last = loader.get("drop_last")
+    if config is None:
+        return _OldBatchSampler("", False, drop_last)
+    place = f"{_LOADER}.batch_sampler"
+    if not isinstance(config, Mapping):
+        raise RecipeError(
+            place, f"must be a batch sampler's config, but is {short(config)}"
+        )
+    name = kind_of(config).name
+    if name == _SAMPLER:
+        raise RecipeError(
+            place, f"is {_SAMPLER} already; the recipe is for configs without it"
+        )
+    if name not in _BATCH_SAMPLERS:
+        raise RecipeError(
+            place,
+            f"{name} makes batches in a way of its own; known are "
+            f"{' and '.join(_BATCH_SAMPLERS)}",
+        )
+    return _OldBatchSampler(
+        name, name == "AspectRatioBatchSampler", config.get("drop_last", drop_last)
+    )
+
+
+def _read_pipelines(
+    config: Any, loader: Mapping, base_size: Any
+) -> Tuple[Optional[Size], Size, Steps]:
+    """The pipelines' own size, the base size, and what is to be done to them."""
+    base = None if base_size is None else parse_size(base_size, "base_size")
+    place = f"{_LOADER}.dataset"
+    chains = pipeline_chains(loader["dataset"], place)
+    skipped = skip_type_keys(loader["dataset"]) | hook_skip_type_keys(config)
+    steps = Steps(str(config.get("default_scope") or ""), skipped, base is not None)
+    for leaf, chain in chains:
+        if not chain:
+            raise RecipeError(f"{leaf}.pipeline", "is missing")
+        steps.read(chain, leaf)
+    for pipeline in hook_pipelines(config):
+        steps.read([pipeline], pipeline.place)
+    if steps.size is None:
+        assert base is not None  # else the transform was refused
+        return None, base, steps
+    if any(side < 1 or side != int(side) for side in steps.size):
+        raise RecipeError(place, f"its size is no number of pixels: {steps.size}")
+    own = int(steps.size[0]), int(steps.size[1])
+    return own, base or own, steps
+
+
+def _curriculum_hook(
+    curriculum: Union[bool, Mapping[str, Any]], start_sizes: Any
+) -> Optional[Dict[str, Any]]:
+    if not curriculum and not isinstance(curriculum, Mapping):
+        if start_sizes is not None:
+            raise ValueError(
+                "start_sizes belong to the curriculum: set curriculum=True as well, "
+                f"but got start_sizes={start_sizes!r} alone"
+            )
+        return None
+    arguments = dict(curriculum) if isinstance(curriculum, Mapping) else {}
+    return _with(dict(type=_HOOK, **arguments), start_sizes=start_sizes)
+
+
+def _check_sizes(
+    batch_size: int, sampler: Mapping, hook: Optional[Mapping]
+) -> SizeSchedule:
+    """Check the arguments here, where an error can name them, not at the start."""
+    names = (
+        "base_size", "sizes", "weights", "batch_sizes", "variable_batch", "cost_model",
+    )  # fmt: skip
+    schedule = SizeSchedule(
+        batch_size, **{name: sampler[name] for name in names if name in sampler}
+    )
+    if hook is not None:
+        arguments = {k: v for k, v in hook.items() if k != "type"}
+        schedule.set_curriculum(ResolutionCurriculumHook(**arguments).curriculum)
+    return schedule
+
+
+def _report_batches(schedule: SizeSchedule, config: Mapping, report: Report) -> None:
+    batches = [
+        f"{size[0]}x{size[1]}: {images}"
+        for size, images in zip(schedule.sizes, schedule.batch_sizes)
+    ]
+    report(
+        f"images per rank and batch, {_LOADER}.batch_size={schedule.batch_size} "
+        f"at the base size: {', '.join(batches)}"
+    )
+    base = schedule.base_size
+    budget = schedule.batch_size * base[0] * base[1]
+    single = [
+        size[0] * size[1] / budget
+        for size, images in zip(schedule.sizes, schedule.batch_sizes)
+        if images == 1
+    ]
+    if max(single, default=0.0) > 1:
+        report(
+            f"note: batches of one image reach {max(single):.2f} times the pixels of a "
+            "batch at the base size; memory goes with them"
+        )
+    train_cfg = config.get("train_cfg")
+    if isinstance(train_cfg, Mapping) and train_cfg.get("max_iters"):
+        drawn = schedule.distribution(1.0)
+        report(
+            f"note: train_cfg.max_iters={train_cfg['max_iters']} is kept, while an "
+            f"iteration takes {drawn.mean_batch_size:.3g} images on average where it "
+            f"took {schedule.batch_size}"
+        )
+
+
+def _convert_variables(
+    config: Any, rewritten: Sequence[Tuple[Any, Any]], report: Report
+) -> None:
+    """Variables such as ``train_pipeline``, that were a pipeline's value."""
+    for key in list(config.keys()):
+        if not isinstance(config[key], (list, tuple)) or key == "custom_hooks":
+            continue
+        for old, new in rewritten:
+            if config[key] == old and new != old:
+                config[key] = copy.deepcopy(new)
+                report(f"{key}: the same as in the data set")
+                break
+
+
+def _with(config: Dict[str, Any], **options: Any) -> Dict[str, Any]:
+    config.update({k: v for k, v in options.items() if v is not None})
+    return config
+
+
+def _side(size: Size) -> Union[int, Size]:
+    return size[0] if size[0] == size[1] else size
+
+
+def _call(config: Mapping) -> str:
+    shown = [f"{k}={short(v)}" for k, v in config.items() if k != "type"]
+    return f"{config['type']}({', '.join(shown)})"

@@ -1,0 +1,66 @@
+import pytest
+
+from mms_plugin.recipes.models import fixed_input
+
+VIG = dict(type="PyramidVig", arch="tiny", k=9)
+FORMER = dict(type="EfficientFormer", arch="l1", out_indices=[3])
+VIT = dict(type="VisionTransformer", arch="deit-tiny", img_size=64, patch_size=16)
+
+
+def backbone(config):
+    pytest.importorskip("mmpretrain")
+    from mmengine.registry import MODELS, DefaultScope
+
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        model = MODELS.build(dict(config))
+    model.eval()
+    return model
+
+
+@pytest.mark.parametrize("config", [VIG, FORMER], ids=lambda c: c["type"])
+def test_models_of_the_table_refuse_other_sizes(config):
+    import torch
+
+    place, reason = fixed_input(dict(backbone=config))
+    assert place == "model.backbone" and reason.startswith(config["type"])
+    model = backbone(config)
+    with torch.no_grad():
+        model(torch.zeros(1, 3, 224, 224))
+        with pytest.raises(RuntimeError):
+            model(torch.zeros(1, 3, 160, 160))
+
+
+def test_a_vision_transformer_is_refused_but_takes_other_sizes():
+    """What check_model=False is for."""
+    import torch
+
+    found = fixed_input(dict(backbone=VIT))
+    assert found == (
+        "model.backbone.img_size",
+        "VisionTransformer is built for 64 pixels",
+    )
+    model = backbone(VIT)
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 96, 32))[0].shape == (1, 192)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        None,
+        dict(type="MaskRCNN", backbone=dict(type="ResNet", depth=50)),
+        dict(backbone=dict(type="VGG", depth=11)),
+        dict(backbone=dict(type="DaViT", pad_small_map=True)),
+        dict(backbone=dict(type="SwinTransformer", pretrain_img_size=224)),
+        dict(head=dict(type="AnchorGenerator", strides=[4, 8.0, 16])),
+        dict(head=dict(type="AnchorGenerator", strides=8)),
+    ],
+)
+def test_models_that_take_any_size(model):
+    assert fixed_input(model) is None
+
+
+def test_inside_lists_and_given_as_a_pair():
+    model = dict(experts=[dict(type="A"), dict(type="B", img_size=(64, 32))])
+    place, reason = fixed_input(model)
+    assert place == "model.experts[1].img_size" and "B is built for (64, 32)" in reason

@@ -1,0 +1,167 @@
+"""tools/train.py --recipe: mmpretrain's ResNet at several sizes, as a command."""
+
+import importlib.util
+import re
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+from mms_plugin import cli
+
+pytestmark = pytest.mark.timeout(300)
+
+OPTIONS = ["--recipe-options", "sizes=[16,32,48]", "start_sizes=[16]", "end=0.5"]
+
+
+def iterations(work_dir):
+    """``(epoch, height, width, images)`` of each iteration, as logged."""
+    newest = max(work_dir.glob("*/*.log"), key=lambda path: path.stat().st_mtime)
+    found = re.findall(
+        r"Epoch\(train\) +\[(\d+)\].* height: (\S+) +width: (\S+) +batch_size: (\S+)",
+        newest.read_text(),
+    )
+    return [tuple(int(float(value)) for value in values) for values in found]
+
+
+@pytest.fixture(scope="module")
+def trained(config_file, run_tool, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp("recipe")
+    done = run_tool(
+        "train.py", config_file, "--work-dir", work_dir, "--recipe", "vbs-cur", *OPTIONS
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return work_dir, done.stderr
+
+
+def test_it_trains_at_several_sizes(trained):
+    work_dir, _ = trained
+    seen = iterations(work_dir)
+    # Twelve pictures an epoch; 4 * (32 / 16)^2 = 16 fit into a batch at 16.
+    assert [i for i in seen if i[0] == 1] == [(1, 16, 16, 12)]
+    second = [i for i in seen if i[0] == 2]
+    # Then any of the three, at most 16, 4 and floor(4 * (32 / 48)^2) = 1 of them.
+    most = {16: 16, 32: 4, 48: 1}
+    assert sum(images for *_, images in second) == 12
+    assert all(height == width for _, height, width, _ in second)
+    assert all(images <= most[height] for _, height, _, images in second)
+    assert torch.load(work_dir / "epoch_2.pth")["meta"]["iter"] == len(seen)
+
+
+def test_it_says_what_it_changed(trained):
+    _, stderr = trained
+    lines = [line for line in stderr.splitlines() if line.startswith("--recipe ")]
+    start = "--recipe vbs-cur: train_dataloader"
+    assert lines[0] == (
+        f"{start}.batch_sampler: none -> MultiScaleVariableBatchSampler("
+        "base_size=32, sizes=[16, 32, 48])"
+    )
+    assert (
+        f"{start}.dataset: CustomDataset -> MultiScaleDataset(CustomDataset)" in lines
+    )
+    assert (
+        f"{start}.dataset.pipeline[1]: RandomResizedCrop(scale=32) -> "
+        "RandomResizedCrop at the batch's size" in lines
+    )
+    assert any("custom_hooks[0]: none -> ResolutionCurriculumHook" in x for x in lines)
+    assert all(len(line) < 300 for line in lines)
+
+
+def test_the_dumped_config_trains_by_itself(trained, run_tool, tmp_path):
+    work_dir, _ = trained
+    done = run_tool("train.py", work_dir / "tiny_resnet.py", "--work-dir", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert iterations(tmp_path) == iterations(work_dir)
+    first = torch.load(work_dir / "epoch_2.pth")["state_dict"]
+    again = torch.load(tmp_path / "epoch_2.pth")["state_dict"]
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_resume(trained, config_file, run_tool, tmp_path):
+    work_dir, _ = trained
+    done = run_tool(
+        "train.py", config_file, "--work-dir", tmp_path, "--recipe", "vbs-cur",
+        *OPTIONS, "--resume", work_dir / "epoch_1.pth",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    second = [i for i in iterations(work_dir) if i[0] == 2]
+    assert iterations(tmp_path) == second
+
+
+@pytest.mark.distributed
+@pytest.mark.skipif(torch.cuda.is_available(), reason="two processes, no two GPUs")
+def test_two_recipes_two_processes_and_amp(config_file, run_tool, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    done = run_tool(
+        "dist_train.sh", config_file, 2, "--work-dir", tmp_path,
+        "--recipe", "vbs-cur+agvm", *OPTIONS, "interval=1", "start_iter=1", "--amp",
+        env={"PORT": port},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    written = (tmp_path / "tiny_resnet.py").read_text()
+    assert "type='BFloat16AGVMOptimWrapper'" in written
+    assert "type='ResolutionCurriculumHook'" in written
+    saved = torch.load(tmp_path / "epoch_2.pth")
+    assert saved["optimizer"]["agvm"]["num_measured"] >= 1
+    # Six pictures a rank: all of them at 16 in the first epoch.
+    assert iterations(tmp_path)[0] == (1, 16, 16, 6)
+    # One of the two says what was changed.
+    assert done.stderr.count("--recipe agvm: optim_wrapper.type: ") == 1
+
+
+@pytest.fixture(scope="module")
+def train():
+    path = Path(__file__).resolve().parents[2] / "tools" / "train.py"
+    spec = importlib.util.spec_from_file_location("tools_train", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        "arguments, words",
+        [
+            ("--recipe vbs --recipe-options size=3", "no option 'size', but"),
+            ("--recipe vbs --recipe-options begin=0.1", "no option 'begin'"),
+            ("--recipe vbs --recipe-options base_size=0", "base_size must be"),
+            (
+                "--recipe vbs --recipe-options sizes=[16] sizes.min=3",
+                "--recipe-options has sizes twice",
+            ),
+            ("--recipe-options sizes=[16]", "--recipe-options needs --recipe"),
+            (
+                "--recipe vbs+agvm "
+                "--cfg-options train_dataloader.batch_sampler.type=Mine",
+                "--recipe vbs.agvm: train_dataloader.batch_sampler: Mine makes batches",
+            ),
+            ("--recipe vbs+vbs-cur", "batch_sampler: is .* already"),
+        ],
+    )
+    def test_is_one_line(self, train, config_file, tmp_path, capsys, arguments, words):
+        with pytest.raises(cli.UserError, match=words) as error:
+            train.main(
+                [str(config_file), "--work-dir", str(tmp_path), *arguments.split()]
+            )
+        assert "\n" not in str(error.value)
+        assert "--recipe" not in capsys.readouterr().err  # nothing but the error
+
+    def test_a_pair_without_a_value(self, train, config_file, capsys):
+        with pytest.raises(SystemExit) as error:
+            train.main(
+                [str(config_file), "--recipe", "vbs", "--recipe-options", "sizes"]
+            )
+        assert error.value.code == 2
+        assert "takes key=value pairs" in capsys.readouterr().err
+
+
+def test_a_range_by_dotted_keys(train, config_file):
+    config = cli.load_config(str(config_file))
+    options = {"sizes.min": 16, "sizes.max": 48, "sizes.divisor": 16}
+    after = train.apply_recipe_argument(config, "vbs", options)
+    assert after.train_dataloader.batch_sampler.sizes == dict(
+        min=16, max=48, divisor=16
+    )

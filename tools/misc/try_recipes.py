@@ -1,0 +1,128 @@
+"""Try a recipe on all configs of a library's folders, without training any.
+
+    python tools/misc/try_recipes.py mmdet::mask_rcnn mmpretrain::resnet
+
+Prints how many it converts and how many it refuses, and why. ``mmdet::.`` is all that
+the library has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import os.path as osp
+import sys
+import traceback
+import warnings
+from collections import Counter
+from glob import glob
+from typing import Any, Dict, List
+
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
+
+from mms_plugin import cli
+from mms_plugin.recipes import RECIPES, RecipeError, apply_recipes
+
+CONVERTED, REFUSED, UNREADABLE, FAILED = "converted", "refused", "unreadable", "failed"
+OUTCOMES = (CONVERTED, REFUSED, UNREADABLE, FAILED)
+
+
+def config_files(folder: str) -> Dict[str, str]:
+    """The configs in a folder of a library, such as ``mmdet::mask_rcnn``.
+
+    Returns:
+        Their files by the names that ``tools/train.py`` takes.
+
+    Raises:
+        UserError: There is no such library or folder.
+    """
+    library, _, path = folder.partition("::")
+    found = importlib.util.find_spec(library) if library.isidentifier() else None
+    if found is None or not found.submodule_search_locations or not path:
+        raise cli.UserError(
+            f"{folder}: write library::folder, of a library that is installed, such "
+            "as mmdet::mask_rcnn"
+        )
+    root = osp.join(found.submodule_search_locations[0], ".mim", "configs")
+    files = glob(osp.join(root, path, "**", "*.py"), recursive=True)
+    paths = sorted(osp.relpath(file, root).replace(os.sep, "/") for file in files)
+    # What others inherit is no config by itself.
+    paths = [path for path in paths if not path.startswith("_base_/")]
+    if not paths:
+        raise cli.UserError(f"{folder}: {library} has no configs there")
+    return {f"{library}::{path}": osp.join(root, path) for path in paths}
+
+
+def try_config(name: str, file: str, recipe: str) -> Dict[str, Any]:
+    """What a recipe makes of one config."""
+    try:
+        config = cli.load_config(file)
+    except cli.UserError as error:
+        return dict(config=name, outcome=UNREADABLE, reason=str(error))
+    try:
+        apply_recipes(config, recipe)
+    except RecipeError as error:
+        return dict(
+            config=name, outcome=REFUSED, place=error.place, reason=error.reason
+        )
+    except ValueError as error:
+        return dict(config=name, outcome=REFUSED, reason=str(error))
+    except Exception:
+        return dict(config=name, outcome=FAILED, reason=traceback.format_exc())
+    return dict(config=name, outcome=CONVERTED)
+
+
+def table(tried: Dict[str, List[Dict[str, Any]]]) -> str:
+    """Counts by folder, then the reasons with their counts."""
+    lines = ["| folder | configs | " + " | ".join(OUTCOMES) + " |"]
+    lines.append("|---" + "|---:" * (1 + len(OUTCOMES)) + "|")
+    for folder, results in tried.items():
+        counts = Counter(result["outcome"] for result in results)
+        shown = [str(counts[outcome]) for outcome in OUTCOMES]
+        lines.append(f"| `{folder}` | {len(results)} | {' | '.join(shown)} |")
+    reasons = Counter(
+        result["reason"]
+        for results in tried.values()
+        for result in results
+        if result["outcome"] != CONVERTED
+    )
+    lines += ["", *(f"{n:>4}  {reason}" for reason, n in reasons.most_common())]
+    return "\n".join(lines)
+
+
+def main(argv: List[str]) -> None:
+    parser = cli.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+", metavar="LIBRARY::FOLDER")
+    parser.add_argument("--recipe", default="vbs-cur", metavar="R")
+    parser.add_argument("--list", action="store_true", help="list each config, too")
+    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    args = parser.parse_args(argv)
+    for name in args.recipe.split("+"):
+        if name not in RECIPES:
+            parser.error(f"--recipe: {name!r} is not one of {', '.join(RECIPES)}")
+    warnings.simplefilter("ignore")  # the libraries' own, on old keys
+    with cli.json_on_stdout(args.json) as emit:
+        files = {folder: config_files(folder) for folder in args.folders}
+        tried = {
+            folder: [try_config(*item, args.recipe) for item in files[folder].items()]
+            for folder in files
+        }
+        emit(tried)
+    if not args.json:
+        print(table(tried))
+        if args.list:
+            for results in tried.values():
+                for result in results:
+                    place = result.get("place", result.get("reason", ""))
+                    print(f"{result['outcome']:<10} {result['config']}  {place}")
+    failed = sum(r["outcome"] == FAILED for rs in tried.values() for r in rs)
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    cli.run_command(main)
