@@ -91,7 +91,8 @@ def test_a_training_resumed_within_an_update_measures_at_the_next_whole_one():
 # --------------------------------------------------- halves by consecutive iterations
 def test_consecutive_iterations_agree_with_numpy():
     model = make_toy()
-    wrapper = build(model, SGD, dict(interval=3, start_iter=2, momentum=0.5))
+    settings = dict(interval=3, start_iter=2, single_process="consecutive")
+    wrapper = build(model, SGD, settings)
     wrapper.initialize_count_status(model, 0, 9)
     mu, phi, previous = dict.fromkeys(wrapper.agvm.modules, 1.0), {}, None
     for iteration in range(9):
@@ -374,12 +375,17 @@ def test_the_logs_have_variances_and_multipliers():
 
 
 # ---------------------------------------------------------------------------- state
-@pytest.mark.parametrize("counts", [1, 2])
+@pytest.mark.parametrize(
+    "counts, single", [(1, "lookback"), (1, "consecutive"), (2, "lookback")]
+)
 @pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["SGD", "AdamW"])
-def test_a_resumed_training_equals_the_uninterrupted_one(counts, optimizer, tmp_path):
+def test_a_resumed_training_equals_the_uninterrupted_one(
+    counts, single, optimizer, tmp_path
+):
     batches = [toy_batch(i) for i in range(12)]
     whole = make_toy()
-    settings = dict(agvm=dict(interval=2), accumulative_counts=counts)
+    agvm = dict(interval=2, single_process=single)
+    settings = dict(agvm=agvm, accumulative_counts=counts)
     _train(whole, build(whole, optimizer, **settings), batches)
     for stop in (4, 6, 8):
         part = make_toy()
