@@ -86,7 +86,7 @@ class LookbackHalves(Halves):
         def look(_: nn.Module, args: Tuple, kwargs: Dict[str, Any]) -> None:
             call = inspect.signature(model.forward).bind(*args, **kwargs)
             call.apply_defaults()
-            if call.arguments.get("mode", "loss") != "loss":
+            if kwargs.get("mode", call.arguments.get("mode", "loss")) != "loss":
                 return
             if self._size is not None:
                 self.failure = "it is called more than once in an iteration"

@@ -534,7 +534,10 @@ def test_loss_scaling_changes_nothing_measured(monkeypatch, clip, counts):
         torch.testing.assert_close(runs[1][1][name], weight, rtol=1e-4, atol=1e-5)
 
 
-def test_an_overflow_drops_the_measurement_and_the_scaler_resumes(monkeypatch):
+@pytest.mark.parametrize("counts, scale", [(2, 32.0), (1, 16.0)])
+def test_an_overflow_drops_the_measurement_and_the_scaler_resumes(
+    monkeypatch, counts, scale
+):
     if not hasattr(torch.amp, "GradScaler"):
         pytest.skip("torch.amp.GradScaler for the CPU came with torch 2.3")
     _CPUAmp(monkeypatch)
@@ -542,7 +545,7 @@ def test_an_overflow_drops_the_measurement_and_the_scaler_resumes(monkeypatch):
         type="AmpAGVMOptimWrapper",
         dtype="bfloat16",
         loss_scale=dict(init_scale=64.0, growth_interval=1000),
-        accumulative_counts=2,
+        accumulative_counts=counts,
     )
     model = make_toy()
     wrapper = build(model, SGD, **kwargs)
@@ -554,10 +557,10 @@ def test_an_overflow_drops_the_measurement_and_the_scaler_resumes(monkeypatch):
     handle.remove()
     assert wrapper.agvm.multipliers == before and wrapper.agvm.num_measured == 1
     assert all(torch.equal(weights(model)[k], w) for k, w in old.items())
-    assert wrapper.loss_scaler.get_scale() == 32.0
+    assert wrapper.loss_scaler.get_scale() == scale
     other = build(make_toy(), SGD, **kwargs)
     other.load_state_dict(wrapper.state_dict())
-    assert other.loss_scaler.get_scale() == 32.0
+    assert other.loss_scaler.get_scale() == scale
     assert other.agvm.multipliers == before
 
 

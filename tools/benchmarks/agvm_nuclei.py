@@ -445,7 +445,7 @@ def cost(args: argparse.Namespace) -> Dict[str, Any]:
     loader, interval = runner.train_dataloader, args.interval
     if not args.checkpoint:
         runner.model.init_weights()
-    agvm = dict(interval=interval, start_iter=interval, modulate=False)
+    agvm = dict(interval=interval, start_iter=interval - 1, modulate=False)
     models, wrappers = {}, {}
     for kind in ("plain", "agvm"):
         models[kind] = copy.deepcopy(runner.model).train()
@@ -469,7 +469,7 @@ def cost(args: argparse.Namespace) -> Dict[str, Any]:
             def step(kind: str = kind, batch: Any = batch) -> None:
                 models[kind].train_step(batch, wrappers[kind])
 
-            if iteration < interval:  # the last of them runs the part
+            if iteration < interval:  # the last of them is measured
                 flops[kind] += count_flops(step)
                 continue
             start = time.process_time()
@@ -477,13 +477,13 @@ def cost(args: argparse.Namespace) -> Dict[str, Any]:
             seconds[kind].append(time.process_time() - start)
     same = all(map(torch.equal, *(list(m.parameters()) for m in models.values())))
     ratios = [a / p for a, p in zip(seconds["agvm"], seconds["plain"])]
-    place = [(interval + i) % interval for i in range(args.cost)]
+    place = [i % interval for i in range(args.cost)]
     by_place = {
         name: statistics.median(r for r, at in zip(ratios, place) if wanted(at))
         for name, wanted in dict(
-            measured=lambda at: at == 0,
-            one_before=lambda at: at == interval - 1,
-            others=lambda at: 0 < at < interval - 1,
+            measured=lambda at: at == interval - 1,
+            one_before=lambda at: at == interval - 2,
+            others=lambda at: at < interval - 2,
         ).items()
     }
     mean = by_place["measured"] + by_place["one_before"]
