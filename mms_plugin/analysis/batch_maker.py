@@ -1,0 +1,203 @@
+"""Batches without data, for counting what a real model's training costs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import torch
+from torch import nn
+
+from ..host_versions import require
+
+__all__ = ["MakeBatch", "batch_maker", "rois_per_image"]
+
+MakeBatch = Callable[[int, int, int], Dict[str, Any]]
+"""``(batch_size, height, width)`` to the arguments of a model's ``mode='loss'``."""
+
+# In pixels: no proposal overlaps so small a box by half, so none becomes a positive.
+_TINY_BOX = 1.0
+
+# Objects of an image where their number costs nothing.
+_OBJECTS = 4
+
+
+def batch_maker(model: nn.Module, positive_rois: Optional[int] = None) -> MakeBatch:
+    """Synthetic batches for a classifier of mmpretrain or a detector of mmdet.
+
+    They are what the model gets from its data preprocessor: tensors on the model's
+    device, padded to ``pad_size_divisor``, with labels, boxes and masks. So
+    ``training_flops_per_image(model, batch_maker(model), sizes)`` counts the real
+    model with its real losses.
+
+    The RoI heads of a two-stage detector run on as many RoIs as the model's RoI
+    sampler takes (``num``, if the RPN has that many to give), of which exactly
+    ``positive_rois`` are positive: so many ground truth boxes, which the sampler adds
+    to the proposals, each of one pixel, which no other proposal matches. Positives are
+    what the mask head runs on; in a real training their number varies between images
+    and grows as the RPN learns.
+
+    Args:
+        model: An mmpretrain classifier or an mmdet detector, built.
+        positive_rois: Positive RoIs of each image. Default: as many as the sampler
+            takes at most (``num * pos_fraction``), the most expensive training.
+
+    Returns:
+        ``make_batch(batch_size, height, width)`` gives ``dict(inputs=...,
+        data_samples=...)``.
+
+    Raises:
+        ValueError: A model of another kind; ``positive_rois`` that the model cannot
+            have.
+    """
+    libraries = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    if "mmdet" in libraries:
+        return _detection_batches(model, positive_rois)
+    if positive_rois is not None:
+        raise ValueError(
+            f"positive_rois={positive_rois!r} needs a detector with RoI heads, but got "
+            f"{type(model).__name__}"
+        )
+    if "mmpretrain" in libraries:
+        return _classification_batches(model)
+    raise ValueError(
+        "model must be a classifier of mmpretrain or a detector of mmdet, but got "
+        f"{type(model).__name__} of {type(model).__module__}: write make_batch("
+        "batch_size, height, width) for it yourself"
+    )
+
+
+def rois_per_image(
+    model: nn.Module, positive_rois: Optional[int] = None
+) -> Optional[Tuple[int, int]]:
+    """RoIs and positive ones among them that a detector trains on per image.
+
+    Args:
+        model: A detector of mmdet.
+        positive_rois: As in :func:`batch_maker`.
+
+    Returns:
+        ``(num, positives)``, or ``None`` for a detector without RoI heads.
+
+    Raises:
+        ValueError: ``positive_rois`` that the model cannot have.
+    """
+    roi_head = getattr(model, "roi_head", None)
+    sampler = getattr(roi_head, "bbox_sampler", None)
+    if isinstance(sampler, (list, tuple)):  # Cascade R-CNN: one a stage
+        sampler = sampler[0]
+    if sampler is None or not hasattr(sampler, "num"):
+        if positive_rois is not None:
+            raise ValueError(
+                f"positive_rois={positive_rois!r} needs a detector whose RoI head "
+                f"samples RoIs, but got {type(model).__name__} with "
+                + ("no RoI head" if roi_head is None else type(roi_head).__name__)
+            )
+        return None
+    most = int(sampler.num * sampler.pos_fraction)
+    if positive_rois is None:
+        return sampler.num, most if sampler.add_gt_as_proposals else 0
+    if isinstance(positive_rois, bool) or not isinstance(positive_rois, int):
+        raise ValueError(f"positive_rois must be an int, but got {positive_rois!r}")
+    if not 0 <= positive_rois <= most:
+        raise ValueError(
+            f"positive_rois must lie between 0 and {most}, the most that "
+            f"{type(sampler).__name__}(num={sampler.num}, pos_fraction="
+            f"{sampler.pos_fraction}) takes, but got {positive_rois}"
+        )
+    if positive_rois and not sampler.add_gt_as_proposals:
+        raise ValueError(
+            f"positive_rois={positive_rois} needs add_gt_as_proposals=True in the RoI "
+            "sampler, the way by which the positives are made"
+        )
+    return sampler.num, positive_rois
+
+
+def _device(model: nn.Module) -> torch.device:
+    for parameter in model.parameters():
+        return parameter.device
+    return torch.device("cpu")
+
+
+def _classification_batches(model: nn.Module) -> MakeBatch:
+    structures = require("mmpretrain.structures", "batch_maker")
+
+    def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
+        device = _device(model)
+        label = torch.zeros(1, dtype=torch.long, device=device)
+        return dict(
+            inputs=torch.zeros(batch_size, 3, height, width, device=device),
+            data_samples=[
+                structures.DataSample().set_gt_label(label) for _ in range(batch_size)
+            ],
+        )
+
+    return make_batch
+
+
+def _detection_batches(model: nn.Module, positive_rois: Optional[int]) -> MakeBatch:
+    mmdet_structures = require("mmdet.structures", "batch_maker")
+    masks = require("mmdet.structures.mask", "batch_maker")
+    instances = require("mmengine.structures", "batch_maker")
+    rois = rois_per_image(model, positive_rois)
+    divisor = getattr(getattr(model, "data_preprocessor", None), "pad_size_divisor", 1)
+
+    def sample(height: int, width: int, padded: Tuple[int, int]) -> Any:
+        if rois is None:
+            boxes = _boxes(_OBJECTS, height, width, min(height, width) / 4)
+        else:
+            boxes = _boxes(rois[1], height, width, _TINY_BOX)
+        polygons = [
+            [torch.tensor([x1, y1, x2, y1, x2, y2, x1, y2]).numpy()]
+            for x1, y1, x2, y2 in boxes
+        ]
+        device = _device(model)
+        truth = instances.InstanceData(
+            bboxes=torch.tensor(boxes, device=device).reshape(-1, 4),
+            labels=torch.zeros(len(boxes), dtype=torch.long, device=device),
+        )
+        truth.masks = masks.PolygonMasks(polygons, *padded)
+        ignored = instances.InstanceData(
+            bboxes=torch.zeros(0, 4, device=device),
+            labels=torch.zeros(0, dtype=torch.long, device=device),
+        )
+        return mmdet_structures.DetDataSample(
+            metainfo=dict(
+                img_id=0,
+                img_shape=(height, width),
+                ori_shape=(height, width),
+                pad_shape=padded,
+                batch_input_shape=padded,
+                scale_factor=(1.0, 1.0),
+            ),
+            gt_instances=truth,
+            ignored_instances=ignored,
+        )
+
+    def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
+        padded = (
+            math.ceil(height / divisor) * divisor,
+            math.ceil(width / divisor) * divisor,
+        )
+        # Noise, so that the RPN's proposals differ and enough outlive their NMS.
+        images = torch.randn(
+            batch_size, 3, *padded, generator=torch.Generator().manual_seed(0)
+        )
+        return dict(
+            inputs=images.to(_device(model)),
+            data_samples=[sample(height, width, padded) for _ in range(batch_size)],
+        )
+
+    return make_batch
+
+
+def _boxes(count: int, height: int, width: int, side: float) -> List[List[float]]:
+    """``count`` boxes ``(x1, y1, x2, y2)`` of one side on a grid, off the borders."""
+    columns = max(1, math.ceil(math.sqrt(count)))
+    boxes = []
+    for number in range(count):
+        row, column = divmod(number, columns)
+        x = (column + 1) / (columns + 1) * width - side / 2
+        y = (row + 1) / (columns + 1) * height - side / 2
+        boxes.append([x, y, x + side, y + side])
+    return boxes
