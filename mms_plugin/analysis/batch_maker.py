@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import torch
 from torch import nn
@@ -22,7 +22,11 @@ _TINY_BOX = 1.0
 _OBJECTS = 4
 
 
-def batch_maker(model: nn.Module, positive_rois: Optional[int] = None) -> MakeBatch:
+def batch_maker(
+    model: nn.Module,
+    positive_rois: Optional[int] = None,
+    device: Union[None, str, torch.device] = None,
+) -> MakeBatch:
     """Synthetic batches for a classifier of mmpretrain or a detector of mmdet.
 
     They are what the model gets from its data preprocessor: tensors on the model's
@@ -41,6 +45,7 @@ def batch_maker(model: nn.Module, positive_rois: Optional[int] = None) -> MakeBa
         model: An mmpretrain classifier or an mmdet detector, built.
         positive_rois: Positive RoIs of each image. Default: as many as the sampler
             takes at most (``num * pos_fraction``), the most expensive training.
+        device: Where the tensors are made. Default: the model's.
 
     Returns:
         ``make_batch(batch_size, height, width)`` gives ``dict(inputs=...,
@@ -52,14 +57,14 @@ def batch_maker(model: nn.Module, positive_rois: Optional[int] = None) -> MakeBa
     """
     libraries = {base.__module__.partition(".")[0] for base in type(model).__mro__}
     if "mmdet" in libraries:
-        return _detection_batches(model, positive_rois)
+        return _detection_batches(model, positive_rois, device)
     if positive_rois is not None:
         raise ValueError(
             f"positive_rois={positive_rois!r} needs a detector with RoI heads, but got "
             f"{type(model).__name__}"
         )
     if "mmpretrain" in libraries:
-        return _classification_batches(model)
+        return _classification_batches(model, device)
     raise ValueError(
         "model must be a classifier of mmpretrain or a detector of mmdet, but got "
         f"{type(model).__name__} of {type(model).__module__}: write make_batch("
@@ -113,34 +118,54 @@ def rois_per_image(
     return sampler.num, positive_rois
 
 
-def _device(model: nn.Module) -> torch.device:
+def _device(model: nn.Module, device: Union[None, str, torch.device]) -> torch.device:
+    if device is not None:
+        return torch.device(device)
     for parameter in model.parameters():
         return parameter.device
     return torch.device("cpu")
 
 
-def _classification_batches(model: nn.Module) -> MakeBatch:
+def _padded(model: nn.Module, height: int, width: int) -> Tuple[int, int]:
+    preprocessor = getattr(model, "data_preprocessor", None)
+    divisor = getattr(preprocessor, "pad_size_divisor", 1)
+    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+
+
+def _classification_batches(
+    model: nn.Module, device: Union[None, str, torch.device]
+) -> MakeBatch:
     structures = require("mmpretrain.structures", "batch_maker")
+    preprocessor = getattr(model, "data_preprocessor", None)
+    # With batch augmentations (mixup), or where the config says so.
+    one_hot = getattr(preprocessor, "to_onehot", False)
 
     def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
-        device = _device(model)
-        label = torch.zeros(1, dtype=torch.long, device=device)
+        place = _device(model, device)
+        sample = structures.DataSample().set_gt_label(
+            torch.zeros(1, dtype=torch.long, device=place)
+        )
+        if one_hot:
+            sample.set_gt_score(torch.zeros(preprocessor.num_classes, device=place))
         return dict(
-            inputs=torch.zeros(batch_size, 3, height, width, device=device),
-            data_samples=[
-                structures.DataSample().set_gt_label(label) for _ in range(batch_size)
-            ],
+            inputs=torch.zeros(
+                batch_size, 3, *_padded(model, height, width), device=place
+            ),
+            data_samples=[sample] * batch_size,
         )
 
     return make_batch
 
 
-def _detection_batches(model: nn.Module, positive_rois: Optional[int]) -> MakeBatch:
+def _detection_batches(
+    model: nn.Module,
+    positive_rois: Optional[int],
+    device: Union[None, str, torch.device],
+) -> MakeBatch:
     mmdet_structures = require("mmdet.structures", "batch_maker")
     masks = require("mmdet.structures.mask", "batch_maker")
     instances = require("mmengine.structures", "batch_maker")
     rois = rois_per_image(model, positive_rois)
-    divisor = getattr(getattr(model, "data_preprocessor", None), "pad_size_divisor", 1)
 
     def sample(height: int, width: int, padded: Tuple[int, int]) -> Any:
         if rois is None:
@@ -151,15 +176,15 @@ def _detection_batches(model: nn.Module, positive_rois: Optional[int]) -> MakeBa
             [torch.tensor([x1, y1, x2, y1, x2, y2, x1, y2]).numpy()]
             for x1, y1, x2, y2 in boxes
         ]
-        device = _device(model)
+        place = _device(model, device)
         truth = instances.InstanceData(
-            bboxes=torch.tensor(boxes, device=device).reshape(-1, 4),
-            labels=torch.zeros(len(boxes), dtype=torch.long, device=device),
+            bboxes=torch.tensor(boxes, device=place).reshape(-1, 4),
+            labels=torch.zeros(len(boxes), dtype=torch.long, device=place),
         )
         truth.masks = masks.PolygonMasks(polygons, *padded)
         ignored = instances.InstanceData(
-            bboxes=torch.zeros(0, 4, device=device),
-            labels=torch.zeros(0, dtype=torch.long, device=device),
+            bboxes=torch.zeros(0, 4, device=place),
+            labels=torch.zeros(0, dtype=torch.long, device=place),
         )
         return mmdet_structures.DetDataSample(
             metainfo=dict(
@@ -175,16 +200,15 @@ def _detection_batches(model: nn.Module, positive_rois: Optional[int]) -> MakeBa
         )
 
     def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
-        padded = (
-            math.ceil(height / divisor) * divisor,
-            math.ceil(width / divisor) * divisor,
-        )
+        padded = _padded(model, height, width)
         # Noise, so that the RPN's proposals differ and enough outlive their NMS.
-        images = torch.randn(
-            batch_size, 3, *padded, generator=torch.Generator().manual_seed(0)
-        )
+        place = _device(model, device)
+        images = torch.empty(batch_size, 3, *padded, device=place)
+        if place.type != "meta":
+            noise = torch.Generator().manual_seed(0)
+            images.copy_(torch.randn(images.shape, generator=noise))
         return dict(
-            inputs=images.to(_device(model)),
+            inputs=images,
             data_samples=[sample(height, width, padded) for _ in range(batch_size)],
         )
 

@@ -33,9 +33,20 @@ def count_flops(step: Callable[[], Any]) -> int:
         FLOPs, two for a multiplication with its addition.
     """
     counter = FlopCounterMode(display=False)
-    with counter:
+    with _attention_of_products(), counter:
         step()
     return int(counter.get_total_flops())
+
+
+def _attention_of_products() -> Any:
+    """Attention as matrix products: the counter does not know the CPU's fused one."""
+    try:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+    except ImportError:  # before torch 2.3
+        return torch.backends.cuda.sdp_kernel(
+            enable_flash=False, enable_math=True, enable_mem_efficient=False
+        )
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def training_flops_per_image(

@@ -1,0 +1,401 @@
+"""Training FLOPs of a config's model by size: fast where the model allows it.
+
+On meta tensors, which have a shape and no content, a model is counted in seconds. What
+looks at the content (the matching and sampling of a two-stage detector) cannot run on
+them: there the part whose cost goes with the size (backbone, neck, RPN) is counted at
+each size, and the RoI heads once, on RoI features of the number and shape that they
+train on. What neither way can count runs on the CPU's tensors, with its real losses.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..host_versions import require
+from ..sampling import Size
+from .batch_maker import batch_maker, rois_per_image
+from .flops import count_flops, training_flops_per_image
+
+__all__ = ["ModelFlops", "UncountedError", "model_flops", "total_stride"]
+
+# Tables that are looked up, not multiplied with.
+_LOOKED_UP = (nn.Embedding, nn.EmbeddingBag)
+
+
+class UncountedError(ValueError):
+    """A model whose FLOPs cannot be counted; names the module."""
+
+
+class ModelFlops(NamedTuple):
+    """What :func:`model_flops` counts.
+
+    Attributes:
+        per_image: Training FLOPs of one image by ``(height, width)``.
+        counted_on: ``'meta tensors'``; ``'meta tensors, RoI heads apart'``; or
+            ``'CPU tensors'``.
+        rois: RoIs of an image and positive ones among them; ``None`` without RoI
+            heads.
+    """
+
+    per_image: Dict[Size, float]
+    counted_on: str
+    rois: Optional[Tuple[int, int]]
+
+
+def model_flops(
+    model: nn.Module,
+    sizes: Iterable[Size],
+    positive_rois: Optional[int] = None,
+    prefer_meta: bool = True,
+) -> ModelFlops:
+    """Training FLOPs of one image at each size, forward and backward.
+
+    Two for a multiplication with its addition. Operators that PyTorch's counter does
+    not know count as nothing: element-wise ones, normalization, pooling, RoIAlign,
+    NMS. A layer with weights whose operators it does not know is refused.
+
+    Args:
+        model: A classifier of mmpretrain or a detector of mmdet. It is left as it was.
+        sizes: ``(height, width)`` in pixels.
+        positive_rois: See :func:`batch_maker`.
+        prefer_meta: ``False``: on the CPU's tensors in any case, with the real
+            losses. Default: True.
+
+    Raises:
+        UncountedError: A module fails, or its operators are not known to the counter.
+        ValueError: A model of another kind; ``positive_rois`` that it cannot have.
+    """
+    wanted = sorted(set(sizes), key=lambda size: size[0] * size[1])
+    batch_maker(model, positive_rois)  # what is wrong with the arguments
+    libraries = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    detector = "mmdet" in libraries
+    rois = rois_per_image(model, positive_rois) if detector else None
+    ways: List[Tuple[str, Callable[[Sequence[Size]], Dict[Size, float]]]] = []
+    if prefer_meta and not detector:
+        ways.append(("meta tensors", lambda part: _on_meta(model, part)))
+    if prefer_meta and detector:
+        parts = _detector_parts(model, rois)
+        if parts is not None:
+            name = "meta tensors" + (", RoI heads apart" if rois else "")
+            dense, roi_heads = parts
+            ways.append((name, lambda part: _by_parts(dense, roi_heads, part)))
+    ways.append(
+        ("CPU tensors", lambda part: _on_cpu(model, part, positive_rois, detector))
+    )
+    for number, (name, count) in enumerate(ways):
+        try:
+            with _watched(model):
+                flops = count(wanted[:1])
+            flops.update(count(wanted[1:]))
+        except UncountedError:
+            if number + 1 < len(ways):
+                continue
+            raise
+        return ModelFlops(flops, name, rois)
+    raise AssertionError("the last way returns or raises")
+
+
+def total_stride(model: nn.Module, size: Size) -> Optional[int]:
+    """Pixels per cell of the backbone's last feature map.
+
+    Args:
+        model: With a ``backbone``.
+        size: ``(height, width)`` to try it at.
+
+    Returns:
+        The stride, or ``None`` where the backbone gives no map or does not run on
+        meta tensors.
+    """
+    backbone = getattr(model, "backbone", None)
+    if backbone is None:
+        return None
+    images = torch.empty(2, 3, *size, device="meta")
+    try:
+        out = _call_on_meta(backbone, _meta_state(backbone), images)
+    except Exception:  # whatever it is, this is only a check
+        return None
+    last = out[-1] if isinstance(out, (list, tuple)) and out else out
+    if not isinstance(last, torch.Tensor) or last.dim() != 4:
+        return None
+    strides = [-(-side // cells) for side, cells in zip(size, last.shape[-2:])]
+    return max(strides)
+
+
+def _meta_state(root: nn.Module) -> Dict[str, torch.Tensor]:
+    """Parameters and buffers without content, each module's under one name."""
+    made: Dict[int, torch.Tensor] = {}
+    state: Dict[str, torch.Tensor] = {}
+    for prefix, module in root.named_modules():
+        own = [
+            *module.named_parameters(recurse=False),
+            *module.named_buffers(recurse=False),
+        ]
+        for name, value in own:
+            if id(value) not in made:
+                copy = torch.empty_like(value, device="meta")
+                made[id(value)] = copy.requires_grad_(value.requires_grad)
+            state[f"{prefix}.{name}" if prefix else name] = made[id(value)]
+    return state
+
+
+def _call_on_meta(
+    module: nn.Module, state: Dict[str, torch.Tensor], *args: Any, **kwargs: Any
+) -> Any:
+    # With tie_weights a module that has two names would be left on meta tensors.
+    return functional_call(module, state, args, kwargs, tie_weights=False)
+
+
+def _on_meta(model: nn.Module, sizes: Sequence[Size]) -> Dict[Size, float]:
+    state = _meta_state(model)
+
+    def loss(module: nn.Module, batch: Any) -> Any:
+        return _call_on_meta(module, state, **batch, mode="loss")
+
+    make_batch = batch_maker(model, device="meta")
+    return training_flops_per_image(model, make_batch, sizes, loss=loss)
+
+
+def _on_cpu(
+    model: nn.Module,
+    sizes: Sequence[Size],
+    positive_rois: Optional[int],
+    detector: bool,
+) -> Dict[Size, float]:
+    make_batch = batch_maker(model, positive_rois)
+    flops: Dict[Size, float] = {}
+    for size in sizes:
+        # A detector's large images one by one; else two, for batch norm of one pixel.
+        batch_size = 1 if detector and min(size) >= 256 else 2
+        flops.update(training_flops_per_image(model, make_batch, [size], batch_size))
+    return flops
+
+
+# ------------------------------------------------------------- detectors by parts
+
+
+class _DensePart(nn.Module):
+    """What a detector runs on the whole image: to the sum of its outputs."""
+
+    def __init__(self, detector: nn.Module, head: str, levels: int) -> None:
+        super().__init__()
+        self.detector = detector
+        self.head = head
+        self.levels = levels
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.detector.extract_feat(images)
+        outputs = list(_tensors(getattr(self.detector, self.head)(features)))
+        # A map that only the RoI heads read passes their gradient on.
+        outputs += features[: self.levels]
+        return _trained_sum(outputs)
+
+
+class _RoIPart(nn.Module):
+    """The heads of a RoI head, on features in the place of RoIAlign's."""
+
+    def __init__(
+        self, roi_head: nn.Module, rois: Tuple[int, int], trained: bool
+    ) -> None:
+        super().__init__()
+        self.roi_head = roi_head
+        self.rois = rois
+        self.trained = trained
+
+    def forward(self, device: torch.device) -> torch.Tensor:
+        head: Any = self.roi_head
+        count, positives = self.rois
+        outputs: List[torch.Tensor] = []
+        box_stages = zip(_stages(head.bbox_roi_extractor), _stages(head.bbox_head))
+        for extractor, bbox_head in box_stages:
+            shared = self._features(extractor, count, device)
+            outputs += _tensors(bbox_head(shared))
+        if head.with_mask and positives and head.share_roi_extractor:
+            outputs += _tensors(head.mask_head(shared[:positives]))
+        elif head.with_mask and positives:
+            mask_stages = zip(_stages(head.mask_roi_extractor), _stages(head.mask_head))
+            for extractor, mask_head in mask_stages:
+                features = self._features(extractor, positives, device)
+                outputs += _tensors(mask_head(features))
+        return _trained_sum(outputs)
+
+    def _features(
+        self, extractor: Any, count: int, device: torch.device
+    ) -> torch.Tensor:
+        shape = (count, extractor.out_channels, *extractor.roi_layers[0].output_size)
+        features = torch.empty(shape, device=device, requires_grad=self.trained)
+        head: Any = self.roi_head
+        return head.shared_head(features) if head.with_shared_head else features
+
+
+def _stages(part: Any) -> Sequence[Any]:
+    """Cascade R-CNN has one a stage."""
+    return list(part) if isinstance(part, nn.ModuleList) else [part]
+
+
+def _detector_parts(
+    model: Any, rois: Optional[Tuple[int, int]]
+) -> Optional[Tuple[_DensePart, Optional[_RoIPart]]]:
+    """A detector that is no more than its parts; ``None`` for any other."""
+    detectors = require("mmdet.models.detectors", "model_flops")
+    dense = require("mmdet.models.dense_heads", "model_flops")
+    roi_heads = require("mmdet.models.roi_heads", "model_flops")
+    base = require("mmdet.models.dense_heads.base_dense_head", "model_flops")
+    loss = type(model).loss
+    if loss is detectors.SingleStageDetector.loss:
+        if type(model.bbox_head).loss is not base.BaseDenseHead.loss:
+            return None
+        return _DensePart(model, "bbox_head", 0), None
+    if (
+        loss is not detectors.TwoStageDetector.loss
+        or rois is None
+        or type(getattr(model, "rpn_head", None)) is not dense.RPNHead
+        or type(model.roi_head)
+        not in (roi_heads.StandardRoIHead, roi_heads.CascadeRoIHead)
+        or not _reads_features(model.roi_head)
+    ):
+        return None
+    trained = any(
+        parameter.requires_grad
+        for name in ("backbone", "neck")
+        for parameter in getattr(model, name, nn.Identity()).parameters()
+    )
+    levels = _stages(model.roi_head.bbox_roi_extractor)[0].num_inputs
+    return (
+        _DensePart(model, "rpn_head", levels),
+        _RoIPart(model.roi_head, rois, trained),
+    )
+
+
+def _reads_features(roi_head: Any) -> bool:
+    extractors = require("mmdet.models.roi_heads.roi_extractors", "model_flops")
+    found = list(_stages(roi_head.bbox_roi_extractor))
+    if roi_head.with_mask and not roi_head.share_roi_extractor:
+        found += _stages(roi_head.mask_roi_extractor)
+    return all(type(each) is extractors.SingleRoIExtractor for each in found)
+
+
+def _by_parts(
+    dense: _DensePart, roi_part: Optional[_RoIPart], sizes: Sequence[Size]
+) -> Dict[Size, float]:
+    if not sizes:
+        return {}
+    state = _meta_state(dense)
+    padded_batch = batch_maker(dense.detector, device="meta")
+
+    def make_batch(batch_size: int, height: int, width: int) -> torch.Tensor:
+        return padded_batch(batch_size, height, width)["inputs"]
+
+    def loss(module: nn.Module, images: torch.Tensor) -> Any:
+        return _call_on_meta(module, state, images)
+
+    flops = training_flops_per_image(dense, make_batch, sizes, loss=loss)
+    if roi_part is None:
+        return flops
+    roi_state = _meta_state(roi_part)
+
+    def step() -> None:
+        device = torch.device("meta")
+        _call_on_meta(roi_part, roi_state, device).backward()
+
+    apart = count_flops(step)
+    return {size: value + apart for size, value in flops.items()}
+
+
+def _tensors(outputs: Any) -> Iterator[torch.Tensor]:
+    if isinstance(outputs, torch.Tensor):
+        yield outputs
+    elif isinstance(outputs, (list, tuple)):
+        for part in outputs:
+            yield from _tensors(part)
+
+
+def _trained_sum(outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    sums = [output.sum() for output in outputs if output.requires_grad]
+    return torch.stack(sums).sum() if sums else torch.zeros(())
+
+
+# --------------------------------------------------------------- what is not counted
+
+
+@contextmanager
+def _watched(model: nn.Module) -> Iterator[None]:
+    """Name the module that fails, or whose weights no counted operator used."""
+    counter = FlopCounterMode(display=False)
+    running: List[str] = []
+    starts: List[int] = []
+    inside = [0]  # FLOPs of the submodules of what is running
+    all_counts: Dict[str, List[int]] = {}
+
+    def enter(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any) -> None:
+            running.append(f"{name} ({type(module).__name__})")
+            starts.append(counter.get_total_flops())
+            inside.append(0)
+
+        return hook
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        name, flops = running.pop(), counter.get_total_flops() - starts.pop()
+        own = flops - inside.pop()
+        inside[-1] += flops
+        if _multiplies(module, ("weight",)):
+            all_counts.setdefault(name, []).append(own)
+        elif _multiplies(module):
+            all_counts.setdefault(name, []).append(flops)
+
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(enter(name or "model")))
+        handles.append(module.register_forward_hook(leave))
+    try:
+        with counter:
+            yield
+    except Exception as error:
+        where = f"in {running[-1]}" if running else "in its loss or backward pass"
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise UncountedError(
+            f"FLOPs cannot be counted {where}: {type(error).__name__}: {text}"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    missed = [name for name, counts in all_counts.items() if not any(counts)]
+    if missed:
+        more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
+        raise UncountedError(
+            f"FLOPs cannot be counted in {missed[0]}{more}: PyTorch's counter does not "
+            "know the operators that it runs"
+        )
+
+
+def _multiplies(module: nn.Module, names: Optional[Sequence[str]] = None) -> bool:
+    """Whether a module has weights of its own that are no table and no scale.
+
+    Args:
+        module: Any.
+        names: Of the parameters that count. Default: all.
+    """
+    if isinstance(module, _LOOKED_UP):
+        return False
+    return any(
+        sum(side > 1 for side in parameter.shape) >= 2
+        for name, parameter in module.named_parameters(recurse=False)
+        if names is None or name in names
+    )
