@@ -136,7 +136,7 @@ def _classification_batches(
     model: nn.Module, device: Union[None, str, torch.device]
 ) -> MakeBatch:
     structures = require("mmpretrain.structures", "batch_maker")
-    preprocessor = getattr(model, "data_preprocessor", None)
+    preprocessor: Any = getattr(model, "data_preprocessor", None)
     # With batch augmentations (mixup), or where the config says so.
     one_hot = getattr(preprocessor, "to_onehot", False)
 

@@ -200,8 +200,9 @@ class _DensePart(nn.Module):
         self.levels = levels
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features = self.detector.extract_feat(images)
-        outputs = list(_tensors(getattr(self.detector, self.head)(features)))
+        detector: Any = self.detector
+        features = detector.extract_feat(images)
+        outputs = list(_tensors(getattr(detector, self.head)(features)))
         # A map that only the RoI heads read passes their gradient on.
         outputs += features[: self.levels]
         return _trained_sum(outputs)
