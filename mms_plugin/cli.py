@@ -29,6 +29,7 @@ __all__ = [
     "ArgumentParser",
     "UserError",
     "add_common_arguments",
+    "add_config_arguments",
     "build_runner",
     "check_checkpoint",
     "enable_amp",
@@ -110,17 +111,12 @@ class _ConfigOptions(DictAction):
         setattr(namespace, self.dest, {**previous, **options})
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of every command that builds a runner from a config."""
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """The config, and settings that override it."""
     parser.add_argument(
         "config",
         help="config file, or one of a library's own: mmdet::<folder>/<name>.py, "
         "mmpretrain::<folder>/<name>.py",
-    )
-    parser.add_argument(
-        "--work-dir",
-        help="folder for logs and checkpoints (default: the config's, else "
-        "work_dirs/<config name>)",
     )
     parser.add_argument(
         "--cfg-options",
@@ -128,6 +124,16 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         action=_ConfigOptions,
         metavar="KEY=VALUE",
         help='settings that override the config\'s, such as key="[a,b]" or a.b=1',
+    )
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of every command that builds a runner from a config."""
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--work-dir",
+        help="folder for logs and checkpoints (default: the config's, else "
+        "work_dirs/<config name>)",
     )
     parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
     # torch.distributed.launch passes it; torchrun sets the variable alone.

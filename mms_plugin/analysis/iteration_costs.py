@@ -1,0 +1,230 @@
+"""Measured iterations put to use: batch sizes, and what an epoch takes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
+
+from ..sampling import Size
+from .cost_fit import CostFit, Measurement, fit_cost
+
+__all__ = [
+    "EpochCost",
+    "IterationCosts",
+    "batch_sizes_to_measure",
+    "epoch_cost",
+    "fill_batch_sizes",
+    "level_batch_sizes",
+    "read_times",
+]
+
+# Of an image's cost, so that a quotient that is whole but for rounding stays whole.
+_TOLERANCE = 1e-9
+
+
+class IterationCosts:
+    """Cost of an iteration by size and batch size: measured sizes, fitted others.
+
+    At a measured size an iteration costs the fit's overhead and, for each image, what
+    the measurements at that size say; at any other size, what the fit says.
+
+    Args:
+        fit: The model of all measurements.
+        measurements: What was measured, in the fit's unit.
+        conservative: Where the measurements at one size disagree on the cost of an
+            image, take the highest. Default: their mean by least squares.
+    """
+
+    def __init__(
+        self,
+        fit: CostFit,
+        measurements: Sequence[Measurement],
+        conservative: bool = False,
+    ) -> None:
+        self.fit = fit
+        self.per_image: Dict[Size, float] = {}
+        for size in dict.fromkeys((m.height, m.width) for m in measurements):
+            own = [m for m in measurements if (m.height, m.width) == size]
+            if conservative:
+                cost = max((m.value - fit.overhead) / m.batch_size for m in own)
+            else:
+                # Of the relative errors, as in the fit.
+                above = sum(
+                    m.batch_size * (m.value - fit.overhead) / m.value**2 for m in own
+                )
+                cost = above / sum((m.batch_size / m.value) ** 2 for m in own)
+            if cost > 0:
+                self.per_image[size] = cost
+
+    @classmethod
+    def of(
+        cls, measurements: Sequence[Measurement], conservative: bool = False
+    ) -> IterationCosts:
+        """Fit and measurements in one; see :func:`fit_cost` for the errors."""
+        return cls(fit_cost(measurements), measurements, conservative)
+
+    def at(self, height: int, width: int, batch_size: int) -> float:
+        """Cost of an iteration of ``batch_size`` images of ``(height, width)``."""
+        return self.fit.overhead + batch_size * self._of_image((height, width))
+
+    def largest_batch(self, size: Size, budget: float) -> int:
+        """The most images of ``size`` whose iteration costs at most ``budget``.
+
+        0 where one image costs more.
+        """
+        room = (budget - self.fit.overhead) / self._of_image(size)
+        return max(0, math.floor(room + _TOLERANCE))
+
+    def _of_image(self, size: Size) -> float:
+        if size in self.per_image:
+            return self.per_image[size]
+        return self.fit.per_image(*size)
+
+
+def batch_sizes_to_measure(batch_size: int, pixel_batch_size: int) -> List[int]:
+    """Batch sizes that tell what an image costs at one size.
+
+    Any rule between a fixed batch and the pixel budget gives a batch between those
+    two: they are measured, and one between; where they lie close, a smaller one too.
+
+    Args:
+        batch_size: Images at the base size.
+        pixel_batch_size: Images at this size by the pixel budget.
+
+    Returns:
+        At least two, ascending.
+    """
+    low, high = sorted((batch_size, pixel_batch_size))
+    chosen = {low, high, round(math.sqrt(low * high))}
+    if high < 2 * low:
+        chosen.add(max(1, low // 2))
+    if len(chosen) == 1:
+        chosen.add(high + 1)
+    return sorted(chosen)
+
+
+def level_batch_sizes(
+    costs: IterationCosts, batch_size: int, base_size: Size, sizes: Sequence[Size]
+) -> List[int]:
+    """The most images at each size that cost no more than a batch at the base size.
+
+    Args:
+        costs: Of an iteration, in time.
+        batch_size: Images at ``base_size``, which keeps them.
+        base_size: ``(height, width)`` in pixels.
+        sizes: Likewise.
+
+    Returns:
+        One batch size a size, at least 1.
+    """
+    budget = costs.at(*base_size, batch_size)
+    return [
+        batch_size if size == base_size else max(1, costs.largest_batch(size, budget))
+        for size in sizes
+    ]
+
+
+def fill_batch_sizes(
+    costs: IterationCosts, budget: float, sizes: Sequence[Size]
+) -> List[int]:
+    """The most images at each size that fit into a memory budget.
+
+    Args:
+        costs: Of an iteration, in bytes.
+        budget: Bytes.
+        sizes: ``(height, width)`` in pixels.
+
+    Raises:
+        ValueError: Not even one image of a size fits.
+    """
+    table = [costs.largest_batch(size, budget) for size in sizes]
+    for size, images in zip(sizes, table):
+        if not images:
+            raise ValueError(
+                f"no image of {size[0]}x{size[1]} fits into {budget / 1e9:g} GB: an "
+                f"iteration of one takes {costs.at(*size, 1) / 1e9:.3g} GB"
+            )
+    return table
+
+
+class EpochCost(NamedTuple):
+    """What an epoch takes on one rank.
+
+    Attributes:
+        iterations: Of the epoch; a mean, not rounded.
+        seconds: All of them.
+        slowest: Seconds of the slowest kind of iteration.
+    """
+
+    iterations: float
+    seconds: float
+    slowest: float
+
+
+def epoch_cost(
+    costs: IterationCosts,
+    sizes: Sequence[Size],
+    batch_sizes: Sequence[int],
+    weights: Sequence[float],
+    num_samples: int,
+) -> EpochCost:
+    """Time of an epoch in which each size is drawn by its weight.
+
+    Args:
+        costs: Of an iteration, in seconds.
+        sizes: ``(height, width)`` in pixels.
+        batch_sizes: Images at each.
+        weights: Relative frequency of each, by iterations.
+        num_samples: Images of the epoch on this rank.
+    """
+    drawn = [
+        (weight, images, costs.at(*size, images))
+        for size, images, weight in zip(sizes, batch_sizes, weights)
+        if weight > 0
+    ]
+    total = sum(weight for weight, _, _ in drawn)
+    images_each = sum(weight * images for weight, images, _ in drawn) / total
+    seconds_each = sum(weight * seconds for weight, _, seconds in drawn) / total
+    iterations = num_samples / images_each
+    return EpochCost(
+        iterations, iterations * seconds_each, max(seconds for _, _, seconds in drawn)
+    )
+
+
+def read_times(document: Mapping[str, Any]) -> IterationCosts:
+    """Seconds of an iteration from what ``calibrate_batch_sizes.py --json`` wrote.
+
+    Args:
+        document: The parsed JSON: ``sizes`` with ``height``, ``width``,
+            ``batch_sizes`` and ``seconds`` each, and ``cost_model`` with
+            ``overhead``, ``alpha`` and ``beta``.
+
+    Raises:
+        ValueError: It is no such document.
+    """
+    try:
+        model = document["cost_model"]
+        fit = CostFit(*(float(model[key]) for key in CostFit._fields))
+        measurements = list(_measurements(document["sizes"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            "times must be what calibrate_batch_sizes.py --json printed, with sizes "
+            f"and cost_model, but got {type(error).__name__}: {error}"
+        ) from None
+    values = [*fit, *(m.value for m in measurements)]
+    if not all(math.isfinite(value) and value >= 0 for value in values) or not any(fit):
+        raise ValueError("times must be finite and not negative, and not all zero")
+    return IterationCosts(fit, [m for m in measurements if m.value > 0])
+
+
+def _measurements(sizes: Iterable[Mapping[str, Any]]) -> Iterable[Measurement]:
+    for size in sizes:
+        pairs: List[Tuple[int, Any]] = list(zip(size["batch_sizes"], size["seconds"]))
+        for batch_size, seconds in pairs:
+            if seconds is not None:  # it did not fit into the memory
+                yield Measurement(
+                    int(size["height"]),
+                    int(size["width"]),
+                    int(batch_size),
+                    float(seconds),
+                )
