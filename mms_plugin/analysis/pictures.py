@@ -154,22 +154,33 @@ def draw_costs(
             color=colour,
             linewidth=0,
         )
-        steps = dict(color=colour, linestyle=line, baseline=None)
+        steps = dict(color=colour, linestyle=line, linewidth=1.8, baseline=None)
         size_axis.stairs(mean, edges, label=f"{name}: mean", **steps)
         cost_axis.stairs(costs[name], edges, label=name, **steps)
         total = np.concatenate([[0.0], np.cumsum(costs[name])])
+        end = f"{total[-1]:,.0f}" if total[-1] >= 100 else f"{total[-1]:.3g}"
         sum_axis.plot(
-            edges, total, color=colour, linestyle=line, label=f"{name}: {total[-1]:.3g}"
+            edges,
+            total,
+            color=colour,
+            linestyle=line,
+            linewidth=1.8,
+            label=f"{name}: {end} {unit}",
         )
     size_axis.set_ylabel("image side (px)\nsmallest to largest, shaded")
     cost_axis.set_ylabel(f"cost of one {xlabel}\n({unit})")
-    cost_axis.set_ylim(bottom=0)
+    # Room for the legend below the lines.
+    cost_axis.set_ylim(0, 1.1 * max(max(values) for values in costs.values()))
     sum_axis.set_ylabel(f"cost so far\n({unit})")
     sum_axis.set_ylim(bottom=0)
     sum_axis.set_xlabel(xlabel)
-    for axis in (size_axis, cost_axis, sum_axis):
+    for axis, place in (
+        (size_axis, "upper left"),
+        (cost_axis, "lower right"),
+        (sum_axis, "upper left"),
+    ):
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=9)
+        axis.legend(fontsize=9, loc=place)
     _save(figure, path)
 
 
