@@ -539,7 +539,9 @@ def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Optional[str]]:
                 f"{text}: counted at {size[0]} x {size[1]} (height x width), a "
                 f"{_LONG}:{_SHORT} photograph; --base-size sets another"
             )
-    preprocessor = (config.get("model") or {}).get("data_preprocessor") or {}
+    model = config.get("model")
+    found = model.get("data_preprocessor") if isinstance(model, Mapping) else None
+    preprocessor = found or config.get("data_preprocessor") or {}
     for augment in preprocessor.get("batch_augments") or []:
         if "Resize" in _name(augment["type"]):
             size, unclear = None, f"{_name(augment['type'])} gives more than one"

@@ -9,7 +9,7 @@ from mms_plugin.analysis import batch_maker, rois_per_image
 pytest.importorskip("mmdet")
 pytest.importorskip("mmpretrain")
 
-from detectors import ROIS, small_detector
+from small_detectors import ROIS, small_detector
 
 
 def classifier(**changes):

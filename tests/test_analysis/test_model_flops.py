@@ -9,7 +9,7 @@ from mms_plugin.analysis import UncountedError, model_flops, total_stride
 pytest.importorskip("mmdet")
 pytest.importorskip("mmpretrain")
 
-from detectors import CHANNELS, ROIS, small_detector
+from small_detectors import CHANNELS, ROIS, small_detector
 
 
 def classifier(backbone, in_channels):

@@ -130,9 +130,9 @@ def plan_of(job: Job, args: argparse.Namespace) -> ConfigPlan:
 
 def build_model(job: Job) -> Any:
     enter_scope(job.config)
-    model = dict(job.config.get("model") or {})
-    if not model:
+    if not isinstance(job.config.get("model"), dict) or not job.config.model:
         raise cli.UserError(f"{job.name} has no model")
+    model = dict(job.config.model)
     if job.config.get("data_preprocessor") is not None:
         model.setdefault("data_preprocessor", job.config.data_preprocessor)
     with cli.setting_up(f"the model of {job.name} cannot be built"):
