@@ -17,7 +17,7 @@ from typing import (
     Tuple,
 )
 
-from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS
+from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS, TRANSFORMS
 
 from ..datasets.transforms import MultiScaleTransform
 from ..hooks import ResolutionCurriculumHook
@@ -554,6 +554,13 @@ def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Optional[str]]:
 
 def _size_of(transform: Mapping) -> Tuple[Any, str]:
     """The value of the argument that takes a transform's size, and its order."""
+    kind = transform["type"]
+    with TRANSFORMS.switch_scope_and_registry(None) as registry:
+        if isinstance(kind, str) and registry.get(kind) is None:
+            raise ValueError(
+                f"the size of the training images is not known: the transform {kind} "
+                "is not registered; import it by custom_imports or set --base-size"
+            )
     try:
         known = MultiScaleTransform(transform)
     except ValueError:  # it takes none

@@ -128,7 +128,7 @@ def test_a_training_by_iterations(run, tool):
     )
     assert [epoch["iterations"] for epoch in document["epochs"]] == [15, 15, 10]
     assert not document["by_epoch"]
-    assert "40 iterations on 1 ranks" in tool.report(document)
+    assert "40 iterations on one rank" in tool.report(document)
 
 
 @pytest.fixture

@@ -347,11 +347,13 @@ def report(document: Dict[str, Any]) -> str:
 
 
 def facts(cost: Dict[str, Any]) -> List[str]:
-    length = len(cost["epochs"])
+    length, ranks = len(cost["epochs"]), f"{cost['world_size']} ranks"
+    if cost["world_size"] == 1:
+        ranks = "one rank"
     trained = (
         f"{length} epochs" if cost["by_epoch"] else f"{cost['iterations']} iterations"
     )
-    lines = [f"  {trained} on {cost['world_size']} ranks, seed {cost['seed']}"]
+    lines = [f"  {trained} on {ranks}, seed {cost['seed']}"]
     if cost["num_samples"] is not None:
         lines.append(f"  {cost['num_samples']:,} samples: {cost['samples_from']}")
     if cost["counted_on"] is not None:
