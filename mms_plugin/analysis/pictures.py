@@ -15,6 +15,7 @@ import numpy as np
 
 __all__ = [
     "draw_contact_sheet",
+    "draw_costs",
     "draw_line_panels",
     "draw_lines",
     "draw_plans",
@@ -143,6 +144,73 @@ def draw_line_panels(
         axis.grid(alpha=0.3)
     figure.suptitle(title)
     axes[0].legend()
+    _save(figure, path)
+
+
+def draw_costs(
+    sides: Mapping[str, Sequence[Tuple[float, float, float]]],
+    costs: Mapping[str, Sequence[float]],
+    path: PathLike,
+    title: str,
+    unit: str,
+    xlabel: str = "epoch",
+) -> None:
+    """What trainings cost over their epochs: sizes, cost of each epoch, and its sum.
+
+    Args:
+        sides: Of each epoch, the smallest, mean and largest image side in pixels, by
+            the training's name.
+        costs: Of each epoch, by the same names.
+        path: The PNG to write.
+        title: Above the picture.
+        unit: Of the costs, such as ``'PFLOPs'``.
+        xlabel: What an entry is. Default: an epoch.
+    """
+    figure = _figure(8.5, 8)
+    figure.suptitle(title)
+    size_axis, cost_axis, sum_axis = figure.subplots(3, 1, sharex=True)
+    for number, name in enumerate(costs):
+        colour = _COLOURS[number % len(_COLOURS)]
+        line = _LINES[number % len(_LINES)]
+        low, mean, high = np.array(sides[name], dtype=float).T
+        # An entry reaches from its beginning to its end; the sum is that of its end.
+        edges = np.arange(len(mean) + 1)
+        size_axis.fill_between(
+            edges,
+            np.append(low, low[-1]),
+            np.append(high, high[-1]),
+            step="post",
+            alpha=0.2,
+            color=colour,
+            linewidth=0,
+        )
+        steps = dict(color=colour, linestyle=line, linewidth=1.8, baseline=None)
+        size_axis.stairs(mean, edges, label=f"{name}: mean", **steps)
+        cost_axis.stairs(costs[name], edges, label=name, **steps)
+        total = np.concatenate([[0.0], np.cumsum(costs[name])])
+        end = f"{total[-1]:,.0f}" if total[-1] >= 100 else f"{total[-1]:.3g}"
+        sum_axis.plot(
+            edges,
+            total,
+            color=colour,
+            linestyle=line,
+            linewidth=1.8,
+            label=f"{name}: {end} {unit}",
+        )
+    size_axis.set_ylabel("image side (px)\nsmallest to largest, shaded")
+    cost_axis.set_ylabel(f"cost of one {xlabel}\n({unit})")
+    # Room for the legend below the lines.
+    cost_axis.set_ylim(0, 1.1 * max(max(values) for values in costs.values()))
+    sum_axis.set_ylabel(f"cost so far\n({unit})")
+    sum_axis.set_ylim(bottom=0)
+    sum_axis.set_xlabel(xlabel)
+    for axis, place in (
+        (size_axis, "upper left"),
+        (cost_axis, "lower right"),
+        (sum_axis, "upper left"),
+    ):
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=9, loc=place)
     _save(figure, path)
 
 
