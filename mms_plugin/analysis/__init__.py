@@ -1,6 +1,14 @@
 """Pure functions behind the reports: what a training costs and what it gave."""
 
 from .batch_maker import MakeBatch, batch_maker, rois_per_image
+from .config_plan import (
+    ConfigPlan,
+    EpochCount,
+    SampleCount,
+    config_plan,
+    count_samples,
+    is_multi_scale,
+)
 from .cost_fit import CostFit, Measurement, fit_cost, relative_errors
 from .flops import count_flops, images_of_plan, plan_flops, training_flops_per_image
 from .iteration_costs import (
@@ -13,30 +21,45 @@ from .iteration_costs import (
     read_times,
 )
 from .iteration_timer import Timing, is_out_of_memory, time_iterations
+from .model_flops import ModelFlops, UncountedError, model_flops, total_stride
+from .training_cost import TrainingCost, cost_ratios, training_cost
 from .training_plan import fixed_size_plan, training_plan
 
 __all__ = [
+    "ConfigPlan",
     "CostFit",
     "EpochCost",
+    "EpochCount",
     "IterationCosts",
     "MakeBatch",
     "Measurement",
+    "ModelFlops",
+    "SampleCount",
     "Timing",
+    "TrainingCost",
+    "UncountedError",
     "batch_maker",
     "batch_sizes_to_measure",
+    "config_plan",
+    "cost_ratios",
     "count_flops",
+    "count_samples",
     "epoch_cost",
     "fill_batch_sizes",
     "fit_cost",
     "fixed_size_plan",
     "images_of_plan",
+    "is_multi_scale",
     "is_out_of_memory",
     "level_batch_sizes",
+    "model_flops",
     "plan_flops",
     "read_times",
     "relative_errors",
     "rois_per_image",
     "time_iterations",
+    "total_stride",
+    "training_cost",
     "training_flops_per_image",
     "training_plan",
 ]

@@ -15,6 +15,7 @@ import numpy as np
 
 __all__ = [
     "draw_contact_sheet",
+    "draw_costs",
     "draw_lines",
     "draw_plans",
 ]
@@ -113,6 +114,62 @@ def draw_lines(
     axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axis.grid(alpha=0.3)
     axis.legend()
+    _save(figure, path)
+
+
+def draw_costs(
+    sides: Mapping[str, Sequence[Tuple[float, float, float]]],
+    costs: Mapping[str, Sequence[float]],
+    path: PathLike,
+    title: str,
+    unit: str,
+    xlabel: str = "epoch",
+) -> None:
+    """What trainings cost over their epochs: sizes, cost of each epoch, and its sum.
+
+    Args:
+        sides: Of each epoch, the smallest, mean and largest image side in pixels, by
+            the training's name.
+        costs: Of each epoch, by the same names.
+        path: The PNG to write.
+        title: Above the picture.
+        unit: Of the costs, such as ``'PFLOPs'``.
+        xlabel: What an entry is. Default: an epoch.
+    """
+    figure = _figure(8.5, 8)
+    figure.suptitle(title)
+    size_axis, cost_axis, sum_axis = figure.subplots(3, 1, sharex=True)
+    for number, name in enumerate(costs):
+        colour = _COLOURS[number % len(_COLOURS)]
+        line = _LINES[number % len(_LINES)]
+        low, mean, high = np.array(sides[name], dtype=float).T
+        # An entry reaches from its beginning to its end; the sum is that of its end.
+        edges = np.arange(len(mean) + 1)
+        size_axis.fill_between(
+            edges,
+            np.append(low, low[-1]),
+            np.append(high, high[-1]),
+            step="post",
+            alpha=0.2,
+            color=colour,
+            linewidth=0,
+        )
+        steps = dict(color=colour, linestyle=line, baseline=None)
+        size_axis.stairs(mean, edges, label=f"{name}: mean", **steps)
+        cost_axis.stairs(costs[name], edges, label=name, **steps)
+        total = np.concatenate([[0.0], np.cumsum(costs[name])])
+        sum_axis.plot(
+            edges, total, color=colour, linestyle=line, label=f"{name}: {total[-1]:.3g}"
+        )
+    size_axis.set_ylabel("image side (px)\nsmallest to largest, shaded")
+    cost_axis.set_ylabel(f"cost of one {xlabel}\n({unit})")
+    cost_axis.set_ylim(bottom=0)
+    sum_axis.set_ylabel(f"cost so far\n({unit})")
+    sum_axis.set_ylim(bottom=0)
+    sum_axis.set_xlabel(xlabel)
+    for axis in (size_axis, cost_axis, sum_axis):
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=9)
     _save(figure, path)
 
 
