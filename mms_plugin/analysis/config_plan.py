@@ -30,6 +30,8 @@ __all__ = [
     "SampleCount",
     "config_plan",
     "count_samples",
+    "counted_size",
+    "fixed_size",
     "is_multi_scale",
 ]
 
@@ -237,6 +239,29 @@ def config_plan(
 def is_multi_scale(config: Any) -> bool:
     """Whether a config trains with :class:`MultiScaleVariableBatchSampler`."""
     return _is_ours((config.get("train_dataloader") or {}).get("batch_sampler"))
+
+
+def fixed_size(config: Any) -> Tuple[Size, Optional[str]]:
+    """``(height, width)`` of the images of a config without the sampler.
+
+    Returns:
+        The size, and what was assumed for it, in a sentence.
+
+    Raises:
+        ValueError: Its pipeline gives several, or none that is known.
+    """
+    return _fixed_size(config, config.get("train_dataloader") or {})
+
+
+def counted_size(config: Any, size: Size) -> Size:
+    """The size that the images of a batch have; another where their ratio is kept.
+
+    Args:
+        config: With :class:`MultiScaleVariableBatchSampler`.
+        size: ``(height, width)`` of the batch.
+    """
+    keeps = _keeps_ratio(config.get("train_dataloader") or {})
+    return _photograph(size) if keeps else size
 
 
 def _count(plans: Iterable[EpochPlan], drawn: List[Tuple[Any, int]]) -> EpochCount:
