@@ -241,16 +241,28 @@ def is_multi_scale(config: Any) -> bool:
     return _is_ours((config.get("train_dataloader") or {}).get("batch_sampler"))
 
 
-def fixed_size(config: Any) -> Tuple[Size, Optional[str]]:
-    """``(height, width)`` of the images of a config without the sampler.
+def fixed_size(config: Any) -> Tuple[Size, Size]:
+    """The size of the batches of a config without the sampler.
 
     Returns:
-        The size, and what was assumed for it, in a sentence.
+        ``(height, width)`` that its pipeline sets, and that of the images, another
+        one where their ratio is kept.
 
     Raises:
         ValueError: Its pipeline gives several, or none that is known.
     """
-    return _fixed_size(config, config.get("train_dataloader") or {})
+    loader = config.get("train_dataloader") or {}
+    counted, _ = _fixed_size(config, loader)
+    size, _ = _fixed_size(config, _without_ratio(loader))
+    return size, counted
+
+
+def _without_ratio(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_ratio(v) for k, v in value.items() if k != "keep_ratio"}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_ratio(item) for item in value)
+    return value
 
 
 def counted_size(config: Any, size: Size) -> Size:

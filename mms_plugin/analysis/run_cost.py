@@ -57,12 +57,12 @@ def run_sizes(log: RunLog) -> RunSizes:
         raise ValueError(f"no sizes in the log, and {log.config_error}")
     loader = config.get("train_dataloader") or {}
     if not is_multi_scale(config):
-        size, _ = fixed_size(config)
+        size, counted_as = fixed_size(config)
         batch_size = loader.get("batch_size")
         if not isinstance(batch_size, int):
             raise ValueError("train_dataloader of the config has no batch_size")
         plan = [(*size, batch_size)] * log.iterations
-        return RunSizes(plan, [], "config", {size: size})
+        return RunSizes(plan, [], "config", {size: counted_as})
     schedule = size_schedule(config)
     drawn = schedule.distribution(1.0)
     total = sum(drawn.weights)
@@ -75,7 +75,7 @@ def run_sizes(log: RunLog) -> RunSizes:
     return RunSizes(
         [],
         mixture,
-        "config, as shares: ResolutionCurriculumHook would log each",
+        "config, as shares",
         {size: counted_size(config, size) for size in drawn.sizes},
     )
 

@@ -1,7 +1,7 @@
 """Pictures of what trainings logged, several side by side.
 
-A training has one colour, line and marker in every picture. What has more points than
-a picture has room for is drawn as means over equal stretches.
+A training has one colour, line and marker in all pictures with lines. What has more
+points than a picture has room for is drawn as means over equal stretches.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import (
     Any,
     Dict,
+    Iterable,
     List,
     Mapping,
     NamedTuple,
@@ -32,14 +33,18 @@ __all__ = [
 ]
 
 Points = Sequence[Tuple[float, float]]
+Drawn = Tuple[int, int, int]
 
 # The 7th of Okabe and Ito's; their yellow is too light for a line.
 _LINE_COLOURS = (*_COLOURS, "#56B4E9")
-_MOST_POINTS = 400
+_MOST_POINTS = 200
 # Up to so many iterations each is a dot of its own.
 _MOST_DOTS = 1500
 _STRETCHES = 90
-_MOST_TICKS = 10
+_MEANS = 30
+_FACTORS = (0.1, 0.2, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
+_DOTS, _MEAN = "#0072B2", "#D55E00"
+_MOST_TICKS = 12
 _MARKS = 12
 
 
@@ -123,89 +128,122 @@ def _legend(figure: Any, axes: Sequence[Any]) -> None:
 
 
 def draw_sizes(
-    plans: Mapping[str, Sequence[Tuple[int, int, int]]],
+    plans: Mapping[str, Sequence[Drawn]],
     path: PathLike,
+    mixtures: Optional[Mapping[str, Tuple[int, Sequence[Tuple[Drawn, float]]]]] = None,
     notes: Optional[Mapping[str, str]] = None,
 ) -> None:
     """Sizes and batch sizes of every iteration, a row for each training.
 
     Each iteration is a dot; where they are too many, the shade tells how often a size
-    was drawn in a stretch of them. The black line is the mean.
+    was drawn in a stretch of them. The line is the mean.
 
     Args:
         plans: ``(height, width, batch_size)`` of every iteration, by the training's
-            name. Where empty, the row has the note alone.
+            name. Where empty, the row has the mixture or the note alone.
         path: The PNG to write.
+        mixtures: By the training's name, its number of iterations and the share of
+            each ``(height, width, batch_size)`` in them. Default: none.
         notes: To stand above a training's row, by its name. Default: none.
+
+    Raises:
+        ValueError: No plans.
     """
-    notes = notes or {}
-    figure = _figure(11, 0.6 + 2.5 * len(plans))
+    if not plans:
+        raise ValueError("plans={} must hold at least one training")
+    notes, mixtures = notes or {}, mixtures or {}
+    figure = _figure(11, 0.9 + 2.5 * len(plans))
     axes = figure.subplots(len(plans), 2, sharex=True, sharey="col", squeeze=False)
-    square = all(h == w for plan in plans.values() for h, w, _ in plan)
-    side = "image side (px)" if square else "image side,\n√(height · width) (px)"
-    for number, (row, (name, plan)) in enumerate(zip(axes, plans.items())):
-        colour = _LINE_COLOURS[number % len(_LINE_COLOURS)]
-        sides = np.sqrt([float(h * w) for h, w, _ in plan])
-        images = np.array([float(batch_size) for _, _, batch_size in plan])
-        title = f"{name}: " + (
-            f"{len(plan):,} iterations" if plan else "no sizes in its log"
-        )
+    every = [entry for plan in plans.values() for entry in set(plan)]
+    every += [entry for _, mixture in mixtures.values() for entry, _ in mixture]
+    square = all(height == width for height, width, _ in every)
+    labels = (
+        "image side (px)" if square else "image side,\n√(height · width) (px)",
+        "images a batch, per rank",
+    )
+    for row, (name, plan) in zip(axes, plans.items()):
+        iterations, mixture = len(plan), mixtures.get(name, (0, ()))
+        title = f"{name}: {iterations or mixture[0] or 'no sizes'}"
+        if iterations or mixture[0]:
+            title = f"{name}: {iterations or mixture[0]:,} iterations"
         if name in notes:
             title += f" ({notes[name]})"
         row[0].set_title(title, loc="left", fontsize=10)
-        for axis, values, label in (
-            (row[0], sides, side),
-            (row[1], images, "images a batch, per rank"),
-        ):
-            _draw_drawn(axis, values, colour)
-            axis.set_ylabel(label)
+        for column, axis in enumerate(row):
+            axis.set_ylabel(labels[column])
             _plain_axis(axis)
-    for column in range(2):
-        axes[-1, column].set_xlabel("iteration")
-        drawn = np.unique(
-            [
-                round(float(value), 1)
-                for plan in plans.values()
-                for h, w, b in plan
-                for value in [np.sqrt(h * w) if column == 0 else b]
-            ]
-        )
-        if 0 < len(drawn) <= _MOST_TICKS and column == 0:
-            axes[0, column].set_yticks(drawn, [f"{value:g}" for value in drawn])
-        axes[0, column].set_ylim(bottom=0 if column else None)
+            if plan:
+                _draw_drawn(axis, np.array([_value(e, column) for e in plan]))
+            elif mixture[0]:
+                stretch = (1.0, float(mixture[0]))
+                parts = [
+                    (*stretch, _value(e, column), share) for e, share in mixture[1]
+                ]
+                _draw_shades(axis, parts)
+    for axis in axes[-1]:
+        axis.set_xlabel("iteration")
+    ticks = _apart({_value(entry, 0) for entry in every})
+    if 0 < len(ticks) <= _MOST_TICKS:
+        axes[0, 0].set_yticks(ticks, [f"{value:.4g}" for value in ticks])
+    axes[0, 1].set_ylim(bottom=0)
+    axes[0, 1].yaxis.get_major_locator().set_params(integer=True)
+    _legend(figure, axes.ravel())
     _save(figure, path)
 
 
-def _draw_drawn(axis: Any, values: np.ndarray, colour: str) -> None:
+def _value(entry: Drawn, column: int) -> float:
+    height, width, batch_size = entry
+    return float(batch_size) if column else float(np.sqrt(height * width))
+
+
+def _apart(values: Iterable[float]) -> List[float]:
+    """Those that are far enough apart to be written side by side."""
+    ordered = sorted(values)
+    kept: List[float] = []
+    for value in ordered:
+        if not kept or value - kept[-1] > 0.04 * (ordered[-1] - ordered[0]):
+            kept.append(value)
+    return kept
+
+
+def _draw_drawn(axis: Any, values: np.ndarray) -> None:
+    iterations = np.arange(1, len(values) + 1)
+    if len(np.unique(values)) == 1:
+        axis.plot(iterations[[0, -1]], values[[0, -1]], color=_DOTS, linewidth=2)
+        return
+    if len(values) <= _MOST_DOTS:
+        label = "an iteration"
+        axis.plot(iterations, values, ".", markersize=3.5, color=_DOTS, label=label)
+    else:
+        parts = []
+        for stretch in np.array_split(iterations, _STRETCHES):
+            found, counts = np.unique(values[stretch - 1], return_counts=True)
+            for value, count in zip(found, counts):
+                share = count / len(stretch)
+                parts.append((stretch[0], stretch[-1] + 1, value, share))
+        _draw_shades(axis, parts)
+    stretches = np.array_split(iterations, min(_MEANS, len(values)))
+    middle = [stretch.mean() for stretch in stretches]
+    mean = [values[stretch - 1].mean() for stretch in stretches]
+    axis.plot(middle, mean, color=_MEAN, linewidth=1.8, label="mean")
+
+
+def _draw_shades(axis: Any, parts: Sequence[Tuple[float, float, float, float]]) -> None:
+    """Bars ``(from, to, value, share)``, the darker the larger the share."""
     from matplotlib.collections import LineCollection
     from matplotlib.colors import to_rgb
 
-    if not len(values):
-        return
-    stretches = np.array_split(np.arange(len(values)), min(_STRETCHES, len(values)))
-    if len(np.unique(values)) == 1:
-        axis.plot([1, len(values)], values[[0, -1]], color=colour, linewidth=2)
-        return
-    if len(values) <= _MOST_DOTS:
-        axis.plot(
-            np.arange(1, len(values) + 1), values, ".", markersize=3, color=colour
-        )
-    else:
-        segments, shades = [], []
-        for stretch in stretches:
-            found, counts = np.unique(values[stretch], return_counts=True)
-            for value, share in zip(found, counts / len(stretch)):
-                segments.append([(stretch[0] + 1, value), (stretch[-1] + 2, value)])
-                # Black would be lost under the mean; a rare size is still seen.
-                shades.append((*to_rgb(colour), 0.12 + 0.88 * share**0.7))
-        lines = LineCollection(segments, colors=shades, linewidths=5, capstyle="butt")
-        axis.add_collection(lines)
-        axis.autoscale_view()
-    middle = [stretch.mean() + 1 for stretch in stretches]
-    mean = [values[stretch].mean() for stretch in stretches]
-    axis.plot(middle, mean, color="white", linewidth=3)
-    axis.plot(middle, mean, color="black", linewidth=1.3, label="mean")
-    axis.legend(loc="upper right", fontsize=8, framealpha=0.9)
+    label = "share of the iterations: the darker, the more"
+    lines = LineCollection(
+        [[(start, value), (stop, value)] for start, stop, value, _ in parts],
+        # A rare size is still seen.
+        colors=[(*to_rgb(_DOTS), 0.12 + 0.88 * part[3] ** 0.7) for part in parts],
+        linewidths=5,
+        capstyle="butt",
+    )
+    axis.add_collection(lines)
+    axis.autoscale_view()
+    axis.plot([], [], color=_DOTS, linewidth=5, alpha=0.6, label=label)
 
 
 def draw_losses(panels: Mapping[str, Mapping[str, Points]], path: PathLike) -> None:
@@ -287,7 +325,8 @@ def draw_agvm(
             (:func:`agvm_curves`), by the training's name.
         path: The PNG to write.
         window: Measurements that a point of phi is the mean of, so that one can tell
-            the lines apart; fewer where there are few. Default: 9.
+            the lines apart; fewer where there are few, a fiftieth of them where there
+            are many. Default: 9.
 
     Raises:
         ValueError: No training, or none with curves.
@@ -301,7 +340,7 @@ def draw_agvm(
     axes = figure.subplots(len(curves), 2, sharex=True, sharey="col", squeeze=False)
     for row, (name, own) in zip(axes, curves.items()):
         shortest = min((len(p) for k, p in own.items() if k[:4] == "phi/"), default=0)
-        of = max(1, min(window, shortest // 4))
+        of = max(1, min(window, shortest // 4), shortest // 50)
         for key, points in own.items():
             kind, _, module = key.partition("/")
             number = modules.index(module)
@@ -309,17 +348,29 @@ def draw_agvm(
                 _plot(row[0], running_mean(points, of), number, module, True)
             elif kind == "mu":
                 _plot(row[1], points, number, module, True)
-        smoothed = f" (mean of {of} records)" if of > 1 else ""
-        row[0].set_title(f"{name}{smoothed}", loc="left", fontsize=10)
-        row[0].set_ylabel("φ: gradient variance, 1 − cos")
-        row[0].set_ylim(bottom=0)
+        smoothed = f"\n(mean of {of} records)" if of > 1 else ""
+        row[0].set_title(name, loc="left", fontsize=10)
+        row[0].set_ylabel(f"φ: gradient variance, 1 − cos{smoothed}")
         row[1].set_ylabel("μ: factor on the learning rate")
-        row[1].set_yscale("log", base=2)
-        row[1].yaxis.set_major_formatter("{x:g}")
         row[1].axhline(1, color="0.6", linewidth=0.8, zorder=0)
         for axis in row:
             _plain_axis(axis)
     for axis in axes[-1]:
         axis.set_xlabel("iteration")
+    axes[0, 0].set_ylim(bottom=0)
+    factors = [
+        value
+        for own in curves.values()
+        for key, points in own.items()
+        for _, value in points
+        if key[:3] == "mu/" and value > 0
+    ]
+    if factors and max(factors) > 4 * min(factors):
+        # 1/2 lies as far below 1 as 2 above.
+        axes[0, 1].set_yscale("log")
+        ticks = [tick for tick in _FACTORS if min(factors) <= tick <= max(factors)]
+        for axis in axes[:, 1]:
+            axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.set_yticks([], minor=True)
     _legend(figure, axes.ravel())
     _save(figure, path)

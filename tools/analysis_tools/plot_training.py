@@ -237,8 +237,13 @@ def draw(
         elif run.sizes.source != "log":
             notes[run.label] = f"from its {run.sizes.source}"
     plans = {run.label: run.sizes.plan if run.sizes else [] for run in runs}
-    if any(plans.values()):
-        pictures.draw_sizes(plans, path_of("sizes"), notes)
+    mixtures = {
+        run.label: (run.log.iterations, run.sizes.mixture)
+        for run in runs
+        if run.sizes and run.sizes.mixture
+    }
+    if any(plans.values()) or mixtures:
+        pictures.draw_sizes(plans, path_of("sizes"), mixtures, notes)
 
     panels = loss_panels(runs)
     if panels:
