@@ -22,7 +22,9 @@ _WIDTH = 12.0
 def describe_batch(view: BatchView) -> str:
     """Size, number of images and padding of a batch, in a line."""
     height, width = view.shape
-    text = f"{height} × {width} px (height × width)"
+    text = f"{height} × {width} px"
+    if height != width:
+        text += " (height × width)"
     if view.size is not None and view.size != view.shape:
         drawn = "{} × {}".format(*view.size)
         text = f"drawn: {drawn} px, given to the network: {height} × {width} px"

@@ -57,16 +57,21 @@ class BatchView:
     Attributes:
         size: ``(height, width)`` that was drawn; ``None`` without the sampler.
         shape: ``(height, width)`` of the tensor that the network gets.
-        batch_size: Images of the batch.
         padding: Share of the tensor's pixels that are no image's.
+        pixels: ``(batch_size, height, width, 3)`` uint8 RGB.
         images: The first of them.
     """
 
     size: Optional[Size]
     shape: Size
-    batch_size: int
     padding: float
+    pixels: np.ndarray
     images: List[ImageView]
+
+    @property
+    def batch_size(self) -> int:
+        """Images of the batch."""
+        return len(self.pixels)
 
 
 def first_batches(
@@ -113,6 +118,7 @@ def first_batches(
 def _dealt(sampler: Any) -> Iterator[List[int]]:
     def epochs() -> Iterator[List[int]]:
         for epoch in range(_MOST_EPOCHS):
+            part: Any
             for part in (sampler, getattr(sampler, "sampler", None)):
                 if hasattr(part, "set_epoch"):
                     part.set_epoch(epoch)
@@ -159,18 +165,18 @@ def batch_view(
     height, width = (int(side) for side in inputs.shape[-2:])
     data_samples = data.get("data_samples") or [None] * len(inputs)
     names = tuple((getattr(loader.dataset, "metainfo", None) or {}).get("classes", ()))
-    pixels = _pixels(inputs[:most_images], preprocessor)
+    pixels = _pixels(inputs, preprocessor)
     images = [
         ImageView(image, _caption(sample, names), _objects(sample, names))
-        for image, sample in zip(pixels, data_samples)
+        for image, sample in zip(pixels[:most_images], data_samples)
     ]
     shapes = [_image_shape(sample, samples[i]) for i, sample in enumerate(data_samples)]
     filled = sum(min(h, height) * min(w, width) for h, w in shapes)
     return BatchView(
         size,
         (height, width),
-        len(inputs),
         1 - filled / (len(inputs) * height * width),
+        pixels,
         images,
     )
 

@@ -6,10 +6,11 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
-from ..sampling import Plan, Size
+from ..sampling import Size
 from .config_plan import counted_size, fixed_size, is_multi_scale
 from .run_log import RunLog
 from .training_iterations import size_schedule
+from .training_plan import EpochPlan
 
 __all__ = ["RunCost", "RunSizes", "run_cost", "run_sizes"]
 
@@ -26,7 +27,7 @@ class RunSizes(NamedTuple):
         counted_as: Size that the images of a batch have, by the batch's size.
     """
 
-    plan: Plan
+    plan: EpochPlan
     mixture: List[Tuple[Tuple[int, int, int], float]]
     source: str
     counted_as: Dict[Size, Size]

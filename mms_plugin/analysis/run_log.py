@@ -23,7 +23,7 @@ from typing import (
 
 from mmengine.config import Config
 
-from ..sampling import Plan
+from .training_plan import EpochPlan
 
 __all__ = ["RunLog", "Validation", "read_run"]
 
@@ -89,7 +89,7 @@ class RunLog:
         return max([*begun, *done], default=None) if self.by_epoch else None
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> EpochPlan:
         """``(height, width, batch_size)`` of every iteration, from the first.
 
         What a lost line of the log told is taken to be as before it. Empty where
@@ -97,7 +97,8 @@ class RunLog:
         """
         if not self.drawn:
             return []
-        plan, last = [], self.drawn[min(self.drawn)]
+        plan: EpochPlan = []
+        last = self.drawn[min(self.drawn)]
         for iteration in range(1, max(self.iterations, max(self.drawn)) + 1):
             last = self.drawn.get(iteration, last)
             plan.append(last)
@@ -105,8 +106,11 @@ class RunLog:
 
     def series(self, name: str) -> Points:
         """``(iteration, value)`` of a training record's entry."""
-        found = ((record["step"], record.get(name)) for record in self.records)
-        return [(step, float(value)) for step, value in found if _is_number(value)]
+        return [
+            (record["step"], float(record[name]))
+            for record in self.records
+            if _is_number(record.get(name))
+        ]
 
     @property
     def learning_rates(self) -> List[str]:

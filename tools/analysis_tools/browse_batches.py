@@ -18,7 +18,6 @@ from typing import Any, Dict, List, Optional, Tuple
 # The checkout that this file lies in, installed or not.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 
-import numpy as np
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import set_random_seed
@@ -148,7 +147,7 @@ def draw(views: List[BatchView], folder: Path, name: str) -> Tuple[List[str], An
     if len(views) > 1:
         overview = str(folder / "batches.png")
         draw_contact_sheet(
-            [np.stack([image.pixels for image in view.images]) for view in views],
+            [view.pixels for view in views],
             overview,
             f"{name}: the sizes to scale",
         )
