@@ -1,5 +1,6 @@
 """Pure functions behind the reports: what a training costs and what it gave."""
 
+from .agvm_curves import agvm_curves, running_mean, summarise_agvm
 from .batch_maker import MakeBatch, batch_maker, rois_per_image
 from .config_plan import (
     ConfigPlan,
@@ -7,6 +8,8 @@ from .config_plan import (
     SampleCount,
     config_plan,
     count_samples,
+    counted_size,
+    fixed_size,
     is_multi_scale,
 )
 from .cost_fit import CostFit, Measurement, fit_cost, relative_errors
@@ -22,6 +25,8 @@ from .iteration_costs import (
 )
 from .iteration_timer import Timing, is_out_of_memory, time_iterations
 from .model_flops import ModelFlops, UncountedError, model_flops, total_stride
+from .run_cost import RunCost, RunSizes, run_cost, run_sizes
+from .run_log import RunLog, Validation, read_run
 from .training_cost import TrainingCost, cost_ratios, training_cost
 from .training_plan import fixed_size_plan, training_plan
 
@@ -34,19 +39,26 @@ __all__ = [
     "MakeBatch",
     "Measurement",
     "ModelFlops",
+    "RunCost",
+    "RunLog",
+    "RunSizes",
     "SampleCount",
     "Timing",
     "TrainingCost",
     "UncountedError",
+    "Validation",
+    "agvm_curves",
     "batch_maker",
     "batch_sizes_to_measure",
     "config_plan",
     "cost_ratios",
     "count_flops",
     "count_samples",
+    "counted_size",
     "epoch_cost",
     "fill_batch_sizes",
     "fit_cost",
+    "fixed_size",
     "fixed_size_plan",
     "images_of_plan",
     "is_multi_scale",
@@ -54,9 +66,14 @@ __all__ = [
     "level_batch_sizes",
     "model_flops",
     "plan_flops",
+    "read_run",
     "read_times",
     "relative_errors",
     "rois_per_image",
+    "run_cost",
+    "run_sizes",
+    "running_mean",
+    "summarise_agvm",
     "time_iterations",
     "total_stride",
     "training_cost",

@@ -30,6 +30,8 @@ __all__ = [
     "SampleCount",
     "config_plan",
     "count_samples",
+    "counted_size",
+    "fixed_size",
     "is_multi_scale",
 ]
 
@@ -237,6 +239,41 @@ def config_plan(
 def is_multi_scale(config: Any) -> bool:
     """Whether a config trains with :class:`MultiScaleVariableBatchSampler`."""
     return _is_ours((config.get("train_dataloader") or {}).get("batch_sampler"))
+
+
+def fixed_size(config: Any) -> Tuple[Size, Size]:
+    """The size of the batches of a config without the sampler.
+
+    Returns:
+        ``(height, width)`` that its pipeline sets, and that of the images, another
+        one where their ratio is kept.
+
+    Raises:
+        ValueError: Its pipeline gives several, or none that is known.
+    """
+    loader = config.get("train_dataloader") or {}
+    counted, _ = _fixed_size(config, loader)
+    size, _ = _fixed_size(config, _without_ratio(loader))
+    return size, counted
+
+
+def _without_ratio(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_ratio(v) for k, v in value.items() if k != "keep_ratio"}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_ratio(item) for item in value)
+    return value
+
+
+def counted_size(config: Any, size: Size) -> Size:
+    """The size that the images of a batch have; another where their ratio is kept.
+
+    Args:
+        config: With :class:`MultiScaleVariableBatchSampler`.
+        size: ``(height, width)`` of the batch.
+    """
+    keeps = _keeps_ratio(config.get("train_dataloader") or {})
+    return _photograph(size) if keeps else size
 
 
 def _count(plans: Iterable[EpochPlan], drawn: List[Tuple[Any, int]]) -> EpochCount:
