@@ -71,7 +71,7 @@ DETECTION = DemoTask(
     factor=100.0,
     jobs=2,
     val_interval=3,
-    minutes=8,
+    minutes=7,
 )
 
 TASKS = {task.name: task for task in (CLASSIFICATION, DETECTION)}
