@@ -81,3 +81,19 @@ def test_contact_sheet_takes_captions(tmp_path):
 def test_nothing_is_left_beside(tmp_path):
     pictures.draw_lines({"a": [(0, 0)]}, tmp_path / "a.png", "t", "x", "y")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_costs_over_the_epochs(tmp_path):
+    path = tmp_path / "costs.png"
+    pictures.draw_costs(
+        {"ours": [(32, 40, 48), (32, 44, 64)], "baseline": [(64, 64, 64)] * 3},
+        {"ours": [1.0, 2.0], "baseline": [3.0] * 3},
+        path,
+        "What it costs",
+        "PFLOPs",
+    )
+    # Both trainings in their colours: the shading is the first one's alone.
+    assert count_colour(path, (0, 0, 0)) > 500
+    assert count_colour(path, (0xB2, 0x72, 0x00)) > 500
+    assert count_colour(path, (0xCC, 0xCC, 0xCC), 4) > 5000
+    assert [file.name for file in tmp_path.iterdir()] == ["costs.png"]
