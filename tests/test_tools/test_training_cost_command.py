@@ -88,6 +88,17 @@ def test_without_a_baseline(run, tool):
     assert "baseline" not in tool.report(document)
 
 
+def test_a_recipe_against_the_config_without_it(run):
+    # 240 images: 16 at 64 pixels in 15 iterations; 64 at 32 pixels in 4, the last cut.
+    options = ["--recipe-options", "sizes=[32]", "base_size=64"]
+    document = run(FBS, "--recipe", "vbs", *options, *FEW)
+    assert document["baseline"]["config"] == FBS
+    assert document["config"] == f"{FBS} --recipe vbs"
+    assert document["iterations"] == 18 * 4
+    assert document["baseline"]["iterations"] == 18 * 15
+    assert document["ratio"]["train_pixels"] == 0.25
+
+
 def test_the_time_from_measured_iterations(run, tool, tmp_path):
     path = tmp_path / "times.json"
     # An iteration takes 0.1 s and a microsecond a pixel.

@@ -58,7 +58,12 @@ def whole_number(least: int) -> Any:
 def parse_args(argv: List[str]) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__)
     cli.add_config_arguments(parser)
-    parser.add_argument("--baseline", metavar="CONFIG", help="to be compared with")
+    cli.add_recipe_arguments(parser)
+    parser.add_argument(
+        "--baseline",
+        metavar="CONFIG",
+        help="to be compared with (default with --recipe: the config without it)",
+    )
     parser.add_argument(
         "--world-size", type=whole_number(1), default=1, metavar="N", help="default: 1"
     )
@@ -108,9 +113,18 @@ class Job(NamedTuple):
     config: Config
 
 
-def load(name: str, args: argparse.Namespace) -> Job:
-    # A recipe that converts configs would be applied here.
-    return Job(name, cli.load_config(name, args.cfg_options))
+def load(args: argparse.Namespace) -> List[Job]:
+    """The config, with its recipe, and the baseline, if there is one."""
+    config = cli.load_config(args.config, args.cfg_options)
+    jobs = [Job(args.config, cli.apply_recipe_arguments(config, args))]
+    if args.recipe is not None:
+        jobs[0] = jobs[0]._replace(name=f"{args.config} --recipe {args.recipe}")
+    if args.baseline is not None:
+        config = cli.load_config(args.baseline, args.cfg_options)
+        jobs.append(Job(args.baseline, config))
+    elif args.recipe is not None:
+        jobs.append(Job(args.config, config))
+    return jobs
 
 
 def enter_scope(config: Config) -> None:
@@ -202,7 +216,7 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
     if args.picture is not None and not osp.isdir(osp.dirname(args.picture) or "."):
         raise cli.UserError(f"--picture {args.picture}: its folder does not exist")
     times = load_times(args.times)
-    jobs = [load(name, args) for name in (args.config, args.baseline) if name]
+    jobs = load(args)
     if args.base_size is not None and all(is_multi_scale(job.config) for job in jobs):
         raise cli.UserError(
             "--base-size is for a config of one size, but each has its own sizes"
