@@ -244,7 +244,8 @@ def result_of(args: argparse.Namespace, arm: str, seed: int) -> Dict[str, Any]:
             at_size[size] = {name: curve[-1][name] for name in METRICS}
         else:
             at_size[size] = evaluate(config, checkpoint, size)
-    times = [json.loads(line) for line in (folder / "times.jsonl").open()]
+    log = folder / "times.jsonl"
+    times = list(map(json.loads, log.read_text().splitlines())) if log.exists() else []
     result = dict(
         arm=arm,
         seed=seed,
@@ -252,8 +253,8 @@ def result_of(args: argparse.Namespace, arm: str, seed: int) -> Dict[str, Any]:
         iterations=sum(map(len, plan)),
         images=sum(b for epoch in plan for _, _, b in epoch),
         train_flops=sum(by_epoch),
-        cpu_time=sum(line["cpu_time"] for line in times),
-        wall_clock=sum(line["wall_clock"] for line in times),
+        cpu_time=sum(line["cpu_time"] for line in times) or None,
+        wall_clock=sum(line["wall_clock"] for line in times) or None,
         flops_per_image={f"{h}x{w}": value for (h, w), value in flops.items()},
         base_size=config.base_size,
         test_sizes=args.test_sizes,
@@ -281,7 +282,8 @@ def report(args: argparse.Namespace, results: List[Dict[str, Any]]) -> str:
     first = next(iter(by_arm.values()))
 
     def mean(runs: List[Dict[str, Any]], key: str) -> float:
-        return statistics.mean(run[key] for run in runs)
+        # A training from elsewhere has no times.
+        return statistics.mean(run[key] for run in runs if run[key] is not None)
 
     lines = [
         "| arm | epochs | iterations | training FLOPs | CPU time | box mAP | mask mAP "
