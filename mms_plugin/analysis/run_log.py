@@ -281,7 +281,8 @@ def _validations(
     """Of one start. MMEngine notes the epoch, or 0 in a training by iterations."""
     notes_iteration = not logger.get("log_metric_by_epoch", True)
     length = _epoch_length(log, int(logger.get("interval", 10) or 10))
-    interval = loop.get("val_interval", 1000)
+    interval = loop.get("val_interval", 1000) if loop else 1
+    most = loop.get("max_iters")
     before, epoch = 0, 0
     for record in records:
         if _is_training(record):
@@ -297,6 +298,7 @@ def _validations(
             done = max(done, round(step * length))
         elif not log.drawn and not log.by_epoch and isinstance(interval, int):
             done = -(-done // max(1, interval)) * max(1, interval)
+            done = min(done, most) if isinstance(most, int) else done
         at: Optional[float] = None
         if log.by_epoch:
             at = float(epoch if notes_iteration else step)

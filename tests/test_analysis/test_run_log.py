@@ -1,0 +1,178 @@
+"""What a training left in its work dir."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.hooks import Hook
+from run_files import drawn, train, validation, write_start
+
+from mms_plugin.analysis import read_run
+
+CRASH = 32
+
+
+class Crash(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == CRASH:
+            raise KeyboardInterrupt
+
+
+def test_a_crashed_and_resumed_training_is_joined(make_runner, tmp_path):
+    settings = dict(
+        custom_hooks=[dict(type="ResolutionCurriculumHook", start_sizes=[4, 6])],
+        default_hooks=dict(
+            logger=dict(type="LoggerHook", interval=5),
+            checkpoint=dict(type="CheckpointHook", interval=1),
+        ),
+        log_level="INFO",
+        visualizer=dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")]),
+    )
+    runner = make_runner(**settings)
+    runner.register_hook(Crash())
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    # The two starts lie within one second.
+    first = Path(runner.log_dir)
+    first.rename(first.with_name("20200101_000000"))
+    crashed = read_run(tmp_path / "run")
+    assert crashed.starts == 1
+    # Its size was logged, and then it crashed.
+    assert len(crashed.plan) == CRASH + 1
+
+    runner = make_runner(resume=True, **settings)
+    runner.train()
+    log = read_run(tmp_path / "run")
+    sampler = runner.train_dataloader.batch_sampler
+    assert log.plan == [entry for epoch in range(5) for entry in sampler.plan(epoch)]
+    assert (log.starts, log.epochs, log.world_size) == (2, 5, 1)
+    assert log.iterations == sampler.total_batches(5)
+    steps = [step for step, _ in log.series("loss")]
+    assert steps == sorted(set(steps))
+    assert log.learning_rates == ["lr"]
+    assert log.losses == ["loss"]
+    assert crashed.plan == log.plan[: CRASH + 1]
+
+
+def test_what_was_redone_counts_once(tmp_path):
+    write_start(
+        tmp_path,
+        "20260101_000000",
+        [drawn(s, 8, 8, 4) for s in (1, 2)]
+        + [train(2, 1), validation(1, top1=10.0)]
+        + [drawn(s, 8, 8, 4) for s in (3, 4)]
+        + [train(4, 2), validation(2, top1=20.0), drawn(5, 8, 8, 4)],
+    )
+    write_start(
+        tmp_path,
+        "20260102_000000",
+        [drawn(s, 4, 6, 9) for s in (3, 4)] + [train(4, 2), validation(2, top1=30.0)],
+        config="resume = True",
+    )
+    log = read_run(tmp_path)
+    assert log.plan == [(8, 8, 4)] * 2 + [(4, 6, 9)] * 2
+    assert [tuple(one) for one in log.validations] == [
+        (1.0, 2, {"top1": 10.0}),
+        (2.0, 4, {"top1": 30.0}),
+    ]
+    assert [step for step, _ in log.series("lr")] == [2, 4]
+    assert log.iterations == 4
+
+
+def test_a_start_that_did_not_resume_stands_alone(tmp_path):
+    write_start(tmp_path, "20260101_000000", [train(s, 1) for s in (10, 20, 30)])
+    later = [train(s, 1) for s in (20, 40)]
+    write_start(tmp_path, "20260102_000000", later, config="resume = False")
+    log = read_run(tmp_path)
+    assert [step for step, _ in log.series("loss")] == [20, 40]
+    assert log.starts == 1
+
+
+def test_a_validation_alone_is_no_start(tmp_path):
+    write_start(tmp_path, "20260101_000000", [train(3, 1), validation(1, top1=1.0)])
+    write_start(tmp_path, "20260102_000000", [validation(0, top1=9.0)])
+    log = read_run(tmp_path)
+    assert log.starts == 1
+    assert [one.values for one in log.validations] == [{"top1": 1.0}]
+
+
+def test_a_line_that_is_being_written_is_left_out(tmp_path):
+    folder = write_start(tmp_path, "20260101_000000", [train(1, 1), train(2, 1)])
+    with (folder / "scalars.json").open("a") as stream:
+        stream.write('{"lr": 0.1, "loss": 0.')
+    log = read_run(tmp_path)
+    assert (log.iterations, log.unreadable_lines) == (2, 1)
+
+
+def test_a_lost_line_is_as_the_one_before(tmp_path):
+    records = [drawn(1, 4, 4, 8), drawn(3, 8, 8, 2), train(4)]
+    write_start(tmp_path, "20260101_000000", records)
+    assert read_run(tmp_path).plan == [(4, 4, 8), (4, 4, 8), (8, 8, 2), (8, 8, 2)]
+
+
+def test_epochs_whose_ends_are_not_logged(tmp_path):
+    """67 iterations an epoch, every 20th logged, as LoggerHook does by default."""
+    records = []
+    for epoch in (1, 2, 3):
+        start = (epoch - 1) * 67
+        records += [train(start + done, epoch) for done in (20, 40, 60)]
+        records.append(validation(epoch, top1=float(epoch)))
+    config = "default_hooks = dict(logger=dict(interval=20))"
+    write_start(tmp_path, "20260101_000000", records, config)
+    log = read_run(tmp_path)
+    assert [one.iteration for one in log.validations] == [67, 134, 201]
+    assert [one.epoch for one in log.validations] == [1, 2, 3]
+    assert (log.iterations, log.epochs) == (201, 3)
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+def test_a_training_by_iterations(tmp_path, by_epoch):
+    """With ``log_metric_by_epoch=True``, the default, MMEngine notes epoch 0."""
+    config = (
+        "train_cfg = dict(type='IterBasedTrainLoop', max_iters=60, val_interval=25)\n"
+        f"default_hooks = dict(logger=dict(log_metric_by_epoch={by_epoch}))"
+    )
+    records = [
+        *(train(step) for step in (10, 20)),
+        validation(0 if by_epoch else 25, top1=1.0),
+        *(train(step) for step in (30, 40, 50)),
+        validation(0 if by_epoch else 50, top1=2.0),
+    ]
+    write_start(tmp_path, "20260101_000000", records, config)
+    log = read_run(tmp_path)
+    assert not log.by_epoch
+    assert log.epochs is None
+    assert [one[:2] for one in log.validations] == [(None, 25), (None, 50)]
+
+
+def test_a_folder_of_one_start_and_its_ranks(tmp_path):
+    text = "Runtime environment:\n    Distributed training: True\n    GPU number: 8\n"
+    write_start(tmp_path, "20260101_000000", [train(1)], text=text)
+    log = read_run(tmp_path / "20260101_000000")
+    assert (log.iterations, log.world_size) == (1, 8)
+
+
+def test_a_config_that_does_not_load(tmp_path):
+    write_start(tmp_path, "20260101_000000", [train(1)], config="import nowhere_x\n1/0")
+    log = read_run(tmp_path)
+    assert log.config is None
+    assert "config.py does not load" in log.config_error
+
+
+def test_no_log(tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        read_run(tmp_path / "none")
+    with pytest.raises(ValueError, match="is empty"):
+        read_run(tmp_path)
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(ValueError, match="is not a folder"):
+        read_run(tmp_path / "a.txt")
+    with pytest.raises(ValueError, match="no .*scalars.json"):
+        read_run(tmp_path)
+    events = tmp_path / "20260101_000000" / "vis_data"
+    events.mkdir(parents=True)
+    (events / "events.out.tfevents.1.host").write_text("")
+    with pytest.raises(ValueError, match="TensorBoard.*LocalVisBackend"):
+        read_run(tmp_path)
+    (events / "scalars.json").write_text("")
+    with pytest.raises(ValueError, match="no record of a training yet.*empty"):
+        read_run(tmp_path)

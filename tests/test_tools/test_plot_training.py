@@ -1,0 +1,151 @@
+"""tools/analysis_tools/plot_training.py on real and on written work dirs."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch.utils.flop_counter import FlopCounterMode
+
+pytest.importorskip("matplotlib")
+sys.path.insert(0, str(ROOT / "tests" / "test_analysis"))
+
+from run_files import drawn, train, validation, write_start
+
+from mms_plugin import cli
+
+TOOL = "analysis_tools/plot_training.py"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    """The tool's module, for what needs no process of its own."""
+    spec = importlib.util.spec_from_file_location("plot", ROOT / "tools" / TOOL)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["plot"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["plot"]
+
+
+def readable(path):
+    return cv2.imread(str(path)).shape[0] > 100
+
+
+def counted_by_hand(config):
+    """FLOPs of an image by the flop counter on the real training step."""
+    init_default_scope("mmpretrain")
+    model = dict(config.model, data_preprocessor=config.data_preprocessor)
+    model = MODELS.build(model)
+    with FlopCounterMode(display=False) as counter:
+        features = model.head(model.neck(model.backbone(torch.ones(4, 3, 32, 32))))
+        features.sum().backward()
+    return counter.get_total_flops() / 4
+
+
+def test_a_real_training(trained, run_tool, tmp_path):
+    """12 images of 32 x 32 in batches of 4, two epochs."""
+    done = run_tool(TOOL, trained, "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    document = json.loads(done.stdout)
+    (run,) = document["runs"]
+    assert (run["iterations"], run["epochs"], run["by_epoch"]) == (6, 2, True)
+    assert run["sizes"] == [dict(height=32, width=32, iterations=6, images=24)]
+    assert document["cost"] == "flops"
+    per_image = counted_by_hand(Config.fromfile(str(next(trained.glob("*.py")))))
+    assert run["train_flops"] == pytest.approx(24 * per_image, rel=1e-6)
+    top1 = run["metrics"]["accuracy/top1"]
+    assert [(one["epoch"], one["iteration"]) for one in top1] == [(1, 3), (2, 6)]
+    assert top1[0]["train_flops"] == pytest.approx(12 * per_image, rel=1e-6)
+    assert run["learning_rate"]["lr"] == dict(first=0.05, last=0.05, min=0.05, max=0.05)
+    assert set(document["pictures"]) == {"sizes", "losses", "metrics"}
+    for path in document["pictures"].values():
+        assert Path(path).parent == tmp_path / "out"
+        assert readable(path)
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Two trainings with AGVM, one of them by iterations; no config."""
+    root = tmp_path_factory.mktemp("written")
+    for name, epoch in (("epochs", 1), ("iterations", None)):
+        records = []
+        for step in range(1, 21):
+            records.append(drawn(step, 8, 4, 2))
+            agvm = {"agvm/mu/neck": 1 + step / 10, "agvm/phi/neck": 0.5}
+            losses = dict(loss_cls=float("nan"), loss_box=0.5)
+            records.append(train(step, epoch, **agvm, **losses))
+        metrics = {"coco/mAP": 0.3, "coco/mAP_50": 0.5, "coco/mAP_l": -1.0}
+        records.append(validation(1, **metrics))
+        write_start(root / name, "20260101_000000", records)
+    return root
+
+
+def test_several_side_by_side(written, tool, tmp_path, capfd):
+    runs = [str(written / name) for name in ("epochs", "iterations")]
+    tool.main([*runs, "--labels", "a", "b", "--out", str(tmp_path), "--json"])
+    out, err = capfd.readouterr()
+    document = json.loads(out)
+    assert "pixels in their place" in err
+    assert document["cost"] == "pixels"
+    first, second = document["runs"]
+    assert (first["label"], second["label"]) == ("a", "b")
+    assert (first["epochs"], second["epochs"]) == (1, None)
+    assert first["train_pixels"] == 20 * 2 * 8 * 4
+    assert first["train_flops"] is None
+    assert first["agvm"] == dict(mu=dict(neck=3.0), phi=dict(neck=0.5))
+    # Nothing to measure, and what is no number.
+    assert first["metrics"]["coco/mAP_l"][0]["value"] is None
+    assert first["losses"]["loss_cls"]["last"] is None
+    assert set(document["pictures"]) == {"sizes", "losses", "metrics", "agvm"}
+    assert all(map(readable, document["pictures"].values()))
+
+
+def test_metrics_that_detail_another_are_left_to_the_user(written, tool):
+    runs = tool.read_runs(tool.parse_args([str(written / "epochs")]))
+    assert tool.chosen_metrics(runs, None) == ["coco/mAP"]
+    assert tool.chosen_metrics(runs, ["coco/mAP_50"]) == ["coco/mAP_50"]
+    with pytest.raises(cli.UserError, match="--metrics top1 .* coco/mAP, coco/mAP_50"):
+        tool.chosen_metrics(runs, ["top1"])
+
+
+def test_pictures_go_to_the_work_dir(tool, tmp_path, capsys):
+    write_start(tmp_path, "20260101_000000", [train(1), train(2)])
+    tool.main([str(tmp_path), "--cost", "pixels"])
+    assert "training_losses.png" in capsys.readouterr().out
+    assert [p.name for p in tmp_path.glob("*.png")] == ["training_losses.png"]
+
+
+def test_labels_are_the_ends_that_differ(tool):
+    assert tool.default_labels(["/x/a", "/x/b"]) == ["a", "b"]
+    assert tool.default_labels(["/x/a/run", "/x/b/run"]) == ["a/run", "b/run"]
+    with pytest.raises(cli.UserError, match="twice"):
+        tool.default_labels(["/x/a", "/x/../x/a"])
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (["--labels", "a", "b"], "one for each of 1 work dirs, but got 2"),
+        (["--metrics", "none"], "--metrics none is not in the logs"),
+        (["--out", __file__], "--out .* cannot be made"),
+    ],
+)
+def test_bad_options(written, tool, options, says):
+    with pytest.raises(cli.UserError, match=says):
+        tool.main([str(written / "epochs"), *options])
+
+
+def test_no_log_is_one_line_and_exit_code_2(run_tool, tmp_path):
+    done = run_tool(TOOL, tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert f"work dir {tmp_path} is empty" in done.stderr
