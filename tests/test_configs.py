@@ -83,7 +83,8 @@ def test_the_name_says_what_the_config_does(path):
         assert config.train_cfg.max_epochs == int(match["schedule"][:-1])
     multi_scale = match["recipe"].startswith("vbs")
     assert (
-        loader.get("batch_sampler", {}).get("type") == "MultiScaleVariableBatchSampler"
+        (loader.get("batch_sampler") or {}).get("type")
+        == "MultiScaleVariableBatchSampler"
     ) == multi_scale
     hooks = [hook.type for hook in config.get("custom_hooks", [])]
     assert ("ResolutionCurriculumHook" in hooks) == ("-cur" in match["recipe"])

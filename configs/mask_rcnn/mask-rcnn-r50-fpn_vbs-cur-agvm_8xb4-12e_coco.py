@@ -7,7 +7,10 @@ linear growth are our own choice.
 """
 
 _base_ = [
-    "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py",
+    "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
+    "../_base_/datasets/coco_bs4_512-1280.py",
+    "mmdet::_base_/schedules/schedule_1x.py",
+    "mmdet::_base_/default_runtime.py",
     "../_base_/default_runtime_det.py",
 ]
 
@@ -15,35 +18,6 @@ max_epochs = 12
 norm_cfg = dict(type="SyncBN", requires_grad=True)
 model = dict(backbone=dict(norm_cfg=norm_cfg, norm_eval=False))
 
-train_pipeline = [
-    dict(type="LoadImageFromFile", backend_args=None),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
-    dict(
-        type="MultiScaleTransform",
-        transform=dict(type="Resize", keep_ratio=False),
-    ),
-    dict(type="RandomFlip", prob=0.5),
-    dict(type="PackDetInputs"),
-]
-train_dataset = dict(
-    type="CocoDataset",
-    data_root="data/coco/",
-    ann_file="annotations/instances_train2017.json",
-    data_prefix=dict(img="train2017/"),
-    filter_cfg=dict(filter_empty_gt=True, min_size=32),
-    pipeline=train_pipeline,
-)
-train_dataloader = dict(
-    batch_size=4,
-    num_workers=4,
-    batch_sampler=dict(
-        _delete_=True,
-        type="MultiScaleVariableBatchSampler",
-        base_size=1024,
-        sizes=dict(min=512, max=1280, num=10, divisor=32),
-    ),
-    dataset=dict(_delete_=True, type="MultiScaleDataset", dataset=train_dataset),
-)
 custom_hooks = [
     dict(
         type="ResolutionCurriculumHook",

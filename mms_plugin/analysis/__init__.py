@@ -1,6 +1,17 @@
 """Pure functions behind the reports: what a training costs and what it gave."""
 
+from .agvm_curves import agvm_curves, running_mean, summarise_agvm
 from .batch_maker import MakeBatch, batch_maker, rois_per_image
+from .config_plan import (
+    ConfigPlan,
+    EpochCount,
+    SampleCount,
+    config_plan,
+    count_samples,
+    counted_size,
+    fixed_size,
+    is_multi_scale,
+)
 from .cost_fit import CostFit, Measurement, fit_cost, relative_errors
 from .flops import count_flops, images_of_plan, plan_flops, training_flops_per_image
 from .iteration_costs import (
@@ -13,30 +24,59 @@ from .iteration_costs import (
     read_times,
 )
 from .iteration_timer import Timing, is_out_of_memory, time_iterations
+from .model_flops import ModelFlops, UncountedError, model_flops, total_stride
+from .run_cost import RunCost, RunSizes, run_cost, run_sizes
+from .run_log import RunLog, Validation, read_run
+from .training_cost import TrainingCost, cost_ratios, training_cost
 from .training_plan import fixed_size_plan, training_plan
 
 __all__ = [
+    "ConfigPlan",
     "CostFit",
     "EpochCost",
+    "EpochCount",
     "IterationCosts",
     "MakeBatch",
     "Measurement",
+    "ModelFlops",
+    "RunCost",
+    "RunLog",
+    "RunSizes",
+    "SampleCount",
     "Timing",
+    "TrainingCost",
+    "UncountedError",
+    "Validation",
+    "agvm_curves",
     "batch_maker",
     "batch_sizes_to_measure",
+    "config_plan",
+    "cost_ratios",
     "count_flops",
+    "count_samples",
+    "counted_size",
     "epoch_cost",
     "fill_batch_sizes",
     "fit_cost",
+    "fixed_size",
     "fixed_size_plan",
     "images_of_plan",
+    "is_multi_scale",
     "is_out_of_memory",
     "level_batch_sizes",
+    "model_flops",
     "plan_flops",
+    "read_run",
     "read_times",
     "relative_errors",
     "rois_per_image",
+    "run_cost",
+    "run_sizes",
+    "running_mean",
+    "summarise_agvm",
     "time_iterations",
+    "total_stride",
+    "training_cost",
     "training_flops_per_image",
     "training_plan",
 ]

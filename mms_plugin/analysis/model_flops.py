@@ -356,6 +356,8 @@ def _watched(model: nn.Module) -> Iterator[None]:
         name, flops = running.pop(), counter.get_total_flops() - starts.pop()
         own = flops - inside.pop()
         inside[-1] += flops
+        if not all(tensor.numel() for tensor in _tensors(args)):
+            return  # no RoIs
         if _multiplies(module, ("weight",)):
             all_counts.setdefault(name, []).append(own)
         elif _multiplies(module):

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Mapping, Sequence, Tuple, Union
+from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 __all__ = [
     "draw_contact_sheet",
+    "draw_costs",
+    "draw_line_panels",
     "draw_lines",
     "draw_plans",
 ]
@@ -97,22 +99,118 @@ def draw_lines(
         xlabel: What is measured to the right, with its unit.
         ylabel: What is measured upwards, with its unit.
     """
-    figure = _figure(7.5, 4.6)
-    axis = figure.subplots()
-    for number, (name, points) in enumerate(series.items()):
-        xs, ys = zip(*points) if points else ((), ())
-        axis.plot(
-            xs,
-            ys,
-            label=name,
-            color=_COLOURS[number % len(_COLOURS)],
-            marker=_MARKERS[number % len(_MARKERS)],
-            linestyle=_LINES[number % len(_LINES)],
-            markersize=5,
+    draw_line_panels({ylabel: series}, path, title, xlabel)
+
+
+def draw_line_panels(
+    panels: Mapping[str, Mapping[str, Sequence[Tuple[float, float]]]],
+    path: PathLike,
+    title: str,
+    xlabel: str,
+) -> None:
+    """Panels side by side, each with lines through points; one legend.
+
+    Args:
+        panels: By what is measured upwards, with its unit: ``(x, y)`` points by the
+            name of the line. A name has the same colour in every panel.
+        path: The PNG to write.
+        title: Above the picture.
+        xlabel: What is measured to the right, with its unit.
+
+    Raises:
+        ValueError: No panels.
+    """
+    if not panels:
+        raise ValueError("panels={} must hold at least one panel")
+    figure = _figure(7.5 if len(panels) == 1 else 5.7 * len(panels), 4.6)
+    axes = np.atleast_1d(figure.subplots(1, len(panels)))
+    names = list(dict.fromkeys(name for series in panels.values() for name in series))
+    for axis, (ylabel, series) in zip(axes, panels.items()):
+        for name, points in series.items():
+            number = names.index(name)
+            xs, ys = zip(*points) if points else ((), ())
+            axis.plot(
+                xs,
+                ys,
+                label=name,
+                color=_COLOURS[number % len(_COLOURS)],
+                marker=_MARKERS[number % len(_MARKERS)],
+                linestyle=_LINES[number % len(_LINES)],
+                markersize=5,
+                # As many marks as tell the lines apart.
+                markevery=max(1, len(points) // 12),
+            )
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+        axis.grid(alpha=0.3)
+    figure.suptitle(title)
+    axes[0].legend()
+    _save(figure, path)
+
+
+def draw_costs(
+    sides: Mapping[str, Sequence[Tuple[float, float, float]]],
+    costs: Mapping[str, Sequence[float]],
+    path: PathLike,
+    title: str,
+    unit: str,
+    xlabel: str = "epoch",
+) -> None:
+    """What trainings cost over their epochs: sizes, cost of each epoch, and its sum.
+
+    Args:
+        sides: Of each epoch, the smallest, mean and largest image side in pixels, by
+            the training's name.
+        costs: Of each epoch, by the same names.
+        path: The PNG to write.
+        title: Above the picture.
+        unit: Of the costs, such as ``'PFLOPs'``.
+        xlabel: What an entry is. Default: an epoch.
+    """
+    figure = _figure(8.5, 8)
+    figure.suptitle(title)
+    size_axis, cost_axis, sum_axis = figure.subplots(3, 1, sharex=True)
+    for number, name in enumerate(costs):
+        colour = _COLOURS[number % len(_COLOURS)]
+        line = _LINES[number % len(_LINES)]
+        low, mean, high = np.array(sides[name], dtype=float).T
+        # An entry reaches from its beginning to its end; the sum is that of its end.
+        edges = np.arange(len(mean) + 1)
+        size_axis.fill_between(
+            edges,
+            np.append(low, low[-1]),
+            np.append(high, high[-1]),
+            step="post",
+            alpha=0.2,
+            color=colour,
+            linewidth=0,
         )
-    axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    axis.grid(alpha=0.3)
-    axis.legend()
+        steps = dict(color=colour, linestyle=line, linewidth=1.8, baseline=None)
+        size_axis.stairs(mean, edges, label=f"{name}: mean", **steps)
+        cost_axis.stairs(costs[name], edges, label=name, **steps)
+        total = np.concatenate([[0.0], np.cumsum(costs[name])])
+        end = f"{total[-1]:,.0f}" if total[-1] >= 100 else f"{total[-1]:.3g}"
+        sum_axis.plot(
+            edges,
+            total,
+            color=colour,
+            linestyle=line,
+            linewidth=1.8,
+            label=f"{name}: {end} {unit}",
+        )
+    size_axis.set_ylabel("image side (px)\nsmallest to largest, shaded")
+    cost_axis.set_ylabel(f"cost of one {xlabel}\n({unit})")
+    # Room for the legend below the lines.
+    cost_axis.set_ylim(0, 1.1 * max(max(values) for values in costs.values()))
+    sum_axis.set_ylabel(f"cost so far\n({unit})")
+    sum_axis.set_ylim(bottom=0)
+    sum_axis.set_xlabel(xlabel)
+    for axis, place in (
+        (size_axis, "upper left"),
+        (cost_axis, "lower right"),
+        (sum_axis, "upper left"),
+    ):
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=9, loc=place)
     _save(figure, path)
 
 
@@ -121,20 +219,28 @@ def draw_contact_sheet(
     path: PathLike,
     title: str,
     columns: int = 10,
+    captions: Optional[Sequence[str]] = None,
 ) -> None:
-    """The first images of one batch per size, all at the same scale.
+    """A row of images per batch, all at the same scale.
 
     Args:
-        batches: ``(batch_size, height, width, 3)`` uint8 RGB of each size.
+        batches: ``(batch_size, height, width, 3)`` uint8 RGB of each row.
         path: The PNG to write.
         title: Above the picture.
         columns: At most this many images of a batch. Default: 10.
+        captions: Above each row. Default: the size and the number of images.
 
     Raises:
-        ValueError: No batches.
+        ValueError: No batches, or not one caption for each.
     """
     if not batches:
         raise ValueError("batches=[] must hold at least one batch")
+    if captions is None:
+        captions = [_caption(batch, columns) for batch in batches]
+    if len(captions) != len(batches):
+        raise ValueError(
+            f"captions={list(captions)} must be one for each of {len(batches)} batches"
+        )
     gap = 2
     rows = []
     for batch in batches:
@@ -149,15 +255,15 @@ def draw_contact_sheet(
     figure = _figure(12, sum(heights) + 0.35 * len(rows) + 0.8)
     figure.suptitle(title)
     axes = figure.subplots(len(rows), 1, gridspec_kw=dict(height_ratios=heights))
-    for axis, row, batch in zip(np.atleast_1d(axes), rows, batches):
-        count, height, width = batch.shape[:3]
+    for axis, row, caption in zip(np.atleast_1d(axes), rows, captions):
         axis.imshow(row, interpolation="nearest")
         axis.set_xlim(-0.5, widest - 0.5)
-        axis.set_title(
-            f"{height} × {width} px, {count} a batch"
-            + (f" (first {columns})" if count > columns else ""),
-            loc="left",
-            fontsize=9,
-        )
+        axis.set_title(caption, loc="left", fontsize=9)
         axis.axis("off")
     _save(figure, path)
+
+
+def _caption(batch: np.ndarray, columns: int) -> str:
+    count, height, width = batch.shape[:3]
+    first = f" (first {columns})" if count > columns else ""
+    return f"{height} × {width} px, {count} a batch{first}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from contextvars import ContextVar
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
+import numpy as np
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
 from ..sampling.sized_index import SizedIndex
 from ..sampling.sizes import Size
+from .image_sizes import Recorded, build_dataset, image_sizes, init_dataset
 
 TARGET_SIZE = "target_size"
 
@@ -17,22 +21,72 @@ TARGET_SIZE = "target_size"
 _size_in_use: ContextVar[Optional[Size]] = ContextVar("_size_in_use", default=None)
 
 
+# Whether MMEngine fetches another sample in place of one without objects.
+_drops_empty: ContextVar[bool] = ContextVar("_drops_empty", default=False)
+
+
+def drops_empty_samples() -> bool:
+    """Whether the sample being made goes if it has lost all its objects.
+
+    True inside the pipeline of a training data set whose ``filter_cfg`` has
+    ``filter_empty_gt=True``. Not in the pipeline of ``MultiImageMixDataset``, which
+    would repeat one and the same transform.
+    """
+    return _drops_empty.get()
+
+
 def size_in_use() -> Optional[Size]:
     """``(height, width)`` of the batch whose sample is being made, or ``None``."""
     return _size_in_use.get()
 
 
 class _SizedPipeline:
-    """A pipeline that starts by writing the size into the sample."""
+    """A pipeline that starts by writing the size into the sample.
 
-    def __init__(self, pipeline: Callable) -> None:
+    Args:
+        pipeline: The data set's own.
+        drops_empty: See :func:`drops_empty_samples`.
+    """
+
+    def __init__(self, pipeline: Callable, drops_empty: bool = False) -> None:
         self.pipeline = pipeline
+        self.drops_empty = drops_empty
 
     def __call__(self, results: Any) -> Any:
         size = _size_in_use.get()
         if size is not None and isinstance(results, dict):
             results[TARGET_SIZE] = size
-        return self.pipeline(results)
+        token = _drops_empty.set(self.drops_empty)
+        try:
+            sample = self.pipeline(results)
+        except Exception as error:
+            if not self._replaces_unreadable(error, results):
+                named = _naming_the_file(error, results)
+                if named is None:
+                    raise
+                raise named from error
+            sample = None
+        finally:
+            _drops_empty.reset(token)
+        if sample is None and _unread_file(results):
+            print_log(
+                f"{_unread_file(results)} cannot be read; another image is fetched",
+                logger="current",
+                level=logging.WARNING,
+            )
+        return sample
+
+    def _replaces_unreadable(self, error: Exception, results: Any) -> bool:
+        # mmcv gives None for a file that is missing or empty, but one that does not
+        # decode fails an assertion, whatever its ignore_empty says.
+        return (
+            isinstance(error, AssertionError)
+            and _unread_file(results) is not None
+            and any(
+                getattr(transform, "ignore_empty", False)
+                for transform in getattr(self.pipeline, "transforms", ())
+            )
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "pipeline":
@@ -41,6 +95,24 @@ class _SizedPipeline:
 
     def __repr__(self) -> str:
         return repr(self.pipeline)
+
+
+def _unread_file(results: Any) -> Optional[str]:
+    """The image file of a sample whose image has not been loaded."""
+    if not isinstance(results, dict) or "img" in results:
+        return None
+    return results.get("img_path")
+
+
+def _naming_the_file(error: Exception, results: Any) -> Optional[Exception]:
+    """The error with the image file in it; ``None``: as it is."""
+    path = results.get("img_path") if isinstance(results, dict) else None
+    if path is None or str(path) in str(error) or isinstance(error, ImportError):
+        return None
+    size = results.get(TARGET_SIZE)
+    at = "" if size is None else f" at (height, width) = {size}"
+    kind = ValueError if isinstance(error, ValueError) else RuntimeError
+    return kind(f"{path} gives no sample{at}: {type(error).__name__}: {error}")
 
 
 @DATASETS.register_module()
@@ -61,8 +133,9 @@ class MultiScaleDataset:
     """
 
     def __init__(self, dataset: Any) -> None:
+        self._recorded: List[Recorded] = []
         if isinstance(dataset, Mapping):
-            dataset = DATASETS.build(dataset)
+            dataset = build_dataset(dataset, self._recorded)
         if isinstance(dataset, (str, bytes)) or not hasattr(dataset, "__getitem__"):
             raise TypeError(
                 "dataset must be a map-style data set or its config, "
@@ -89,8 +162,20 @@ class MultiScaleDataset:
     def full_init(self) -> None:
         """Initialize the wrapped data set, if it is one that needs it."""
         if hasattr(self.dataset, "full_init"):
+            for leaf in _leaves(self.dataset):
+                init_dataset(leaf, self._recorded)
             self.dataset.full_init()
             _attach(self.dataset)
+
+    def image_sizes(self) -> Optional[np.ndarray]:
+        """Height and width in pixels of every image, shape ``(len(self), 2)``.
+
+        They are read while the data set is built or initialized, before MMEngine
+        pickles its records. ``None`` if the records do not hold them, or if the data
+        set came here with its records pickled, or in a worker process: then
+        ``get_data_info`` tells.
+        """
+        return image_sizes(self.dataset, self._recorded)
 
     @property
     def pipeline(self) -> Any:
@@ -107,6 +192,13 @@ class MultiScaleDataset:
         if name.startswith("__") or name == "dataset":
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+    def __getstate__(self) -> Dict[str, Any]:
+        # The sampler reads the sizes, and that stays in the main process.
+        return {**self.__dict__, "_recorded": []}
+
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(dataset={self.dataset!r})"
@@ -126,8 +218,19 @@ def _attach(dataset: Any) -> bool:
     if not callable(pipeline):
         return False
     if not isinstance(pipeline, _SizedPipeline):
-        dataset.pipeline = _SizedPipeline(pipeline)
+        filter_cfg = getattr(dataset, "filter_cfg", None) or {}
+        drops_empty = bool(filter_cfg.get("filter_empty_gt", False))
+        test_mode = getattr(dataset, "test_mode", False)
+        dataset.pipeline = _SizedPipeline(pipeline, drops_empty and not test_mode)
     return True
+
+
+def _leaves(dataset: Any) -> Iterator[Any]:
+    inner = _wrapped(dataset)
+    if not inner:
+        yield dataset
+    for each in inner:
+        yield from _leaves(each)
 
 
 def _wrapped(dataset: Any) -> List[Any]:

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 #: Raised whenever the same parameters would give other pixels or annotations.
-VERSION = 1
+VERSION = 2
 
 SHAPES = ("disc", "square", "triangle", "star")
 TEXTURES = ("checks", "dots", "stripes")
@@ -474,7 +474,7 @@ def classification_scene(seed: int, split: str, index: int, size: int = 96) -> S
 
 
 def detection_scene(seed: int, split: str, index: int, long_side: int = 160) -> Scene:
-    """Detection image ``index``: 2 to 9 objects; landscape, portrait or square.
+    """Detection image ``index``: 1 to 6 objects; landscape, portrait or square.
 
     Args:
         seed: Seed of the data set.
@@ -485,11 +485,11 @@ def detection_scene(seed: int, split: str, index: int, long_side: int = 160) -> 
     rng = scene_generator(seed, "detection", split, index)
     short = int(round(long_side * rng.choice([0.67, 0.75, 1.0])))
     height, width = (short, long_side) if rng.random() < 0.6 else (long_side, short)
-    count = int(rng.integers(2, 10))
+    count = int(rng.integers(1, 7))
     kinds = [(str(rng.choice(SHAPES)), str(rng.choice(TEXTURES))) for _ in range(count)]
     # Log-uniform: as many small objects as large ones; the large lie farther back.
     radii = sorted(
-        (float(short * np.exp(rng.uniform(np.log(0.06), np.log(0.34)))) for _ in kinds),
+        (float(short * np.exp(rng.uniform(np.log(0.09), np.log(0.34)))) for _ in kinds),
         reverse=True,
     )
     return draw_scene(
@@ -499,8 +499,8 @@ def detection_scene(seed: int, split: str, index: int, long_side: int = 160) -> 
         kinds,
         radii,
         [None] * count,
-        clutter=int(rng.integers(3, 10)),
-        occluders=int(rng.integers(0, 5)),
+        clutter=int(rng.integers(0, 6)),
+        occluders=int(rng.integers(0, 3)),
     )
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from numbers import Real
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .variance import (
-    gradient_variance,
-    half_batch_variance,
-    smoothed_multiplier,
-    target_multiplier,
-)
+from .variance import gradient_variance, smoothed_multiplier, target_multiplier
 
 __all__ = ["AGVM", "AGVMConfig"]
+
+_SINGLE_PROCESS = ("lookback", "consecutive")
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,14 @@ class AGVMConfig:
             Defaults to (0.5, 10.0).
         modulate: Whether the multipliers act on the rates. False: measure and log
             only. Defaults to True.
+        single_process: What stands in for the halves in one process without
+            accumulation. ``'lookback'``: the batch of the last iteration against a
+            part of this one, run once more at the last weights. ``'consecutive'``:
+            the batches of the last iteration and of this one, each at its weights,
+            which costs no pass but mistakes the change of the weights for noise.
+            Defaults to ``'lookback'``.
+        lookback_fraction: Part of the batch that is run once more, in (0, 1]; at least
+            one image. Defaults to 0.25.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -54,6 +59,8 @@ class AGVMConfig:
     modules: Optional[Sequence[str]] = None
     ratio_range: Tuple[float, float] = (0.5, 10.0)
     modulate: bool = True
+    single_process: str = "lookback"
+    lookback_fraction: float = 0.25
 
     def __post_init__(self) -> None:
         self._check_integer("interval", 1)
@@ -78,6 +85,17 @@ class AGVMConfig:
         if not isinstance(self.modulate, bool):
             raise TypeError(
                 f"agvm: modulate must be True or False, but got {self.modulate!r}."
+            )
+        if self.single_process not in _SINGLE_PROCESS:
+            raise ValueError(
+                f"agvm: single_process must be one of {', '.join(_SINGLE_PROCESS)}, "
+                f"but got {self.single_process!r}."
+            )
+        fraction = self.lookback_fraction
+        if not _is_number(fraction) or not 0 < fraction <= 1:
+            raise ValueError(
+                "agvm: lookback_fraction must be a number in (0, 1], such as 0.25, but "
+                f"got {fraction!r}."
             )
         bounds = self.ratio_range
         if (
@@ -172,7 +190,9 @@ class AGVM:
         """How many measurements changed the multipliers."""
 
     def update(
-        self, products: Sequence[Sequence[float]], whole_batches: bool = False
+        self,
+        products: Sequence[Sequence[float]],
+        half_variance: Optional[Callable[[float], float]] = None,
     ) -> List[str]:
         """Takes in one measurement.
 
@@ -183,8 +203,9 @@ class AGVM:
         Args:
             products: ``[<a, a>, <a, b>, <b, b>]`` of each module's update directions
                 over the two halves, in the order of :attr:`modules`.
-            whole_batches: Whether the halves are two whole batches, see
-                :func:`~.variance.half_batch_variance`. Defaults to False.
+            half_variance: Turns the variance of what was compared into that of two
+                halves, see :func:`~.variance.half_batch_variance`. Defaults to None:
+                halves were compared.
 
         Returns:
             list[str]: Modules whose variance was measured.
@@ -199,9 +220,9 @@ class AGVM:
             if name not in self._fixed
         }
         reference = gradient_variance(anchor)
-        if whole_batches:
-            reference = half_batch_variance(reference)
-            variances = {k: half_batch_variance(v) for k, v in variances.items()}
+        if half_variance is not None:
+            reference = half_variance(reference)
+            variances = {k: half_variance(v) for k, v in variances.items()}
         measured = [name for name, value in variances.items() if math.isfinite(value)]
         for name in measured:
             self.variances[name] = variances[name]

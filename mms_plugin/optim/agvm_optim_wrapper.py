@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, ContextManager, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from .agvm import AGVM, AGVMConfig
 from .directions import clip_gradient, update_direction
 from .halves import ConsecutiveHalves, Halves, MicroBatchHalves
+from .lookback_halves import LookbackHalves
 from .modules import REST
 from .rank_halves import RankHalves
 from .sharding import refuse_sharding
@@ -39,9 +40,9 @@ class AGVMOptimWrapper(OptimWrapper):
     unscaled.
 
     The halves are those of the ranks under ``MMDistributedDataParallel``, the
-    micro-batches of ``accumulative_counts`` in one process, or else the batches of
-    two consecutive iterations. It does not work with sharded gradients (FSDP,
-    DeepSpeed, ColossalAI).
+    micro-batches of ``accumulative_counts`` in one process, or else the last batch
+    and a part of this one, run at the last weights. It does not work with sharded
+    gradients (FSDP, DeepSpeed, ColossalAI).
 
     Must be built by ``AGVMOptimWrapperConstructor``.
 
@@ -90,6 +91,7 @@ class AGVMOptimWrapper(OptimWrapper):
             )
         self._halves: Optional[Halves] = None
         self._halves_state: Mapping[str, Any] = {}
+        self._lookback_failed = False
         self._tied_rates = False
 
     # ------------------------------------------------------------------ the halves
@@ -103,15 +105,20 @@ class AGVMOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """See MMEngine; also sets up how the halves come about."""
-        self._attach(model)
-        with super().optim_context(model):
+        halves = self._attach(model)
+        update = self._position(self._inner_count)[0]
+        measures, next_measures = self._measures(update), self._measures(update + 1)
+        with halves.watch(model, measures, next_measures), self._forward_context(model):
             yield
+
+    def _forward_context(self, model: nn.Module) -> ContextManager[None]:
+        return super().optim_context(model)
 
     def _attach(self, model: nn.Module) -> Halves:
         if self._halves is not None:
             return self._halves
         refuse_sharding(model)
-        params = self._params()
+        params, config = self._params(), self.agvm.config
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             if not isinstance(model, DistributedDataParallel):
                 raise ValueError(
@@ -122,11 +129,36 @@ class AGVMOptimWrapper(OptimWrapper):
             self._halves = RankHalves(params, model)
         elif self._accumulative_counts > 1:
             self._halves = MicroBatchHalves(params)
+        elif (
+            self.agvm.config.single_process == "lookback" and not self._lookback_failed
+        ):
+            self._halves = LookbackHalves(
+                params,
+                config.lookback_fraction,
+                self._forward_context,
+                self._loss_scale,
+            )
         else:
             self._halves = ConsecutiveHalves(params)
         self._halves.load_state_dict(dict(self._halves_state))
         self._halves_state = {}
         return self._halves
+
+    def _gives_up_lookback(self) -> bool:
+        """Whether a part of a batch turned out not to be runnable."""
+        failure = getattr(self._halves, "failure", None)
+        if failure is None:
+            return False
+        print_log(
+            f"AGVM cannot run the model on a part of a batch: {failure}. It compares "
+            "consecutive iterations from now on, which mistakes the change of the "
+            "weights for noise. accumulative_counts=2 compares true halves; "
+            "agvm=dict(single_process='consecutive') does away with this warning.",
+            logger="current",
+            level=logging.WARNING,
+        )
+        self._lookback_failed = True
+        return True
 
     def _params(self) -> List[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -175,6 +207,9 @@ class AGVMOptimWrapper(OptimWrapper):
             if self._measures(update):
                 self._measure(self._halves)
             self._halves.after_measure(self._measures(update + 1))
+            if self._gives_up_lookback():
+                self._halves = ConsecutiveHalves(self._params())
+                self._halves.after_measure(self._measures(update + 1))
         with self._modulated_rates():
             super().step(**kwargs)
 
@@ -190,19 +225,17 @@ class AGVMOptimWrapper(OptimWrapper):
         first = halves.take()
         if first is None:
             return
-        local = self._inner_products(first, halves.other_is_total)
+        local = self._inner_products(first, halves)
         products = halves.reduce(local).tolist()
         overflow = not all(math.isfinite(v) for row in products for v in row)
         if overflow and self._drops_overflow():
             return
-        for name in self.agvm.update(products, halves.whole_batches):
+        for name in self.agvm.update(products, halves.half_variance):
             mu, phi = self.agvm.multipliers[name], self.agvm.variances[name]
             self.message_hub.update_scalar(f"train/agvm/mu/{name}", mu)
             self.message_hub.update_scalar(f"train/agvm/phi/{name}", phi)
 
-    def _inner_products(
-        self, first: Dict[Tensor, Tensor], other_is_total: bool
-    ) -> Tensor:
+    def _inner_products(self, first: Dict[Tensor, Tensor], halves: Halves) -> Tensor:
         """``[<a, a>, <a, b>, <b, b>]`` of each module, shape (modules, 3)."""
         index = {name: row for row, name in enumerate(self.agvm.modules)}
         device = self._params()[0].device
@@ -220,14 +253,17 @@ class AGVMOptimWrapper(OptimWrapper):
         for group in self.optimizer.param_groups:
             row = index.get(group["agvm_module"])
             for param in group["params"]:
-                if row is None or param.grad is None or param not in first:
+                other = halves.other(param)
+                if row is None or param not in first or other is None:
+                    continue
+                if param.grad is None:
                     continue
                 weight = None
                 if gradient is not None:
                     state = self.optimizer.state.get(param, {})
                     weight = self._direction.weight(param, group, state, gradient)
                 products[row] += inner_products(
-                    first[param], param.grad, weight, other_is_total
+                    first[param], other, weight, halves.other_is_total
                 ).to(device)
         return products
 
@@ -276,7 +312,10 @@ class AGVMOptimWrapper(OptimWrapper):
         if self._halves is not None:
             halves = self._halves.state_dict()
         state["agvm"] = dict(
-            self.agvm.state_dict(), halves=dict(halves), tied_rates=self._tied_rates
+            self.agvm.state_dict(),
+            halves=dict(halves),
+            lookback_failed=self._lookback_failed,
+            tied_rates=self._tied_rates,
         )
         return state
 
@@ -312,7 +351,10 @@ class AGVMOptimWrapper(OptimWrapper):
             return
         missing = self.agvm.load_state_dict(agvm)
         self._tied_rates = bool(agvm.get("tied_rates", False))
+        self._lookback_failed = bool(agvm.get("lookback_failed", False))
         self._halves_state = agvm.get("halves", {})
+        if isinstance(self._halves, LookbackHalves) and self._lookback_failed:
+            self._halves = ConsecutiveHalves(self._params())
         if self._halves is not None:
             self._halves.load_state_dict(dict(self._halves_state))
         if missing:

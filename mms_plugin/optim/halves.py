@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from .variance import half_batch_variance
 
 __all__ = ["ConsecutiveHalves", "Halves", "MicroBatchHalves"]
 
@@ -13,21 +16,25 @@ __all__ = ["ConsecutiveHalves", "Halves", "MicroBatchHalves"]
 class Halves:
     """Source of the first half's gradients; the second half's follow from them.
 
-    An optimizer wrapper calls, in this order, :meth:`before_backward` and
-    :meth:`after_backward` around each backward pass, :meth:`take` before an update
-    that is to be measured, :meth:`reduce` on what was measured, and
-    :meth:`after_measure` in every update, with the gradients as the backward pass
-    left them.
+    An optimizer wrapper calls, in this order, :meth:`watch` around the forward pass,
+    :meth:`before_backward` and :meth:`after_backward` around each backward pass,
+    :meth:`take` before an update that is to be measured, :meth:`reduce` on what was
+    measured, :meth:`half_variance` on the variances, and :meth:`after_measure` in
+    every update, with the gradients as the backward pass left them.
     """
 
     other_is_total: bool = True
-    """Whether ``param.grad`` is the sum of both halves, or the second one itself."""
-
-    whole_batches: bool = False
-    """Whether each half is a whole batch."""
+    """Whether :meth:`other` is the sum of both halves, or the second one itself."""
 
     def __init__(self, params: Sequence[Tensor]) -> None:
         self.params = list(params)
+
+    @contextmanager
+    def watch(
+        self, model: nn.Module, measures: bool, next_measures: bool
+    ) -> Iterator[None]:
+        """Wraps the forward pass."""
+        yield
 
     def before_backward(self, measures: bool, index: int, count: int) -> None:
         """Called before backward pass ``index`` of the ``count`` of an update."""
@@ -44,18 +51,26 @@ class Halves:
         """
         raise NotImplementedError
 
+    def other(self, param: Tensor) -> Optional[Tensor]:
+        """What the first half is compared with, see :attr:`other_is_total`."""
+        return param.grad
+
     def reduce(self, products: Tensor) -> Tensor:
         """Makes the measured products the same on every rank."""
         return products
 
+    def half_variance(self, variance: float) -> float:
+        """Variance of two halves, from that of what was compared."""
+        return variance
+
     def after_measure(self, next_measures: bool) -> None:
         """Keeps what the next update's measurement needs."""
 
-    def state_dict(self) -> Dict[str, List[Optional[Tensor]]]:
+    def state_dict(self) -> Dict[str, Any]:
         """What a resumed training needs to go on bit for bit."""
         return {}
 
-    def load_state_dict(self, state: Dict[str, List[Optional[Tensor]]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over a saved state."""
 
 
@@ -77,7 +92,7 @@ class MicroBatchHalves(Halves):
         # A training resumed within an update has not seen its first micro-batches.
         self._seen = 1 if index == 0 else self._seen + 1
         if measures and index + 1 == (count + 1) // 2 == self._seen and count > 1:
-            self._first = _copies(self.params)
+            self._first = gradient_copies(self.params)
         self._complete = self._seen == count
 
     def take(self) -> Optional[Dict[Tensor, Tensor]]:
@@ -99,7 +114,6 @@ class ConsecutiveHalves(Halves):
     """
 
     other_is_total = False
-    whole_batches = True
 
     def __init__(self, params: Sequence[Tensor]) -> None:
         super().__init__(params)
@@ -109,25 +123,43 @@ class ConsecutiveHalves(Halves):
         previous, self._previous = self._previous, None
         return previous
 
-    def after_measure(self, next_measures: bool) -> None:
-        self._previous = _copies(self.params) if next_measures else None
+    def half_variance(self, variance: float) -> float:
+        return half_batch_variance(variance)
 
-    def state_dict(self) -> Dict[str, List[Optional[Tensor]]]:
+    def after_measure(self, next_measures: bool) -> None:
+        self._previous = gradient_copies(self.params) if next_measures else None
+
+    def state_dict(self) -> Dict[str, Any]:
         if self._previous is None:
             return {}
-        return dict(previous=[self._previous.get(param) for param in self.params])
+        return dict(previous=in_order(self.params, self._previous))
 
-    def load_state_dict(self, state: Dict[str, List[Optional[Tensor]]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._previous = None
-        if "previous" in state and len(state["previous"]) == len(self.params):
-            self._previous = {
-                param: grad.to(param.device)
-                for param, grad in zip(self.params, state["previous"])
-                if grad is not None
-            }
+        if len(state.get("previous", ())) == len(self.params):
+            self._previous = from_order(self.params, state["previous"])
 
 
-def _copies(params: Sequence[Tensor]) -> Dict[Tensor, Tensor]:
+def gradient_copies(params: Sequence[Tensor]) -> Dict[Tensor, Tensor]:
+    """The gradient of each parameter that has one, as copies."""
     return {
         param: param.grad.detach().clone() for param in params if param.grad is not None
+    }
+
+
+def in_order(
+    params: Sequence[Tensor], tensors: Mapping[Tensor, Tensor]
+) -> List[Optional[Tensor]]:
+    """Tensors by parameter, as a checkpoint can hold them."""
+    return [tensors.get(param) for param in params]
+
+
+def from_order(
+    params: Sequence[Tensor], tensors: Sequence[Optional[Tensor]]
+) -> Dict[Tensor, Tensor]:
+    """What :func:`in_order` was given, on the parameters' devices."""
+    return {
+        param: tensor.to(param.device)
+        for param, tensor in zip(params, tensors)
+        if tensor is not None
     }

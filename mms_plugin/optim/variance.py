@@ -88,22 +88,28 @@ def gradient_variance(products: Sequence[float]) -> float:
     return 1.0 - min(1.0, max(-1.0, cosine))
 
 
-def half_batch_variance(variance: float) -> float:
-    """Variance between halves of a batch, from that between two whole batches.
+def half_batch_variance(variance: float, ratio: float = 1.0) -> float:
+    """Variance between halves of a batch, from that against independent images.
 
-    With ``g = m + noise`` and noise of the energy ``s / b`` at batch size ``b``,
-    independent batches of size ``b`` have ``cos = |m|^2 / (|m|^2 + s / b)`` in
-    expectation. Solving for ``s`` and halving ``b`` gives
-    ``cos(b / 2) = cos(b) / (2 - cos(b))``, that is ``2 * phi / (1 + phi)`` for
-    ``phi = 1 - cos(b)``.
+    With ``g = m + noise`` and noise of the energy ``s / b`` over ``b`` images, a batch
+    of ``b`` images and ``ratio * b`` images that have no image in common have
+    ``1 / cos^2 = (1 + x) * (1 + x / ratio)`` in expectation, where
+    ``x = s / (b * |m|^2)``. Halves of the batch have ``1 - cos = 2x / (1 + 2x)``.
+    Solving the first for ``x`` gives ``1 + 2x = sqrt((1 - ratio)^2 + 4 * ratio /
+    cos^2) - ratio``; with two whole batches, ``2 * phi / (1 + phi)``.
 
     Args:
-        variance: ``1 - cos`` between two whole batches, in [0, 2].
+        variance: ``phi = 1 - cos`` between the two gradients, in [0, 2].
+        ratio: Size of the other set of images over that of the batch, positive.
+            Defaults to 1: two whole batches.
 
     Returns:
-        float: The ``1 - cos`` expected between two halves of one such batch.
+        float: The ``1 - cos`` expected between two halves of the batch. Beyond a
+        right angle the same formula goes on, above 1.
     """
-    return 2.0 * variance / (1.0 + variance)
+    cosine = 1.0 - variance
+    root = math.sqrt((1.0 - ratio) ** 2 * cosine**2 + 4.0 * ratio)
+    return 1.0 - cosine / (root - ratio * cosine)
 
 
 def target_multiplier(

@@ -8,11 +8,18 @@ each holds its images: the group that is done first wastes less than a largest b
 
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Sequence, Tuple
+import logging
+import math
+import time
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
+from mmengine.logging import print_log
 
 from .plan import cut_batches
+
+# Seconds of reading records one by one before a note says why it takes so long.
+PATIENCE = 10.0
 
 
 def spare_room(largest_batch: int) -> int:
@@ -64,12 +71,19 @@ def deal_batches(
 def landscape_flags(dataset: Any) -> np.ndarray:
     """Which images of a data set are at least as wide as high.
 
+    A :class:`MultiScaleDataset` that built its data set knows; of any other, each
+    record is read through ``get_data_info``, which unpickles it.
+
     Args:
         dataset: A data set whose ``get_data_info`` gives ``width`` and ``height``.
 
     Returns:
         Shape ``(len(dataset),)``, ``bool``.
     """
+    sizes = _recorded_sizes(dataset)
+    if sizes is not None:
+        flags: np.ndarray = sizes[:, 1] >= sizes[:, 0]
+        return flags
     get_data_info = getattr(dataset, "get_data_info", None)
     if get_data_info is None:
         raise ValueError(
@@ -77,16 +91,40 @@ def landscape_flags(dataset: Any) -> np.ndarray:
             f"gives the image's width and height, but got {type(dataset).__name__}"
         )
     flags = np.empty(len(dataset), dtype=bool)
+    noted = time.monotonic() + PATIENCE
     for index in range(len(dataset)):
         info = get_data_info(index)
-        if "width" not in info or "height" not in info:
+        if info.get("width") is None or info.get("height") is None:
             raise ValueError(
                 "group_by_aspect_ratio=True needs 'width' and 'height' in the "
                 f"annotation of each image, but that of image {index} has "
                 f"{sorted(info)}; add them, or set group_by_aspect_ratio=False"
             )
         flags[index] = info["width"] >= info["height"]
+        if time.monotonic() > noted:
+            print_log(
+                "group_by_aspect_ratio=True reads width and height of "
+                f"{len(dataset)} images record by record, {index + 1} so far. Give "
+                "MultiScaleDataset the config of the data set, not the data set, and "
+                "they are read while it is built.",
+                logger="current",
+                level=logging.WARNING,
+            )
+            noted = math.inf
     return flags
+
+
+def _recorded_sizes(dataset: Any) -> Optional[np.ndarray]:
+    from ..datasets import MultiScaleDataset
+
+    length = len(dataset)
+    # MMEngine's num_batch_per_epoch puts a slice around it: its first samples.
+    while type(dataset).__name__ == "_SlicedDataset":
+        dataset = dataset._dataset
+    if not isinstance(dataset, MultiScaleDataset):
+        return None
+    sizes = dataset.image_sizes()
+    return None if sizes is None else sizes[:length]
 
 
 class GroupedStream:

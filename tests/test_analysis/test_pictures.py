@@ -35,6 +35,23 @@ def test_every_line_is_drawn(tmp_path):
     assert count_colour(path, (0xB2, 0x72, 0x00)) > 200
 
 
+def test_a_line_has_one_colour_in_all_panels(tmp_path):
+    line = [(x, x) for x in range(100)]
+    blue = (0xB2, 0x72, 0x00)
+    panels = {"p": {"a": line, "b": line[::-1]}, "q": {"b": [(0, 1), (50, 0)]}}
+    pictures.draw_line_panels(panels, tmp_path / "two.png", "t", "x")
+    picture = cv2.imread(str(tmp_path / "two.png")).astype(int)
+    half = picture.shape[1] // 2
+    is_blue = abs(picture - np.array(blue)).max(axis=2) < 40
+    assert is_blue[:, :half].sum() > 100
+    # The right panel has the second line alone, and no black line.
+    assert is_blue[:, half:].sum() > 100
+    pictures.draw_line_panels({"q": panels["q"]}, tmp_path / "one.png", "t", "x")
+    assert count_colour(tmp_path / "one.png", blue) == 0  # there it is the first
+    with pytest.raises(ValueError, match="at least one panel"):
+        pictures.draw_line_panels({}, tmp_path / "none.png", "t", "x")
+
+
 def test_contact_sheet_shows_the_images_to_scale(tmp_path):
     red = np.zeros((3, 40, 40, 3), np.uint8)
     red[..., 0] = 255
@@ -49,6 +66,16 @@ def test_contact_sheet_shows_the_images_to_scale(tmp_path):
     assert greens / reds == pytest.approx(8, rel=0.15)
     with pytest.raises(ValueError, match="at least one batch"):
         pictures.draw_contact_sheet([], path, "t")
+
+
+def test_contact_sheet_takes_captions(tmp_path):
+    batch = np.zeros((2, 20, 20, 3), np.uint8)
+    one, two = tmp_path / "one.png", tmp_path / "two.png"
+    pictures.draw_contact_sheet([batch], one, "t", captions=["an arm"])
+    pictures.draw_contact_sheet([batch], two, "t")
+    assert one.read_bytes() != two.read_bytes()
+    with pytest.raises(ValueError, match="one for each of 1 batches"):
+        pictures.draw_contact_sheet([batch], one, "t", captions=["a", "b"])
 
 
 def test_nothing_is_left_beside(tmp_path):

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from mms_plugin.optim import AGVM, AGVMConfig
+from mms_plugin.optim import AGVM, AGVMConfig, half_batch_variance
 
 
 def _products(phi, length=1.0):
@@ -33,6 +33,10 @@ def test_defaults_are_the_papers():
         (dict(momentum=math.nan), "momentum must be a number.*nan"),
         (dict(momentum="0.9"), "momentum must be a number"),
         (dict(start_iter=9, stop_iter=8), "start_iter=9 lies after stop_iter=8"),
+        (dict(single_process="halves"), "one of lookback, consecutive, but.*'halves'"),
+        (dict(lookback_fraction=0), "lookback_fraction must be a number in .0, 1.*0"),
+        (dict(lookback_fraction=1.5), "lookback_fraction must be a number.*1.5"),
+        (dict(lookback_fraction=True), "lookback_fraction must be a number.*True"),
         (dict(ratio_range=(10, 0.5)), "ratio_range.*low first.*10, 0.5"),
         (dict(ratio_range=(0, 1)), "ratio_range must be positive"),
         (dict(ratio_range=(-1, 1)), "ratio_range must be positive"),
@@ -124,9 +128,9 @@ def test_the_anchor_stays_at_1_whatever_the_range():
     assert agvm.multipliers == dict(backbone=1.0, neck=math.sqrt(2))
 
 
-def test_whole_batches_are_converted():
+def test_what_are_no_halves_is_converted():
     agvm = AGVM(AGVMConfig(momentum=0.0), ["backbone", "neck"])
-    agvm.update([_products(0.25), _products(0.5)], whole_batches=True)
+    agvm.update([_products(0.25), _products(0.5)], half_batch_variance)
     assert agvm.variances == pytest.approx(dict(backbone=0.4, neck=1 / 1.5))
 
 

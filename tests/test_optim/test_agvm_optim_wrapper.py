@@ -91,7 +91,8 @@ def test_a_training_resumed_within_an_update_measures_at_the_next_whole_one():
 # --------------------------------------------------- halves by consecutive iterations
 def test_consecutive_iterations_agree_with_numpy():
     model = make_toy()
-    wrapper = build(model, SGD, dict(interval=3, start_iter=2, momentum=0.5))
+    settings = dict(interval=3, start_iter=2, single_process="consecutive")
+    wrapper = build(model, SGD, settings)
     wrapper.initialize_count_status(model, 0, 9)
     mu, phi, previous = dict.fromkeys(wrapper.agvm.modules, 1.0), {}, None
     for iteration in range(9):
@@ -374,12 +375,17 @@ def test_the_logs_have_variances_and_multipliers():
 
 
 # ---------------------------------------------------------------------------- state
-@pytest.mark.parametrize("counts", [1, 2])
+@pytest.mark.parametrize(
+    "counts, single", [(1, "lookback"), (1, "consecutive"), (2, "lookback")]
+)
 @pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["SGD", "AdamW"])
-def test_a_resumed_training_equals_the_uninterrupted_one(counts, optimizer, tmp_path):
+def test_a_resumed_training_equals_the_uninterrupted_one(
+    counts, single, optimizer, tmp_path
+):
     batches = [toy_batch(i) for i in range(12)]
     whole = make_toy()
-    settings = dict(agvm=dict(interval=2), accumulative_counts=counts)
+    agvm = dict(interval=2, single_process=single)
+    settings = dict(agvm=agvm, accumulative_counts=counts)
     _train(whole, build(whole, optimizer, **settings), batches)
     for stop in (4, 6, 8):
         part = make_toy()
@@ -528,7 +534,10 @@ def test_loss_scaling_changes_nothing_measured(monkeypatch, clip, counts):
         torch.testing.assert_close(runs[1][1][name], weight, rtol=1e-4, atol=1e-5)
 
 
-def test_an_overflow_drops_the_measurement_and_the_scaler_resumes(monkeypatch):
+@pytest.mark.parametrize("counts, scale", [(2, 32.0), (1, 16.0)])
+def test_an_overflow_drops_the_measurement_and_the_scaler_resumes(
+    monkeypatch, counts, scale
+):
     if not hasattr(torch.amp, "GradScaler"):
         pytest.skip("torch.amp.GradScaler for the CPU came with torch 2.3")
     _CPUAmp(monkeypatch)
@@ -536,7 +545,7 @@ def test_an_overflow_drops_the_measurement_and_the_scaler_resumes(monkeypatch):
         type="AmpAGVMOptimWrapper",
         dtype="bfloat16",
         loss_scale=dict(init_scale=64.0, growth_interval=1000),
-        accumulative_counts=2,
+        accumulative_counts=counts,
     )
     model = make_toy()
     wrapper = build(model, SGD, **kwargs)
@@ -548,10 +557,10 @@ def test_an_overflow_drops_the_measurement_and_the_scaler_resumes(monkeypatch):
     handle.remove()
     assert wrapper.agvm.multipliers == before and wrapper.agvm.num_measured == 1
     assert all(torch.equal(weights(model)[k], w) for k, w in old.items())
-    assert wrapper.loss_scaler.get_scale() == 32.0
+    assert wrapper.loss_scaler.get_scale() == scale
     other = build(make_toy(), SGD, **kwargs)
     other.load_state_dict(wrapper.state_dict())
-    assert other.loss_scaler.get_scale() == 32.0
+    assert other.loss_scaler.get_scale() == scale
     assert other.agvm.multipliers == before
 
 

@@ -85,21 +85,41 @@ def test_smoothing_by_hand():
 
 
 @pytest.mark.parametrize("signal", [0.02, 0.3, 2.0])
-def test_half_batch_variance_against_drawn_noise(signal):
-    # 200,000 dimensions: the angles are as good as their expectation.
+@pytest.mark.parametrize("part", [1, 2, 5, 8, 12])
+def test_half_batch_variance_against_drawn_noise(signal, part):
+    # 200,000 dimensions: the angles are as good as their expectation. A batch of
+    # eight images of known mean and noise, and others.
     rng = np.random.default_rng(0)
     mean = rng.standard_normal(200_000) * signal
-    samples = mean + rng.standard_normal((4, 200_000))  # quarters of two batches
+
+    def gradient(images):
+        return mean + rng.standard_normal(200_000) / math.sqrt(images)
 
     def phi(a, b):
         return 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
-    first, second = samples[:2].mean(0), samples[2:].mean(0)
-    halves = (phi(samples[0], samples[1]) + phi(samples[2], samples[3])) / 2
-    assert half_batch_variance(phi(first, second)) == pytest.approx(halves, abs=0.01)
+    first, second = gradient(4), gradient(4)
+    batch, other = (first + second) / 2, gradient(part)
+    estimate = half_batch_variance(phi(batch, other), part / 8)
+    assert estimate == pytest.approx(phi(first, second), abs=0.01)
+    # Of the expectation: |m|^2 = signal^2 and s = 1 per dimension.
+    expected = 1 - signal**2 / (signal**2 + 1 / 4)
+    assert estimate == pytest.approx(expected, abs=0.01)
+
+
+def test_half_batch_variance_of_two_whole_batches():
+    for phi in (0.0, 0.1, 0.5, 1.0, 1.7, 2.0):
+        assert half_batch_variance(phi) == pytest.approx(2 * phi / (1 + phi))
+
+
+@pytest.mark.parametrize("ratio", [0.125, 0.25, 1.0, 3.0])
+def test_half_batch_variance_rises(ratio):
+    values = [half_batch_variance(phi, ratio) for phi in np.linspace(0, 2, 50)]
+    assert values == sorted(values) and values[0] == pytest.approx(0, abs=1e-12)
 
 
 def test_half_batch_variance_at_its_ends():
-    assert half_batch_variance(0.0) == 0.0
-    assert half_batch_variance(1.0) == 1.0
+    for ratio in (0.25, 1.0):
+        assert half_batch_variance(0.0, ratio) == pytest.approx(0.0, abs=1e-15)
+        assert half_batch_variance(1.0, ratio) == 1.0
     assert math.isnan(half_batch_variance(math.nan))

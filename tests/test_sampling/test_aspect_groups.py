@@ -165,3 +165,57 @@ def test_data_set_without_annotations():
 def test_too_few_images():
     with pytest.raises(ValueError, match="group_by_aspect_ratio=True needs at least"):
         make(images(1, 0.5))
+
+
+class Sides(Images):
+    """Images of the shapes that photographs have."""
+
+    SHAPES = ((480, 640), (427, 640), (640, 480), (640, 427), (640, 640), (333, 640))
+
+    def __init__(self, num, seed):
+        rng = random.Random(seed)
+        self.shapes = [rng.choice(self.SHAPES) for _ in range(num)]
+        super().__init__([width >= height for height, width in self.shapes])
+
+    def get_data_info(self, index):
+        return dict(zip(("height", "width"), self.shapes[index]))
+
+
+def wasted(batches, dataset, size, divisor=32):
+    """Part of the pixels of batches bounded by ``size`` that no image covers."""
+    covered = padded = 0
+    for batch in batches:
+        shapes = [
+            [int(side * size / max(dataset.shapes[i]) + 0.5) for side in shape]
+            for i in batch
+            for shape in [dataset.shapes[i]]
+        ]
+        sides = [-(-max(column) // divisor) * divisor for column in zip(*shapes)]
+        covered += sum(height * width for height, width in shapes)
+        padded += len(shapes) * sides[0] * sides[1]
+    return 1 - covered / padded
+
+
+@pytest.mark.parametrize("num, batch_size", [(103, 8), (250, 16), (90, 2)])
+def test_no_more_padding_than_with_mmdets_own(num, batch_size):
+    pytest.importorskip("mmdet")
+    from mmdet.datasets.samplers import AspectRatioBatchSampler
+
+    means = []
+    for ours in (True, False):
+        shares = []
+        for seed in range(5):
+            dataset = Sides(num, seed)
+            inner = DefaultSampler(dataset, seed=seed)
+            sampler = (
+                MultiScaleVariableBatchSampler(
+                    inner, batch_size, 224, group_by_aspect_ratio=True
+                )
+                if ours
+                else AspectRatioBatchSampler(inner, batch_size)
+            )
+            for epoch in range(3):
+                (sampler if ours else inner).set_epoch(epoch)
+                shares.append(wasted(list(sampler), dataset, 224))
+        means.append(np.mean(shares))
+    assert means[0] <= means[1]

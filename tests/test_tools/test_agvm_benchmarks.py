@@ -48,6 +48,11 @@ def test_overhead_counts_bytes_and_times():
             ["--data-root", ".", "--arms", "sgd-9-plain"],
             "unknown arm 'sgd-9-plain'",
         ),
+        (
+            "agvm_nuclei.py",
+            ["--data-root", ".", "--cost", "5"],
+            "--cost must be at least --interval",
+        ),
     ],
 )
 def test_bad_input(name, arguments, words):

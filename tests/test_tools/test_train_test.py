@@ -174,23 +174,27 @@ def test_dist_scripts_explain_themselves(run_tool, name):
     assert done.returncode == 2 and "GPUS is a number above 0" in done.stderr
 
 
-def test_slurm_script_asks_for_what_it_is_told(run_tool, tmp_path):
+@pytest.mark.parametrize(
+    "name, tool, third",
+    [("slurm_train.sh", "train.py", "--work-dir=w"), ("slurm_test.sh", "test.py", "w")],
+)
+def test_slurm_script_asks_for_what_it_is_told(run_tool, tmp_path, name, tool, third):
     srun = tmp_path / "srun"
     srun.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
     srun.chmod(0o755)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "GPUS": "4", "PYTHON": "py"}
     arguments = ["part", "job", "c.py", "w", "--cfg-options", "a=[1, 2]"]
-    done = run_tool("slurm_train.sh", *arguments, env=env)
+    done = run_tool(name, *arguments, env=env)
     lines = done.stdout.splitlines()
     assert lines[:6] == [
         "-p", "part", "--job-name=job", "--gres=gpu:4", "--ntasks=4",
         "--ntasks-per-node=4",
     ]  # fmt: skip
     assert lines[-6:] == [
-        lines[-6], "c.py", "--work-dir=w", "--launcher=slurm", "--cfg-options",
+        lines[-6], "c.py", third, "--launcher=slurm", "--cfg-options",
         "a=[1, 2]",
     ]  # fmt: skip
-    assert lines[-6].endswith("tools/train.py")
-    assert run_tool("slurm_train.sh", "--help").returncode == 0
-    done = run_tool("slurm_train.sh", "part")
+    assert lines[-6].endswith(f"tools/{tool}")
+    assert run_tool(name, "--help").returncode == 0
+    done = run_tool(name, "part")
     assert done.returncode == 2 and "PARTITION JOB_NAME" in done.stderr

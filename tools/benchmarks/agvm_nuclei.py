@@ -7,7 +7,8 @@ checkpoint.
 
     python tools/benchmarks/agvm_nuclei.py --data-root DIR --epochs 8
     python tools/benchmarks/agvm_nuclei.py --data-root DIR --measure CHECKPOINT
-    python tools/benchmarks/agvm_nuclei.py --data-root DIR --estimators 60
+    python tools/benchmarks/agvm_nuclei.py --data-root DIR --estimators 40
+    python tools/benchmarks/agvm_nuclei.py --data-root DIR --cost 20
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import math
 import os
 import statistics
 import sys
+import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import torch
 
@@ -328,27 +330,38 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def estimators(args: argparse.Namespace) -> Dict[str, Any]:
-    """The estimator of two consecutive iterations against true halves, in training.
+    """The estimators of a single process against true halves, in one training.
 
-    ``AGVMOptimWrapper`` measures every iteration of a real training; on the same
+    ``AGVMOptimWrapper`` measures every iteration of a real training by looking back;
+    the gradients of consecutive iterations are compared beside it; on the same
     batches, at the same weights, the halves are run one by one.
     """
-    from mmengine.optim import build_optim_wrapper
-
-    from mms_plugin.optim import smoothed_multiplier, target_multiplier
+    from mms_plugin.optim import (
+        half_batch_variance,
+        smoothed_multiplier,
+        target_multiplier,
+    )
 
     runner = _loaded(args, args.checkpoint)
     model, loader = runner.model, runner.train_dataloader
     if not args.checkpoint:
         model.init_weights()
     model.train()
-    config = copy.deepcopy(build_config(args, "sgd-8-agvm").optim_wrapper)
-    config.agvm.update(interval=1, start_iter=1, modulate=False)
-    wrapper = build_optim_wrapper(model, config)
-    wrapper.initialize_count_status(model, 0, 10**6)
+    wrapper = _wrapper(args, model, dict(interval=1, start_iter=1, modulate=False))
+    grads: List[Dict[str, torch.Tensor]] = []
+    wrapper.optimizer.register_step_pre_hook(
+        lambda *_: grads.append(
+            {
+                name: param.grad.clone()
+                for name, param in model.named_parameters()
+                if param.grad is not None
+            }
+        )
+    )
     rates = [group["lr"] for group in wrapper.optimizer.param_groups]
-    mu: Dict[str, float] = {}
-    sums: Dict[str, List[List[float]]] = {}
+    mu: Dict[str, Dict[str, float]] = {}
+    values: Dict[str, Dict[str, List[float]]] = {}
+    true: List[Dict[str, float]] = []
     stream = iter(loader)
     for iteration in range(args.estimators):
         data = next(stream, None)
@@ -361,6 +374,7 @@ def estimators(args: argparse.Namespace) -> Dict[str, Any]:
             _gradient(model, {k: v[part] for k, v in data.items()})
             for part in (slice(0, 4), slice(4, 8))
         ]
+        true.append(_variances(*halves))
         model.load_state_dict(state)
         torch.set_rng_state(generator)
         warm = min(1.0, (iteration + 1) / WARMUP) if not args.checkpoint else 1.0
@@ -369,26 +383,120 @@ def estimators(args: argparse.Namespace) -> Dict[str, Any]:
         model.train_step(data, wrapper)
         if iteration == 0:
             continue
-        true = _variances(*halves)
-        for name, phi in true.items():
-            pair = sums.setdefault(name, [[], []])
-            pair[0].append(phi)
-            pair[1].append(wrapper.agvm.variances[name])
-            target = target_multiplier(true["backbone"], phi, (0.5, 10.0))
-            mu[name] = smoothed_multiplier(mu.get(name, 1.0), target, args.momentum)
+        phis = dict(
+            halves=true[-2],  # at the weights that the others start from
+            lookback=wrapper.agvm.variances,
+            consecutive={
+                name: half_batch_variance(phi)
+                for name, phi in _variances(grads[-2], grads[-1]).items()
+            },
+        )
+        del grads[:-1]
+        for kind, measured in phis.items():
+            for name, phi in measured.items():
+                values.setdefault(name, {}).setdefault(kind, []).append(phi)
+                target = target_multiplier(measured["backbone"], phi, (0.5, 10.0))
+                old = mu.setdefault(name, {}).get(kind, 1.0)
+                mu[name][kind] = smoothed_multiplier(old, target, args.momentum)
+        print(f"iteration {iteration + 1} of {args.estimators}", file=sys.stderr)
     return dict(
         iterations=args.estimators,
         checkpoint=args.checkpoint,
-        mean_variance={
-            name: dict(
-                halves=statistics.mean(pair[0]), consecutive=statistics.mean(pair[1])
-            )
-            for name, pair in sums.items()
-        },
-        multiplier={
-            name: dict(halves=mu[name], consecutive=wrapper.agvm.multipliers[name])
-            for name in mu
-        },
+        mean_variance=_each(statistics.mean, values),
+        standard_error=_each(
+            lambda row: statistics.stdev(row) / math.sqrt(len(row)), values
+        ),
+        multiplier=mu,
+    )
+
+
+def _each(
+    function: Callable[[List[float]], float], table: Dict[str, Dict[str, List[float]]]
+) -> Dict[str, Dict[str, float]]:
+    return {
+        name: {kind: function(values) for kind, values in row.items()}
+        for name, row in table.items()
+    }
+
+
+def _wrapper(args: argparse.Namespace, model: Any, agvm: Optional[Dict]) -> Any:
+    """The optimizer wrapper of batch 8 and SGD, with AGVM or (None) plain."""
+    from mmengine.optim import build_optim_wrapper
+
+    arm = "sgd-8-plain" if agvm is None else "sgd-8-agvm"
+    config = copy.deepcopy(build_config(args, arm).optim_wrapper)
+    if agvm is not None:
+        config.agvm.update(agvm)
+    wrapper = build_optim_wrapper(model, config)
+    wrapper.initialize_count_status(model, 0, 10**6)
+    return wrapper
+
+
+def cost(args: argparse.Namespace) -> Dict[str, Any]:
+    """What AGVM in one process costs over a plain ``OptimWrapper``.
+
+    FLOPs of one whole interval as PyTorch counts them; and the CPU time of the
+    process, of a plain and of a measuring training that take turns at the same
+    iterations. Both train alike to the bit (``modulate=False``).
+    """
+    from mms_plugin.analysis import count_flops
+
+    runner = _loaded(args, args.checkpoint)
+    loader, interval = runner.train_dataloader, args.interval
+    if not args.checkpoint:
+        runner.model.init_weights()
+    agvm = dict(interval=interval, start_iter=interval - 1, modulate=False)
+    models, wrappers = {}, {}
+    for kind in ("plain", "agvm"):
+        models[kind] = copy.deepcopy(runner.model).train()
+        wrappers[kind] = _wrapper(args, models[kind], agvm if kind == "agvm" else None)
+        for group in wrappers[kind].optimizer.param_groups:
+            group["lr"] /= WARMUP
+    flops = dict(plain=0, agvm=0)
+    seconds: Dict[str, List[float]] = dict(plain=[], agvm=[])
+    stream = iter(loader)
+    for iteration in range(interval + args.cost):
+        data = next(stream, None)
+        if data is None:
+            stream = iter(loader)
+            data = next(stream)
+        kinds = ["plain", "agvm"][:: 1 if iteration % 2 else -1]
+        generator = torch.get_rng_state()
+        for kind in kinds:
+            torch.set_rng_state(generator)
+            batch = copy.deepcopy(data)
+
+            def step(kind: str = kind, batch: Any = batch) -> None:
+                models[kind].train_step(batch, wrappers[kind])
+
+            if iteration < interval:  # the last of them is measured
+                flops[kind] += count_flops(step)
+                continue
+            start = time.process_time()
+            step()
+            seconds[kind].append(time.process_time() - start)
+    same = all(map(torch.equal, *(list(m.parameters()) for m in models.values())))
+    ratios = [a / p for a, p in zip(seconds["agvm"], seconds["plain"])]
+    place = [i % interval for i in range(args.cost)]
+    by_place = {
+        name: statistics.median(r for r, at in zip(ratios, place) if wanted(at))
+        for name, wanted in dict(
+            measured=lambda at: at == interval - 1,
+            one_before=lambda at: at == interval - 2,
+            others=lambda at: at < interval - 2,
+        ).items()
+    }
+    mean = by_place["measured"] + by_place["one_before"]
+    mean = (mean + (interval - 2) * by_place["others"]) / interval
+    return dict(
+        interval=interval,
+        iterations=args.cost,
+        bit_identical=same,
+        flops=flops,
+        flops_ratio=flops["agvm"] / flops["plain"],
+        cpu_seconds={kind: sum(row) for kind, row in seconds.items()},
+        cpu_ratio=sum(seconds["agvm"]) / sum(seconds["plain"]),
+        cpu_ratio_of_medians=dict(by_place, mean=mean),
     )
 
 
@@ -410,10 +518,17 @@ def main() -> None:
     parser.add_argument("--measure", help="variances of this checkpoint by hand")
     parser.add_argument("--repeats", type=int, default=4, help="of --measure")
     parser.add_argument(
-        "--estimators", type=int, help="iterations of consecutive against true halves"
+        "--estimators", type=int, help="iterations of estimators against true halves"
     )
-    parser.add_argument("--checkpoint", help="where --estimators starts from")
+    parser.add_argument(
+        "--cost", type=int, help="iterations timed, at least --interval"
+    )
+    parser.add_argument("--checkpoint", help="where these two start from")
     args = parser.parse_args()
+    if args.estimators is not None and args.estimators < 3:
+        parser.error("--estimators must be at least 3")
+    if args.cost is not None and (args.interval < 3 or args.cost < args.interval):
+        parser.error("--cost must be at least --interval, which must be at least 3")
     for arm in args.arms:
         if arm not in ARMS:
             parser.error(f"--arms: unknown arm {arm!r}, choose from {', '.join(ARMS)}")
@@ -422,9 +537,10 @@ def main() -> None:
         parser.error(f"--data-root: {annotations} is missing")
     import mms_plugin  # noqa: F401
 
-    if args.measure or args.estimators:
+    if args.measure or args.estimators or args.cost:
+        run = measure if args.measure else estimators if args.estimators else cost
         with contextlib.redirect_stdout(sys.stderr):  # pycocotools prints
-            result = measure(args) if args.measure else estimators(args)
+            result = run(args)
         print(json.dumps(result, indent=2))
     else:
         results = [run_arm(args, arm) for arm in args.arms]

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 Plan = Sequence[Tuple[int, int, int]]
+Curve = List[Tuple[int, float]]
+
+# Multipliers closer to 1 than this factor are called so in the report.
+LITTLE_TO_ALIGN = 1.25
 
 
 @dataclass
@@ -23,8 +27,10 @@ class Arm:
         train_flops: FLOPs of forward and backward, by epoch.
         wall_clock: Seconds of the whole run: start-up, training, validation.
         cpu_time: Processor seconds of it, all processes.
-        metric_by_size: By test size (image side in pixels), the metric in percent.
-        curve: ``(epoch, metric)`` of the validations during the training.
+        metrics_by_size: By metric and test size (image side in pixels), percent.
+        curve: ``(epoch, percent by metric)`` of the validations during the training.
+        agvm: ``(iteration, value)`` by ``'mu/<module>'`` and ``'phi/<module>'``, where
+            AGVM measured the training.
     """
 
     name: str
@@ -34,8 +40,9 @@ class Arm:
     train_flops: List[float]
     wall_clock: float
     cpu_time: float
-    metric_by_size: Dict[int, float]
-    curve: List[Tuple[int, float]]
+    metrics_by_size: Dict[str, Dict[int, float]]
+    curve: List[Tuple[int, Dict[str, float]]]
+    agvm: Dict[str, Curve] = field(default_factory=dict)
 
 
 @dataclass
@@ -43,8 +50,8 @@ class Task:
     """Trainings that are compared with each other; the first is the baseline.
 
     Attributes:
-        name: ``'classification'``.
-        metric: What is measured, with its unit.
+        name: ``'classification'`` or ``'detection'``.
+        metrics: What is measured, in percent.
         base_size: Image side in pixels that the baseline trains at.
         arms: The trainings.
         note: About the data and the model.
@@ -52,7 +59,7 @@ class Task:
     """
 
     name: str
-    metric: str
+    metrics: List[str]
     base_size: int
     arms: List[Arm]
     note: str = ""
@@ -76,20 +83,99 @@ def summarise_arm(arm: Arm, baseline: Arm, base_size: int) -> Dict[str, Any]:
     for epoch, flops in enumerate(arm.train_flops, start=1):
         cumulated += flops
         if epoch in curve:
-            points.append(dict(epoch=epoch, train_flops=cumulated, metric=curve[epoch]))
-    by_size = arm.metric_by_size
+            point = dict(epoch=epoch, train_flops=cumulated, metrics=curve[epoch])
+            points.append(point)
     return dict(
         name=arm.name,
         config=arm.config,
         epochs=arm.epochs,
         images=sum(batch for epoch in arm.plan for _, _, batch in epoch),
         **own,
-        metric_at_base_size=by_size[base_size],
-        metric_mean_over_sizes=sum(by_size.values()) / len(by_size),
-        metric_by_size={str(size): value for size, value in by_size.items()},
+        metrics={
+            metric: dict(
+                at_base_size=values[base_size],
+                mean_over_sizes=sum(values.values()) / len(values),
+                by_size={str(size): value for size, value in values.items()},
+            )
+            for metric, values in arm.metrics_by_size.items()
+        },
         ratio={name: own[name] / other[name] for name in own},
         curve=points,
+        **(dict(agvm=summarise_agvm(arm.agvm)) if arm.agvm else {}),
     )
+
+
+def summarise_agvm(curves: Mapping[str, Curve]) -> Dict[str, Any]:
+    """What AGVM measured: by module, the end of both curves.
+
+    Args:
+        curves: ``(iteration, value)`` by ``'mu/<module>'`` and ``'phi/<module>'``.
+
+    Returns:
+        ``phi``, the mean over the last third of the measurements, and ``mu``, the
+        last multiplier, both by module.
+    """
+    phi, mu = {}, {}
+    for name, points in curves.items():
+        kind, module = name.split("/", 1)
+        values = [value for _, value in points]
+        if kind == "phi":
+            last = values[-(-2 * len(values) // 3) :] or values
+            phi[module] = sum(last) / len(last)
+        else:
+            mu[module] = values[-1]
+    return dict(phi=phi, mu=mu)
+
+
+def agvm_panels(
+    curves: Mapping[str, Curve], window: int = 9
+) -> Dict[str, Dict[str, Curve]]:
+    """The two panels of AGVM's picture, by the label of their axis.
+
+    Args:
+        curves: ``(iteration, value)`` by ``'mu/<module>'`` and ``'phi/<module>'``.
+        window: Measurements that a point of phi is the mean of, so that one can tell
+            the lines apart. Default: 9.
+    """
+    phi_label = f"phi: variance of the gradient (mean of {window} measurements)"
+    panels: Dict[str, Dict[str, Curve]] = {phi_label: {}, "mu: multiplier": {}}
+    for name, points in curves.items():
+        kind, module = name.split("/", 1)
+        if kind == "mu":
+            panels["mu: multiplier"][module] = list(points)
+            continue
+        values = [value for _, value in points]
+        panels[phi_label][module] = [
+            (points[end - 1][0], sum(values[end - window : end]) / window)
+            for end in range(window, len(values) + 1)
+        ]
+    return panels
+
+
+def describe_agvm(arm: Mapping[str, Any]) -> str:
+    """What AGVM measured in an arm of ``report.json``, in words."""
+    phi, mu = arm["agvm"]["phi"], arm["agvm"]["mu"]
+    anchor = "backbone"
+    others = [module for module in phi if module != anchor]
+    low, high = min(others, key=phi.__getitem__), max(others, key=phi.__getitem__)
+    small, large = min(others, key=mu.__getitem__), max(others, key=mu.__getitem__)
+    text = (
+        f"AGVM measured {arm['name']} every few iterations and changed nothing "
+        f"(`modulate=False`): phi is one minus the cosine between the gradients of the "
+        f"two halves of a batch, estimated from consecutive iterations "
+        f"(docs/agvm.md), and mu the factor on a module's learning rate that would "
+        f"bring its phi to the {anchor}'s. Over the last third of the training phi was "
+        f"{phi[anchor]:.2f} in the {anchor} and from {phi[low]:.2f} ({low}) to "
+        f"{phi[high]:.2f} ({high}) in the other modules, which would have ended with "
+        f"mu from {mu[small]:.2f} ({small}) to {mu[large]:.2f} ({large})."
+    )
+    if max(mu[large], 1 / mu[small]) < LITTLE_TO_ALIGN:
+        batch_size = arm["images"] / arm["iterations"]
+        text += (
+            f" At {batch_size:.0f} images a batch there is little to align: AGVM is "
+            f"made for batches of hundreds."
+        )
+    return text
 
 
 def assemble(tasks: Sequence[Task], about: Mapping[str, Any]) -> Dict[str, Any]:
@@ -103,9 +189,9 @@ def assemble(tasks: Sequence[Task], about: Mapping[str, Any]) -> Dict[str, Any]:
         about=dict(about),
         tasks={
             task.name: dict(
-                metric=task.metric,
+                metrics=list(task.metrics),
                 base_size=task.base_size,
-                test_sizes=sorted(task.arms[0].metric_by_size),
+                test_sizes=sorted(task.arms[0].metrics_by_size[task.metrics[0]]),
                 baseline=task.arms[0].name,
                 note=task.note,
                 arms=[
@@ -131,75 +217,90 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(rows[0]), line(rule), *(line(row) for row in rows[1:])])
 
 
+def _cost_table(task: Mapping[str, Any]) -> str:
+    header = ["arm", "epochs", "iterations", "images", "training TFLOPs"]
+    header += ["wall-clock (s)", "CPU time (s)"]
+    for metric in task["metrics"]:
+        header.append(f"{metric} at {task['base_size']} px")
+        header.append(f"{metric}, mean over {len(task['test_sizes'])} test sizes")
+    rows = [header]
+    for arm in task["arms"]:
+        row = [
+            arm["name"],
+            str(arm["epochs"]),
+            f"{arm['iterations']:,}",
+            f"{arm['images']:,}",
+            f"{arm['train_flops'] / 1e12:.2f}",
+            f"{arm['wall_clock']:.0f}",
+            f"{arm['cpu_time']:.0f}",
+        ]
+        for metric in task["metrics"]:
+            values = arm["metrics"][metric]
+            row += [f"{values[key]:.1f}" for key in ("at_base_size", "mean_over_sizes")]
+        rows.append(row)
+    return _table(rows)
+
+
+def _ratio_table(task: Mapping[str, Any]) -> str:
+    header = ["arm", "iterations", "FLOPs", "wall-clock", "CPU time"]
+    for metric in task["metrics"]:
+        header.append(f"{metric} at {task['base_size']} px")
+        header.append(f"{metric}, mean over sizes")
+    rows = [header]
+    base = task["arms"][0]["metrics"]
+    for arm in task["arms"]:
+        names = ("iterations", "train_flops", "wall_clock", "cpu_time")
+        row = [arm["name"], *(f"{arm['ratio'][name]:.2f}" for name in names)]
+        for metric in task["metrics"]:
+            for key in ("at_base_size", "mean_over_sizes"):
+                row.append(f"{arm['metrics'][metric][key] - base[metric][key]:+.1f}")
+        rows.append(row)
+    return _table(rows)
+
+
+def _size_table(task: Mapping[str, Any], metric: str) -> str:
+    sizes = [str(size) for size in task["test_sizes"]]
+    rows = [["arm", *sizes]]
+    for arm in task["arms"]:
+        by_size = arm["metrics"][metric]["by_size"]
+        rows.append([arm["name"], *(f"{by_size[size]:.1f}" for size in sizes)])
+    return _table(rows)
+
+
+def _agvm_table(summary: Mapping[str, Any]) -> str:
+    rows = [["module", "phi, mean over the last third", "mu at the end"]]
+    for module, phi in summary["phi"].items():
+        rows.append([module, f"{phi:.2f}", f"{summary['mu'][module]:.2f}"])
+    return _table(rows)
+
+
 def to_markdown(report: Mapping[str, Any]) -> str:
     """The content of ``report.md`` from that of ``report.json``."""
     parts = ["# What the demo gave"]
     for name, task in report["tasks"].items():
-        arms = task["arms"]
-        baseline = task["baseline"]
         parts.append(f"## {name.capitalize()}")
         if task["note"]:
             parts.append(task["note"])
-        header = [
-            "arm",
-            "epochs",
-            "iterations",
-            "images",
-            "training TFLOPs",
-            "wall-clock (s)",
-            "CPU time (s)",
-            f"{task['metric']} at {task['base_size']} px",
-            f"mean over {len(task['test_sizes'])} test sizes",
-        ]
-        rows = [
-            [
-                arm["name"],
-                str(arm["epochs"]),
-                f"{arm['iterations']:,}",
-                f"{arm['images']:,}",
-                f"{arm['train_flops'] / 1e12:.2f}",
-                f"{arm['wall_clock']:.0f}",
-                f"{arm['cpu_time']:.0f}",
-                f"{arm['metric_at_base_size']:.1f}",
-                f"{arm['metric_mean_over_sizes']:.1f}",
-            ]
-            for arm in arms
-        ]
-        parts.append(_table([header, *rows]))
-        parts.append(f"As a share of {baseline}, metrics as differences in points:")
-        base = arms[0]
-        rows = [
-            [
-                arm["name"],
-                f"{arm['ratio']['iterations']:.2f}",
-                f"{arm['ratio']['train_flops']:.2f}",
-                f"{arm['ratio']['wall_clock']:.2f}",
-                f"{arm['ratio']['cpu_time']:.2f}",
-                f"{arm['metric_at_base_size'] - base['metric_at_base_size']:+.1f}",
-                "{:+.1f}".format(
-                    arm["metric_mean_over_sizes"] - base["metric_mean_over_sizes"]
-                ),
-            ]
-            for arm in arms
-        ]
-        header = ["arm", "iterations", "FLOPs", "wall-clock", "CPU time"]
-        header += [f"at {task['base_size']} px", "mean over sizes"]
-        parts.append(_table([header, *rows]))
-        parts.append(f"{task['metric']} by test size (px):")
-        sizes = [str(size) for size in task["test_sizes"]]
-        rows = [
-            [arm["name"], *(f"{arm['metric_by_size'][size]:.1f}" for size in sizes)]
-            for arm in arms
-        ]
-        parts.append(_table([["arm", *sizes], *rows]))
+        parts.append(_cost_table(task))
+        parts.append(
+            f"As a share of {task['baseline']}, metrics as differences in points:"
+        )
+        parts.append(_ratio_table(task))
+        for metric in task["metrics"]:
+            parts.append(f"{metric} by test size (px):")
+            parts.append(_size_table(task, metric))
+        for arm in task["arms"]:
+            if "agvm" in arm:
+                parts.append(describe_agvm(arm))
+                parts.append(_agvm_table(arm["agvm"]))
         for file, caption in task["pictures"].items():
             parts.append(f"![{caption}]({file})\n\n{caption}")
     parts.append("## How it was run")
     parts.append(
-        "FLOPs are counted by PyTorch's flop counter on the real model, forward and "
-        "backward, at each size, times the images of the plan that was run; a "
-        "multiplication and an addition are two. Wall-clock is that of the whole "
-        "process, with its start and the validations."
+        "FLOPs are counted by PyTorch's flop counter on the trained model and images "
+        "of the training, forward and backward, at each size, times the images of the "
+        "plan that was run; a multiplication and an addition are two. Wall-clock is "
+        "that of the whole process, with its start and the validations."
     )
     parts.append(
         "\n".join(f"- {key}: {value}" for key, value in report["about"].items())
@@ -229,8 +330,13 @@ def arm_from_json(text: str) -> Arm:
     """The arm that :func:`arm_to_json` wrote."""
     content = json.loads(text)
     content["plan"] = [[tuple(item) for item in epoch] for epoch in content["plan"]]
-    content["curve"] = [(int(epoch), float(value)) for epoch, value in content["curve"]]
-    content["metric_by_size"] = {
-        int(size): float(value) for size, value in content["metric_by_size"].items()
+    content["curve"] = [(int(epoch), values) for epoch, values in content["curve"]]
+    content["metrics_by_size"] = {
+        metric: {int(size): float(value) for size, value in values.items()}
+        for metric, values in content["metrics_by_size"].items()
+    }
+    content["agvm"] = {
+        name: [(int(iteration), float(value)) for iteration, value in points]
+        for name, points in content["agvm"].items()
     }
     return Arm(**content)

@@ -15,33 +15,22 @@ import os
 import platform
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 for folder in (ROOT, Path(__file__).resolve().parent):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+import measuring  # noqa: E402
 import report  # noqa: E402
+from tasks import CLASSIFICATION, DETECTION, TASKS, DemoTask  # noqa: E402
+from trainings import DemoError, Trainings, say, threads_of  # noqa: E402
 
-BASE_SIZE = 64
-TEST_SIZES = (40, 48, 64, 80, 96)
-ARMS = (
-    ("SSc-FBS", "resnet18_fbs_1xb16-18e_scenes.py"),
-    ("MSc-VBS", "resnet18_vbs_1xb16-18e_scenes.py"),
-    ("MSc-VBSWC", "resnet18_vbs-cur_1xb16-18e_scenes.py"),
-)
-JOBS = 3  # trainings at a time: more than cores, so that none idles
-METRIC = "top-1 (%)"
-
-
-class DemoError(Exception):
-    """What stops the demo, in one line for the user."""
+DET_IMAGES = (640, 160)
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -49,266 +38,138 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         "--work-dir", default="work_dirs/demo", help="default: work_dirs/demo"
     )
-    parser.add_argument("--epochs", type=int, help="default: the configs' own")
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        choices=list(TASKS),
+        default=list(TASKS),
+        help="default: both",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of data and training")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="trainings at a time, default: all arms of a task",
+    )
+    parser.add_argument(
+        "--epochs", type=int, help="of the classification, default: the configs' own"
+    )
     parser.add_argument("--train-images", type=int, default=2400, help="default: 2400")
     parser.add_argument("--val-images", type=int, default=600, help="default: 600")
-    parser.add_argument(
-        "--det-images",
-        type=int,
-        nargs=2,
-        default=[320, 80],
-        metavar=("TRAIN", "VAL"),
-        help="detection images to draw, default: 320 80",
-    )
     parser.add_argument(
         "--test-sizes",
         type=int,
         nargs="+",
-        default=list(TEST_SIZES),
+        default=list(CLASSIFICATION.test_sizes),
         metavar="PIXELS",
         help="image sides to test at; the base size is always among them",
+    )
+    parser.add_argument(
+        "--det-epochs", type=int, help="of the detection, default: the configs' own"
+    )
+    parser.add_argument(
+        "--det-images",
+        type=int,
+        nargs=2,
+        default=list(DET_IMAGES),
+        metavar=("TRAIN", "VAL"),
+        help="detection images to draw, default: {} {}".format(*DET_IMAGES),
+    )
+    parser.add_argument(
+        "--det-test-sizes",
+        type=int,
+        nargs="+",
+        default=list(DETECTION.test_sizes),
+        metavar="PIXELS",
+        help="likewise, of the detection",
     )
     parser.add_argument(
         "--json", action="store_true", help="print report.json, and nothing else"
     )
     args = parser.parse_args(argv)
-    for name, low in dict(epochs=1, seed=0, train_images=12, val_images=12).items():
+    least = dict(epochs=1, seed=0, jobs=1, train_images=12, val_images=12)
+    least.update(det_epochs=1, test_sizes=16, det_test_sizes=32, det_images=1)
+    for name, low in least.items():
         value = getattr(args, name)
-        if value is not None and value < low:
+        lowest = min(value) if isinstance(value, list) else value
+        if lowest is not None and lowest < low:
             option = name.replace("_", "-")
             parser.error(f"--{option} must be at least {low}, but got {value}")
-    if min(args.test_sizes) < 16:
-        parser.error(f"--test-sizes must be at least 16, but got {args.test_sizes}")
-    args.test_sizes = sorted({*args.test_sizes, BASE_SIZE})
+    args.test_sizes = sorted({*args.test_sizes, CLASSIFICATION.base_size})
+    args.det_test_sizes = sorted({*args.det_test_sizes, DETECTION.base_size})
+    args.tasks = [name for name in TASKS if name in args.tasks]
     return args
-
-
-def say(line: str) -> None:
-    """To the user; standard output is kept for ``--json``."""
-    print(line, file=sys.stderr, flush=True)
 
 
 # ------------------------------------------------------------------------ the arms
 
 
-def config_options(args: argparse.Namespace) -> Dict[str, Any]:
-    """What the command line changes in every arm's config."""
-    options: Dict[str, Any] = {"randomness.seed": args.seed}
-    if args.epochs is not None:
-        options.update(
-            {
-                "train_cfg.max_epochs": args.epochs,
-                "train_cfg.val_interval": max(1, min(2, args.epochs // 2)),
-                "param_scheduler.1.T_max": args.epochs,
-                "param_scheduler.1.end": args.epochs,
-            }
-        )
-    return options
+class TaskRun:
+    """One task with what the command line says about it.
 
-
-def load_config(config: Path, options: Dict[str, Any]) -> Any:
-    from mmengine.config import Config
-
-    cfg = Config.fromfile(str(config))
-    cfg.merge_from_dict(dict(options))
-    return cfg
-
-
-def fingerprint(cfg: Any, manifest: str) -> str:
-    """Changes with whatever would change an arm's result."""
-    import torch
-
-    from mms_plugin import __version__
-
-    text = "\n".join([cfg.pretty_text, manifest, torch.__version__, __version__])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-class Trainings:
-    """Trains arms side by side, each with its share of the processor's threads.
-
-    A small network does not keep two threads busy; two trainings do.
-
-    Args:
-        jobs: How many train at a time.
+    Attributes:
+        task: The task.
+        seed: Of data and training.
+        test_sizes: Image sides in pixels, in order.
+        jobs: Trainings at a time.
+        options: What is changed in every arm's config.
+        work_dir: The demo's folder.
     """
 
-    def __init__(self, jobs: int) -> None:
-        self.threads = max(1, (os.cpu_count() or 1) // jobs)
-        self._pool = ThreadPoolExecutor(jobs)
-        self._running: List[subprocess.Popen[str]] = []
-
-    def start(
-        self, name: str, config: Path, work_dir: Path, options: Dict[str, Any]
-    ) -> Future[Tuple[float, float]]:
-        """Queue the training of one arm; see :meth:`_train` for what it gives."""
-        return self._pool.submit(self._train, name, config, work_dir, options)
-
-    def __enter__(self) -> Trainings:
-        return self
-
-    def __exit__(self, kind: Any, *error: Any) -> None:
-        if kind is not None:
-            # A training that goes on alone would be of no use to anyone.
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            for process in self._running:
-                process.terminate()
-        self._pool.shutdown()
-
-    def _train(
-        self, name: str, config: Path, work_dir: Path, options: Dict[str, Any]
-    ) -> Tuple[float, float]:
-        """Train one arm through ``tools/train.py``.
-
-        Returns:
-            Wall-clock and processor time in seconds, start-up and validation included.
-        """
-        command = [sys.executable, str(ROOT / "tools" / "train.py"), str(config)]
-        command += ["--work-dir", str(work_dir), "--cfg-options"]
-        command += [f"{key}={value}" for key, value in options.items()]
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        environment = dict(os.environ, PYTHONPATH=path)
-        environment["OMP_NUM_THREADS"] = str(self.threads)
-        log = work_dir / "train.log"
-        start = time.perf_counter()
-        with log.open("w") as file, subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=environment,
-        ) as process:
-            self._running.append(process)
-            assert process.stdout is not None
-            for line in process.stdout:
-                file.write(line)
-                if "Epoch(val)" in line and "accuracy" in line:
-                    epoch = line.split("Epoch(val)")[1].split("[")[1].split("]")[0]
-                    value = float(line.split("accuracy/top1:")[1].split()[0])
-                    say(f"      {name}, epoch {epoch}: top-1 {value:.1f} %")
-            # Of this child and what it has waited for, not of its neighbour.
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            self._running.remove(process)
-        wall_clock = time.perf_counter() - start
-        if process.returncode != 0:
-            last = [line for line in log.read_text().splitlines() if line.strip()][-1:]
-            raise DemoError(
-                f"training {config.name} failed with exit code {process.returncode}: "
-                f"{''.join(last)} (all of it: {log})"
+    def __init__(self, task: DemoTask, args: argparse.Namespace) -> None:
+        detection = task is DETECTION
+        epochs = args.det_epochs if detection else args.epochs
+        self.task, self.seed = task, args.seed
+        self.test_sizes = args.det_test_sizes if detection else args.test_sizes
+        self.jobs = min(args.jobs or task.jobs, len(task.arms))
+        self.work_dir = Path(args.work_dir)
+        self.options: Dict[str, Any] = {"randomness.seed": args.seed}
+        if epochs is not None:
+            interval = max(1, min(task.val_interval, epochs // 2))
+            self.options.update(
+                {
+                    "train_cfg.max_epochs": epochs,
+                    "train_cfg.val_interval": interval,
+                    "param_scheduler.1.T_max": epochs,
+                    "param_scheduler.1.end": epochs,
+                }
             )
-        return wall_clock, used.ru_utime + used.ru_stime
 
+    def load_config(self, file: str) -> Any:
+        """The config of an arm as it is trained."""
+        return measuring.load_config(ROOT / "configs" / "demo" / file, self.options)
 
-def validation_curve(work_dir: Path) -> List[Tuple[int, float]]:
-    """``(epoch, top-1)`` of the validations, from MMEngine's JSON log."""
-    logs = sorted(work_dir.glob("*/vis_data/scalars.json"))
-    if not logs:
-        raise DemoError(f"{work_dir} has no vis_data/scalars.json: remove it and rerun")
-    records = (json.loads(line) for line in logs[-1].read_text().splitlines())
-    return [
-        (int(record["step"]), float(record["accuracy/top1"]))
-        for record in records
-        if "accuracy/top1" in record
-    ]
+    def fingerprint(self, cfg: Any) -> str:
+        """Changes with whatever would change an arm's result."""
+        import torch
 
+        from mms_plugin import __version__
 
-def build_model(cfg: Any) -> Any:
-    from mmengine.registry import MODELS
-
-    model = dict(cfg.model)
-    model.setdefault("data_preprocessor", cfg.get("data_preprocessor"))
-    return MODELS.build(model)
-
-
-def run_plan(cfg: Any) -> List[List[Tuple[int, int, int]]]:
-    """What the training of ``cfg`` runs, epoch by epoch."""
-    from mmengine.registry import HOOKS
-    from mmengine.runner import Runner
-
-    from mms_plugin.analysis import fixed_size_plan, training_plan
-
-    loader = Runner.build_dataloader(
-        {**cfg.train_dataloader, "num_workers": 0, "persistent_workers": False},
-        seed=cfg.randomness.seed,
-    )
-    max_epochs = cfg.train_cfg.max_epochs
-    if "batch_sampler" not in cfg.train_dataloader:
-        size = (BASE_SIZE, BASE_SIZE)
-        plan = fixed_size_plan(len(loader.dataset), loader.batch_size, size)
-        return [plan] * max_epochs
-    curriculum = None
-    for hook in cfg.get("custom_hooks", []):
-        if hook["type"] == "ResolutionCurriculumHook":
-            curriculum = HOOKS.build(hook).curriculum
-    return training_plan(loader.batch_sampler, max_epochs, curriculum)
-
-
-def count_sizes(cfg: Any, plan: List[List[Tuple[int, int, int]]]) -> Dict[Any, float]:
-    """Training FLOPs of an image at each size of the plan, on the real model."""
-    import torch
-    from mmpretrain.structures import DataSample
-
-    from mms_plugin.analysis import training_flops_per_image
-
-    def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
-        return dict(
-            inputs=torch.zeros(batch_size, 3, height, width),
-            data_samples=[DataSample().set_gt_label(0) for _ in range(batch_size)],
-        )
-
-    sizes = sorted({(height, width) for epoch in plan for height, width, _ in epoch})
-    return training_flops_per_image(build_model(cfg), make_batch, sizes)
-
-
-def evaluate(cfg: Any, checkpoint: Path, sizes: Sequence[int]) -> Dict[int, float]:
-    """Top-1 in percent of a checkpoint by test size."""
-    import copy
-
-    import torch
-    from mmengine.evaluator import Evaluator
-    from mmengine.runner import Runner, load_checkpoint
-
-    model = build_model(cfg)
-    load_checkpoint(model, str(checkpoint), map_location="cpu", logger="silent")
-    model.eval()
-    result = {}
-    for size in sizes:
-        loader_cfg = copy.deepcopy(cfg.test_dataloader)
-        loader_cfg.update(persistent_workers=False)
-        for transform in loader_cfg.dataset.pipeline:
-            if transform["type"] == "Resize":
-                transform["scale"] = size
-        loader = Runner.build_dataloader(loader_cfg)
-        evaluator = Evaluator(copy.deepcopy(cfg.test_evaluator))
-        with torch.no_grad():
-            for batch in loader:
-                evaluator.process(model.test_step(batch), batch)
-        result[size] = float(evaluator.evaluate(len(loader.dataset))["accuracy/top1"])
-    return result
+        manifest = json.loads((self.work_dir / "scenes" / "manifest.json").read_text())
+        # The other task's images are no part of this one.
+        manifest["parameters"] = {
+            name: value
+            for name, value in manifest["parameters"].items()
+            if name in ("seed", "jpeg_quality")
+            or name.startswith("det_") == (self.task is DETECTION)
+        }
+        text = [cfg.pretty_text, json.dumps(manifest), str(self.test_sizes)]
+        text += [torch.__version__, __version__]
+        return hashlib.sha256("\n".join(text).encode()).hexdigest()
 
 
 class _Arm:
     """One arm on its way: found complete, or training."""
 
     def __init__(
-        self,
-        name: str,
-        config: Path,
-        args: argparse.Namespace,
-        manifest: str,
-        trainings: Trainings,
+        self, name: str, file: str, run: TaskRun, trainings: Trainings
     ) -> None:
-        from mmengine.registry import init_default_scope
-
-        self.name, self.config, self.args = name, config, args
-        options = config_options(args)
-        self.cfg = load_config(config, options)
-        init_default_scope(self.cfg.default_scope)
-        self.key = fingerprint(self.cfg, manifest + repr(args.test_sizes))
-        self.work_dir = Path(args.work_dir) / config.stem
+        self.name, self.run = name, run
+        self.config = ROOT / "configs" / "demo" / file
+        self.cfg = run.load_config(file)
+        self.key = run.fingerprint(self.cfg)
+        self.work_dir = run.work_dir / self.config.stem
         self.done = self.work_dir / "arm.json"
         self.found: Optional[report.Arm] = None
         if self.done.exists():
@@ -319,30 +180,45 @@ class _Arm:
                 return
         shutil.rmtree(self.work_dir, ignore_errors=True)
         self.work_dir.mkdir(parents=True)
-        self.training = trainings.start(name, config, self.work_dir, options)
+        self.training = trainings.start(name, self.config, self.work_dir, run.options)
+
+    @property
+    def checkpoint(self) -> Path:
+        return Path((self.work_dir / "last_checkpoint").read_text().strip())
 
     def result(self) -> report.Arm:
         """Wait for the training, evaluate, and keep what it gave."""
+        if self.found is not None:
+            return self.found
+        wall_clock, cpu_time = self.training.result()
+        with measuring.library_of(self.cfg):
+            arm = self._measure(wall_clock, cpu_time)
+        state = dict(fingerprint=self.key, arm=json.loads(report.arm_to_json(arm)))
+        report.write_text(self.done, json.dumps(state))
+        return arm
+
+    def _measure(self, wall_clock: float, cpu_time: float) -> report.Arm:
+        from mmengine.runner import set_random_seed
         from mmengine.runner.checkpoint import CheckpointLoader
 
         from mms_plugin.analysis import plan_flops
 
-        if self.found is not None:
-            return self.found
-        wall_clock, cpu_time = self.training.result()
-        plan = run_plan(self.cfg)
-        checkpoint = Path((self.work_dir / "last_checkpoint").read_text().strip())
-        saved = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")
+        task, sizes = self.run.task, self.run.test_sizes
+        set_random_seed(self.run.seed)  # of the images that FLOPs are counted on
+        loader = measuring.training_loader(self.cfg)
+        plan = measuring.run_plan(task, self.cfg, loader)
+        saved = CheckpointLoader.load_checkpoint(str(self.checkpoint), "cpu")
         planned = sum(len(epoch) for epoch in plan)
         if saved["meta"]["iter"] != planned:
             raise DemoError(
                 f"{self.name} ran {saved['meta']['iter']} iterations, but its plan has "
                 f"{planned}: the report would be wrong"
             )
-        flops = count_sizes(self.cfg, plan)
-        sizes = ", ".join(map(str, self.args.test_sizes))
-        say(f"      {self.name}: evaluating at sizes {sizes}")
-        arm = report.Arm(
+        say(f"      {self.name}: evaluating at sizes {', '.join(map(str, sizes))}")
+        model = measuring.build_model(self.cfg, self.checkpoint)
+        flops = measuring.count_sizes(model, loader, plan)
+        records = measuring.read_scalars(self.work_dir)
+        return report.Arm(
             name=self.name,
             config=str(self.config.relative_to(ROOT)),
             epochs=self.cfg.train_cfg.max_epochs,
@@ -350,111 +226,146 @@ class _Arm:
             train_flops=[plan_flops(epoch, flops) for epoch in plan],
             wall_clock=wall_clock,
             cpu_time=cpu_time,
-            metric_by_size=evaluate(self.cfg, checkpoint, self.args.test_sizes),
-            curve=validation_curve(self.work_dir),
+            metrics_by_size=measuring.evaluate(task, self.cfg, model, sizes),
+            curve=measuring.validation_curve(task, records),
+            agvm=measuring.agvm_curves(records),
         )
-        state = dict(fingerprint=self.key, arm=json.loads(report.arm_to_json(arm)))
-        report.write_text(self.done, json.dumps(state))
-        return arm
 
 
 # -------------------------------------------------------------------- the pictures
 
 
-def batches_by_size(cfg: Any) -> List[Any]:
-    """One real batch of every size, as the last epoch of the training loads it."""
-    import numpy as np
-    from mmengine.runner import Runner
-
-    loader = Runner.build_dataloader(
-        {**cfg.train_dataloader, "num_workers": 0, "persistent_workers": False},
-        seed=cfg.randomness.seed,
-    )
-    batch_sampler = loader.batch_sampler
-    batch_sampler.set_epoch(cfg.train_cfg.max_epochs - 1)
-    chosen: Dict[Tuple[int, int], List[Any]] = {}
-    for batch in batch_sampler:
-        size = batch[0].size
-        if len(batch) > len(chosen.get(size, [])):
-            chosen[size] = batch
-    images = []
-    for _, batch in sorted(chosen.items()):
-        samples = [loader.dataset[index]["inputs"] for index in batch]
-        # CHW, BGR as mmcv loads it.
-        images.append(np.stack([s.numpy()[::-1].transpose(1, 2, 0) for s in samples]))
-    return images
-
-
-def draw_pictures(
-    task: report.Task, content: Dict[str, Any], folder: Path, cfg: Any
-) -> None:
+def draw_pictures(task: report.Task, content: Dict[str, Any], run: TaskRun) -> None:
+    """Draw what ``task.pictures`` names."""
     from mms_plugin.analysis import pictures
 
-    arms = content["arms"]
+    arms, folder = content["arms"], run.work_dir
     pictures.draw_plans(
         {arm.name: [item for epoch in arm.plan for item in epoch] for arm in task.arms},
         folder / f"{task.name}_sizes.png",
         "Size of every batch over the training",
     )
-    pictures.draw_lines(
+    pictures.draw_line_panels(
         {
-            arm["name"]: [
-                (point["train_flops"] / 1e12, point["metric"]) for point in arm["curve"]
-            ]
-            for arm in arms
+            metric: {
+                arm["name"]: [
+                    (point["train_flops"] / 1e12, point["metrics"][metric])
+                    for point in arm["curve"]
+                    if metric in point["metrics"]
+                ]
+                for arm in arms
+            }
+            for metric in task.metrics
         },
         folder / f"{task.name}_metric_over_flops.png",
         f"Validation at {task.base_size} px over the compute spent",
         "training FLOPs so far (TFLOPs, forward and backward)",
-        task.metric,
     )
-    pictures.draw_lines(
+    pictures.draw_line_panels(
         {
-            arm.name: [(size, value) for size, value in arm.metric_by_size.items()]
-            for arm in task.arms
+            metric: {
+                arm.name: list(arm.metrics_by_size[metric].items()) for arm in task.arms
+            }
+            for metric in task.metrics
         },
         folder / f"{task.name}_test_sizes.png",
         "Trained models at several test sizes",
         "test image side (px)",
-        task.metric,
     )
+    cfg = run.load_config(run.task.arms[-1][1])
+    with measuring.library_of(cfg):
+        batches = measuring.batches_by_size(cfg)
     pictures.draw_contact_sheet(
-        batches_by_size(cfg),
+        batches,
         folder / f"{task.name}_batches.png",
         "One augmented training batch of each size, to scale",
     )
 
 
-def classification(args: argparse.Namespace, folder: Path) -> report.Task:
-    manifest = (folder / "scenes" / "manifest.json").read_text()
-    configs = ROOT / "configs" / "demo"
-    say("[2/3] training three arms at once, usually 5 min on two cores")
-    with Trainings(JOBS) as trainings:
-        under_way = [
-            _Arm(name, configs / file, args, manifest, trainings) for name, file in ARMS
-        ]
-        arms = [arm.result() for arm in under_way]
-    share = arms[0].metric_by_size[BASE_SIZE] / 100
-    standard_error = 100 * (2 * share * (1 - share) / args.val_images) ** 0.5
-    name = "classification"
-    return report.Task(
-        name=name,
-        metric=METRIC,
-        base_size=BASE_SIZE,
-        arms=arms,
-        note=(
+def draw_detections(task: report.Task, run: TaskRun) -> None:
+    """The arms' detections side by side, and AGVM's curves."""
+    from mms_plugin.analysis import pictures
+
+    rows = []
+    for _, file in run.task.arms:
+        cfg = run.load_config(file)
+        work_dir = run.work_dir / Path(file).stem
+        checkpoint = Path((work_dir / "last_checkpoint").read_text().strip())
+        with measuring.library_of(cfg):
+            model = measuring.build_model(cfg, checkpoint)
+            rows.append(measuring.predicted_images(cfg, model, task.base_size))
+    pictures.draw_contact_sheet(
+        rows,
+        run.work_dir / "detection_examples.png",
+        f"Masks found in the first validation images, score above "
+        f"{measuring.DRAWN_SCORE}: {measuring.CLASS_COLOUR_NAMES}",
+        captions=[name for name, _ in run.task.arms],
+    )
+    for arm in task.arms:
+        if arm.agvm:
+            pictures.draw_line_panels(
+                report.agvm_panels(arm.agvm),
+                run.work_dir / "detection_agvm.png",
+                f"What AGVM measured in {arm.name} (modulate=False)",
+                "iteration",
+            )
+
+
+# ----------------------------------------------------------------------- the tasks
+
+
+def _note(run: TaskRun, args: argparse.Namespace, arms: List[report.Arm]) -> str:
+    if run.task is CLASSIFICATION:
+        share = arms[0].metrics_by_size["top-1 (%)"][CLASSIFICATION.base_size] / 100
+        standard_error = 100 * (2 * share * (1 - share) / args.val_images) ** 0.5
+        return (
             f"A narrow ResNet-18 from scratch on {args.train_images:,} images of the "
             f"built-in scenes (12 classes: 4 shapes times 3 textures), "
             f"{args.val_images:,} to validate on. One seed: {args.seed}; by the "
             f"number of validation images alone, the difference of two arms has a "
             f"standard error of about {standard_error:.1f} points."
-        ),
-        pictures={
-            f"{name}_metric_over_flops.png": f"{METRIC} over cumulated training FLOPs",
-            f"{name}_sizes.png": "Size of every batch over the training",
-            f"{name}_test_sizes.png": f"{METRIC} by test size",
-            f"{name}_batches.png": "One augmented training batch of each size",
-        },
+        )
+    train, val = args.det_images
+    return (
+        f"A small Mask R-CNN (ResNet-18 with a quarter of the channels, FPN) from "
+        f"scratch on {train:,} built-in scenes with 1 to 6 objects of 4 shapes, partly "
+        f"hidden; {val:,} to validate on. mAP is COCO's, over IoU 0.50 to 0.95, in "
+        f"percent. One seed: {args.seed}."
+    )
+
+
+def train_task(run: TaskRun, args: argparse.Namespace, step: str) -> report.Task:
+    """Train and evaluate all arms of a task."""
+    task = run.task
+    say(
+        f"{step} {task.name}: training {len(task.arms)} arms, {run.jobs} at a time, "
+        f"usually {task.minutes} min on two cores"
+    )
+    with Trainings(task, run.jobs) as trainings:
+        under_way = [_Arm(name, file, run, trainings) for name, file in task.arms]
+        arms = [arm.result() for arm in under_way]
+    metrics = list(task.metrics.values())
+    all_metrics = " and ".join(metrics)
+    captions = {
+        "metric_over_flops": f"{all_metrics} over cumulated training FLOPs",
+        "sizes": "Size of every batch over the training",
+        "test_sizes": f"{all_metrics} by test size",
+        "batches": "One augmented training batch of each size",
+    }
+    if task is DETECTION:
+        captions["examples"] = (
+            f"Masks found in the first validation images at {task.base_size} px: "
+            + measuring.CLASS_COLOUR_NAMES
+        )
+    if any(arm.agvm for arm in arms):
+        captions["agvm"] = "phi and mu by module over the training"
+    return report.Task(
+        name=task.name,
+        metrics=metrics,
+        base_size=task.base_size,
+        arms=arms,
+        note=_note(run, args, arms),
+        pictures={f"{task.name}_{key}.png": text for key, text in captions.items()},
     )
 
 
@@ -491,7 +402,8 @@ def run_demo(args: argparse.Namespace, argv: Sequence[str]) -> Dict[str, Any]:
 
     # What the libraries tell about each config and checkpoint hides our own lines.
     MMLogger.get_current_instance().setLevel("WARNING")
-    say("[1/3] drawing the built-in data, usually 20 s")
+    steps = 2 + len(args.tasks)
+    say(f"[1/{steps}] drawing the built-in data, usually 20 s")
     parameters = SceneParameters(
         seed=args.seed,
         train_images=args.train_images,
@@ -500,19 +412,29 @@ def run_demo(args: argparse.Namespace, argv: Sequence[str]) -> Dict[str, Any]:
         det_val_images=args.det_images[1],
     )
     write_scenes(folder / "scenes", parameters, log=say)
-    tasks = [classification(args, folder)]
-    say("[3/3] report and pictures")
+    runs = [TaskRun(TASKS[name], args) for name in args.tasks]
+    tasks = [
+        train_task(run, args, f"[{number}/{steps}]")
+        for number, run in enumerate(runs, start=2)
+    ]
+    say(f"[{steps}/{steps}] report and pictures")
     about = dict(
         command=" ".join(["tools/demo/run.py", *argv]),
         python=platform.python_version(),
         torch=torch.__version__,
         device=f"CPU, {os.cpu_count()} cores",
-        training=f"{JOBS} arms at a time, {Trainings(JOBS).threads} thread(s) each",
+        training="; ".join(
+            f"{run.task.name} {run.jobs} arms at a time, "
+            f"{threads_of(run.jobs)} thread(s) each"
+            for run in runs
+        ),
         seed=args.seed,
     )
     content = report.assemble(tasks, about)
-    cfg = load_config(ROOT / "configs" / "demo" / ARMS[-1][1], config_options(args))
-    draw_pictures(tasks[0], content["tasks"]["classification"], folder, cfg)
+    for run, task in zip(runs, tasks):
+        draw_pictures(task, content["tasks"][task.name], run)
+        if run.task is DETECTION:
+            draw_detections(task, run)
     report.write_report(folder, content)
     say(f"done in {time.perf_counter() - start:.0f} s: {folder / 'report.md'}")
     return content

@@ -7,13 +7,17 @@ import functools
 import importlib.util
 import inspect
 import math
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
 
+import numpy as np
 from mmengine.registry import TRANSFORMS, DefaultScope
 
 from ...host_versions import HOSTS
 from ...sampling.sizes import Size
-from ..multi_scale_dataset import TARGET_SIZE, size_in_use
+from ..multi_scale_dataset import TARGET_SIZE, drops_empty_samples, size_in_use
+from .instances import keep_instances, visible_instances
+
+_T = TypeVar("_T")
 
 ORDERS = ("wh", "hw", "short", "long")
 
@@ -44,6 +48,10 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmpretrain", "RandomResizedCropAndInterpolationWithTwoPic"): ("size", "hw"),
 }
 
+# What the size is multiplied by. Mosaic's canvas has twice the sides of its images;
+# mmdet's configs cut half a side off each border with the affine transform after it.
+_SIZE_RATIOS: Dict[Tuple[str, str], float] = {("mmdet", "RandomAffine"): -0.5}
+
 
 def default_size_arg(
     library: str, name: str
@@ -65,6 +73,12 @@ class MultiScaleTransform:
     passes the sample through the transform built for that size: one instance for each
     size, built on first use in the scope that this one was built in.
 
+    Instances that can no longer be seen after it are dropped from the sample: boxes,
+    labels, masks, ignore flags and ids alike. A sample that loses all of them so is
+    what the data set's ``filter_cfg`` says: with ``filter_empty_gt=True`` MMEngine
+    fetches another one in its place, at the same size, otherwise it stays as an image
+    without objects.
+
     Args:
         transform: Config of the transform, without its size. A size that is there is
             replaced.
@@ -77,12 +91,17 @@ class MultiScaleTransform:
             ``'wh'`` for others.
         size_ratio: The transform's size relative to the batch's, a number or
             ``(height, width)``; rounded to whole pixels. ``8 / 7`` resizes to 256 what
-            is cropped to 224, ``-0.5`` is the border that mmdet's ``RandomAffine``
-            cuts off a mosaic. Defaults to 1.
+            is cropped to 224. Defaults to -0.5 for mmdet's ``RandomAffine``, whose
+            ``border`` after a ``Mosaic`` is to cut the canvas down to the size, 1 for
+            others.
+        min_box_side: Instances whose box is narrower or lower than this many pixels
+            after the transform, or whose mask has no pixel left, are dropped. Defaults
+            to 1, as mmdet's ``CocoDataset`` does it at the original size. 0: all stay.
 
     Raises:
         ValueError: ``transform`` is no config, or has no such argument; ``order`` is
-            unknown; a sample comes without a size.
+            unknown; a sample comes without a size; an image has a side of zero pixels
+            at the size.
     """
 
     def __init__(
@@ -90,7 +109,8 @@ class MultiScaleTransform:
         transform: Mapping,
         size_arg: Union[None, str, Sequence[str]] = None,
         order: Optional[str] = None,
-        size_ratio: Union[float, Sequence[float]] = 1.0,
+        size_ratio: Union[None, float, Sequence[float]] = None,
+        min_box_side: float = 1.0,
     ) -> None:
         if not isinstance(transform, Mapping) or "type" not in transform:
             raise ValueError(
@@ -99,6 +119,11 @@ class MultiScaleTransform:
             )
         if order is not None and order not in ORDERS:
             raise ValueError(f"order must be one of {list(ORDERS)}, but got {order!r}")
+        if not _is_number(min_box_side) or min_box_side < 0:
+            raise ValueError(
+                "min_box_side must be a number of pixels of at least 0, "
+                f"but got {min_box_side!r}"
+            )
         scope = DefaultScope.get_current_instance()
         self._scope = None if scope is None else scope.scope_name
         self._config = copy.deepcopy(dict(transform))
@@ -107,6 +132,7 @@ class MultiScaleTransform:
         default_arg, default_order = _defaults_of(self._class)
         self.size_arg = _parse_size_arg(default_arg if size_arg is None else size_arg)
         self.order = order or default_order
+        self.min_box_side = min_box_side
         if len(self.size_arg) == 2 and self.order not in ("wh", "hw"):
             raise ValueError(
                 "order must be 'wh' or 'hw' where size_arg names two arguments, "
@@ -114,6 +140,8 @@ class MultiScaleTransform:
             )
         for path in self.size_arg:
             self._check_argument(path, size_arg)
+        if size_ratio is None:
+            size_ratio = _lookup(_SIZE_RATIOS, self._class, 1.0)
         self.size_ratio = _parse_size_ratio(size_ratio)
         self._built: Dict[Size, Any] = {}
 
@@ -127,7 +155,25 @@ class MultiScaleTransform:
                 "dataset=dict(...)), and draw its batches with train_dataloader."
                 "batch_sampler=dict(type='MultiScaleVariableBatchSampler', ...)"
             )
-        return self.at(size)(results)
+        shape = _image_shape(results)
+        try:
+            results = self.at(size)(results)
+        except Exception as error:
+            if shape is not None and self._shortest_side(shape, size) < 1:
+                raise self._no_side_left(shape, size) from error
+            raise
+        if results is None:
+            return None
+        if shape is not None and 0 in (_image_shape(results) or ()):
+            raise self._no_side_left(shape, size)
+        if self.min_box_side > 0 and _count_boxes(results) > 0:
+            keep = visible_instances(results, self.min_box_side)
+            # What a crop has left without objects is the crop's to decide.
+            if not keep.any() and drops_empty_samples():
+                return None
+            if not keep.all():
+                keep_instances(results, keep)
+        return results
 
     transform = __call__
 
@@ -184,7 +230,21 @@ class MultiScaleTransform:
             ratio = f", size_ratio={self.size_ratio}"
         return (
             f"{type(self).__name__}(transform={self._config}, "
-            f"size_arg={size_arg!r}, order={self.order!r}{ratio})"
+            f"size_arg={size_arg!r}, order={self.order!r}{ratio}, "
+            f"min_box_side={self.min_box_side!r})"
+        )
+
+    def _shortest_side(self, shape: Size, size: Size) -> float:
+        """Shorter side of an image of ``shape`` bounded by ``size``, at the least."""
+        ratios = self._config.get("ratio_range", (1.0,))
+        return float(min(shape) * max(size) / max(max(shape), 1) * min(ratios))
+
+    def _no_side_left(self, shape: Size, size: Size) -> ValueError:
+        return ValueError(
+            f"sizes must leave at least one pixel of each side of an image, but at "
+            f"(height, width) = {size} {self._config['type']} makes a side of zero of "
+            f"an image of {shape}; leave out the smallest sizes, set keep_ratio=False, "
+            "or leave out the image, as filter_cfg=dict(min_size=...) does"
         )
 
     def _check_argument(self, path: str, size_arg: Any) -> None:
@@ -241,11 +301,35 @@ def _defaults_of(kind: Any) -> Tuple[Union[str, Tuple[str, str]], str]:
     wrapped = _wrapped_class(kind)
     if wrapped is not kind:
         return "size", "hw"
+    return _lookup(_DEFAULTS, kind, ("scale", "wh"))
+
+
+def _lookup(table: Dict[Tuple[str, str], _T], kind: Any, default: _T) -> _T:
+    """The entry of a class or of its nearest base."""
     for base in inspect.getmro(kind) if inspect.isclass(kind) else ():
         key = (base.__module__.partition(".")[0], base.__name__)
-        if key in _DEFAULTS:
-            return _DEFAULTS[key]
-    return "scale", "wh"
+        if key in table:
+            return table[key]
+    return default
+
+
+def _image_shape(results: Any) -> Optional[Size]:
+    image = results.get("img") if isinstance(results, dict) else None
+    shape = getattr(image, "shape", None)
+    return None if shape is None or len(shape) < 2 else (int(shape[0]), int(shape[1]))
+
+
+def _count_boxes(results: Any) -> int:
+    boxes = results.get("gt_bboxes") if isinstance(results, dict) else None
+    return 0 if boxes is None else len(boxes)
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, (int, float, np.number))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
 
 
 def _defines(kind: Any, name: str) -> bool:
@@ -265,12 +349,9 @@ def _parse_size_arg(value: Any) -> Tuple[str, ...]:
 
 def _parse_size_ratio(value: Any) -> Tuple[float, float]:
     pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
-    if len(pair) != 2 or not all(
-        isinstance(r, (int, float)) and not isinstance(r, bool) and math.isfinite(r)
-        for r in pair
-    ):
+    if len(pair) != 2 or not all(_is_number(r) and r != 0 for r in pair):
         raise ValueError(
-            "size_ratio must be a number or a pair of numbers (height, width), "
+            "size_ratio must be a number or a pair of numbers (height, width), not 0, "
             f"but got {value!r}"
         )
     return float(pair[0]), float(pair[1])

@@ -16,12 +16,12 @@ class _Shorthand(MultiScaleTransform):
         self,
         size_arg: Any = None,
         order: Optional[str] = None,
-        size_ratio: Any = 1.0,
+        size_ratio: Any = None,
+        min_box_side: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            dict(type=self.kind, **kwargs), size_arg, order, size_ratio=size_ratio
-        )
+        transform = dict(type=self.kind, **kwargs)
+        super().__init__(transform, size_arg, order, size_ratio, min_box_side)
 
 
 @TRANSFORMS.register_module()
@@ -74,8 +74,8 @@ class MultiScaleMixUp(_Shorthand):
 class MultiScaleRandomAffine(_Shorthand):
     """``MultiScaleTransform(transform=dict(type='RandomAffine', **kwargs))``.
 
-    With ``size_ratio=-0.5`` its border cuts a mosaic down to the batch's size. Under a
-    name of its own, as :class:`MultiScaleMosaic`.
+    After a mosaic its border cuts the canvas, of twice the sides, down to the size.
+    Under a name of its own, as :class:`MultiScaleMosaic`.
     """
 
     kind = "RandomAffine"

@@ -1,0 +1,249 @@
+"""Batches as the network sees them, to be looked at."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmengine.runner import Runner
+
+from ..sampling import Size
+
+__all__ = ["BatchView", "DrawnObject", "ImageView", "batch_view", "first_batches"]
+
+# Batches to look through for every size; a small data set has few an epoch.
+_MOST_BATCHES = 20_000
+_MOST_EPOCHS = 30
+# Scores of a mixed label below it are not worth a word.
+_LEAST_SCORE = 0.005
+
+
+class DrawnObject(NamedTuple):
+    """An object of an image.
+
+    Attributes:
+        box: ``(x1, y1, x2, y2)`` in pixels of the batch; ``None`` without boxes.
+        label: Name of its class.
+        mask: ``(height, width)`` bool; ``None`` without masks.
+    """
+
+    box: Optional[Tuple[float, float, float, float]]
+    label: str
+    mask: Optional[np.ndarray]
+
+
+@dataclass
+class ImageView:
+    """An image of a batch.
+
+    Attributes:
+        pixels: ``(height, width, 3)`` uint8 RGB, padding included.
+        caption: What the classifier is to say; empty for a detector.
+        objects: What the detector is to find.
+    """
+
+    pixels: np.ndarray
+    caption: str = ""
+    objects: List[DrawnObject] = field(default_factory=list)
+
+
+@dataclass
+class BatchView:
+    """A batch.
+
+    Attributes:
+        size: ``(height, width)`` that was drawn; ``None`` without the sampler.
+        shape: ``(height, width)`` of the tensor that the network gets.
+        padding: Share of the tensor's pixels that are no image's.
+        pixels: ``(batch_size, height, width, 3)`` uint8 RGB.
+        images: The first of them.
+    """
+
+    size: Optional[Size]
+    shape: Size
+    padding: float
+    pixels: np.ndarray
+    images: List[ImageView]
+
+    @property
+    def batch_size(self) -> int:
+        """Images of the batch."""
+        return len(self.pixels)
+
+
+def first_batches(
+    train_dataloader: Dict[str, Any], seed: int = 0
+) -> Tuple[Any, Dict[Optional[Size], List[int]]]:
+    """The first full batch of each size that a training's sampler deals.
+
+    Args:
+        train_dataloader: The config's. It loads in this process.
+        seed: Of the sampler. Default: 0.
+
+    Returns:
+        The data loader; and the indices of the batches by ``(height, width)``, from
+        small to large. The largest batch of a size counts as full where the data set
+        is small. Without the multi-scale sampler: one batch, its size ``None``.
+
+    Raises:
+        ValueError: The sampler deals no batch.
+    """
+    config = dict(train_dataloader)
+    for key in ("prefetch_factor", "num_batch_per_epoch"):
+        config.pop(key, None)
+    config.update(num_workers=0, persistent_workers=False, pin_memory=False)
+    loader = Runner.build_dataloader(config, seed=seed)
+    sampler: Any = loader.batch_sampler
+    schedule = getattr(sampler, "schedule", None)
+    full: Dict[Size, int] = {}
+    if schedule is not None:
+        drawn = schedule.distribution(1.0)
+        full = dict(zip(drawn.sizes, drawn.batch_sizes))
+    chosen: Dict[Optional[Size], List[int]] = {}
+    for batch in _dealt(sampler):
+        size = getattr(batch[0], "size", None)
+        if len(batch) > len(chosen.get(size, [])):
+            chosen[size] = batch
+        if not full or all(len(chosen.get(s, [])) >= full[s] for s in full):
+            break
+    if not chosen:
+        raise ValueError("train_dataloader's sampler deals no batch")
+    ordered = sorted(chosen, key=lambda s: s[0] * s[1] if s else 0)
+    return loader, {size: chosen[size] for size in ordered}
+
+
+def _dealt(sampler: Any) -> Iterator[List[int]]:
+    def epochs() -> Iterator[List[int]]:
+        for epoch in range(_MOST_EPOCHS):
+            part: Any
+            for part in (sampler, getattr(sampler, "sampler", None)):
+                if hasattr(part, "set_epoch"):
+                    part.set_epoch(epoch)
+            yield from sampler
+
+    return itertools.islice(epochs(), _MOST_BATCHES)
+
+
+def batch_view(
+    loader: Any,
+    indices: Sequence[int],
+    preprocessor: Any,
+    size: Optional[Size] = None,
+    most_images: int = 12,
+) -> BatchView:
+    """Load a batch and pass it through a model's data preprocessor, as in training.
+
+    So padding and the augmentations of whole batches (mixup, CutMix) are in it.
+
+    Args:
+        loader: Of the training.
+        indices: Of the batch, as its sampler deals them.
+        preprocessor: The model's ``data_preprocessor``.
+        size: That was drawn for it. Default: none.
+        most_images: At most so many are kept to be looked at. Default: 12.
+
+    Raises:
+        ValueError: The preprocessor gives something else than ``(N, 3, H, W)`` images.
+    """
+    samples = [loader.dataset[index] for index in indices]
+    if not hasattr(samples[0], "keys"):
+        raise ValueError(
+            f"the data set must give dicts with 'inputs', but gives "
+            f"{type(samples[0]).__name__}"
+        )
+    data = preprocessor(loader.collate_fn(samples), training=True)
+    inputs = data.get("inputs") if isinstance(data, dict) else None
+    if not isinstance(inputs, torch.Tensor) or inputs.dim() != 4 or len(inputs[0]) != 3:
+        found = getattr(inputs, "shape", type(inputs).__name__)
+        raise ValueError(
+            f"{type(preprocessor).__name__} must give images of shape (N, 3, height, "
+            f"width), but gives {found}"
+        )
+    height, width = (int(side) for side in inputs.shape[-2:])
+    data_samples = data.get("data_samples") or [None] * len(inputs)
+    names = tuple((getattr(loader.dataset, "metainfo", None) or {}).get("classes", ()))
+    pixels = _pixels(inputs, preprocessor)
+    images = [
+        ImageView(image, _caption(sample, names), _objects(sample, names))
+        for image, sample in zip(pixels[:most_images], data_samples)
+    ]
+    shapes = [_image_shape(sample, samples[i]) for i, sample in enumerate(data_samples)]
+    filled = sum(min(h, height) * min(w, width) for h, w in shapes)
+    return BatchView(
+        size,
+        (height, width),
+        1 - filled / (len(inputs) * height * width),
+        pixels,
+        images,
+    )
+
+
+def _image_shape(sample: Any, loaded: Any) -> Size:
+    meta = getattr(sample, "metainfo", None) or {}
+    # What the preprocessor's own resizing made of it, else as it was loaded.
+    shape = meta.get("img_shape") or tuple(loaded["inputs"].shape[-2:])
+    return int(shape[0]), int(shape[1])
+
+
+def _pixels(inputs: torch.Tensor, preprocessor: Any) -> np.ndarray:
+    """Images of the network's tensor: ``(N, height, width, 3)`` uint8 RGB."""
+    values = inputs.detach().float().cpu()
+    if getattr(preprocessor, "_enable_normalize", False):
+        values = values * preprocessor.std.cpu() + preprocessor.mean.cpu()
+    converted = getattr(
+        preprocessor,
+        "_channel_conversion",
+        getattr(preprocessor, "to_rgb", False),
+    )
+    if not converted:  # as mmcv loads them
+        values = values.flip(1)
+    rounded = values.round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).numpy())
+
+
+def _name(label: int, names: Sequence[str]) -> str:
+    return str(names[label]) if 0 <= label < len(names) else f"class {label}"
+
+
+def _caption(sample: Any, names: Sequence[str]) -> str:
+    """A classifier's label, or the parts of a mixed one."""
+    score = getattr(sample, "gt_score", None)
+    if isinstance(score, torch.Tensor) and score.dim() == 1:
+        parts = sorted(enumerate(score.tolist()), key=lambda part: -part[1])
+        mixed = [(i, s) for i, s in parts if s > _LEAST_SCORE]
+        if len(mixed) > 1:
+            return " + ".join(f"{s:.2f} {_name(i, names)}" for i, s in mixed[:3])
+        return ", ".join(_name(i, names) for i, _ in mixed)
+    label = getattr(sample, "gt_label", None)
+    if isinstance(label, torch.Tensor):
+        return ", ".join(_name(int(i), names) for i in label.reshape(-1)[:3])
+    return ""
+
+
+def _objects(sample: Any, names: Sequence[str]) -> List[DrawnObject]:
+    """A detector's boxes and masks."""
+    truth = getattr(sample, "gt_instances", None)
+    if truth is None:
+        return []
+    labels = truth.get("labels")
+    boxes = truth.get("bboxes")
+    if boxes is not None:
+        boxes = getattr(boxes, "tensor", boxes)
+        # Rotated boxes and others have no corners.
+        boxes = boxes.detach().cpu().tolist() if boxes.shape[-1] == 4 else None
+    masks = truth.get("masks")
+    if masks is not None:
+        if hasattr(masks, "to_bitmap"):
+            masks = masks.to_bitmap()
+        masks = np.asarray(getattr(masks, "masks", masks)).astype(bool)
+    return [
+        DrawnObject(
+            None if boxes is None else (*(float(v) for v in boxes[i]),),  # type: ignore[arg-type]
+            "" if labels is None else _name(int(labels[i]), names),
+            None if masks is None else masks[i],
+        )
+        for i in range(len(truth))
+    ]

@@ -1,0 +1,621 @@
+"""What a training runs, from its config alone: no data, no runner, no other ranks."""
+
+from __future__ import annotations
+
+import math
+import os.path as osp
+from collections import Counter
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+)
+
+from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS, TRANSFORMS
+
+from ..datasets.transforms import MultiScaleTransform
+from ..hooks import ResolutionCurriculumHook
+from ..sampling import MultiScaleVariableBatchSampler, ResolutionCurriculum, Size
+from .training_plan import EpochPlan, fixed_size_plan
+
+__all__ = [
+    "ConfigPlan",
+    "EpochCount",
+    "SampleCount",
+    "config_plan",
+    "count_samples",
+    "counted_size",
+    "fixed_size",
+    "is_multi_scale",
+]
+
+#: Images of training sets that mmdet and mmpretrain know by name.
+KNOWN_SIZES: Mapping[str, Tuple[int, str]] = {
+    "imagenet": (1_281_167, "ImageNet-1k's training set"),
+    # mmdet leaves out images without objects.
+    "coco": (117_266, "COCO train2017's images with objects"),
+    "coco, all": (118_287, "COCO train2017's images"),
+}
+
+# Samplers that give each rank ceil(samples / ranks), or fewer with round_up=False.
+_SHARING_SAMPLERS = (
+    "DefaultSampler",
+    "SequentialSampler",
+    "RepeatAugSampler",
+    "ClassAwareSampler",
+)
+_ENDLESS_SAMPLERS = ("InfiniteSampler",)
+_BATCHERS = ("BatchSampler", "AspectRatioBatchSampler")
+
+# The sides of most photographs.
+_LONG, _SHORT = 4, 3
+
+
+class SampleCount(NamedTuple):
+    """Samples of a data set in an epoch, and where the number is from."""
+
+    number: int
+    source: str
+
+
+class EpochCount(NamedTuple):
+    """What an epoch runs.
+
+    Attributes:
+        iterations: Of the epoch, on every rank.
+        batches: How many batches of each ``(height, width, batch_size)`` the first
+            rank has.
+        images: Of each ``(height, width)``, over all ranks.
+    """
+
+    iterations: int
+    batches: Mapping[Tuple[int, int, int], int]
+    images: Mapping[Size, int]
+
+
+class ConfigPlan(NamedTuple):
+    """What a whole training runs.
+
+    Attributes:
+        epochs: One an epoch. Of a training by iterations: one for each stretch of
+            ``val_interval`` iterations.
+        by_epoch: Whether the training counts in epochs.
+        samples: Of the data set, over all ranks; ``None`` where they do not matter.
+        world_size: Ranks.
+        seed: Of the draws.
+        accumulative_counts: Iterations of an optimizer update.
+        counted_as: The size that the images of a batch really have, by the batch's
+            ``(height, width)``; another one where their ratio is kept.
+        assumptions: What had to be assumed, in sentences.
+    """
+
+    epochs: List[EpochCount]
+    by_epoch: bool
+    samples: Optional[SampleCount]
+    world_size: int
+    seed: int
+    accumulative_counts: int
+    counted_as: Mapping[Size, Size]
+    assumptions: List[str]
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the training."""
+        return sum(epoch.iterations for epoch in self.epochs)
+
+    @property
+    def optimizer_updates(self) -> int:
+        """Updates of the weights; what is left over at the end makes one too."""
+        return math.ceil(self.iterations / self.accumulative_counts)
+
+
+def config_plan(
+    config: Any,
+    num_samples: Optional[int] = None,
+    world_size: int = 1,
+    base_size: Optional[Size] = None,
+) -> ConfigPlan:
+    """The plan of a whole training from its config.
+
+    With :class:`MultiScaleVariableBatchSampler` it is the plan that its training
+    follows, if that has the same seed: ``randomness.seed``, else 0. Without it, every
+    batch has the one size that the pipeline gives.
+
+    Args:
+        config: An MMEngine config, its default scope in use.
+        num_samples: Samples that the data set has. Default: see
+            :func:`count_samples`.
+        world_size: Ranks. Default: 1.
+        base_size: ``(height, width)`` of the images of a config without the sampler.
+            Default: what its pipeline says.
+
+    Raises:
+        ValueError: The config trains nothing, or in a way that cannot be planned.
+    """
+    loader, loop = config.get("train_dataloader"), config.get("train_cfg")
+    if not loader or not loop:
+        raise ValueError(
+            "the config must train, but it has no "
+            + ("train_cfg" if loader else "train_dataloader")
+        )
+    by_epoch = _by_epoch(loop)
+    length = loop.get("max_epochs" if by_epoch else "max_iters")
+    if not isinstance(length, int) or length < 1:
+        raise ValueError(
+            f"train_cfg must have {'max_epochs' if by_epoch else 'max_iters'} of at "
+            f"least 1, but got {length!r}"
+        )
+    sampler_config = loader.get("sampler") or {}
+    kind = _name(sampler_config.get("type", "DefaultSampler"))
+    endless = kind in _ENDLESS_SAMPLERS
+    if not endless and kind not in _SHARING_SAMPLERS:
+        raise ValueError(
+            f"train_dataloader.sampler must be one of "
+            f"{[*_SHARING_SAMPLERS, *_ENDLESS_SAMPLERS]} to be planned without data, "
+            f"but got {kind}"
+        )
+    if endless and by_epoch:
+        raise ValueError(
+            f"{kind} has no end: train_cfg must count iterations (by_epoch=False, "
+            "max_iters=...), but it counts epochs"
+        )
+    seed = sampler_config.get("seed")
+    if seed is None:
+        seed = (config.get("randomness") or {}).get("seed")
+    seed = 0 if seed is None else int(seed)
+
+    samples: Optional[SampleCount] = None
+    if not endless:
+        samples = _samples(loader, num_samples, world_size)
+    ranks: List[Tuple[Any, int]] = [(_EndlessSampler(seed), world_size)]
+    if samples is not None:
+        if samples.number < world_size:
+            raise ValueError(
+                f"every rank needs a sample, but there are {samples.number} samples "
+                f"for world_size={world_size}"
+            )
+        round_up = bool(sampler_config.get("round_up", True))
+        ranks = _rank_samplers(samples.number, world_size, round_up, seed)
+
+    assumptions: List[str] = []
+    batch_config = loader.get("batch_sampler")
+    if _is_ours(batch_config):
+        if base_size is not None:
+            raise ValueError(
+                f"base_size={base_size} is for a config without "
+                "MultiScaleVariableBatchSampler; this one has it"
+            )
+        curriculum = _curriculum(config)
+        if batch_config.get("group_by_aspect_ratio"):
+            assumptions.append(
+                "all images have the same orientation: with both, the last batches "
+                "of an epoch are dealt otherwise"
+            )
+        drawn = [
+            (_multi_scale_plans(loader, sampler, loop, by_epoch, curriculum), count)
+            for sampler, count in ranks
+        ]
+    else:
+        if batch_config is not None and _name(batch_config["type"]) not in _BATCHERS:
+            raise ValueError(
+                f"train_dataloader.batch_sampler must be "
+                f"MultiScaleVariableBatchSampler or one of {list(_BATCHERS)} to be "
+                f"planned without data, but got {_name(batch_config['type'])}"
+            )
+        size, assumed = (base_size, None) if base_size else _fixed_size(config, loader)
+        if assumed:
+            assumptions.append(assumed)
+        drawn = [
+            (_fixed_plans(loader, sampler, loop, by_epoch, size), count)
+            for sampler, count in ranks
+        ]
+    epochs = [_count(plans, drawn) for plans in zip(*(plans for plans, _ in drawn))]
+    sizes = sorted({size for epoch in epochs for size in epoch.images})
+    counted_as = {size: size for size in sizes}
+    if _is_ours(batch_config) and _keeps_ratio(loader):
+        counted_as = {size: _photograph(size) for size in sizes}
+        assumptions.append(
+            f"images keep their ratio, {_LONG}:{_SHORT}, within the size of their batch"
+        )
+    wrapper = config.get("optim_wrapper") or {}
+    return ConfigPlan(
+        epochs=epochs,
+        by_epoch=by_epoch,
+        samples=samples,
+        world_size=world_size,
+        seed=seed,
+        accumulative_counts=int(wrapper.get("accumulative_counts", 1)),
+        counted_as=counted_as,
+        assumptions=assumptions,
+    )
+
+
+def is_multi_scale(config: Any) -> bool:
+    """Whether a config trains with :class:`MultiScaleVariableBatchSampler`."""
+    return _is_ours((config.get("train_dataloader") or {}).get("batch_sampler"))
+
+
+def fixed_size(config: Any) -> Tuple[Size, Size]:
+    """The size of the batches of a config without the sampler.
+
+    Returns:
+        ``(height, width)`` that its pipeline sets, and that of the images, another
+        one where their ratio is kept.
+
+    Raises:
+        ValueError: Its pipeline gives several, or none that is known.
+    """
+    loader = config.get("train_dataloader") or {}
+    counted, _ = _fixed_size(config, loader)
+    size, _ = _fixed_size(config, _without_ratio(loader))
+    return size, counted
+
+
+def _without_ratio(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_ratio(v) for k, v in value.items() if k != "keep_ratio"}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_ratio(item) for item in value)
+    return value
+
+
+def counted_size(config: Any, size: Size) -> Size:
+    """The size that the images of a batch have; another where their ratio is kept.
+
+    Args:
+        config: With :class:`MultiScaleVariableBatchSampler`.
+        size: ``(height, width)`` of the batch.
+    """
+    keeps = _keeps_ratio(config.get("train_dataloader") or {})
+    return _photograph(size) if keeps else size
+
+
+def _count(plans: Iterable[EpochPlan], drawn: List[Tuple[Any, int]]) -> EpochCount:
+    first: Counter = Counter()
+    images: Counter = Counter()
+    for number, (plan, (_, ranks)) in enumerate(zip(plans, drawn)):
+        batches = Counter(plan)
+        if number == 0:
+            first = batches
+        for (height, width, batch_size), times in batches.items():
+            images[height, width] += batch_size * times * ranks
+    return EpochCount(sum(first.values()), dict(first), dict(images))
+
+
+# ------------------------------------------------------------------- the samples
+
+
+def count_samples(dataset: Mapping) -> SampleCount:
+    """Samples of a data set from its config.
+
+    Those of an annotation file that is there, counted as its library counts them;
+    else the known size of ImageNet-1k or COCO train2017. Wrappers count as what they
+    do: ``RepeatDataset``, ``ConcatDataset``, ``MultiImageMixDataset``.
+
+    Raises:
+        ValueError: Neither is known.
+    """
+    kind = _name(dataset["type"])
+    found = _count_kind(kind, dataset)
+    indices = dataset.get("indices")
+    if indices is not None:
+        number = indices if isinstance(indices, int) else len(indices)
+        return SampleCount(number, "indices of the data set")
+    return found
+
+
+def _count_kind(kind: str, dataset: Mapping) -> SampleCount:
+    if kind in ("MultiScaleDataset", "MultiImageMixDataset"):
+        return count_samples(dataset["dataset"])
+    if kind == "RepeatDataset":
+        inner, times = count_samples(dataset["dataset"]), dataset["times"]
+        return SampleCount(inner.number * times, f"{times} times {inner.source}")
+    if kind == "ConcatDataset":
+        parts = [count_samples(part) for part in dataset["datasets"]]
+        names = " and ".join(part.source for part in parts)
+        return SampleCount(sum(part.number for part in parts), names)
+    built = _count_built(dataset)
+    if built is not None:
+        return built
+    if kind == "ImageNet" and "val" not in str(
+        (dataset.get("split"), dataset.get("ann_file"), dataset.get("data_prefix"))
+    ):
+        return SampleCount(*KNOWN_SIZES["imagenet"])
+    if kind == "CocoDataset" and "train2017" in str(dataset.get("ann_file")):
+        filters = dataset.get("filter_cfg") or {}
+        empty = filters.get("filter_empty_gt", False)
+        return SampleCount(*KNOWN_SIZES["coco" if empty else "coco, all"])
+    raise ValueError(
+        f"the number of samples of {kind} is not known and its annotations are not "
+        "there; set --num-samples"
+    )
+
+
+def _count_built(dataset: Mapping) -> Optional[SampleCount]:
+    """By the data set itself, where its files are."""
+    root = str(dataset.get("data_root") or "")
+    annotations = str(dataset.get("ann_file") or "")
+    path = osp.join(root, annotations) if annotations else root
+    if _name(dataset["type"]) == "ImageNet" and not annotations:
+        # Its folders: a million files to look through for a number that is known.
+        path = osp.join(root, "meta", "train.txt")
+    if not path or not osp.exists(path):
+        return None
+    try:
+        built = DATASETS.build({**dataset, "pipeline": [], "lazy_init": False})
+    except (FileNotFoundError, ImportError):
+        return None
+    return SampleCount(len(built), path)
+
+
+def _samples(
+    loader: Mapping, num_samples: Optional[int], world_size: int
+) -> SampleCount:
+    batches = loader.get("num_batch_per_epoch")
+    if batches is not None:
+        number = batches * loader["batch_size"] * world_size
+        return SampleCount(number, "num_batch_per_epoch of the data loader")
+    if num_samples is not None:
+        if num_samples < 1:
+            raise ValueError(f"num_samples={num_samples} must be at least 1")
+        return SampleCount(num_samples, "given")
+    if not isinstance(loader.get("dataset"), Mapping):
+        raise ValueError("train_dataloader.dataset must be a config; set --num-samples")
+    return count_samples(loader["dataset"])
+
+
+# ------------------------------------------------------------------ the samplers
+
+
+class _AnySamples:
+    """So many samples, of which no more is known."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __len__(self) -> int:
+        return self.number
+
+    def get_data_info(self, index: int) -> Dict[str, int]:
+        return dict(width=_LONG, height=_SHORT)
+
+
+class _RankSampler:
+    """The inner sampler of one rank, as the batch sampler sees it."""
+
+    def __init__(
+        self, samples: int, on_rank: int, world_size: int, round_up: bool, seed: int
+    ) -> None:
+        self.dataset = _AnySamples(samples)
+        self.on_rank = on_rank
+        self.world_size = world_size
+        self.round_up = round_up
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.on_rank
+
+    def __iter__(self) -> Iterator[int]:
+        # Which they are does not matter.
+        return iter(range(min(self.on_rank, len(self.dataset))))
+
+
+class _EndlessSampler:
+    """An inner sampler without an end."""
+
+    def __init__(self, seed: int) -> None:
+        self.dataset = _AnySamples(1)
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield 0
+
+
+def _rank_samplers(
+    samples: int, world_size: int, round_up: bool, seed: int
+) -> List[Tuple[_RankSampler, int]]:
+    """The samplers that differ, the first rank's first, and the ranks of each."""
+    most, rest = -(-samples // world_size), samples % world_size
+    shares = [(most, world_size)]
+    if not round_up and rest:
+        shares = [(most, rest), (most - 1, world_size - rest)]
+    return [
+        (_RankSampler(samples, share, world_size, round_up, seed), ranks)
+        for share, ranks in shares
+    ]
+
+
+def _multi_scale_plans(
+    loader: Mapping,
+    sampler: Any,
+    loop: Mapping,
+    by_epoch: bool,
+    curriculum: Optional[ResolutionCurriculum],
+) -> Iterator[EpochPlan]:
+    batch_sampler = DATA_SAMPLERS.build(
+        dict(loader["batch_sampler"]),
+        default_args=dict(sampler=sampler, batch_size=loader["batch_size"]),
+    )
+    if by_epoch:
+        epochs = loop["max_epochs"]
+        if curriculum is not None:
+            batch_sampler.set_curriculum(curriculum, max_epochs=epochs)
+        for epoch in range(epochs):
+            yield batch_sampler.plan(epoch)
+        return
+    if curriculum is not None:
+        batch_sampler.set_curriculum(curriculum, max_iters=loop["max_iters"])
+    for start, stop in _stretches(loop):
+        yield batch_sampler.plan_iterations(start, stop)
+
+
+def _fixed_plans(
+    loader: Mapping, sampler: Any, loop: Mapping, by_epoch: bool, size: Size
+) -> Iterator[EpochPlan]:
+    batch_size = loader["batch_size"]
+    epoch: EpochPlan = [(*size, batch_size)]
+    if isinstance(sampler, _RankSampler):
+        drop_last = (loader.get("batch_sampler") or loader).get("drop_last", False)
+        epoch = fixed_size_plan(len(sampler), batch_size, size, drop_last)
+        if not epoch:
+            raise ValueError(
+                f"drop_last=True leaves no batch of {batch_size} of the "
+                f"{len(sampler)} samples of a rank"
+            )
+    if by_epoch:
+        for _ in range(loop["max_epochs"]):
+            yield epoch
+        return
+    for start, stop in _stretches(loop):
+        # Whole epochs, and the ends of the first and the last.
+        yield [epoch[number % len(epoch)] for number in range(start, stop)]
+
+
+def _stretches(loop: Mapping) -> Iterator[Tuple[int, int]]:
+    length = loop["max_iters"]
+    interval = max(1, min(int(loop.get("val_interval", 1000)), length))
+    for start in range(0, length, interval):
+        yield start, min(start + interval, length)
+
+
+# ------------------------------------------------------------------ the config
+
+
+def _name(kind: Any) -> str:
+    """``'mmdet.CocoDataset'`` or the class itself -> ``'CocoDataset'``."""
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+    return name.rpartition(".")[2]
+
+
+def _by_epoch(loop: Mapping) -> bool:
+    if "type" in loop:
+        return _name(loop["type"]) != "IterBasedTrainLoop"
+    return bool(loop.get("by_epoch", True))
+
+
+def _is_ours(batch_sampler: Any) -> bool:
+    if not isinstance(batch_sampler, Mapping):
+        return False
+    kind = batch_sampler["type"]
+    found = DATA_SAMPLERS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(found, type) and issubclass(found, MultiScaleVariableBatchSampler)
+
+
+def _curriculum(config: Any) -> Optional[ResolutionCurriculum]:
+    for hook in config.get("custom_hooks") or []:
+        if isinstance(hook, ResolutionCurriculumHook):
+            return hook.curriculum
+        if not isinstance(hook, Mapping):
+            continue
+        kind = hook["type"]
+        found = HOOKS.get(kind) if isinstance(kind, str) else kind
+        if isinstance(found, type) and issubclass(found, ResolutionCurriculumHook):
+            return HOOKS.build(dict(hook)).curriculum
+    return None
+
+
+def _pipeline(dataset: Any) -> List[Mapping]:
+    """Transforms of a data set and what it wraps, in the order in which they run."""
+    if not isinstance(dataset, Mapping):
+        return []
+    inner = dataset.get("dataset")
+    if inner is None and dataset.get("datasets"):
+        inner = dataset["datasets"][0]
+    return [*_pipeline(inner), *(dataset.get("pipeline") or [])]
+
+
+def _keeps_ratio(loader: Mapping) -> bool:
+    """Whether the last multi-scale transform keeps the ratio of the image."""
+    keeps = False
+    for transform in _pipeline(loader.get("dataset")):
+        kind = _name(transform["type"])
+        if kind == "MultiScaleTransform":
+            inner = transform["transform"]
+            keeps = bool(inner.get("keep_ratio", False))
+        elif kind.startswith("MultiScale"):
+            keeps = bool(transform.get("keep_ratio", False))
+    return keeps
+
+
+def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Optional[str]]:
+    """``(height, width)`` that a pipeline gives, and what was assumed for it."""
+    size: Optional[Size] = None
+    assumed: Optional[str] = None
+    unclear = "no transform of its pipeline sets one"
+    for transform in _pipeline(loader.get("dataset")):
+        kind = _name(transform["type"])
+        if kind in ("RandomChoiceResize", "RandomChoice"):
+            size, unclear = None, f"{kind} gives more than one"
+            continue
+        value, order = _size_of(transform)
+        if value is None:
+            continue
+        if order in ("short", "long"):
+            value = _photograph_of_edge(int(value), order)
+            text = f"{kind} sets the {order} edge alone"
+        elif isinstance(value, int):
+            value, text = (value, value), ""
+        elif not all(isinstance(side, int) for side in value) or len(value) != 2:
+            size, unclear = None, f"{kind} gives more than one"
+            continue
+        else:
+            value, text = (value if order == "hw" else value[::-1]), ""
+        size, assumed = (int(value[0]), int(value[1])), None
+        if transform.get("keep_ratio"):
+            text = f"{kind} keeps the ratio within {size[1]} x {size[0]}"
+            size = _photograph(size)
+        if text:
+            assumed = (
+                f"{text}: counted at {size[0]} x {size[1]} (height x width), a "
+                f"{_LONG}:{_SHORT} photograph; --base-size sets another"
+            )
+    model = config.get("model")
+    found = model.get("data_preprocessor") if isinstance(model, Mapping) else None
+    preprocessor = found or config.get("data_preprocessor") or {}
+    for augment in preprocessor.get("batch_augments") or []:
+        if "Resize" in _name(augment["type"]):
+            size, unclear = None, f"{_name(augment['type'])} gives more than one"
+    if size is None:
+        raise ValueError(
+            f"the size of the training images is not known: {unclear}; set --base-size"
+        )
+    return size, assumed
+
+
+def _size_of(transform: Mapping) -> Tuple[Any, str]:
+    """The value of the argument that takes a transform's size, and its order."""
+    kind = transform["type"]
+    with TRANSFORMS.switch_scope_and_registry(None) as registry:
+        if isinstance(kind, str) and registry.get(kind) is None:
+            raise ValueError(
+                f"the size of the training images is not known: the transform {kind} "
+                "is not registered; import it by custom_imports or set --base-size"
+            )
+    try:
+        known = MultiScaleTransform(transform)
+    except ValueError:  # it takes none
+        return None, ""
+    values = [transform.get(argument) for argument in known.size_arg]
+    if any(value is None for value in values):
+        return None, ""
+    return (values[0] if len(values) == 1 else tuple(values)), known.order
+
+
+def _photograph(bounds: Size) -> Size:
+    """A photograph that fits ``(height, width)`` bounds as mmcv's rescaling fits it."""
+    factor = min(max(bounds) / _LONG, min(bounds) / _SHORT)
+    sides = int(_SHORT * factor + 0.5), int(_LONG * factor + 0.5)
+    return sides if bounds[0] <= bounds[1] else sides[::-1]
+
+
+def _photograph_of_edge(edge: int, which: str) -> Size:
+    if which == "short":
+        return edge, int(edge * _LONG / _SHORT + 0.5)
+    return int(edge * _SHORT / _LONG + 0.5), edge

@@ -1,0 +1,128 @@
+"""What a training has cost so far, iteration by iteration, from its log and config."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
+
+import numpy as np
+
+from ..sampling import Size
+from .config_plan import counted_size, fixed_size, is_multi_scale
+from .run_log import RunLog
+from .training_iterations import size_schedule
+from .training_plan import EpochPlan
+
+__all__ = ["RunCost", "RunSizes", "run_cost", "run_sizes"]
+
+
+class RunSizes(NamedTuple):
+    """The sizes that a training ran.
+
+    Attributes:
+        plan: ``(height, width, batch_size)`` on one rank of every iteration so far;
+            empty where they are not in the log and the config has more than one.
+        mixture: ``(height, width, batch_size)`` with its share of the iterations; in
+            place of an empty plan.
+        source: Where they are from, in words.
+        counted_as: Size that the images of a batch have, by the batch's size.
+    """
+
+    plan: EpochPlan
+    mixture: List[Tuple[Tuple[int, int, int], float]]
+    source: str
+    counted_as: Dict[Size, Size]
+
+    @property
+    def sizes(self) -> Set[Size]:
+        """Those whose images' cost is needed."""
+        return set(self.counted_as.values())
+
+
+def run_sizes(log: RunLog) -> RunSizes:
+    """Sizes and batch sizes of a training's iterations.
+
+    Those in the log; else the one size of a config without the multi-scale sampler;
+    else, with the sampler but nothing in the log, the shares that it draws its sizes
+    in.
+
+    Raises:
+        ValueError: None of these is known.
+    """
+    config = log.config
+    if log.drawn:
+        plan = log.plan
+        sizes = sorted({(height, width) for height, width, _ in plan})
+        counted = {s: s if config is None else counted_size(config, s) for s in sizes}
+        return RunSizes(plan, [], "log", counted)
+    if config is None:
+        raise ValueError(f"no sizes in the log, and {log.config_error}")
+    loader = config.get("train_dataloader") or {}
+    if not is_multi_scale(config):
+        size, counted_as = fixed_size(config)
+        batch_size = loader.get("batch_size")
+        if not isinstance(batch_size, int):
+            raise ValueError("train_dataloader of the config has no batch_size")
+        plan = [(*size, batch_size)] * log.iterations
+        return RunSizes(plan, [], "config", {size: counted_as})
+    schedule = size_schedule(config)
+    drawn = schedule.distribution(1.0)
+    total = sum(drawn.weights)
+    mixture = [
+        ((*size, batch_size), weight / total)
+        for size, batch_size, weight in zip(
+            drawn.sizes, drawn.batch_sizes, drawn.weights
+        )
+    ]
+    return RunSizes(
+        [],
+        mixture,
+        "config, as shares",
+        {size: counted_size(config, size) for size in drawn.sizes},
+    )
+
+
+class RunCost(NamedTuple):
+    """What a training has cost.
+
+    Attributes:
+        total: So far, over all ranks.
+        cumulated: After each iteration, from the first.
+    """
+
+    total: float
+    cumulated: np.ndarray
+
+    def after(self, iteration: int) -> float:
+        """The cost of the iterations up to this one."""
+        if iteration < 1 or not len(self.cumulated):
+            return 0.0
+        return float(self.cumulated[min(iteration, len(self.cumulated)) - 1])
+
+
+def run_cost(
+    sizes: RunSizes,
+    iterations: int,
+    world_size: int = 1,
+    per_image: Optional[Mapping[Size, float]] = None,
+) -> RunCost:
+    """The cost of a training, summed up.
+
+    Args:
+        sizes: What it ran.
+        iterations: How many so far.
+        world_size: Ranks. Default: 1.
+        per_image: Cost of an image by its size, such as its training FLOPs. Default:
+            its pixels.
+    """
+    cost: Dict[Tuple[int, int, int], float] = {}
+    for entry in {*sizes.plan, *(entry for entry, _ in sizes.mixture)}:
+        size = sizes.counted_as[entry[0], entry[1]]
+        image = size[0] * size[1] if per_image is None else per_image[size]
+        cost[entry] = float(image) * entry[2] * world_size
+    if sizes.mixture:
+        mean = sum(cost[entry] * share for entry, share in sizes.mixture)
+        each = np.full(iterations, mean)
+    else:
+        each = np.array([cost[entry] for entry in sizes.plan[:iterations]], float)
+    cumulated = np.cumsum(each)
+    return RunCost(float(cumulated[-1]) if len(cumulated) else 0.0, cumulated)

@@ -1,0 +1,354 @@
+"""What a training left in its work dir: MMEngine's local log and its dumped config."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+)
+
+from mmengine.config import Config
+
+from .training_plan import EpochPlan
+
+__all__ = ["RunLog", "Validation", "read_run"]
+
+_SCALARS = Path("vis_data") / "scalars.json"
+# What stands beside the metrics in a record.
+_NOT_METRICS = ("step", "time", "data_time", "memory", "epoch", "iter")
+_DRAWN = ("train/height", "train/width", "train/batch_size")
+
+Points = List[Tuple[float, float]]
+
+
+class Validation(NamedTuple):
+    """One validation of a training.
+
+    Attributes:
+        epoch: Epochs done before it; ``None`` in a training by iterations.
+        iteration: Iterations done before it.
+        values: By the metric's name.
+    """
+
+    epoch: Optional[float]
+    iteration: int
+    values: Dict[str, float]
+
+
+@dataclass
+class RunLog:
+    """A training as its log tells it, all its starts joined.
+
+    Attributes:
+        work_dir: Where it was read.
+        starts: Starts that it is joined from; more than one where it was resumed.
+        by_epoch: Whether it counts in epochs.
+        iterations: Done so far.
+        records: Those of the training, by ascending iteration (``'step'``).
+        drawn: ``(height, width, batch_size)`` on one rank by iteration, from 1, as
+            ``ResolutionCurriculumHook`` logs them; empty without it.
+        validations: By ascending iteration.
+        world_size: Ranks; ``None`` where the text log does not say.
+        config: The dumped config; ``None`` where there is none that loads.
+        config_error: Why there is none.
+        unreadable_lines: Lines of the log left out, as the last one of a training
+            that is still writing.
+    """
+
+    work_dir: Path
+    starts: int = 0
+    by_epoch: bool = True
+    iterations: int = 0
+    records: List[Dict[str, Any]] = field(default_factory=list)
+    drawn: Dict[int, Tuple[int, int, int]] = field(default_factory=dict)
+    validations: List[Validation] = field(default_factory=list)
+    world_size: Optional[int] = None
+    config: Optional[Config] = None
+    config_error: str = ""
+    unreadable_lines: int = 0
+
+    @property
+    def epochs(self) -> Optional[int]:
+        """Epochs begun so far; ``None`` in a training by iterations."""
+        begun = [int(r["epoch"]) for r in self.records if "epoch" in r]
+        done = [math.ceil(v.epoch) for v in self.validations if v.epoch is not None]
+        return max([*begun, *done], default=None) if self.by_epoch else None
+
+    @property
+    def plan(self) -> EpochPlan:
+        """``(height, width, batch_size)`` of every iteration, from the first.
+
+        What a lost line of the log told is taken to be as before it. Empty where
+        nothing was drawn.
+        """
+        if not self.drawn:
+            return []
+        plan: EpochPlan = []
+        last = self.drawn[min(self.drawn)]
+        for iteration in range(1, max(self.iterations, max(self.drawn)) + 1):
+            last = self.drawn.get(iteration, last)
+            plan.append(last)
+        return plan
+
+    def series(self, name: str) -> Points:
+        """``(iteration, value)`` of a training record's entry."""
+        return [
+            (record["step"], float(record[name]))
+            for record in self.records
+            if _is_number(record.get(name))
+        ]
+
+    @property
+    def learning_rates(self) -> List[str]:
+        """``'lr'``, or one a group of optimizers, such as ``'generator.lr'``."""
+        return [
+            name
+            for name in self._names()
+            if name.rpartition(".")[2] == "lr" and "base_lr" not in name
+        ]
+
+    @property
+    def losses(self) -> List[str]:
+        """Names with ``loss`` in them, the total first."""
+        names = [name for name in self._names() if "loss" in name]
+        return sorted(names, key=lambda name: name != "loss")
+
+    @property
+    def metrics(self) -> List[str]:
+        """Names of what was validated, in the order of the log."""
+        names = (name for one in self.validations for name in one.values)
+        return list(dict.fromkeys(names))
+
+    def _names(self) -> List[str]:
+        return list(dict.fromkeys(name for record in self.records for name in record))
+
+
+def read_run(work_dir: Any) -> RunLog:
+    """Read what a training of any MMEngine library logged.
+
+    Each start of a training has a folder of its own, in which MMEngine's local backend
+    (``LocalVisBackend``, on by default) writes ``vis_data/scalars.json``. A resumed
+    training counts from where it went on: what an earlier start did beyond that is
+    left out. A start that did not resume leaves out all before it.
+
+    Args:
+        work_dir: Folder of the training, or of one of its starts.
+
+    Raises:
+        ValueError: There is no such folder, no such log in it, or nothing in that.
+    """
+    folder = Path(work_dir)
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise ValueError(f"work dir {folder} {what}")
+    files = [folder / _SCALARS] if (folder / _SCALARS).is_file() else []
+    files += sorted(folder.glob(f"*/{_SCALARS.as_posix()}"))
+    if not files:
+        raise ValueError(f"work dir {folder} {_why_no_log(folder)}")
+    log = RunLog(folder)
+    for file in files:
+        _join(log, file)
+    if not log.starts:
+        raise ValueError(
+            f"work dir {folder} has no record of a training yet: {files[-1]} is "
+            + ("empty" if not files[-1].stat().st_size else "without one")
+        )
+    if log.config is None:
+        _read_config(log, sorted(folder.glob("*.py"), key=lambda p: p.stat().st_mtime))
+    return log
+
+
+def _why_no_log(folder: Path) -> str:
+    if not any(folder.iterdir()):
+        return "is empty"
+    if any(folder.glob("**/events.out.tfevents.*")):
+        return (
+            "has TensorBoard's log alone: add dict(type='LocalVisBackend') to the "
+            "config's vis_backends, which writes vis_data/scalars.json"
+        )
+    return "has no */vis_data/scalars.json, the log of MMEngine's LocalVisBackend"
+
+
+def _join(log: RunLog, file: Path) -> None:
+    """Add a start to what was before it."""
+    records, broken = _read_lines(file)
+    log.unreadable_lines += broken
+    steps = [record["step"] for record in records if _is_training(record)]
+    if not steps:  # of a validation alone
+        return
+    start = file.parent.parent
+    config, error = log.config, log.config_error
+    log.config = None
+    _read_config(log, [file.parent / "config.py"])
+    resumed = True
+    if log.config is not None:
+        resumed = bool(log.config.get("resume", False))
+    elif config is not None:
+        log.config, log.config_error = config, error
+    first = min(steps) if resumed and log.starts else 0
+    log.records = [record for record in log.records if record["step"] < first]
+    log.drawn = {step: size for step, size in log.drawn.items() if step < first}
+    log.validations = [one for one in log.validations if one.iteration < first]
+    log.starts = log.starts + 1 if log.records or log.drawn else 1
+    log.world_size = _world_size(start) or log.world_size
+
+    loop = (log.config or {}).get("train_cfg") or {}
+    log.by_epoch = _counts_epochs(loop, records)
+    hooks = (log.config or {}).get("default_hooks") or {}
+    logger = hooks.get("logger") or {}
+    for record in records:
+        if all(_is_number(record.get(name)) for name in _DRAWN):
+            height, width, batch_size = (int(record[name]) for name in _DRAWN)
+            log.drawn[record["step"]] = (height, width, batch_size)
+        elif "iter" in record:
+            log.records.append(record)
+    log.records = _later_wins(log.records)
+    log.iterations = max(steps)
+    log.validations += _validations(records, log, loop, logger)
+    log.validations.sort(key=lambda one: one.iteration)
+    if log.validations:
+        log.iterations = max(log.iterations, log.validations[-1].iteration)
+
+
+def _read_lines(file: Path) -> Tuple[List[Dict[str, Any]], int]:
+    records, broken = [], 0
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError:
+                record = None
+            if isinstance(record, dict) and _is_number(record.get("step")):
+                record["step"] = int(record["step"])
+                records.append(record)
+            else:
+                broken += 1
+    return records, broken
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_training(record: Mapping[str, Any]) -> bool:
+    return "iter" in record or _DRAWN[0] in record
+
+
+def _is_validation(record: Mapping[str, Any]) -> bool:
+    # The timer tells them from what a user's hook may log.
+    return not _is_training(record) and ("time" in record or "data_time" in record)
+
+
+def _later_wins(records: Iterable[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    by_step = {record["step"]: record for record in records}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _counts_epochs(
+    loop: Mapping[str, Any], records: Iterable[Mapping[str, Any]]
+) -> bool:
+    kind = loop.get("type")
+    if kind is not None:
+        name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+        return name.rpartition(".")[2] != "IterBasedTrainLoop"
+    if "by_epoch" in loop:
+        return bool(loop["by_epoch"])
+    return any("epoch" in record for record in records)
+
+
+def _validations(
+    records: List[Dict[str, Any]],
+    log: RunLog,
+    loop: Mapping[str, Any],
+    logger: Mapping[str, Any],
+) -> Iterator[Validation]:
+    """Of one start. MMEngine notes the epoch, or 0 in a training by iterations."""
+    notes_iteration = not logger.get("log_metric_by_epoch", True)
+    length = _epoch_length(log, int(logger.get("interval", 10) or 10))
+    interval = loop.get("val_interval", 1000)
+    before, epoch = 0, 0
+    for record in records:
+        if _is_training(record):
+            before = record["step"]
+            epoch = int(record.get("epoch", epoch))
+        if not _is_validation(record):
+            continue
+        step, done = record["step"], before
+        if notes_iteration:
+            done = step
+        elif not log.drawn and log.by_epoch and length is not None:
+            # The log may pass over an epoch's last iterations.
+            done = max(done, round(step * length))
+        elif not log.drawn and not log.by_epoch and isinstance(interval, int):
+            done = -(-done // max(1, interval)) * max(1, interval)
+        at: Optional[float] = None
+        if log.by_epoch:
+            at = float(epoch if notes_iteration else step)
+        values = {
+            name: float(value)
+            for name, value in record.items()
+            if name not in _NOT_METRICS and _is_number(value)
+        }
+        yield Validation(at, done, values)
+
+
+def _epoch_length(log: RunLog, interval: int) -> Optional[float]:
+    """Iterations of an epoch of equal ones, from the numbers in the log."""
+    numbered = [(r["epoch"], r["step"]) for r in log.records if "epoch" in r]
+    if not numbered:
+        return None
+    # (epoch - 1) * length < step <= epoch * length
+    least = max(math.ceil(step / epoch) for epoch, step in numbered)
+    firsts: Dict[int, int] = {}
+    for epoch, step in numbered:
+        firsts.setdefault(epoch, step)
+    for epoch, step in sorted(firsts.items(), reverse=True):
+        length, rest = divmod(step - interval, max(1, epoch - 1))
+        if epoch > 1 and not rest and length >= least:
+            return length
+    return least
+
+
+def _world_size(start: Path) -> Optional[int]:
+    for file in sorted(start.glob("*.log")):
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            # In what MMEngine says of the machine, at the top.
+            found = re.search(r"GPU number: (\d+)", stream.read(100_000))
+        if found:
+            return int(found[1])
+    return None
+
+
+def _read_config(log: RunLog, candidates: List[Path]) -> None:
+    """The last candidate that is there and loads."""
+    if not log.config_error:
+        log.config_error = "no config was dumped"
+    for path in reversed(candidates):
+        if not path.is_file():
+            continue
+        try:
+            # What it imports may print.
+            with contextlib.redirect_stdout(io.StringIO()):
+                log.config = Config.fromfile(str(path))
+        except Exception as error:  # whatever a config's imports raise
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            log.config_error = f"{path} does not load: {first}"
+            continue
+        log.config_error = ""
+        return

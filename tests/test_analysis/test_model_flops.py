@@ -1,0 +1,179 @@
+"""Counting on meta tensors against the real losses on real tensors, and by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from mms_plugin.analysis import UncountedError, model_flops, total_stride
+
+pytest.importorskip("mmdet")
+pytest.importorskip("mmpretrain")
+
+from small_detectors import CHANNELS, ROIS, small_detector
+
+
+def classifier(backbone, in_channels):
+    from mmpretrain.models import ImageClassifier
+
+    return ImageClassifier(
+        backbone=backbone,
+        neck=dict(type="mmpretrain.GlobalAveragePooling"),
+        head=dict(
+            type="mmpretrain.LinearClsHead", num_classes=5, in_channels=in_channels
+        ),
+    )
+
+
+def small_resnet(**changes):
+    return classifier(
+        dict(type="mmpretrain.ResNet", depth=18, stem_channels=8, base_channels=8,
+             **changes),
+        64,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "positives", "backbone"),
+    [
+        ("mask_rcnn", 5, dict(frozen_stages=-1, norm_eval=False)),
+        ("mask_rcnn", 0, dict(frozen_stages=4)),
+        ("faster_rcnn", 5, {}),
+        ("cascade", 5, {}),
+        ("retinanet", None, {}),
+    ],
+)
+def test_a_detector_by_parts_is_the_detector(name, positives, backbone):
+    model = small_detector(name, **backbone)
+    size = (130, 192)  # padded to 160 x 192
+    by_parts = model_flops(model, [size], positives)
+    whole = model_flops(model, [size], positives, prefer_meta=False)
+    assert by_parts.counted_on.startswith("meta tensors")
+    assert whole.counted_on == "CPU tensors"
+    assert by_parts.per_image == whole.per_image
+    assert by_parts.rois == (None if positives is None else (ROIS, positives))
+
+
+def test_a_classifier_on_meta_tensors():
+    model = small_resnet()
+    sizes = [(64, 64), (40, 72)]
+    on_meta = model_flops(model, sizes)
+    assert on_meta.counted_on == "meta tensors"
+    assert on_meta.rois is None
+    assert on_meta.per_image == model_flops(model, sizes, prefer_meta=False).per_image
+
+
+def test_attention_is_counted_on_both():
+    width, tokens = 24, 17
+    model = classifier(
+        dict(type="mmpretrain.VisionTransformer", img_size=32, patch_size=8,
+             arch=dict(embed_dims=width, num_layers=1, num_heads=2,
+                       feedforward_channels=32), out_type="avg_featmap"),
+        width,
+    )  # fmt: skip
+    model.neck = None
+    # Forward: patches, q k v, q k^T, weights v, output, two layers, five classes.
+    embed = (tokens - 1) * 8 * 8 * 3 * width
+    layers = tokens * width * (3 * width + width + 2 * 32)
+    attention = 2 * tokens * tokens * width
+    head = 5 * width
+    # Backward twice as much, but there is no gradient of the image.
+    products = 2 * embed + 3 * (layers + attention + head)
+    for prefer_meta in (True, False):
+        counted = model_flops(model, [(32, 32)], prefer_meta=prefer_meta)
+        assert counted.per_image == {(32, 32): 2 * products}
+
+
+def test_roi_heads_by_hand():
+    model = small_detector("mask_rcnn")
+    flops = [model_flops(model, [(64, 64)], n).per_image[64, 64] for n in (0, 1, 9)]
+    # Of a positive RoI: four convolutions on 14 x 14, one that doubles the side, and
+    # a mask of 28 x 28 for each of 80 classes; forward and twice backward.
+    convs = 4 * 14 * 14 * 9 * CHANNELS**2
+    doubling = 14 * 14 * 4 * CHANNELS**2
+    masks = 28 * 28 * CHANNELS * 80
+    a_mask = 3 * 2 * (convs + doubling + masks)
+    assert flops[1] - flops[0] == a_mask
+    assert flops[2] - flops[0] == 9 * a_mask
+    without = small_detector("faster_rcnn")
+    assert flops[0] == model_flops(without, [(64, 64)], 0).per_image[64, 64]
+    # Of any RoI: 7 x 7 features, two layers of 32, 81 scores, 80 boxes.
+    a_box = 3 * 2 * (49 * CHANNELS * 32 + 32 * 32 + 32 * (81 + 320))
+    model.roi_head.bbox_sampler.num = 2 * ROIS
+    more = model_flops(model, [(64, 64)], 0).per_image[64, 64]
+    assert more - flops[0] == ROIS * a_box
+
+
+def test_the_model_stays_as_it_was():
+    model = small_detector("retinanet").eval()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model_flops(model, [(64, 64)])
+    assert not model.training
+    assert all(p.grad is None for p in model.parameters())
+    for name, value in model.state_dict().items():
+        assert value.device.type == "cpu"
+        assert torch.equal(value, state[name]), name
+
+
+class OwnScale(nn.Module):
+    """A weight per output and input channel, by an operator that is not counted."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, 3))
+        self.inner = nn.Conv2d(3, 3, 1)
+
+    def forward(self, images):
+        images = self.inner(images)
+        return (images[:, None] * self.weight[None, :, :, None, None]).sum(2)
+
+
+class Failing(nn.Module):
+    def forward(self, images):
+        raise RuntimeError("no such\nkernel")
+
+
+class Backbone(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 3, 3)
+        self.layer = layer
+
+    def forward(self, images):
+        return (self.layer(self.stem(images)),)
+
+
+def test_a_layer_that_the_counter_does_not_know_is_named():
+    with pytest.raises(
+        UncountedError, match=r"backbone\.layer \(OwnScale\): PyTorch's"
+    ):
+        model_flops(classifier(Backbone(OwnScale()), 4), [(8, 8)])
+
+
+def test_a_layer_that_fails_is_named():
+    message = r"in backbone\.layer \(Failing\): RuntimeError: no such kernel"
+    with pytest.raises(UncountedError, match=message):
+        model_flops(classifier(Backbone(Failing()), 4), [(8, 8)])
+
+
+def test_tables_and_scales_are_no_products():
+    class Table(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(7, 3)
+            self.scale = nn.Parameter(torch.ones(1, 3, 1, 1))
+
+        def forward(self, images):
+            index = torch.zeros(3, dtype=torch.long, device=images.device)
+            return images * self.scale + self.table(index).mean()
+
+    flops = model_flops(classifier(Backbone(Table()), 3), [(8, 8)])
+    # 6 x 6 outputs of 27 products for 3 channels, no gradient of the image; 5 classes.
+    assert flops.per_image == {(8, 8): 2 * (2 * 36 * 27 * 3 + 3 * 15)}
+
+
+def test_total_stride():
+    assert total_stride(small_resnet(), (256, 256)) == 32
+    assert total_stride(small_resnet(strides=(1, 2, 2, 1)), (256, 320)) == 16
+    assert total_stride(small_detector("retinanet"), (256, 256)) == 32
+    assert total_stride(nn.Linear(1, 1), (256, 256)) is None
+    assert total_stride(classifier(Backbone(Failing()), 4), (64, 64)) is None

@@ -1,0 +1,420 @@
+"""Say what a training will cost, from its config: no data, no GPU, no training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os.path as osp
+import re
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional
+
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
+
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from mms_plugin import cli
+from mms_plugin.analysis import (
+    ConfigPlan,
+    IterationCosts,
+    ModelFlops,
+    UncountedError,
+    config_plan,
+    cost_ratios,
+    is_multi_scale,
+    model_flops,
+    read_times,
+    total_stride,
+    training_cost,
+)
+from mms_plugin.sampling import Size
+
+# Where a model's stride is looked up: far above it, a multiple of the usual ones.
+LARGE = (1024, 1024)
+
+
+def size_argument(text: str) -> Any:
+    match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"a size is a side in pixels or HEIGHTxWIDTH, not {text!r}"
+        )
+    return int(match[1]), int(match[2] or match[1])
+
+
+def whole_number(least: int) -> Any:
+    def parse(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number of at least {least}, not {text!r}"
+            )
+        return int(text)
+
+    return parse
+
+
+def parse_args(argv: List[str]) -> argparse.Namespace:
+    parser = cli.ArgumentParser(description=__doc__)
+    cli.add_config_arguments(parser)
+    parser.add_argument("--baseline", metavar="CONFIG", help="to be compared with")
+    parser.add_argument(
+        "--world-size", type=whole_number(1), default=1, metavar="N", help="default: 1"
+    )
+    parser.add_argument(
+        "--num-samples",
+        type=whole_number(1),
+        metavar="N",
+        help="samples that the data set has (default: counted where its annotations "
+        "are there, else known for ImageNet-1k and COCO train2017)",
+    )
+    parser.add_argument(
+        "--base-size",
+        type=size_argument,
+        metavar="SIZE",
+        help="size of the images where a config has one size: a side in pixels or "
+        "HEIGHTxWIDTH (default: what its pipeline says)",
+    )
+    parser.add_argument(
+        "--positive-rois",
+        type=whole_number(0),
+        metavar="N",
+        help="positive RoIs of an image, on which a mask head runs (default: as many "
+        "as the RoI sampler takes at most)",
+    )
+    parser.add_argument(
+        "--times",
+        metavar="JSON",
+        help="seconds of an iteration as calibrate_batch_sizes.py --json gives them; "
+        "predicts the time of the training",
+    )
+    parser.add_argument(
+        "--estimate",
+        choices=["pixels"],
+        help="where FLOPs cannot be counted, take them to go with the pixels",
+    )
+    parser.add_argument(
+        "--picture", metavar="PNG", help="draw the cost over the epochs"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    return parser.parse_args(argv)
+
+
+class Job(NamedTuple):
+    """A config to be costed."""
+
+    name: str
+    config: Config
+
+
+def load(name: str, args: argparse.Namespace) -> Job:
+    # A recipe that converts configs would be applied here.
+    return Job(name, cli.load_config(name, args.cfg_options))
+
+
+def enter_scope(config: Config) -> None:
+    init_default_scope(config.get("default_scope", "mmengine"))
+
+
+def plan_of(job: Job, args: argparse.Namespace) -> ConfigPlan:
+    enter_scope(job.config)
+    with cli.setting_up(job.name):
+        return config_plan(
+            job.config,
+            num_samples=args.num_samples,
+            world_size=args.world_size,
+            base_size=None if is_multi_scale(job.config) else args.base_size,
+        )
+
+
+def build_model(job: Job) -> Any:
+    enter_scope(job.config)
+    if not isinstance(job.config.get("model"), dict) or not job.config.model:
+        raise cli.UserError(f"{job.name} has no model")
+    model = dict(job.config.model)
+    if job.config.get("data_preprocessor") is not None:
+        model.setdefault("data_preprocessor", job.config.data_preprocessor)
+    with cli.setting_up(f"the model of {job.name} cannot be built"):
+        return MODELS.build(model)
+
+
+def count(
+    jobs: List[Job], plans: List[ConfigPlan], args: argparse.Namespace
+) -> List[Optional[ModelFlops]]:
+    """Of each job's model; ``None`` for all where one is only to be estimated."""
+    counted: Dict[str, ModelFlops] = {}
+    models: List[Optional[ModelFlops]] = []
+    # One model in two configs is counted once, at the sizes of both.
+    texts = [
+        Config(dict(m=j.config.get("model"), d=j.config.get("data_preprocessor")))
+        for j in jobs
+    ]
+    keys = [text.pretty_text for text in texts]
+    for job, key in zip(jobs, keys):
+        sizes = {
+            size
+            for other, plan in zip(keys, plans)
+            if other == key
+            for size in plan.counted_as.values()
+        }
+        if key not in counted:
+            model = build_model(job)
+            check_stride(model, sorted(sizes), job.name)
+            try:
+                counted[key] = model_flops(model, sizes, args.positive_rois)
+            except UncountedError as error:
+                if args.estimate is None:
+                    raise cli.UserError(
+                        f"{job.name}: {error}; --estimate pixels takes them to go with "
+                        "the pixels"
+                    ) from error
+                print(f"{job.name}: {error}", file=sys.stderr)
+                return [None] * len(jobs)
+            except ValueError as error:
+                raise cli.UserError(f"{job.name}: {error}") from error
+        models.append(counted[key])
+    return models
+
+
+def check_stride(model: Any, sizes: List[Size], name: str) -> None:
+    stride = total_stride(model, LARGE) or 1
+    below = [size for size in sizes if min(size) < stride]
+    if below:
+        raise cli.UserError(
+            f"{name}: size {size_text(*below[0])} is below the model's stride, "
+            f"{stride} pixels"
+        )
+
+
+def load_times(name: Optional[str]) -> Optional[IterationCosts]:
+    if name is None:
+        return None
+    try:
+        with open(name) as stream:
+            return read_times(json.load(stream))
+    except (OSError, ValueError) as error:
+        raise cli.UserError(f"--times {name}: {cli.one_line(error)}") from error
+
+
+def run(args: argparse.Namespace) -> Dict[str, Any]:
+    """The document that ``--json`` prints."""
+    if args.picture is not None and not osp.isdir(osp.dirname(args.picture) or "."):
+        raise cli.UserError(f"--picture {args.picture}: its folder does not exist")
+    times = load_times(args.times)
+    jobs = [load(name, args) for name in (args.config, args.baseline) if name]
+    if args.base_size is not None and all(is_multi_scale(job.config) for job in jobs):
+        raise cli.UserError(
+            "--base-size is for a config of one size, but each has its own sizes"
+        )
+    plans = [plan_of(job, args) for job in jobs]
+    costs = [
+        training_cost(plan, model, None if times is None else times.at)
+        for plan, model in zip(plans, count(jobs, plans, args))
+    ]
+    documents = [
+        dict(config=job.name, **cost.to_dict()) for job, cost in zip(jobs, costs)
+    ]
+    ratio = cost_ratios(costs[0], costs[1]) if len(costs) == 2 else None
+    if args.picture is not None:
+        draw(documents, args.picture)
+    return dict(
+        documents[0],
+        estimate=None if costs[0].model else args.estimate,
+        baseline=documents[1] if len(documents) == 2 else None,
+        ratio=ratio,
+    )
+
+
+# ------------------------------------------------------------------ for the reader
+
+
+def draw(documents: List[Dict[str, Any]], path: str) -> None:
+    from mms_plugin.analysis.pictures import draw_costs
+
+    pixels = documents[0]["train_flops"] is None
+    field, what = ("train_pixels", "pixels") if pixels else ("train_flops", "FLOPs")
+    most = max(epoch[field] for cost in documents for epoch in cost["epochs"])
+    factor, prefix = scale(most)
+    names = ["this config", "baseline"]
+    try:
+        draw_costs(
+            {
+                name: [epoch["sides"] for epoch in cost["epochs"]]
+                for name, cost in zip(names, documents)
+            },
+            {
+                name: [epoch[field] / factor for epoch in cost["epochs"]]
+                for name, cost in zip(names, documents)
+            },
+            path,
+            title="\n".join(
+                f"{name}: {osp.basename(cost['config'])}"
+                for name, cost in zip(names, documents)
+            ),
+            unit=f"{prefix}{what}",
+            xlabel="epoch" if documents[0]["by_epoch"] else "validation interval",
+        )
+    except (ImportError, OSError) as error:
+        raise cli.UserError(f"--picture: {cli.one_line(error)}") from error
+
+
+def scale(value: float) -> Any:
+    """``(10^12, 'T')`` for some 10^12."""
+    for factor, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G")):
+        if value >= factor:
+            return factor, prefix
+    return (1e6, "M") if value >= 1e6 else (1.0, "")
+
+
+def amount(value: Optional[float], unit: str) -> str:
+    if value is None:
+        return "not counted"
+    factor, prefix = scale(value)
+    return f"{value / factor:.4g} {prefix}{unit}"
+
+
+def duration(seconds: Optional[float]) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def size_text(height: int, width: int) -> str:
+    return f"{height}x{width}"
+
+
+def table(rows: List[List[str]]) -> str:
+    """Markdown, its columns aligned; the first row is the head."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows)]
+    lines = []
+    for number, row in enumerate(rows):
+        cells = [
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths))
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+        if number == 0:
+            rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+            lines.append(f"| {' | '.join(rule)} |")
+    return "\n".join(lines)
+
+
+def report(document: Dict[str, Any]) -> str:
+    """The document for a reader."""
+    baseline, ratio = document["baseline"], document["ratio"] or {}
+    costs = [document] if baseline is None else [document, baseline]
+    parts = []
+    for name, cost in zip(("config", "baseline"), costs):
+        parts.append(f"{name}: {cost['config']}\n" + "\n".join(facts(cost)))
+    head = ["", "config"] + (["baseline", "ratio"] if baseline else [])
+    rows = [head]
+
+    def add(label: str, key: str, texts: List[str]) -> None:
+        share = ratio.get(key)
+        rows.append([label, *texts])
+        if baseline:
+            rows[-1].append("" if share is None else f"{share:.3f}")
+
+    def peak(cost: Dict[str, Any]) -> str:
+        batch = cost["peak_batch"]
+        size = size_text(batch["height"], batch["width"])
+        return f"{amount(batch['pixels'], 'px')} ({batch['batch_size']} of {size})"
+
+    add("iterations", "iterations", [f"{c['iterations']:,}" for c in costs])
+    add("images", "images", [f"{c['images']:,}" for c in costs])
+    add(
+        "optimizer updates",
+        "optimizer_updates",
+        [f"{c['optimizer_updates']:,}" for c in costs],
+    )
+    add("pixels", "train_pixels", [amount(c["train_pixels"], "px") for c in costs])
+    flops = "training FLOPs"
+    if document["estimate"]:
+        flops += " (estimated: as the pixels)"
+    add(flops, "train_flops", [amount(c["train_flops"], "FLOPs") for c in costs])
+    add("largest batch", "peak_pixels", [peak(c) for c in costs])
+    if document["seconds"] is not None:
+        add("time", "seconds", [duration(c["seconds"]) for c in costs])
+    parts.append(table(rows))
+    for name, cost in zip(("config", "baseline"), costs):
+        parts.append(f"{name}, by size:\n" + table(size_rows(cost)))
+    parts.append("config, by epoch:\n" + table(epoch_rows(document)))
+    return "\n\n".join(parts)
+
+
+def facts(cost: Dict[str, Any]) -> List[str]:
+    length, ranks = len(cost["epochs"]), f"{cost['world_size']} ranks"
+    if cost["world_size"] == 1:
+        ranks = "one rank"
+    trained = (
+        f"{length} epochs" if cost["by_epoch"] else f"{cost['iterations']} iterations"
+    )
+    lines = [f"  {trained} on {ranks}, seed {cost['seed']}"]
+    if cost["num_samples"] is not None:
+        lines.append(f"  {cost['num_samples']:,} samples: {cost['samples_from']}")
+    if cost["counted_on"] is not None:
+        lines.append(f"  FLOPs counted on {cost['counted_on']}")
+    rois = cost["rois_per_image"]
+    if rois is not None:
+        lines.append(
+            f"  RoIs of an image: {rois['sampled']}, of which {rois['positive']} are "
+            "positive (--positive-rois)"
+        )
+    return lines + [f"  assumed: {text}" for text in cost["assumptions"]]
+
+
+def size_rows(cost: Dict[str, Any]) -> List[List[str]]:
+    rows = [["size", "batch", "iterations", "images", "FLOPs of an image"]]
+    for size in cost["sizes"]:
+        text = size_text(size["height"], size["width"])
+        if size["counted_as"] != [size["height"], size["width"]]:
+            text += f" as {size_text(*size['counted_as'])}"
+        rows.append(
+            [
+                text,
+                f"{size['batch_size']}",
+                f"{size['iterations']:,}",
+                f"{size['images']:,}",
+                amount(size["train_flops_per_image"], "FLOPs"),
+            ]
+        )
+    return rows
+
+
+def epoch_rows(cost: Dict[str, Any]) -> List[List[str]]:
+    """At most twelve of the epochs, the last among them; ``--json`` has all."""
+    epochs = cost["epochs"]
+    first = "epoch" if cost["by_epoch"] else "interval"
+    rows = [[first, "iterations", "image sides", "pixels", "FLOPs"]]
+    chosen = sorted({round(n * (len(epochs) - 1) / 11) for n in range(12)})
+    for number in chosen:
+        epoch = epochs[number]
+        low, _, high = epoch["sides"]
+        sides = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+        rows.append(
+            [
+                f"{epoch['epoch'] + 1}",
+                f"{epoch['iterations']:,}",
+                sides,
+                amount(epoch["train_pixels"], "px"),
+                amount(epoch["train_flops"], "FLOPs"),
+            ]
+        )
+    return rows
+
+
+def main(argv: List[str]) -> None:
+    args = parse_args(argv)
+    with cli.json_on_stdout(args.json) as emit:
+        document = run(args)
+        emit(document)
+    if not args.json:
+        print(report(document))
+
+
+if __name__ == "__main__":
+    cli.run_command(main)
