@@ -201,7 +201,7 @@ def _apart(values: Iterable[float]) -> List[float]:
     ordered = sorted(values)
     kept: List[float] = []
     for value in ordered:
-        if not kept or value - kept[-1] > 0.04 * (ordered[-1] - ordered[0]):
+        if not kept or value - kept[-1] > 0.06 * (ordered[-1] - ordered[0]):
             kept.append(value)
     return kept
 

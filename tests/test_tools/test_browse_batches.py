@@ -100,7 +100,10 @@ def test_a_plain_config(config_file, tool, tmp_path, capsys):
 
 
 def test_mixed_images_have_both_names(config_file, tool, tmp_path):
-    mixup = ["model.train_cfg.augments.type=Mixup", "model.train_cfg.augments.alpha=20"]
+    mixup = [
+        "model.train_cfg.augments.type=Mixup",
+        "model.train_cfg.augments.alpha=20.0",
+    ]
     args = tool.parse_args([str(config_file), "--cfg-options", *mixup])
     config, seed = tool.prepare(args)
     (view,) = tool.load_views(config, args, seed)
