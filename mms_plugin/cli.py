@@ -524,6 +524,11 @@ def run_command(main: Callable[[List[str]], None]) -> NoReturn:
     """
     try:
         main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; nothing is left to be flushed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _leave(0)
     except UserError as error:
         if debugging():
             raise

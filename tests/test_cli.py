@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 from contextlib import redirect_stderr
@@ -296,3 +297,17 @@ def test_one_line_shows_the_cause():
     )
     assert cli.one_line(worker) == "ValueError: sizes is empty"
     assert cli.one_line(KeyError("a is\nmissing")) == "KeyError: a is missing"
+
+
+def test_a_reader_that_has_seen_enough():
+    code = (
+        "from mms_plugin import cli; cli.run_command(lambda _: print('a\\n' * 10**6))"
+    )
+    command = f'{shlex.quote(sys.executable)} -c "{code}" | head -n 1'
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a\n", "")
