@@ -162,7 +162,8 @@ def describe_agvm(arm: Mapping[str, Any]) -> str:
     text = (
         f"AGVM measured {arm['name']} every few iterations and changed nothing "
         f"(`modulate=False`): phi is one minus the cosine between the gradients of the "
-        f"two halves of a batch, estimated in one process (docs/agvm.md), and mu the factor on a module's learning rate that would "
+        f"two halves of a batch, estimated in one process (docs/agvm.md), and mu the "
+        f"factor on a module's learning rate that would "
         f"bring its phi to the {anchor}'s. Over the last third of the training phi was "
         f"{phi[anchor]:.2f} in the {anchor} and from {phi[low]:.2f} ({low}) to "
         f"{phi[high]:.2f} ({high}) in the other modules, which would have ended with "
