@@ -37,8 +37,8 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         "--binning",
         choices=[*(name.replace("_", "-") for name in BINNINGS), "adaptive"],
         default="equal-width",
-        help="bins of equal width, or of equally many images, as adaptive too (default: "
-        "equal-width)",
+        help="bins of equal width, or of equally many images, which adaptive means "
+        "too (default: equal-width)",
     )
     parser.add_argument(
         "--out",
