@@ -13,6 +13,7 @@ import json
 import math
 import os
 import os.path as osp
+import pickle
 import sys
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NoReturn, Optional
@@ -463,7 +464,19 @@ def run_started(runner: Runner) -> Iterator[None]:
     except Exception as error:
         if note.begun or debugging():
             raise
+        checkpoint = runner.cfg.get("load_from")
+        if checkpoint and _is_unreadable(error):
+            raise UserError(
+                f"checkpoint {checkpoint} does not load: {one_line(error)}"
+            ) from error
         raise UserError(one_line(error)) from error
+
+
+def _is_unreadable(error: Exception) -> bool:
+    """Whether torch or pickle could not read a file; they do not name it."""
+    return isinstance(error, (pickle.UnpicklingError, EOFError)) or (
+        "PytorchStreamReader" in str(error)
+    )
 
 
 def debugging() -> bool:

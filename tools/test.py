@@ -302,7 +302,9 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
 
     def report_of(results: List[Dict[str, Any]]) -> Dict[str, Any]:
         with cli.setting_up("--metric"):
-            metric = headline_metric(results[0]["metrics"], args.metric)
+            # A detector that finds nothing under one condition has no metrics there.
+            known = next((r["metrics"] for r in results if r["metrics"]), {})
+            metric = headline_metric(known, args.metric)
         about: Dict[str, Any] = dict(config=args.config)
         pipeline = test_pipeline(config)
         about["transforms"] = {
@@ -313,6 +315,8 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
 
     def save(results: List[Dict[str, Any]]) -> None:
         # After each evaluation: a long run that is cut short has not run for nothing.
+        if not any(result["metrics"] for result in results):
+            return
         report = report_of(results)
         if is_main_process():
             write(out, lambda path: mmengine.dump(report, path, file_format="json"))

@@ -7,6 +7,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from ..evaluation.calibration import Bin
+from ..evaluation.conditions import value_of
 from ..evaluation.corruptions import CORRUPTIONS
 from .pictures import _COLOURS, _LINES, _MARKERS, PathLike, _figure, _save, draw_lines
 
@@ -180,7 +181,7 @@ def _draw_corruptions(
                 entry["checkpoint"],
                 entry["size"],
             )
-            value = item["metrics"].get(report["metric"])
+            value = value_of(item, report["metric"])
             if same and value is not None:
                 by_severity.setdefault(item["severity"] or 0, []).append(value)
         style = dict(

@@ -15,6 +15,8 @@ __all__ = ["CalibrationError"]
 
 #: What the error under each norm is called in the literature.
 NAMES = {"l1": "ece", "l2": "rmsce", "max": "mce"}
+#: Other spellings of a binning, after hyphens became underscores.
+ALIASES = {"adaptive": "equal_mass"}
 #: Below it is no normal float32: what a probability of zero counts as.
 SMALLEST = float(np.finfo(np.float32).tiny)
 #: How far from 1 the sum of probabilities may be: float16 and bfloat16 are coarse.
@@ -45,13 +47,13 @@ def score_sample(sample: Dict[str, Any]) -> Scored:
     if scores is None:
         raise ValueError(
             "CalibrationError needs pred_score, the probabilities of all classes, but "
-            f"a data sample has only {sorted(sample)}"
+            f"a data sample has only {sorted(sample.keys())}"
         )
     if label is None:
         raise ValueError(
             "CalibrationError needs gt_label, the class of the sample, but a data "
-            f"sample has only {sorted(sample)}; multi-label samples have no calibration"
-            " error of this kind"
+            f"sample has only {sorted(sample.keys())}; multi-label samples have no "
+            "calibration error of this kind"
         )
     # Half precision would lose digits in the sums.
     probabilities = torch.as_tensor(scores).detach().cpu().double().numpy()
@@ -113,8 +115,9 @@ class CalibrationError(BaseMetric):
     Args:
         num_bins: Number of bins of confidence. Default: 15.
         norm: ``'l1'``, ``'l2'`` or ``'max'``, or several of them. Default: ``'l1'``.
-        binning: ``'equal_width'``, or ``'equal_mass'`` for adaptive bins of equally
-            many samples. Default: ``'equal_width'``.
+        binning: ``'equal_width'``, or ``'equal_mass'``, also written
+            ``'adaptive'``, for bins of equally many samples. Default:
+            ``'equal_width'``.
         collect_device: See :class:`mmengine.evaluator.BaseMetric`. Default: 'cpu'.
         prefix: Before the names. Default: ``'calibration'``.
         collect_dir: See :class:`mmengine.evaluator.BaseMetric`. Default: None.
@@ -145,14 +148,18 @@ class CalibrationError(BaseMetric):
         super().__init__(collect_device, prefix, collect_dir)
         if isinstance(num_bins, bool) or not isinstance(num_bins, int) or num_bins < 1:
             raise ValueError(f"num_bins={num_bins!r} must be an integer above 0")
-        norms = (norm,) if isinstance(norm, str) else tuple(norm)
+        norms = tuple(norm) if isinstance(norm, (list, tuple)) else (norm,)
         if not norms or any(item not in NORMS for item in norms):
             raise ValueError(f"norm={norm!r} must be one or several of {list(NORMS)}")
-        if binning not in BINNINGS:
-            raise ValueError(f"binning={binning!r} must be one of {list(BINNINGS)}")
+        spelled = str(binning).replace("-", "_")
+        spelled = ALIASES.get(spelled, spelled)
+        if spelled not in BINNINGS:
+            raise ValueError(
+                f"binning={binning!r} must be one of {[*BINNINGS, *ALIASES]}"
+            )
         self.num_bins = num_bins
         self.norms = norms
-        self.binning = binning
+        self.binning = spelled
         self.bins: Optional[List[Bin]] = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:

@@ -87,16 +87,31 @@ def headline_metric(metrics: Mapping[str, Any], wanted: Optional[str] = None) ->
         for name, value in metrics.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     ]
-    if wanted is not None and wanted not in numbers:
+    if wanted is not None and numbers and wanted not in numbers:
         raise ValueError(
             f"metric {wanted!r} is not one of those that the evaluation gave: "
             f"{', '.join(numbers)}"
         )
     if not numbers:
-        raise ValueError("the evaluation gave no metric that is a number")
+        raise ValueError(
+            "the evaluation gave no metric that is a number; a detector that finds "
+            "nothing anywhere has none"
+        )
     if wanted is not None:
         return wanted
     return next((name for name in _HEADLINES if name in numbers), numbers[0])
+
+
+def value_of(result: Mapping[str, Any], metric: str) -> Optional[float]:
+    """The metric of one evaluation; the mAP of a detector that found nothing is 0.
+
+    mmdet gives no metrics then. Left out of a mean, the worst would not count.
+    """
+    metrics = result["metrics"]
+    if not metrics and "mAP" in metric:
+        return 0.0
+    value: Optional[float] = metrics.get(metric)
+    return value
 
 
 def summarise(results: Sequence[Mapping[str, Any]], metric: str) -> Dict[str, Any]:
@@ -115,7 +130,7 @@ def summarise(results: Sequence[Mapping[str, Any]], metric: str) -> Dict[str, An
     groups: Dict[Tuple[str, Any], Dict[Any, float]] = {}
     for result in results:
         group = groups.setdefault((result["checkpoint"], result["size"]), {})
-        value = result["metrics"].get(metric)
+        value = value_of(result, metric)
         if value is not None:
             group[(result["corruption"], result["severity"])] = value
     summary = []
@@ -155,9 +170,12 @@ def to_table(report: Mapping[str, Any]) -> str:
     """
     metric, summary = report["metric"], report["summary"]
     values = {
-        (item["checkpoint"], item["size"], item["corruption"], item["severity"]): item[
-            "metrics"
-        ].get(metric)
+        (
+            item["checkpoint"],
+            item["size"],
+            item["corruption"],
+            item["severity"],
+        ): value_of(item, metric)
         for item in report["results"]
     }
     severities = sorted({key[3] for key in values if key[3] is not None})

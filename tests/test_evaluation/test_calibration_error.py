@@ -132,6 +132,23 @@ def test_bad_samples(item, text):
         CalibrationError().process(None, [item])
 
 
+def test_bad_samples_of_mmpretrain():
+    structures = pytest.importorskip("mmpretrain.structures")
+    item = structures.DataSample().set_gt_label(1)
+    with pytest.raises(ValueError, match=r"pred_score.*only \['gt_label'\]"):
+        CalibrationError().process(None, [item])
+
+
+@pytest.mark.parametrize("binning", ["adaptive", "equal-mass", "equal_mass"])
+def test_spellings_of_adaptive_bins(binning):
+    # One equal-width bin would hold all three.
+    right = [sample([0.8, 0.2], 0), sample([0.81, 0.19], 0)]
+    samples = [*right, sample([0.84, 0.16], 1)]
+    found, metric = evaluate(samples, num_bins=3, norm="max", binning=binning)
+    assert [item.count for item in metric.bins] == [1, 1, 1]
+    assert found["calibration/mce"] == pytest.approx(84)
+
+
 @pytest.mark.parametrize(
     "arguments, text",
     [
@@ -140,7 +157,9 @@ def test_bad_samples(item, text):
         (dict(num_bins=1.5), "num_bins=1.5"),
         (dict(norm="l3"), "norm='l3'"),
         (dict(norm=[]), "norm="),
+        (dict(norm=None), "norm=None"),
         (dict(binning="width"), "binning='width'"),
+        (dict(binning=None), "binning=None"),
     ],
 )
 def test_bad_arguments(arguments, text):

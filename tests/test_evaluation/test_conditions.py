@@ -97,3 +97,30 @@ def test_table_under_corruptions():
         ["a", size, "mean", "", "", "45.00"],
         ["a", size, "relative drop", "", "", "43.8 %"],
     ]
+
+
+def test_a_detector_that_finds_nothing_counts_as_zero():
+    # mmdet gives no metrics at all then.
+    def result(corruption, severity, metrics):
+        return dict(
+            checkpoint="a.pth",
+            size=None,
+            corruption=corruption,
+            severity=severity,
+            metrics=metrics,
+        )
+
+    metric = "coco/bbox_mAP"
+    results = [
+        result(None, None, {metric: 0.4}),
+        result("fog", 1, {metric: 0.3}),
+        result("fog", 2, {}),
+    ]
+    report = summarise(results, metric)
+    (entry,) = report["summary"]
+    assert entry["by_corruption"]["fog"] == pytest.approx(0.15)
+    assert entry["relative_drop"] == pytest.approx(62.5)
+    assert "0.0000" in to_table(report)
+    # A metric that is no mAP is not known there.
+    (entry,) = summarise([result(None, None, {})], "accuracy/top1")["summary"]
+    assert entry["clean"] is None

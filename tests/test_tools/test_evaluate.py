@@ -388,6 +388,16 @@ def test_reliability_of_bad_input(root, run_reliability, tmp_path, arguments, te
         run_reliability(root / "config.py", *replaced, "--work-dir", tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
+def test_a_checkpoint_that_cannot_be_read_is_named(root, run_test, tmp_path, content):
+    broken = tmp_path / "broken.pth"
+    if content is None:
+        content = (root / "a.pth").read_bytes()[:1000]
+    broken.write_bytes(content)
+    with pytest.raises(cli.UserError, match=f"checkpoint {broken} does not load"):
+        run_test(root / "config.py", broken, "--work-dir", tmp_path / "w")
+
+
 def test_reliability_of_what_gives_no_probabilities(root, run_reliability, tmp_path):
     """Sigmoids: known only from the first outputs on, one line all the same."""
     (tmp_path / "config.py").write_text(

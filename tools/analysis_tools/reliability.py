@@ -35,9 +35,10 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--binning",
-        choices=[name.replace("_", "-") for name in BINNINGS],
+        choices=[*(name.replace("_", "-") for name in BINNINGS), "adaptive"],
         default="equal-width",
-        help="bins of equal width, or of equally many images (default: equal-width)",
+        help="bins of equal width, or of equally many images, which adaptive means "
+        "too (default: equal-width)",
     )
     parser.add_argument(
         "--out",
@@ -80,7 +81,7 @@ def evaluate(args: argparse.Namespace) -> Tuple[Dict[str, Any], str]:
         type="CalibrationError",
         num_bins=args.num_bins,
         norm=list(NORMS),
-        binning=args.binning.replace("-", "_"),
+        binning=args.binning,
     )
     config.load_from = args.checkpoint
     config.resume = False

@@ -184,7 +184,14 @@ class MultiScaleTransform:
             config = self.config_at(size)
             config["type"] = self._class
             with TRANSFORMS.switch_scope_and_registry(self._scope) as registry:
-                self._built[size] = registry.build(config)
+                try:
+                    self._built[size] = registry.build(config)
+                except AssertionError as error:  # some libraries' have no message
+                    raise ValueError(
+                        f"transform {self._config} cannot be built with "
+                        f"{'.'.join(self.size_arg)} of {size[0]}x{size[1]} (height x "
+                        f"width): {str(error) or 'its own check refuses it'}"
+                    ) from error
         return self._built[size]
 
     def config_at(self, size: Size) -> Dict:

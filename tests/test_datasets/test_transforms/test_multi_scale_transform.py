@@ -231,6 +231,17 @@ def test_bad_arguments(kwargs, says):
     assert says in str(error.value)
 
 
+def test_a_size_that_the_transform_refuses_without_a_word():
+    pytest.importorskip("mmdet")
+    transform = MultiScaleTransform(
+        dict(type="mmdet.RandomCrop", crop_type="relative"), size_arg="crop_size"
+    )
+    with pytest.raises(ValueError) as error:
+        transform.at((48, 64))
+    assert "mmdet.RandomCrop" in str(error.value)
+    assert "crop_size of 48x64 (height x width)" in str(error.value)
+
+
 def test_a_sample_without_a_size_says_which_lines_to_add():
     with pytest.raises(ValueError) as error:
         MultiScaleTransform(dict(type="MakeImage"))(dict(i=1))
