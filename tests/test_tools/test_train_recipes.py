@@ -1,5 +1,6 @@
 """tools/train.py --recipe: mmpretrain's ResNet at several sizes, as a command."""
 
+import argparse
 import importlib.util
 import re
 import socket
@@ -158,10 +159,11 @@ class TestBadInput:
         assert "takes key=value pairs" in capsys.readouterr().err
 
 
-def test_a_range_by_dotted_keys(train, config_file):
+def test_a_range_by_dotted_keys(config_file):
     config = cli.load_config(str(config_file))
     options = {"sizes.min": 16, "sizes.max": 48, "sizes.divisor": 16}
-    after = train.apply_recipe_argument(config, "vbs", options)
+    args = argparse.Namespace(recipe="vbs", recipe_options=options)
+    after = cli.apply_recipe_arguments(config, args)
     assert after.train_dataloader.batch_sampler.sizes == dict(
         min=16, max=48, divisor=16
     )
