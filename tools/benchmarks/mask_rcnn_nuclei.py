@@ -89,9 +89,11 @@ def folder_of(args: argparse.Namespace, arm: str, seed: int) -> Path:
     return Path(args.work_dir) / f"{name}-seed{seed}"
 
 
-def train(args: argparse.Namespace, arm: str, seed: int) -> None:
+def train(
+    args: argparse.Namespace, arm: str, seed: int, found: Tuple[Path, Any, Dict]
+) -> None:
     """Train one arm through ``tools/train.py``, or go on with it."""
-    path, config, chosen = config_of(args, arm, seed)
+    path, config, chosen = found
     folder = folder_of(args, arm, seed)
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "settings.json"
@@ -372,8 +374,10 @@ def main() -> None:
     if not annotations.is_file():
         raise SystemExit(f"--data-root {args.data_root} has no {annotations}")
     runs = [(arm, seed) for seed in args.seeds for arm in args.arms]
+    # MMEngine does not read configs in several threads.
+    found = {run: config_of(args, *run) for run in runs}
     with ThreadPoolExecutor(max(1, args.jobs)) as pool:
-        for done in [pool.submit(train, args, *run) for run in runs]:
+        for done in [pool.submit(train, args, *run, found[run]) for run in runs]:
             done.result()
     results = [result_of(args, *run) for run in runs]
     folder = Path(args.work_dir)
