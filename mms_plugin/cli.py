@@ -464,10 +464,9 @@ def run_started(runner: Runner) -> Iterator[None]:
     except Exception as error:
         if note.begun or debugging():
             raise
-        checkpoint = runner.cfg.get("load_from")
-        if checkpoint and _is_unreadable(error):
+        if _is_unreadable(error) and runner.cfg.get("load_from"):
             raise UserError(
-                f"checkpoint {checkpoint} does not load: {one_line(error)}"
+                f"checkpoint {runner.cfg.load_from} does not load: {one_line(error)}"
             ) from error
         raise UserError(one_line(error)) from error
 
