@@ -14,9 +14,20 @@ import math
 import os
 import os.path as osp
 import pickle
+import re
 import sys
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NoReturn, Optional
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NoReturn,
+    Optional,
+    Tuple,
+)
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
@@ -36,10 +47,12 @@ __all__ = [
     "apply_recipe_arguments",
     "build_runner",
     "check_checkpoint",
+    "check_out",
     "enable_amp",
     "is_main_process",
     "json_on_stdout",
     "load_config",
+    "make_folder",
     "one_line",
     "plain",
     "prepare_launcher",
@@ -48,6 +61,9 @@ __all__ = [
     "set_dataloader_defaults",
     "set_work_dir",
     "setting_up",
+    "size_argument",
+    "size_text",
+    "whole_number",
 ]
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
@@ -156,6 +172,34 @@ def add_options_argument(
         metavar="KEY=VALUE",
         help=description,
     )
+
+
+def size_argument(text: str) -> Tuple[int, int]:
+    """``'224'`` or ``'224x320'`` as ``(height, width)``, for ``type=``."""
+    match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"a size is a side in pixels or HEIGHTxWIDTH, not {text!r}"
+        )
+    return int(match[1]), int(match[2] or match[1])
+
+
+def size_text(size: Tuple[int, int]) -> str:
+    """``(height, width)`` as :func:`size_argument` reads it."""
+    return f"{size[0]}x{size[1]}"
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Reads a whole number of at least ``least``, for ``type=``."""
+
+    def parse(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number of at least {least}, not {text!r}"
+            )
+        return int(text)
+
+    return parse
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
@@ -308,14 +352,36 @@ def set_work_dir(config: Config, work_dir: Optional[str]) -> None:
     elif config.get("work_dir") is None:
         stem = osp.splitext(osp.basename(config.filename))[0]
         config.work_dir = osp.join("work_dirs", stem)
+    make_folder(config.work_dir, "--work-dir")
+
+
+def make_folder(folder: str, argument: str) -> None:
+    """Make a folder that is written to.
+
+    Raises:
+        UserError: It cannot be made or written to; names the argument.
+    """
     try:
-        os.makedirs(config.work_dir, exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"--work-dir {config.work_dir} cannot be made: {error.strerror}"
-        ) from error
-    if not os.access(config.work_dir, os.W_OK | os.X_OK):
-        raise UserError(f"--work-dir {config.work_dir} is not writable")
+        raise UserError(f"{argument} {folder} cannot be made: {error.strerror}") from (
+            error
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{argument} {folder} is not writable")
+
+
+def check_out(out: str, endings: Tuple[str, ...]) -> None:
+    """Refuse a file ``--out`` of another kind, or in a folder that takes none.
+
+    Raises:
+        UserError: It ends in none of ``endings``, or its folder is not writable.
+    """
+    if not out.endswith(endings):
+        raise UserError(f"--out {out} must end in {' or '.join(endings)}")
+    folder = osp.dirname(osp.abspath(out))
+    if not osp.isdir(folder) or not os.access(folder, os.W_OK):
+        raise UserError(f"--out {out}: the folder {folder} is not writable")
 
 
 def has_accelerator() -> bool:

@@ -100,14 +100,6 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def check_out(out: str) -> None:
-    if not out.endswith((".json", ".pkl", ".pickle")):
-        raise cli.UserError(f"--out {out} must end in .json or .pkl")
-    folder = osp.dirname(osp.abspath(out))
-    if not osp.isdir(folder) or not os.access(folder, os.W_OK):
-        raise cli.UserError(f"--out {out}: the folder {folder} is not writable")
-
-
 def dump_predictions(scope: str, out: str) -> DumpResults:
     """The metric that writes every prediction, masks encoded for mmdet."""
     if scope == "mmdet":
@@ -146,7 +138,7 @@ def load_config(args: argparse.Namespace) -> Config:
     for checkpoint in args.checkpoint:
         cli.check_checkpoint(checkpoint)
     if args.out:
-        check_out(args.out)
+        cli.check_out(args.out, (".json", ".pkl", ".pickle"))
     if config.get("test_dataloader") is None or config.get("test_evaluator") is None:
         raise cli.UserError(
             f"config {args.config} has no test_dataloader and test_evaluator"

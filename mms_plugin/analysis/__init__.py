@@ -2,6 +2,7 @@
 
 from .agvm_curves import agvm_curves, running_mean, summarise_agvm
 from .batch_maker import MakeBatch, batch_maker, rois_per_image
+from .build_model import build_model
 from .config_plan import (
     ConfigPlan,
     EpochCount,
@@ -9,6 +10,7 @@ from .config_plan import (
     config_plan,
     count_samples,
     counted_size,
+    curriculum_of,
     fixed_size,
     is_multi_scale,
 )
@@ -50,11 +52,13 @@ __all__ = [
     "agvm_curves",
     "batch_maker",
     "batch_sizes_to_measure",
+    "build_model",
     "config_plan",
     "cost_ratios",
     "count_flops",
     "count_samples",
     "counted_size",
+    "curriculum_of",
     "epoch_cost",
     "fill_batch_sizes",
     "fit_cost",

@@ -30,6 +30,7 @@ __all__ = [
     "SampleCount",
     "config_plan",
     "count_samples",
+    "curriculum_of",
     "counted_size",
     "fixed_size",
     "is_multi_scale",
@@ -191,7 +192,7 @@ def config_plan(
                 f"base_size={base_size} is for a config without "
                 "MultiScaleVariableBatchSampler; this one has it"
             )
-        curriculum = _curriculum(config)
+        curriculum = curriculum_of(config)
         if batch_config.get("group_by_aspect_ratio"):
             assumptions.append(
                 "all images have the same orientation: with both, the last batches "
@@ -508,7 +509,8 @@ def _is_ours(batch_sampler: Any) -> bool:
     return isinstance(found, type) and issubclass(found, MultiScaleVariableBatchSampler)
 
 
-def _curriculum(config: Any) -> Optional[ResolutionCurriculum]:
+def curriculum_of(config: Any) -> Optional[ResolutionCurriculum]:
+    """That of the config's ``ResolutionCurriculumHook``; ``None`` without one."""
     for hook in config.get("custom_hooks") or []:
         if isinstance(hook, ResolutionCurriculumHook):
             return hook.curriculum

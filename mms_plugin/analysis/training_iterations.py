@@ -16,6 +16,7 @@ from mmengine.runner.activation_checkpointing import turn_on_activation_checkpoi
 
 from ..sampling import Size, SizeSchedule, sized_index_class
 from .batch_maker import batch_maker
+from .config_plan import is_multi_scale
 
 __all__ = [
     "RealBatches",
@@ -44,10 +45,7 @@ def sampler_config(config: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
     sampler = loader.get("batch_sampler") if isinstance(loader, Mapping) else None
     if not isinstance(sampler, Mapping):
         return None
-    kind = sampler.get("type")
-    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    wanted = "MultiScaleVariableBatchSampler"
-    return sampler if name.rpartition(".")[2] == wanted else None
+    return sampler if is_multi_scale(config) else None
 
 
 def size_schedule(config: Mapping[str, Any], **changes: Any) -> SizeSchedule:

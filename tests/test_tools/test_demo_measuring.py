@@ -13,7 +13,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import set_random_seed
 
-from mms_plugin.analysis import count_flops
+from mms_plugin.analysis import agvm_curves, count_flops
 from mms_plugin.datasets.scenes import SceneParameters, write_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,7 +157,7 @@ def test_what_the_log_holds():
     assert measuring.validation_curve(DETECTION, records) == [
         (1, {"box mAP": 12.5, "mask mAP": 25.0})
     ]
-    assert measuring.agvm_curves(records) == {
+    assert agvm_curves(records) == {
         "mu/neck": [(20, 1.5), (30, 1.75)],
         "phi/neck": [(20, 0.25), (30, 0.5)],
     }

@@ -8,9 +8,7 @@ MultiScaleVariableBatchSampler gives one sheet.
 from __future__ import annotations
 
 import argparse
-import os
 import os.path as osp
-import re
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -19,31 +17,15 @@ from typing import Any, Dict, List, Optional, Tuple
 sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 
 from mms_plugin import cli
+from mms_plugin.analysis import build_model
 from mms_plugin.analysis.batch_pictures import describe_batch, draw_batch
 from mms_plugin.analysis.batch_views import BatchView, batch_view, first_batches
 from mms_plugin.analysis.pictures import draw_contact_sheet
 from mms_plugin.sampling import Size
-
-
-def size_argument(text: str) -> Size:
-    match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(
-            f"a size is a side in pixels or HEIGHTxWIDTH, not {text!r}"
-        )
-    return int(match[1]), int(match[2] or match[1])
-
-
-def count_argument(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f"must be a whole number of at least 1, not {text!r}"
-        )
-    return int(text)
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
@@ -52,13 +34,13 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument(
         "--sizes",
         nargs="+",
-        type=size_argument,
+        type=cli.size_argument,
         metavar="SIZE",
         help="sides in pixels or HEIGHTxWIDTH (default: all of the config's sampler)",
     )
     parser.add_argument(
         "--max-images",
-        type=count_argument,
+        type=cli.whole_number(1),
         default=12,
         metavar="N",
         help="at most so many images on a sheet (default: 12)",
@@ -104,27 +86,20 @@ def chosen_batches(
     for size in sizes:
         if size not in there:
             raise cli.UserError(
-                f"--sizes {size_text(size)}: the sampler deals "
-                + ", ".join(map(size_text, there))
+                f"--sizes {cli.size_text(size)}: the sampler deals "
+                + ", ".join(map(cli.size_text, there))
             )
     return {size: batches[size] for size in there if size in sizes}
 
 
-def size_text(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"
-
-
 def load_views(config: Config, args: argparse.Namespace, seed: int) -> List[BatchView]:
     init_default_scope(config.get("default_scope") or "mmengine")
-    model = dict(config.model)
-    if config.get("data_preprocessor") is not None:
-        model.setdefault("data_preprocessor", config.data_preprocessor)
     with cli.setting_up("the training data gives no batches"):
         loader, batches = first_batches(config.train_dataloader, seed)
     batches = chosen_batches(batches, args.sizes)
     with cli.setting_up("the model cannot be built"):
         # Some models change what their preprocessor does.
-        preprocessor = MODELS.build(model).data_preprocessor
+        preprocessor = build_model(config).data_preprocessor
     views = []
     for size, indices in batches.items():
         # Each sheet is the same whatever the others are.
@@ -140,7 +115,7 @@ def draw(views: List[BatchView], folder: Path, name: str) -> Tuple[List[str], An
     """Write the sheets; their paths, and that of the one with all sizes."""
     paths = []
     for view in views:
-        stem = f"batch_{size_text(view.size)}" if view.size else "batch"
+        stem = f"batch_{cli.size_text(view.size)}" if view.size else "batch"
         paths.append(str(folder / f"{stem}.png"))
         draw_batch(view, paths[-1])
     overview = None
@@ -154,27 +129,14 @@ def draw(views: List[BatchView], folder: Path, name: str) -> Tuple[List[str], An
     return paths, overview
 
 
-def out_folder(args: argparse.Namespace) -> Path:
-    stem = osp.splitext(osp.basename(args.config))[0]
-    folder = Path(args.out or osp.join("work_dirs", stem, "batches"))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cli.UserError(
-            f"--out {folder} cannot be made: {error.strerror}"
-        ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise cli.UserError(f"--out {folder} is not writable")
-    return folder
-
-
 def main(argv: List[str]) -> None:
     args = parse_args(argv)
     with cli.json_on_stdout(args.json) as emit:
         config, seed = prepare(args)
         views = load_views(config, args, seed)
-        folder = out_folder(args)
         name = osp.splitext(osp.basename(args.config))[0]
+        folder = Path(args.out or osp.join("work_dirs", name, "batches"))
+        cli.make_folder(str(folder), "--out")
         try:
             paths, overview = draw(views, folder, name)
         except (ImportError, OSError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os.path as osp
-import re
 import sys
 import tempfile
 import time
@@ -50,26 +49,6 @@ GB = 10**9
 LARGE = (1024, 1024)
 
 
-def size_argument(text: str) -> Size:
-    match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(
-            f"a size is a side in pixels or HEIGHTxWIDTH, not {text!r}"
-        )
-    return int(match[1]), int(match[2] or match[1])
-
-
-def at_least(minimum: int) -> Any:
-    def count(text: str) -> int:
-        if not text.isdigit() or int(text) < minimum:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number of at least {minimum}, not {text!r}"
-            )
-        return int(text)
-
-    return count
-
-
 def gigabytes(text: str) -> float:
     try:
         value = float(text)
@@ -86,27 +65,27 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument(
         "--sizes",
         nargs="+",
-        type=size_argument,
+        type=cli.size_argument,
         metavar="SIZE",
         help="sides in pixels or HEIGHTxWIDTH (default: those of the config's sampler)",
     )
     parser.add_argument(
         "--base-size",
-        type=size_argument,
+        type=cli.size_argument,
         metavar="SIZE",
         help="size at which an iteration has --batch-size images (default: the "
         "sampler's, else the largest)",
     )
     parser.add_argument(
         "--batch-size",
-        type=at_least(1),
+        type=cli.whole_number(1),
         metavar="N",
         help="images at the base size (default: train_dataloader.batch_size)",
     )
     parser.add_argument(
         "--measure",
         nargs="+",
-        type=at_least(1),
+        type=cli.whole_number(1),
         metavar="N",
         help="batch sizes to measure at every size (default: around what a fixed "
         "batch and the pixel budget would give)",
@@ -126,14 +105,14 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--repeats",
-        type=at_least(1),
+        type=cli.whole_number(1),
         default=5,
         metavar="N",
         help="iterations of each kind, of which the median counts (default: 5)",
     )
     parser.add_argument(
         "--warmup",
-        type=at_least(0),
+        type=cli.whole_number(0),
         default=1,
         metavar="N",
         help="iterations of each kind before those that count (default: 1)",
@@ -147,7 +126,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--positive-rois",
-        type=at_least(0),
+        type=cli.whole_number(0),
         metavar="N",
         help="positive RoIs of an image in made-up batches (default: the most that "
         "the RoI sampler takes)",
@@ -157,7 +136,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--num-samples",
-        type=at_least(1),
+        type=cli.whole_number(1),
         metavar="N",
         help="images of the epoch that is predicted (default: those of the data, else "
         "1000)",
@@ -167,7 +146,9 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         action="store_true",
         help="mixed precision: float16 on an accelerator, bfloat16 on the CPU",
     )
-    parser.add_argument("--seed", type=at_least(0), default=0, help="of the order")
+    parser.add_argument(
+        "--seed", type=cli.whole_number(0), default=0, help="of the order"
+    )
     parser.add_argument(
         "--json",
         action="store_true",

@@ -7,7 +7,6 @@ dumped beside it. A resumed training is joined; one that still runs is drawn so 
 from __future__ import annotations
 
 import argparse
-import os
 import os.path as osp
 import re
 import sys
@@ -19,7 +18,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import init_default_scope
 
 from mms_plugin import cli
 from mms_plugin.analysis import (
@@ -27,6 +26,7 @@ from mms_plugin.analysis import (
     RunLog,
     RunSizes,
     agvm_curves,
+    build_model,
     model_flops,
     read_run,
     run_cost,
@@ -34,6 +34,7 @@ from mms_plugin.analysis import (
     summarise_agvm,
 )
 from mms_plugin.analysis import run_pictures as pictures
+from mms_plugin.analysis.units import si_prefix
 from mms_plugin.sampling import Size
 
 # Panels of a picture that are still legible.
@@ -142,22 +143,14 @@ def flops_of(runs: List[Run]) -> Tuple[Optional[List[Dict[Size, float]]], str]:
         if key in counted:
             continue
         try:
-            counted[key] = model_flops(build_model(run.log.config), wanted[key])[0]
+            enter_scope(run.log.config)
+            model = revert_sync_batchnorm(build_model(run.log.config))
+            counted[key] = model_flops(model, wanted[key])[0]
         except Exception as error:  # a model's own, of any kind
             if cli.debugging():
                 raise
             return None, f"{run.label}: {cli.one_line(error)}"
     return [counted[key] for key in keys], ""
-
-
-def build_model(config: Any) -> Any:
-    if not config.get("model"):
-        raise ValueError("the config has no model")
-    enter_scope(config)
-    model = dict(config.model)
-    if config.get("data_preprocessor") is not None:
-        model.setdefault("data_preprocessor", config.data_preprocessor)
-    return revert_sync_batchnorm(MODELS.build(model))
 
 
 def costs_of(
@@ -180,14 +173,6 @@ def costs_of(
     if not any(costs):
         return costs, None, f"no cost: {runs[0].sizes_error}"
     return costs, "pixels" if flops is None else "flops", note
-
-
-def scale(value: float) -> Tuple[float, str]:
-    """``(10^12, 'T')`` for some 10^12."""
-    for factor, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G")):
-        if value >= factor:
-            return factor, prefix
-    return (1e6, "M") if value >= 1e6 else (1.0, "")
 
 
 # -------------------------------------------------------------------- the pictures
@@ -295,7 +280,7 @@ def metric_curves(
     unit: Optional[str],
     metrics: List[str],
 ) -> Dict[str, Dict[str, pictures.MetricCurve]]:
-    factor, _ = scale(max((cost.total for cost in costs if cost), default=1.0))
+    factor, _ = si_prefix(max((cost.total for cost in costs if cost), default=1.0))
     epochs = by_epoch(runs)
     curves: Dict[str, Dict[str, pictures.MetricCurve]] = {}
     for metric in metrics:
@@ -326,7 +311,7 @@ def cost_label(
 ) -> str:
     if unit is None:
         return "iteration (the cost is not known)"
-    _, prefix = scale(max(cost.total for cost in costs if cost))
+    _, prefix = si_prefix(max(cost.total for cost in costs if cost))
     if unit == "flops":
         return f"training compute so far ({prefix}FLOPs, forward and backward)"
     return f"pixels trained on so far ({prefix}px; FLOPs not counted)"
@@ -399,24 +384,11 @@ def show(document: Mapping[str, Any]) -> None:
             parts.append(f"{run['starts']} starts")
         cost = run["train_flops"] or run["train_pixels"]
         if cost:
-            factor, prefix = scale(cost)
+            factor, prefix = si_prefix(cost)
             parts.append(f"{cost / factor:.4g} {prefix}{unit}")
         print(f"{run['label']}: {', '.join(parts)}")
     for path in document["pictures"].values():
         print(path)
-
-
-def out_folder(args: argparse.Namespace) -> Path:
-    folder = Path(args.out or args.work_dirs[0])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cli.UserError(
-            f"--out {folder} cannot be made: {error.strerror}"
-        ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise cli.UserError(f"--out {folder} is not writable")
-    return folder
 
 
 def main(argv: List[str]) -> None:
@@ -424,7 +396,8 @@ def main(argv: List[str]) -> None:
     with cli.json_on_stdout(args.json) as emit:
         runs = read_runs(args)
         metrics = chosen_metrics(runs, args.metrics)
-        folder = out_folder(args)
+        folder = Path(args.out or args.work_dirs[0])
+        cli.make_folder(str(folder), "--out")
         costs, unit, note = costs_of(runs, args.cost)
         if note:
             print(note, file=sys.stderr)

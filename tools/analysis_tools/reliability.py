@@ -54,14 +54,6 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check_out(out: str) -> None:
-    if not out.endswith(".png"):
-        raise cli.UserError(f"--out {out} must end in .png")
-    folder = osp.dirname(osp.abspath(out))
-    if not osp.isdir(folder) or not os.access(folder, os.W_OK):
-        raise cli.UserError(f"--out {out}: the folder {folder} is not writable")
-
-
 def evaluate(args: argparse.Namespace) -> Tuple[Dict[str, Any], str]:
     """Metrics and bins, and where the picture goes; no bins but on the main process."""
     config = cli.load_config(args.config, args.cfg_options)
@@ -69,7 +61,7 @@ def evaluate(args: argparse.Namespace) -> Tuple[Dict[str, Any], str]:
     if args.num_bins < 1:
         raise cli.UserError(f"--num-bins {args.num_bins} must be above 0")
     if args.out:
-        check_out(args.out)
+        cli.check_out(args.out, (".png",))
     if find_spec("matplotlib") is None:
         raise cli.UserError("the diagram needs matplotlib: pip install matplotlib")
     if config.get("test_dataloader") is None:

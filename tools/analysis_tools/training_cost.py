@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os.path as osp
-import re
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -13,7 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import init_default_scope
 
 from mms_plugin import cli
 from mms_plugin.analysis import (
@@ -21,6 +20,7 @@ from mms_plugin.analysis import (
     IterationCosts,
     ModelFlops,
     UncountedError,
+    build_model,
     config_plan,
     cost_ratios,
     is_multi_scale,
@@ -29,30 +29,11 @@ from mms_plugin.analysis import (
     total_stride,
     training_cost,
 )
+from mms_plugin.analysis.units import si_prefix
 from mms_plugin.sampling import Size
 
 # Where a model's stride is looked up: far above it, a multiple of the usual ones.
 LARGE = (1024, 1024)
-
-
-def size_argument(text: str) -> Any:
-    match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(
-            f"a size is a side in pixels or HEIGHTxWIDTH, not {text!r}"
-        )
-    return int(match[1]), int(match[2] or match[1])
-
-
-def whole_number(least: int) -> Any:
-    def parse(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number of at least {least}, not {text!r}"
-            )
-        return int(text)
-
-    return parse
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
@@ -65,25 +46,29 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         help="to be compared with (default with --recipe: the config without it)",
     )
     parser.add_argument(
-        "--world-size", type=whole_number(1), default=1, metavar="N", help="default: 1"
+        "--world-size",
+        type=cli.whole_number(1),
+        default=1,
+        metavar="N",
+        help="default: 1",
     )
     parser.add_argument(
         "--num-samples",
-        type=whole_number(1),
+        type=cli.whole_number(1),
         metavar="N",
         help="samples that the data set has (default: counted where its annotations "
         "are there, else known for ImageNet-1k and COCO train2017)",
     )
     parser.add_argument(
         "--base-size",
-        type=size_argument,
+        type=cli.size_argument,
         metavar="SIZE",
         help="size of the images where a config has one size: a side in pixels or "
         "HEIGHTxWIDTH (default: what its pipeline says)",
     )
     parser.add_argument(
         "--positive-rois",
-        type=whole_number(0),
+        type=cli.whole_number(0),
         metavar="N",
         help="positive RoIs of an image, on which a mask head runs (default: as many "
         "as the RoI sampler takes at most)",
@@ -142,15 +127,12 @@ def plan_of(job: Job, args: argparse.Namespace) -> ConfigPlan:
         )
 
 
-def build_model(job: Job) -> Any:
+def model_of(job: Job) -> Any:
     enter_scope(job.config)
-    if not isinstance(job.config.get("model"), dict) or not job.config.model:
+    if not job.config.get("model"):
         raise cli.UserError(f"{job.name} has no model")
-    model = dict(job.config.model)
-    if job.config.get("data_preprocessor") is not None:
-        model.setdefault("data_preprocessor", job.config.data_preprocessor)
     with cli.setting_up(f"the model of {job.name} cannot be built"):
-        return MODELS.build(model)
+        return build_model(job.config)
 
 
 def count(
@@ -173,7 +155,7 @@ def count(
             for size in plan.counted_as.values()
         }
         if key not in counted:
-            model = build_model(job)
+            model = model_of(job)
             check_stride(model, sorted(sizes), job.name)
             try:
                 counted[key] = model_flops(model, sizes, args.positive_rois)
@@ -196,7 +178,7 @@ def check_stride(model: Any, sizes: List[Size], name: str) -> None:
     below = [size for size in sizes if min(size) < stride]
     if below:
         raise cli.UserError(
-            f"{name}: size {size_text(*below[0])} is below the model's stride, "
+            f"{name}: size {cli.size_text(below[0])} is below the model's stride, "
             f"{stride} pixels"
         )
 
@@ -249,7 +231,7 @@ def draw(documents: List[Dict[str, Any]], path: str) -> None:
     pixels = documents[0]["train_flops"] is None
     field, what = ("train_pixels", "pixels") if pixels else ("train_flops", "FLOPs")
     most = max(epoch[field] for cost in documents for epoch in cost["epochs"])
-    factor, prefix = scale(most)
+    factor, prefix = si_prefix(most)
     names = ["this config", "baseline"]
     try:
         draw_costs(
@@ -273,18 +255,10 @@ def draw(documents: List[Dict[str, Any]], path: str) -> None:
         raise cli.UserError(f"--picture: {cli.one_line(error)}") from error
 
 
-def scale(value: float) -> Any:
-    """``(10^12, 'T')`` for some 10^12."""
-    for factor, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G")):
-        if value >= factor:
-            return factor, prefix
-    return (1e6, "M") if value >= 1e6 else (1.0, "")
-
-
 def amount(value: Optional[float], unit: str) -> str:
     if value is None:
         return "not counted"
-    factor, prefix = scale(value)
+    factor, prefix = si_prefix(value)
     return f"{value / factor:.4g} {prefix}{unit}"
 
 
@@ -295,10 +269,6 @@ def duration(seconds: Optional[float]) -> str:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def size_text(height: int, width: int) -> str:
-    return f"{height}x{width}"
 
 
 def table(rows: List[List[str]]) -> str:
@@ -335,7 +305,7 @@ def report(document: Dict[str, Any]) -> str:
 
     def peak(cost: Dict[str, Any]) -> str:
         batch = cost["peak_batch"]
-        size = size_text(batch["height"], batch["width"])
+        size = cli.size_text((batch["height"], batch["width"]))
         return f"{amount(batch['pixels'], 'px')} ({batch['batch_size']} of {size})"
 
     add("iterations", "iterations", [f"{c['iterations']:,}" for c in costs])
@@ -384,9 +354,9 @@ def facts(cost: Dict[str, Any]) -> List[str]:
 def size_rows(cost: Dict[str, Any]) -> List[List[str]]:
     rows = [["size", "batch", "iterations", "images", "FLOPs of an image"]]
     for size in cost["sizes"]:
-        text = size_text(size["height"], size["width"])
+        text = cli.size_text((size["height"], size["width"]))
         if size["counted_as"] != [size["height"], size["width"]]:
-            text += f" as {size_text(*size['counted_as'])}"
+            text += f" as {cli.size_text(size['counted_as'])}"
         rows.append(
             [
                 text,

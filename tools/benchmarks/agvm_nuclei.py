@@ -146,6 +146,9 @@ def _data(config: Any, args: argparse.Namespace) -> None:
         for step in loader.dataset.pipeline:
             if step["type"] == "Resize":
                 step["scale"] = (SIZE, SIZE)
+            elif step["type"] == "LoadAnnotations" and split == "train":
+                # Bitmaps of each of an image's nuclei take longer than the model.
+                step["poly2mask"] = False
     config.train_dataloader.batch_sampler.drop_last = True
     config.train_dataloader.dataset.indices = args.images
     config.test_dataloader = config.val_dataloader

@@ -131,10 +131,9 @@ def train(
 
 def plan_of(config: Any) -> List[List[Tuple[int, int, int]]]:
     """``(height, width, batch_size)`` of every iteration, epoch by epoch."""
-    from mmengine.registry import HOOKS
     from mmengine.runner import Runner
 
-    from mms_plugin.analysis import fixed_size_plan, training_plan
+    from mms_plugin.analysis import curriculum_of, fixed_size_plan, training_plan
 
     loader = Runner.build_dataloader(copy.deepcopy(config.train_dataloader), seed=0)
     epochs = config.train_cfg.max_epochs
@@ -145,24 +144,19 @@ def plan_of(config: Any) -> List[List[Tuple[int, int, int]]]:
         )
         return [plan] * epochs
     loader.batch_sampler.seed = config.randomness.seed
-    curriculum = None
-    for hook in config.get("custom_hooks", []):
-        if hook["type"] == "ResolutionCurriculumHook":
-            curriculum = HOOKS.build(hook).curriculum
-    return training_plan(loader.batch_sampler, epochs, curriculum)
+    return training_plan(loader.batch_sampler, epochs, curriculum_of(config))
 
 
 def flops_by_size(
     args: argparse.Namespace, checkpoint: Path, sizes: List[Tuple[int, int]]
 ) -> Dict[Tuple[int, int], float]:
     """Training FLOPs of an image by size, on real images and a trained model."""
-    from mmengine.registry import MODELS
     from mmengine.runner import Runner, load_checkpoint
 
-    from mms_plugin.analysis import training_flops_per_image
+    from mms_plugin.analysis import build_model, training_flops_per_image
 
     _, config, _ = config_of(args, "SSc-FBS", 0)
-    model = MODELS.build(config.model)
+    model = build_model(config)
     load_checkpoint(model, str(checkpoint), map_location="cpu", logger="silent")
 
     def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
@@ -184,16 +178,17 @@ def flops_by_size(
 def evaluate(config: Any, checkpoint: Path, size: int) -> Dict[str, float]:
     """Box and mask mAP in percent at a test size."""
     from mmengine.evaluator import Evaluator
-    from mmengine.registry import MODELS
     from mmengine.runner import Runner, load_checkpoint
 
-    model = MODELS.build(config.model)
+    from mms_plugin.analysis import build_model
+    from mms_plugin.evaluation import pipeline_at_size
+
+    model = build_model(config)
     load_checkpoint(model, str(checkpoint), map_location="cpu", logger="silent")
     model.eval()
     loader_cfg = copy.deepcopy(config.test_dataloader)
-    for step in loader_cfg.dataset.pipeline:
-        if step["type"] == "Resize":
-            step["scale"] = (size, size)
+    dataset = loader_cfg.dataset
+    dataset.pipeline = pipeline_at_size(dataset.pipeline, size)
     loader = Runner.build_dataloader(loader_cfg)
     evaluator = Evaluator(copy.deepcopy(config.test_evaluator))
     evaluator.dataset_meta = loader.dataset.metainfo

@@ -59,27 +59,13 @@ def validation_curve(
     return [(int(record["step"]), values) for record, values in found if values]
 
 
-def agvm_curves(
-    records: Sequence[Dict[str, Any]],
-) -> Dict[str, List[Tuple[int, float]]]:
-    """``(iteration, value)`` by ``'mu/<module>'`` and ``'phi/<module>'``."""
-    curves: Dict[str, List[Tuple[int, float]]] = {}
-    for record in records:
-        for name, value in record.items():
-            if name.startswith("agvm/"):
-                points = curves.setdefault(name[len("agvm/") :], [])
-                points.append((int(record["step"]), float(value)))
-    return curves
-
-
 def build_model(cfg: Any, checkpoint: Path) -> Any:
     """The trained model."""
-    from mmengine.registry import MODELS
     from mmengine.runner import load_checkpoint
 
-    model = dict(cfg.model)
-    model.setdefault("data_preprocessor", cfg.get("data_preprocessor"))
-    built = MODELS.build(model)
+    from mms_plugin import analysis
+
+    built = analysis.build_model(cfg)
     load_checkpoint(built, str(checkpoint), map_location="cpu", logger="silent")
     return built
 
@@ -94,20 +80,14 @@ def training_loader(cfg: Any) -> Any:
 
 def run_plan(task: DemoTask, cfg: Any, loader: Any) -> Plan:
     """What the training of ``cfg`` runs, epoch by epoch."""
-    from mmengine.registry import HOOKS
-
-    from mms_plugin.analysis import fixed_size_plan, training_plan
+    from mms_plugin.analysis import curriculum_of, fixed_size_plan, training_plan
 
     max_epochs = cfg.train_cfg.max_epochs
     if "batch_sampler" not in cfg.train_dataloader:
         size = (task.base_size, task.base_size)
         plan = fixed_size_plan(len(loader.dataset), loader.batch_size, size)
         return [plan] * max_epochs
-    curriculum = None
-    for hook in cfg.get("custom_hooks", []):
-        if hook["type"] == "ResolutionCurriculumHook":
-            curriculum = HOOKS.build(hook).curriculum
-    return training_plan(loader.batch_sampler, max_epochs, curriculum)
+    return training_plan(loader.batch_sampler, max_epochs, curriculum_of(cfg))
 
 
 def count_sizes(model: Any, loader: Any, plan: Plan) -> Dict[Size, float]:

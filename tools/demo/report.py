@@ -68,6 +68,7 @@ class Task:
 
 def summarise_arm(arm: Arm, baseline: Arm, base_size: int) -> Dict[str, Any]:
     """The figures of one arm, and their ratios to the baseline's."""
+    from mms_plugin.analysis import summarise_agvm
 
     def total(one: Arm) -> Dict[str, float]:
         return dict(
@@ -105,28 +106,6 @@ def summarise_arm(arm: Arm, baseline: Arm, base_size: int) -> Dict[str, Any]:
     )
 
 
-def summarise_agvm(curves: Mapping[str, Curve]) -> Dict[str, Any]:
-    """What AGVM measured: by module, the end of both curves.
-
-    Args:
-        curves: ``(iteration, value)`` by ``'mu/<module>'`` and ``'phi/<module>'``.
-
-    Returns:
-        ``phi``, the mean over the last third of the measurements, and ``mu``, the
-        last multiplier, both by module.
-    """
-    phi, mu = {}, {}
-    for name, points in curves.items():
-        kind, module = name.split("/", 1)
-        values = [value for _, value in points]
-        if kind == "phi":
-            last = values[-(-2 * len(values) // 3) :] or values
-            phi[module] = sum(last) / len(last)
-        else:
-            mu[module] = values[-1]
-    return dict(phi=phi, mu=mu)
-
-
 def agvm_panels(
     curves: Mapping[str, Curve], window: int = 9
 ) -> Dict[str, Dict[str, Curve]]:
@@ -137,6 +116,8 @@ def agvm_panels(
         window: Measurements that a point of phi is the mean of, so that one can tell
             the lines apart. Default: 9.
     """
+    from mms_plugin.analysis import running_mean
+
     phi_label = f"phi: variance of the gradient (mean of {window} measurements)"
     panels: Dict[str, Dict[str, Curve]] = {phi_label: {}, "mu: multiplier": {}}
     for name, points in curves.items():
@@ -144,11 +125,7 @@ def agvm_panels(
         if kind == "mu":
             panels["mu: multiplier"][module] = list(points)
             continue
-        values = [value for _, value in points]
-        panels[phi_label][module] = [
-            (points[end - 1][0], sum(values[end - window : end]) / window)
-            for end in range(window, len(values) + 1)
-        ]
+        panels[phi_label][module] = running_mean(points, window)
     return panels
 
 

@@ -201,7 +201,7 @@ class _Arm:
         from mmengine.runner import set_random_seed
         from mmengine.runner.checkpoint import CheckpointLoader
 
-        from mms_plugin.analysis import plan_flops
+        from mms_plugin.analysis import agvm_curves, plan_flops
 
         task, sizes = self.run.task, self.run.test_sizes
         set_random_seed(self.run.seed)  # of the images that FLOPs are counted on
@@ -228,7 +228,7 @@ class _Arm:
             cpu_time=cpu_time,
             metrics_by_size=measuring.evaluate(task, self.cfg, model, sizes),
             curve=measuring.validation_curve(task, records),
-            agvm=measuring.agvm_curves(records),
+            agvm=agvm_curves(records),
         )
 
 

@@ -1,0 +1,15 @@
+"""Large numbers with the prefixes of the SI."""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+__all__ = ["si_prefix"]
+
+
+def si_prefix(value: float) -> Tuple[float, str]:
+    """``(1e12, 'T')`` for some 10^12; ``(1.0, '')`` below a million."""
+    for factor, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G")):
+        if value >= factor:
+            return factor, prefix
+    return (1e6, "M") if value >= 1e6 else (1.0, "")
