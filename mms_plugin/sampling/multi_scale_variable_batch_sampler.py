@@ -323,7 +323,8 @@ class MultiScaleVariableBatchSampler:
                     f"the checkpoint must stand within epoch {reached}, of iterations "
                     f"{iteration - position} to {iteration - position + length} in "
                     f"these settings, but it stands at {iteration}: resume with the "
-                    "world size and batch size that it was saved with"
+                    "world size and batch size that it was saved with, or from a "
+                    "checkpoint of an epoch's end"
                 )
             self._resume_at(EpochRest(reached, 0), position)
             return iteration
