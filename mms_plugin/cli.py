@@ -42,6 +42,7 @@ __all__ = [
     "UserError",
     "add_common_arguments",
     "add_config_arguments",
+    "add_dry_run",
     "add_options_argument",
     "add_recipe_arguments",
     "apply_recipe_arguments",
@@ -426,6 +427,14 @@ def enable_amp(config: Config) -> None:
             f"--amp knows OptimWrapper and AGVMOptimWrapper, not optim_wrapper.type "
             f"{name}; choose that library's own mixed-precision wrapper in the config"
         )
+
+
+def add_dry_run(config: Config) -> None:
+    """Let a training try every size before it starts, if it does not already."""
+    hooks = list(config.get("custom_hooks") or [])
+    if any(str(hook.get("type")).endswith("DryRunHook") for hook in hooks):
+        return
+    config.custom_hooks = [*hooks, dict(type="DryRunHook")]
 
 
 def set_dataloader_defaults(config: Config) -> None:
