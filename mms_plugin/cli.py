@@ -432,8 +432,10 @@ def enable_amp(config: Config) -> None:
 def add_dry_run(config: Config) -> None:
     """Let a training try every size before it starts, if it does not already."""
     hooks = list(config.get("custom_hooks") or [])
-    if any(str(hook.get("type")).endswith("DryRunHook") for hook in hooks):
-        return
+    for hook in hooks:
+        kind = hook.get("type") if isinstance(hook, Mapping) else type(hook)
+        if getattr(kind, "__name__", kind) == "DryRunHook":
+            return
     config.custom_hooks = [*hooks, dict(type="DryRunHook")]
 
 

@@ -90,7 +90,7 @@ def settings(num=40, dry_run=True, curriculum=True, model=None, **changes):
         hooks.append(dict(type="ResolutionCurriculumHook", start_sizes=[4, 5]))
     dataset = dict(type="ToyDataset", num=num, pipeline=PIPELINE)
     settings = dict(
-        model=dict(type="KeepingNet", **(model or {})),
+        model={"type": "KeepingNet", **(model or {})},
         train_dataloader=toys.train_dataloader(
             dataset=dataset, **changes.pop("loader", {})
         ),
