@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, OPTIM_WRAPPERS
 
-from mms_plugin import DryRunHook
+from mms_plugin import DryRunHook, cli
 
 SGD = dict(optimizer=dict(type="SGD", lr=0.05, momentum=0.9))
 ADAM = dict(optimizer=dict(type="AdamW", lr=0.01), clip_grad=dict(max_norm=1.0))
@@ -308,5 +308,20 @@ class TestCompiled:
         assert "Dynamo" not in log_of(runner)
 
 
-def test_configs_as_files_name_the_hook():
-    assert isinstance(HOOKS.build(Config(dict(type="DryRunHook"))), DryRunHook)
+class TestFlag:
+    """What ``tools/train.py --dry-run-sizes`` does to a config."""
+
+    @pytest.mark.parametrize("hooks", [None, [], [dict(type="EMAHook")]])
+    def test_it_adds_the_hook(self, hooks):
+        config = Config(dict(custom_hooks=hooks))
+        cli.add_dry_run(config)
+        assert config.custom_hooks == [*(hooks or []), dict(type="DryRunHook")]
+        assert "mms_plugin" in config.custom_imports.imports
+        assert isinstance(HOOKS.build(config.custom_hooks[-1]), DryRunHook)
+
+    @pytest.mark.parametrize("kind", ["DryRunHook", DryRunHook])
+    def test_it_leaves_a_hook_that_is_there(self, kind):
+        hooks = [dict(type=kind, images="most_instances")]
+        config = Config(dict(custom_hooks=hooks))
+        cli.add_dry_run(config)
+        assert config.custom_hooks == hooks

@@ -82,6 +82,7 @@ def test_two_nodes_of_two_are_four_ranks(start, tmp_path):
     finish(first)
     finish(second)
     ranks = [json.loads((tmp_path / f"w/rank{r}.json").read_text()) for r in range(4)]
+    assert "DryRunHook" in (tmp_path / "w/toy.py").read_text()
     # Rank by rank the samples that MMEngine's sampler gives to four ranks.
     for rank, record in enumerate(ranks):
         expected = []
