@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack, contextmanager
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from mmengine.dist import get_rank
@@ -181,12 +181,8 @@ class _Trial:
     def _run_update(self, batch: Any) -> None:
         """As many iterations as show an update's peak."""
         wrapper = self.runner.optim_wrapper
-        accumulated = max(
-            getattr(each, "_accumulative_counts", 1) for each in _wrappers(wrapper)
-        )
-        # With accumulation, the one before the update leaves its gradients behind.
-        count = min(accumulated, 2)
-        _set_counts(wrapper, accumulated - count)
+        first, count = _iterations_of_update(_wrappers(wrapper))
+        _set_counts(wrapper, first)
         peaks = []
         for _ in range(count):
             self.seconds, peak = run_measured(
@@ -365,6 +361,20 @@ def _prepare(optim_wrapper: Any) -> None:
         if "scale" in state:
             # At the usual start of 65,536 the gradients overflow, and no step is made.
             scaler.load_state_dict({**state, "scale": 1.0})
+
+
+def _iterations_of_update(wrappers: Sequence[Any]) -> Tuple[int, int]:
+    """First iteration and number of those that show an update's peak."""
+    for wrapper in wrappers:
+        measuring = getattr(wrapper, "measuring_iterations", None)  # AGVM
+        found = None if measuring is None else measuring()
+        if found is not None:
+            first, count = found
+            return int(first), int(count)
+    accumulated = max(getattr(each, "_accumulative_counts", 1) for each in wrappers)
+    # With accumulation, the one before the update leaves its gradients behind.
+    count = min(accumulated, 2)
+    return accumulated - count, count
 
 
 def _set_counts(optim_wrapper: Any, inner_count: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -15,6 +16,16 @@ ERRORS = dict(
     cuda=torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
     other=KeyError("no such thing"),
 )
+
+
+calls = []
+
+
+@contextmanager
+def counted():
+    """The calls of the model meanwhile; nothing that a model keeps of them is kept."""
+    del calls[:]
+    yield calls
 
 
 @TRANSFORMS.register_module()
@@ -62,6 +73,7 @@ class KeepingNet(BaseModel):
         return self
 
     def forward(self, inputs, i, target_size=None, mode="loss"):
+        calls.append(None)
         pixels = inputs.shape[0] * inputs.shape[2] * inputs.shape[3]
         if self.most is not None and pixels > self.most:
             if self.error == "real":

@@ -308,6 +308,32 @@ class TestCompiled:
         assert "Dynamo" not in log_of(runner)
 
 
+@pytest.mark.parametrize(
+    "optim_wrapper, accumulated, calls",
+    [
+        # 5 sizes, the first one twice.
+        (SGD, 1, 6),
+        # An iteration whose gradients stay, and the one that updates.
+        (SGD, 3, 12),
+        # AGVM: the iteration before a measured one, that one, and its second look.
+        (AGVM, 1, 18),
+        (dict(AGVM, agvm=dict(AGVM["agvm"], stop_iter=0)), 1, 6),
+        # True halves: all four parts of a measured update.
+        (AGVM, 4, 24),
+    ],
+)
+def test_what_takes_the_most_memory_is_run(train, optim_wrapper, accumulated, calls):
+    counts = []
+    for dry_run in (True, False):
+        with dry_run_toys.counted() as counted:
+            train(
+                dry_run=dry_run,
+                optim_wrapper=dict(optim_wrapper, accumulative_counts=accumulated),
+            )
+        counts.append(len(counted))
+    assert counts[0] - counts[1] == calls
+
+
 class TestFlag:
     """What ``tools/train.py --dry-run-sizes`` does to a config."""
 
