@@ -1,21 +1,14 @@
 """No command runs the code that a crafted checkpoint holds."""
 
-import importlib.util
-import io
 import os
 import pickle
-import sys
 import types
-from contextlib import redirect_stderr
-from pathlib import Path
 
 import pytest
 import torch
 import toys  # noqa: F401
 
-from mms_plugin import checkpoint, cli
-
-ROOT = Path(__file__).resolve().parents[1]
+from mms_plugin import checkpoint
 
 CONFIG = """
 custom_imports = dict(imports=['toys', 'mms_plugin'], allow_failed_imports=False)
@@ -70,25 +63,6 @@ def config_file(tmp_path):
     return path
 
 
-@pytest.fixture
-def command(monkeypatch, tmp_path):
-    """Run a command of tools/ in this process: exit code and standard error."""
-
-    def run(name, *args):
-        file = ROOT / "tools" / name
-        spec = importlib.util.spec_from_file_location(f"tool_{file.stem}", file)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        monkeypatch.setattr(sys, "argv", [file.name, *map(str, args)])
-        monkeypatch.chdir(tmp_path)
-        stream = io.StringIO()
-        with redirect_stderr(stream), pytest.raises(SystemExit) as caught:
-            cli.run_command(module.main)
-        return caught.value.code, stream.getvalue()
-
-    return run
-
-
 def test_the_file_would_run_its_code(crafted, marker):
     """Where the check is off: else the tests below would show nothing."""
     torch.load(crafted, weights_only=False)
@@ -124,14 +98,14 @@ def test_the_file_would_run_its_code(crafted, marker):
     ],
 )
 def test_a_command_refuses_it(
-    command, config_file, crafted, marker, tmp_path, name, arguments
+    tool, config_file, crafted, marker, tmp_path, name, arguments
 ):
     if arguments == ["--resume"]:
         (tmp_path / "work_dirs/toy").mkdir(parents=True)
         (tmp_path / "work_dirs/toy/last_checkpoint").write_text(str(crafted))
     if "reliability" in name:
         pytest.importorskip("matplotlib")
-    code, text = command(
+    code, text = tool(
         name, config_file, *(arg.format(ckpt=crafted) for arg in arguments)
     )
     assert code == 2, text
@@ -143,10 +117,10 @@ def test_a_command_refuses_it(
     assert "eval" in lines[0]
 
 
-def test_a_bare_pickle_is_refused(command, config_file, marker, tmp_path):
+def test_a_bare_pickle_is_refused(tool, config_file, marker, tmp_path):
     path = tmp_path / "crafted.pth"
     path.write_bytes(pickle.dumps(Touch(marker), protocol=2))
-    code, text = command("test.py", config_file, path)
+    code, text = tool("test.py", config_file, path)
     assert code == 2 and not marker.exists(), text
 
 
@@ -155,12 +129,10 @@ def test_a_bare_pickle_is_refused(command, config_file, marker, tmp_path):
     [b"\xff\xfe\x00", b"[" * 100_000, b"[1, 2", b"{}", b"[]", b'{"sizes": 3}'],
     ids=["binary", "deep", "cut", "empty", "list", "other"],
 )
-def test_times_that_are_none_are_one_line(command, config_file, tmp_path, content):
+def test_times_that_are_none_are_one_line(tool, config_file, tmp_path, content):
     path = tmp_path / "times.json"
     path.write_bytes(content)
-    code, text = command(
-        "analysis_tools/training_cost.py", config_file, "--times", path
-    )
+    code, text = tool("analysis_tools/training_cost.py", config_file, "--times", path)
     assert code == 2
     (line,) = text.splitlines()
     assert line.startswith(f"training_cost.py: error: --times {path}: ")

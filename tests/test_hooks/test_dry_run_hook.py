@@ -337,6 +337,37 @@ def test_what_takes_the_most_memory_is_run(train, optim_wrapper, accumulated, ca
 class TestFlag:
     """What ``tools/train.py --dry-run-sizes`` does to a config."""
 
+    @pytest.mark.parametrize("flag, code", [(["--dry-run-sizes"], 2), ([], 0)])
+    def test_a_size_that_does_not_fit_ends_the_command(
+        self, tool, tmp_path, flag, code
+    ):
+        # 4x4, 16 a batch, and 8x8, 4 a batch, are drawn by none of the two epochs.
+        settings = dict(
+            dry_run_toys.settings(dry_run=False),
+            custom_imports=dict(imports=["dry_run_toys"], allow_failed_imports=False),
+            model=dict(type="KeepingNet", most=255, error="real"),
+            optim_wrapper=SGD,
+            default_scope="mmengine",
+            log_level="ERROR",
+        )
+        settings["train_dataloader"]["sampler"]["shuffle"] = False
+        settings["train_cfg"]["max_epochs"] = 1
+        settings["custom_hooks"] = []
+        settings["train_dataloader"]["batch_sampler"].update(
+            sizes=[5, 4], weights=[1, 0.01]
+        )
+        config = tmp_path / "toy.py"
+        config.write_text("\n".join(f"{k} = {v!r}" for k, v in settings.items()))
+        found, text = tool("train.py", config, *flag)
+        assert found == code
+        if code:
+            (line,) = text.splitlines()
+            assert line.startswith(
+                "train.py: error: Dry run: a batch of 16 images of 4x4 does not fit "
+                "into the memory of cpu, rank 0 ("
+            )
+            assert "batch_size=4" in line and "allocate memory" in line
+
     @pytest.mark.parametrize("hooks", [None, [], [dict(type="EMAHook")]])
     def test_it_adds_the_hook(self, hooks):
         config = Config(dict(custom_hooks=hooks))
