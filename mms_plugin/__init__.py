@@ -22,7 +22,7 @@ from .datasets import (  # noqa: E402
     MultiScaleTransform,
 )
 from .evaluation import CalibrationError, ClassSubset  # noqa: E402
-from .hooks import ClipGradRangeHook, ResolutionCurriculumHook  # noqa: E402
+from .hooks import ClipGradRangeHook, DryRunHook, ResolutionCurriculumHook  # noqa: E402
 from .optim import (  # noqa: E402
     AGVMOptimWrapper,
     AGVMOptimWrapperConstructor,
@@ -43,6 +43,7 @@ __all__ = [
     "ClassSubset",
     "ClipGradRangeHook",
     "CommonCorruption",
+    "DryRunHook",
     "ImageNetVariant",
     "MultiScaleDataset",
     "MultiScaleTransform",

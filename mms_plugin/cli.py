@@ -35,6 +35,7 @@ from mmengine.hooks import Hook
 from mmengine.hub import get_config
 from mmengine.runner import Runner
 
+from .checkpoint import check_by_default
 from .host_versions import HOSTS
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "UserError",
     "add_common_arguments",
     "add_config_arguments",
+    "add_dry_run",
     "add_options_argument",
     "add_recipe_arguments",
     "apply_recipe_arguments",
@@ -428,6 +430,20 @@ def enable_amp(config: Config) -> None:
         )
 
 
+def add_dry_run(config: Config) -> None:
+    """Let a training try every size before it starts, if it does not already."""
+    from .recipes.config_edits import add_plugin_import
+
+    hooks = list(config.get("custom_hooks") or [])
+    for hook in hooks:
+        kind = hook.get("type") if isinstance(hook, Mapping) else type(hook)
+        if getattr(kind, "__name__", kind) == "DryRunHook":
+            return
+    config.custom_hooks = [*hooks, dict(type="DryRunHook")]
+    # The config that is written to the work dir must build anywhere.
+    add_plugin_import(config)
+
+
 def set_dataloader_defaults(config: Config) -> None:
     """What mmpretrain's own tools add to a config, for mmpretrain's configs.
 
@@ -600,6 +616,7 @@ def run_command(main: Callable[[List[str]], None]) -> NoReturn:
 
     Exit code 0; 2 after bad input, with one line on standard error.
     """
+    check_by_default()
     try:
         main(sys.argv[1:])
         sys.stdout.flush()
