@@ -22,7 +22,11 @@ from .datasets import (  # noqa: E402
     MultiScaleTransform,
 )
 from .evaluation import CalibrationError, ClassSubset  # noqa: E402
-from .hooks import ClipGradRangeHook, ResolutionCurriculumHook  # noqa: E402
+from .hooks import (  # noqa: E402
+    AtomicCheckpointHook,
+    ClipGradRangeHook,
+    ResolutionCurriculumHook,
+)
 from .optim import (  # noqa: E402
     AGVMOptimWrapper,
     AGVMOptimWrapperConstructor,
@@ -37,6 +41,7 @@ __all__ = [
     "AGVMOptimWrapper",
     "AGVMOptimWrapperConstructor",
     "AmpAGVMOptimWrapper",
+    "AtomicCheckpointHook",
     "BFloat16AGVMOptimWrapper",
     "BFloat16OptimWrapper",
     "CalibrationError",

@@ -1,6 +1,12 @@
 """MMEngine hooks."""
 
+from .atomic_checkpoint_hook import AtomicCheckpointHook, CheckpointNotSavedError
 from .clip_grad_range_hook import ClipGradRangeHook
 from .resolution_curriculum_hook import ResolutionCurriculumHook
 
-__all__ = ["ClipGradRangeHook", "ResolutionCurriculumHook"]
+__all__ = [
+    "AtomicCheckpointHook",
+    "CheckpointNotSavedError",
+    "ClipGradRangeHook",
+    "ResolutionCurriculumHook",
+]
