@@ -17,6 +17,7 @@ import re
 import sys
 import traceback
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import (
     Any,
     Callable,
@@ -589,7 +590,11 @@ def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None
     if launcher == "pytorch" and not has_accelerator():
         # MMEngine's own set-up asks for a CUDA device in any case.
         if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("gloo")
+            seconds = _dist_timeout(config)
+            timeout = (
+                {} if seconds is None else dict(timeout=timedelta(seconds=seconds))
+            )
+            torch.distributed.init_process_group("gloo", **timeout)
         if config.get("model_wrapper_cfg") is None:
             config.model_wrapper_cfg = dict(
                 type="MMDistributedDataParallel",
@@ -597,6 +602,23 @@ def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None
                 find_unused_parameters=config.get("find_unused_parameters", False),
             )
         config.model_wrapper_cfg.setdefault("device_ids", None)
+
+
+def _dist_timeout(config: Config) -> Optional[float]:
+    """MMEngine's ``env_cfg.dist_cfg.timeout``, in seconds.
+
+    Raises:
+        UserError: It is no number above 0.
+    """
+    dist_cfg = (config.get("env_cfg") or {}).get("dist_cfg") or {}
+    seconds = dist_cfg.get("timeout")
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise UserError(f"env_cfg.dist_cfg.timeout={seconds!r} must be in seconds")
+    if not 0 < seconds < math.inf:
+        raise UserError(f"env_cfg.dist_cfg.timeout={seconds!r} must be above 0")
+    return float(seconds)
 
 
 def is_main_process() -> bool:
