@@ -36,6 +36,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.hub import get_config
 from mmengine.runner import Runner
 
+from .datasets.named_pipeline import name_files
 from .faults import explain_fault
 from .fileio import BACKEND_NAME
 from .host_versions import HOSTS
@@ -591,10 +592,10 @@ def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None
         # MMEngine's own set-up asks for a CUDA device in any case.
         if not torch.distributed.is_initialized():
             seconds = _dist_timeout(config)
-            timeout = (
-                {} if seconds is None else dict(timeout=timedelta(seconds=seconds))
-            )
-            torch.distributed.init_process_group("gloo", **timeout)
+            options: Dict[str, Any] = {}
+            if seconds is not None:
+                options = dict(timeout=timedelta(seconds=seconds))
+            torch.distributed.init_process_group("gloo", **options)
         if config.get("model_wrapper_cfg") is None:
             config.model_wrapper_cfg = dict(
                 type="MMDistributedDataParallel",
@@ -649,17 +650,27 @@ def setting_up(what: str) -> Iterator[None]:
         raise UserError(f"{what}: {one_line(error)}") from error
 
 
-class _Begun(Hook):
-    """Notes that a run's first iteration has begun."""
+class _RunNotes(Hook):
+    """Notes how far a run has come, and lets errors of its data name the file."""
 
     def __init__(self) -> None:
-        self.begun = False
+        self.begun = self.training = False
+
+    def before_run(self, runner: Runner) -> None:
+        # Not the properties, which would build the loops.
+        for kind in ("train", "val", "test"):
+            loop = getattr(runner, f"_{kind}_loop", None)
+            dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)
+            if dataset is not None:
+                name_files(dataset)
 
     def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        self.begun = self.training = True
+
+    def before_val_iter(self, *args: Any, **kwargs: Any) -> None:
         self.begun = True
 
-    before_val_iter = before_train_iter
-    before_test_iter = before_train_iter
+    before_test_iter = before_val_iter
 
 
 @contextmanager
@@ -672,7 +683,7 @@ def run_started(runner: Runner) -> Iterator[None]:
     with one line, a sample that cannot be made with one below its traceback, and
     everything else with its traceback.
     """
-    note = _Begun()
+    note = _RunNotes()
     runner.register_hook(note)
     try:
         yield
@@ -681,9 +692,13 @@ def run_started(runner: Runner) -> Iterator[None]:
             raise
         fault = explain_fault(error)
         if fault is not None and (note.begun or fault.outside):
-            if not fault.outside:
-                traceback.print_exc()
-            raise RunFault(fault.text) from error
+            text = fault.text
+            if note.training:
+                text += "; then go on from the last checkpoint with --resume"
+            if fault.outside:
+                raise RunFault(text) from error
+            traceback.print_exc()
+            raise RunFault(text) from None
         if note.begun:
             raise
         load_from = runner.cfg.get("load_from")

@@ -11,14 +11,12 @@ from .hooks import CheckpointNotSavedError
 
 __all__ = ["Fault", "explain_fault"]
 
-GO_ON = "go on from the last checkpoint with --resume"
-
 
 class Fault(NamedTuple):
     """A known fault.
 
     Attributes:
-        text: What happened, and what to do.
+        text: What happened, and what to do before the run is started again.
         outside: Whether it came from outside the program: no traceback tells more.
     """
 
@@ -31,11 +29,11 @@ def explain_fault(error: BaseException) -> Optional[Fault]:
     text = str(error)
     if isinstance(error, NotWrittenError):
         what = "make room" if error.errno == errno.ENOSPC else "let it be written"
-        return Fault(f"{text}; {what}, then {GO_ON}", True)
+        return Fault(f"{text}; {what}", True)
     if isinstance(error, CheckpointNotSavedError):
         return Fault(text, True)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Fault(f"the disk is full: {text}; make room, then {GO_ON}", True)
+        return Fault(f"the disk is full: {text}; make room", True)
     return _killed_worker(text) or _lost_rank(error) or _bad_sample(error)
 
 
@@ -51,7 +49,7 @@ def _killed_worker(text: str) -> Optional[Fault]:
     return Fault(
         f"a DataLoader worker, process {match[1]}, {how}; often the memory was full, "
         "of the machine or of /dev/shm: fewer num_workers or a smaller "
-        f"prefetch_factor need less; {GO_ON}",
+        "prefetch_factor need less",
         True,
     )
 
@@ -59,7 +57,7 @@ def _killed_worker(text: str) -> Optional[Fault]:
 # What gloo, NCCL and the store say of a rank that is gone.
 _LOST = re.compile(
     r"Connection closed by peer|Connection reset by peer|Broken pipe"
-    r"|[Tt]imed out (?:waiting|after)|remote process exited|NCCL error"
+    r"|[Tt]imed out (?:waiting|after)|remote process exited"
     r"|Socket Timeout|wait timeout|failed to recv"
 )
 
@@ -70,7 +68,7 @@ def _lost_rank(error: BaseException) -> Optional[Fault]:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return Fault(
         "another rank has ended, or does not answer any more, and this one ends too: "
-        f"its own messages say why; then {GO_ON} (this rank: {lines[0]})",
+        f"its own messages say why (this rank: {lines[0]})",
         True,
     )
 
@@ -86,9 +84,8 @@ def _bad_sample(error: BaseException) -> Optional[Fault]:
     if not in_worker:
         said = f"{type(error).__name__}: {said}"
     return Fault(
-        f"a sample cannot be made: {said}; mend or remove what it names (broken images "
-        "alone: LoadImageFromFile(ignore_empty=True) takes others in their place), "
-        f"then {GO_ON}",
+        f"a sample cannot be made: {said}; mend or remove what it names (in training, "
+        "LoadImageFromFile(ignore_empty=True) takes others in place of broken images)",
         False,
     )
 
