@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
+from ..randomness import mixed_seed, seeded
 from ..sampling.sized_index import SizedIndex
 from ..sampling.sizes import Size
 from .image_sizes import Recorded, build_dataset, image_sizes, init_dataset
@@ -126,7 +127,12 @@ class MultiScaleDataset:
     their first transform: refetched samples, and images fetched to be mixed in,
     included. Everything else is the wrapped data set's own.
 
-    With a plain index, as when a data set is browsed, no size is set.
+    What is random in making a sample depends on the seed, the batch and the index
+    alone, not on the number of workers or on where a training was resumed: Python's,
+    NumPy's and torch's generators are seeded for each sample, and in the main process
+    put back after it.
+
+    With a plain index, as when a data set is browsed, no size and no seed is set.
 
     Args:
         dataset: The data set, or its config, built in the config's own scope.
@@ -147,9 +153,11 @@ class MultiScaleDataset:
     def __getitem__(self, index: int) -> Any:
         if not isinstance(index, SizedIndex):
             return self.dataset[index]
+        seed = None if index.seed is None else mixed_seed(index.seed, index)
         token = _size_in_use.set(index.size)
         try:
-            sample = self.dataset[index]
+            with seeded(seed):
+                sample = self.dataset[index]
         finally:
             _size_in_use.reset(token)
         if not self._has_pipeline and isinstance(sample, dict):

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 
+from ..randomness import mixed_seed, set_seeds
 from ..sampling import MultiScaleVariableBatchSampler, ResolutionCurriculum
-from .schedule_bookkeeping import epoch_map, retime_schedulers
+from .resumed_iterator import ResumedIterator
+from .schedule_bookkeeping import epoch_map, retime_schedulers, times_of
+
+SAMPLER_STATE = "multi_scale_sampler"
+"""Where a checkpoint holds the sampler's place in the training."""
 
 LR_SCALINGS: Dict[str, float] = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
 """Exponent of the batch size, relative to the base one, in the learning rate."""
@@ -26,6 +32,14 @@ class ResolutionCurriculumHook(Hook):
     for epochs of equal length: ``runner.max_iters`` (with it the progress in the log
     and the ETA) and the times of parameter schedulers that were converted to
     iterations or end with the training. Schedulers by epoch stay as they are.
+
+    A training that is resumed, at an epoch's end or within an epoch, goes on with the
+    batches that were left, and loads none of those before: the place is in the
+    checkpoint. What the model draws at random (dropout, RoI sampling) is seeded by the
+    iteration, so that it is what an uninterrupted training would have drawn. With
+    another world size or batch size the rest of the epoch is planned anew, and
+    iterations count as if all had been made in today's settings (``IterBasedTrainLoop``
+    keeps its count).
 
     In each iteration it records ``train/height``, ``train/width`` (pixels) and
     ``train/batch_size`` (images per rank) in the message hub, so that they stand in the
@@ -56,8 +70,9 @@ class ResolutionCurriculumHook(Hook):
         ValueError: An argument that cannot be; a training without the sampler.
     """
 
-    # Before ParamSchedulerHook, whose schedulers go on from the rate that they find.
-    priority = "NORMAL"
+    # Before ParamSchedulerHook, whose schedulers go on from the rate that they find,
+    # and IterTimerHook, which begins at the iteration that a training is resumed at.
+    priority = "ABOVE_NORMAL"
 
     def __init__(
         self,
@@ -81,6 +96,8 @@ class ResolutionCurriculumHook(Hook):
         self._accumulated: List[float] = []
         self._unscaled: List[Tuple[dict, Any]] = []
         self._last_sizes: Tuple = ()
+        self._loaded: Optional[Dict[str, Any]] = None
+        self._times: List[Tuple[Sequence, List[Dict[str, Any]]]] = []
 
     def before_run(self, runner: Runner) -> None:
         """Set the curriculum, ``max_iters`` and the schedules by iteration."""
@@ -106,6 +123,66 @@ class ResolutionCurriculumHook(Hook):
                 loop.max_epochs,
                 assumed_length,
             )
+        # Loading a checkpoint puts the schedulers' old times in their place.
+        self._times = [
+            (schedulers, [times_of(s) for s in schedulers])
+            for schedulers, _ in _scheduler_lists(runner)
+        ]
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put the sampler's place into the checkpoint."""
+        loop = _built_train_loop(runner)
+        if loop is None:
+            return
+        meta = checkpoint["meta"]
+        epoch = None if _counts_iterations(loop) else meta["epoch"]
+        state = _sampler_of(loop).state_at(meta["iter"], epoch)
+        checkpoint[SAMPLER_STATE] = state
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember the sampler's place, should the training be resumed."""
+        self._loaded = checkpoint.get(SAMPLER_STATE)
+
+    def before_train(self, runner: Runner) -> None:
+        """Go to the place in the training that was resumed from."""
+        loop = runner.train_loop
+        sampler = _sampler_of(loop)
+        state, self._loaded = self._loaded, None
+        if loop.iter == 0:  # not resumed, though weights may have been loaded
+            sampler.resume(0, None if sampler.endless else 0)
+            return
+        if _counts_iterations(loop):
+            sampler.resume(loop.iter, None, state)
+            loop.dataloader_iterator = ResumedIterator(
+                loop.dataloader,
+                type(loop.dataloader_iterator),
+                skip=loop.iter,
+                epoch=0 if sampler.endless else sampler.epoch_of(loop.iter),
+            )
+            return
+        done = sampler.resume(loop.iter, loop.epoch, state)
+        if done != loop.iter:
+            self._count_from(runner, done)
+
+    def _count_from(self, runner: Runner, done: int) -> None:
+        """Count iterations as today's settings do, ``done`` of them being done."""
+        loop = runner.train_loop
+        runner.logger.warning(
+            f"the {loop.iter} iterations of the checkpoint count as {done}: an epoch "
+            "has another number of iterations with this world size and these batch "
+            "sizes. The learning rate stays as configured."
+        )
+        for schedulers, times in self._times:
+            for scheduler, own in zip(schedulers, times):
+                if scheduler.by_epoch:
+                    continue
+                state = {**scheduler.state_dict(), **own}
+                for place in ("last_step", "_global_step"):
+                    state[place] += done - loop.iter
+                scheduler.load_state_dict(state)
+        loop._iter = done
+        runner.message_hub.update_info("iter", done)
+        runner.optim_wrapper.initialize_count_status(runner.model, done, loop.max_iters)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Go to the epoch, and say which sizes it draws from."""
@@ -128,7 +205,9 @@ class ResolutionCurriculumHook(Hook):
             drawn = sampler.sizes_of_iteration(runner.iter)
             self._log_sizes(runner, drawn, f"Iteration {runner.iter + 1}")
         else:
-            height, width, batch_size = sampler.batch_at(runner.epoch, batch_idx)
+            # Within a resumed epoch, batch_idx begins at 0.
+            position = runner.iter - sampler.iterations_before(runner.epoch)
+            height, width, batch_size = sampler.batch_at(runner.epoch, position)
         scalars = {
             "train/height": height,
             "train/width": width,
@@ -137,6 +216,8 @@ class ResolutionCurriculumHook(Hook):
         for key, value in scalars.items():
             runner.message_hub.update_scalar(key, value)
         runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
+        rank = get_rank() if _differs_by_rank(runner) else 0
+        set_seeds(mixed_seed(sampler.seed, runner.iter, rank))
         if self.lr_scaling != "none":
             self._scale_lr(runner, batch_size / sampler.batch_size)
 
@@ -186,6 +267,12 @@ def _sampler_of(loop: BaseLoop) -> MultiScaleVariableBatchSampler:
             f" base_size=..., sizes=[...]), but got {type(sampler).__name__}"
         )
     return sampler
+
+
+def _differs_by_rank(runner: Runner) -> bool:
+    # As MMEngine has it: by default all ranks draw the same numbers.
+    randomness = getattr(runner, "_randomness_cfg", None) or {}
+    return bool(randomness.get("diff_rank_seed", False))
 
 
 def _counts_iterations(loop: BaseLoop) -> bool:

@@ -129,6 +129,12 @@ def retime_schedulers(
         times.apply(scheduler)
 
 
+def times_of(scheduler: _ParamScheduler) -> Dict[str, Any]:
+    """When a scheduler does what, without its place and the values it started from."""
+    state = scheduler.state_dict()
+    return {key: value for key, value in state.items() if key not in _NOT_TIMES}
+
+
 class _TimeMap:
     """Moves times in iterations of equally long epochs to where those epochs are."""
 
@@ -189,6 +195,5 @@ def _take_times(scheduler: _ParamScheduler, config: Mapping) -> None:
         lr=1.0,
     )
     right = PARAM_SCHEDULERS.build(config, default_args=dict(optimizer=stand_in))
-    for key, value in right.state_dict().items():
-        if key not in _NOT_TIMES:
-            setattr(scheduler, key, value)
+    for key, value in times_of(right).items():
+        setattr(scheduler, key, value)

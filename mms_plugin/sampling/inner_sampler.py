@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, DefaultSampler, InfiniteSampler
+from torch.utils.data.distributed import DistributedSampler
+
+from .epoch_rest import left_over_ranks
 
 # They have a length and never end. By name: they are mmdet's, or come without a base.
 _ENDLESS_SAMPLERS = {
@@ -76,6 +80,17 @@ class EndlessStream:
                     self._first = None
             yield index
 
+    def skip(self, count: int) -> None:
+        """Leave out indices from the beginning, for good."""
+        if self._first is None:
+            raise RuntimeError("indices were taken before others can be left out")
+        if self._indices is None:
+            self._indices = iter(self._sampler)
+        kept, self._first = self._first[count:], self._first[:count]
+        missing = count - len(self._first)
+        next(itertools.islice(self._indices, missing, missing), None)
+        self._first = kept
+
 
 def is_endless(sampler: Any) -> bool:
     """Whether ``sampler`` never stops giving indices."""
@@ -84,13 +99,65 @@ def is_endless(sampler: Any) -> bool:
     return any(base.__name__ in _ENDLESS_SAMPLERS for base in type(sampler).__mro__)
 
 
-def samples_over_ranks(sampler: Any) -> Tuple[int, int]:
-    """Most and fewest samples that any rank has, without asking the others."""
-    world_size = getattr(sampler, "world_size", 1)
+def rank_and_world_size(sampler: Any) -> Tuple[int, int]:
+    """Of the process that the sampler gives its share."""
+    world_size = getattr(sampler, "world_size", getattr(sampler, "num_replicas", 1))
+    return getattr(sampler, "rank", 0), world_size
+
+
+def deals_in_turn(sampler: Any) -> bool:
+    """Whether rank ``r`` of ``W`` has positions ``r, r + W, ...`` of one order."""
+    dealing = (DefaultSampler, DistributedSampler, InfiniteSampler)
+    return isinstance(sampler, dealing) or hasattr(sampler, "iter_from")
+
+
+def pads_shares(sampler: Any) -> bool:
+    """Whether ranks have equal shares, the last images of which come a second time."""
+    return bool(getattr(sampler, "round_up", True))
+
+
+def total_samples(sampler: Any) -> int:
+    """Samples of an epoch, of all ranks together."""
+    _, world_size = rank_and_world_size(sampler)
     dataset = getattr(sampler, "dataset", None)
-    if getattr(sampler, "round_up", True) or world_size == 1 or dataset is None:
-        return len(sampler), len(sampler)
-    return -(-len(dataset) // world_size), len(dataset) // world_size
+    if pads_shares(sampler) or world_size == 1 or dataset is None:
+        return len(sampler) * world_size
+    return len(dataset)
+
+
+def samples_over_ranks(sampler: Any, used: int = 0) -> Tuple[int, int]:
+    """Most and fewest samples that any rank has, without asking the others.
+
+    Args:
+        sampler: The inner sampler.
+        used: Samples of the epoch that were used before, by all ranks together. Ranks
+            that have one sample fewer left get one a second time if shares are padded.
+    """
+    _, world_size = rank_and_world_size(sampler)
+    most, fewest = left_over_ranks(total_samples(sampler), used, world_size)
+    return most, most if pads_shares(sampler) else fewest
+
+
+def indices_from(sampler: Any, position: int) -> Iterator[int]:
+    """The rank's indices of an epoch, from its ``position``-th on."""
+    if position and hasattr(sampler, "iter_from"):
+        return iter(sampler.iter_from(position))
+    return itertools.islice(iter(sampler), position, None)
+
+
+def with_seed(sampler: Any, seed: Optional[int]) -> Any:
+    """The sampler as it is at its beginning with another seed."""
+    if type(sampler) is InfiniteSampler:
+        # It holds one generator of indices, which may have begun.
+        return InfiniteSampler(sampler.dataset, sampler.shuffle, seed)
+    if is_endless(sampler) or not hasattr(sampler, "seed"):
+        raise ValueError(
+            f"sampler must begin with the seed that the training began with, {seed!r}, "
+            f"but {type(sampler).__name__} cannot be given one once it is built; set "
+            "its seed in the config, and randomness=dict(seed=...)"
+        )
+    sampler.seed = seed
+    return sampler
 
 
 def check_dataset(dataset: Any) -> None:

@@ -64,9 +64,16 @@ class Plan:
         ]
 
 
-def epoch_generator(seed: int, epoch: int) -> np.random.Generator:
-    """The generator of an epoch's draws, apart from every global one."""
-    return np.random.default_rng([_EPOCH_DRAWS, seed, epoch])
+def epoch_generator(seed: int, epoch: int, used: int = 0) -> np.random.Generator:
+    """The generator of an epoch's draws, apart from every global one.
+
+    Args:
+        seed: Of the training.
+        epoch: Number of the epoch.
+        used: Images that were used before, where only the rest is planned.
+    """
+    place = [_EPOCH_DRAWS, seed, epoch]
+    return np.random.default_rng([*place, used] if used else place)
 
 
 def count_iterations(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Tuple, Type
+from typing import Iterable, List, Optional, Tuple, Type
 
 from .sizes import Size
 
@@ -13,25 +13,38 @@ class SizedIndex(int):
 
     It indexes any list and survives pickling to a worker process. Made by
     ``sized_index_class(size)(index)``: the size lives on a class per resolution, so
-    that an index is as small, and nearly as fast to make, as a plain ``int``.
-    Arithmetic gives a plain ``int``.
+    that an index is nearly as fast to make as a plain ``int``. Arithmetic gives a
+    plain ``int``.
 
     Attributes:
         size: ``(height, width)`` in pixels.
+        seed: Of the batch, for what is random in making its samples. ``None``: the
+            process's generators go on.
     """
 
-    __slots__ = ()
     size: Size
+    seed: Optional[int] = None
 
     def __reduce__(self) -> Tuple:
-        return _make, (self.size, int(self))
+        return _make, (self.size, int(self), self.seed)
 
 
 @lru_cache(maxsize=None)
 def sized_index_class(size: Size) -> Type[SizedIndex]:
     """The class of the indices of batches at ``size``, one for each size."""
-    return type("SizedIndex", (SizedIndex,), {"size": size, "__slots__": ()})
+    return type("SizedIndex", (SizedIndex,), {"size": size})
 
 
-def _make(size: Size, index: int) -> SizedIndex:
-    return sized_index_class(size)(index)
+def sized_batch(indices: Iterable[int], size: Size, seed: int) -> List[SizedIndex]:
+    """The indices of a batch at ``size``, with the batch's seed."""
+    batch = list(map(sized_index_class(size), indices))
+    for index in batch:
+        index.seed = seed
+    return batch
+
+
+def _make(size: Size, index: int, seed: Optional[int] = None) -> SizedIndex:
+    sized = sized_index_class(size)(index)
+    if seed is not None:
+        sized.seed = seed
+    return sized
