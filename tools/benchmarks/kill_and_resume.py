@@ -1,10 +1,12 @@
 """Kill trainings with `kill -9` at random moments, resume them, and compare.
 
 Each run is a small multi-scale training with a curriculum by tools/train.py. It is
-killed once or more (at a random iteration one rank or all; rank 0 while it saves a
-checkpoint; all at a random time), then resumed with --resume until it is done. Every
-checkpoint on the disk is read after every kill, and the weights at the end are compared
-bit by bit with those of a run that nobody has killed.
+hit once or more by one fault of --modes (one: a rank is killed at a random iteration;
+all: all ranks are; save: rank 0 is killed while it saves a checkpoint; time: all ranks
+are killed at a random time; disk: rank 0's disk is full; stop: a rank hangs), then
+resumed with --resume until it is done. Every checkpoint on the disk is read after every
+fault, and the weights at the end are compared bit by bit with those of a run that
+nobody has disturbed.
 
     python tools/benchmarks/kill_and_resume.py --ranks 2 --runs 20
 """
@@ -48,15 +50,16 @@ from mms_plugin.resuming import (
 
 HERE = osp.dirname(osp.abspath(__file__))
 ROOT = osp.dirname(osp.dirname(HERE))
-MODES = ("one", "all", "save", "time")
 WHAT = dict(
-    one="one rank, at a random iteration",
-    all="all ranks, at a random iteration",
-    save="rank 0, while it saves a checkpoint",
-    time="all ranks, at a random time",
+    one="`kill -9` of one rank, at a random iteration",
+    all="`kill -9` of all ranks, at a random iteration",
+    save="`kill -9` of rank 0, while it saves a checkpoint",
+    time="`kill -9` of all ranks, at a random time",
+    disk="rank 0's disk is full, at a random checkpoint",
+    stop="one rank hangs, from a random iteration on",
 )
-# Ranks that are left must end within it: the process group's timeout.
-TIMEOUT = 60
+# Of the process group, in seconds: for a rank that hangs.
+TIMEOUT = 20
 CONFIG = """
 custom_imports = dict(
     imports=['mms_plugin', 'killed_training'], allow_failed_imports=False)
@@ -181,8 +184,18 @@ class Training:
             sys.stderr.flush()
             os._exit(code)
 
-    def wait(self, pids: List[int], kill_after: Optional[float] = None) -> List[int]:
-        """Exit codes, -9 of what was killed; kills all after some seconds if told.
+    def wait(
+        self,
+        pids: List[int],
+        kill_after: Optional[float] = None,
+        stopped: Optional[int] = None,
+    ) -> List[int]:
+        """Exit codes, -9 of what was killed.
+
+        Args:
+            pids: Of :meth:`start`.
+            kill_after: All are killed after so many seconds.
+            stopped: The rank that hangs; killed when all others have ended.
 
         Raises:
             RuntimeError: A rank has not ended in time.
@@ -201,7 +214,10 @@ class Training:
             if kill_after is not None and passed > kill_after:
                 _kill(set(pids) - codes.keys())
                 kill_after = None
-            if passed > 4 * TIMEOUT:
+            left = set(pids) - codes.keys()
+            if stopped is not None and left == {pids[stopped]} and len(pids) > 1:
+                _kill(left)
+            if passed > 180 + TIMEOUT:
                 _kill(set(pids) - codes.keys())
                 raise RuntimeError(f"not ended in {passed:.0f} s: see {self.log(0)}")
             time.sleep(0.01)
@@ -283,7 +299,12 @@ def choose_kill(
         return dict(ranks=list(range(args.ranks)), iteration=iteration)
     if mode == "save":
         delay = rng.uniform(0, whole["seconds_of_save"])
-        return dict(ranks=[0], save=rng.randrange(args.epochs), delay=delay)
+        return dict(ranks=[0], save=rng.randrange(whole["saves"]), delay=delay)
+    if mode == "disk":
+        return dict(ranks=[0], save=rng.randrange(whole["saves"]), by="disk")
+    if mode == "stop":
+        ranks = [rng.randrange(args.ranks)]
+        return dict(ranks=ranks, iteration=iteration, by="SIGSTOP")
     return None
 
 
@@ -292,7 +313,7 @@ def run_one(
 ) -> Dict[str, Any]:
     """Kill a training, resume it, and say what was found."""
     rng = random.Random(seed)
-    mode = MODES[seed % len(MODES)]
+    mode = args.modes[seed % len(args.modes)]
     training = Training(osp.join(folder, f"seed{seed}"), args)
     result: Dict[str, Any] = dict(seed=seed, mode=mode, kills=0, lost=0, parts=0)
     result.update(broken=[], seconds_to_end=0.0, told=True)
@@ -302,7 +323,8 @@ def run_one(
             os.remove(training.note)
         pids = training.start(kill, resume=True)
         wait = None if kill else rng.uniform(0, whole["seconds"])
-        codes = training.wait(pids, wait)
+        stopped = kill["ranks"][0] if kill and mode == "stop" else None
+        codes = training.wait(pids, wait, stopped)
         files = training.files()
         result["broken"] += files["broken"]
         result["parts"] += files["parts"]
@@ -316,7 +338,7 @@ def run_one(
                 result["seconds_to_end"], time.time() - moment
             )
             result["lost"] = max(result["lost"], int(iteration) - files["saved"])
-            result["told"] &= survivors_told(training, codes)
+            result["told"] &= told(mode, training, codes)
     codes = training.wait(training.start(None, resume=True))
     files = training.files()
     result["broken"] += files["broken"]
@@ -331,24 +353,29 @@ def run_one(
     return result
 
 
-def survivors_told(training: Training, codes: List[int]) -> bool:
+def told(mode: str, training: Training, codes: List[int]) -> bool:
     """Whether each rank that was not killed has ended with a line that says why."""
     if training.args.torchrun:
         with open(training.log(0)) as stream:
-            return "Signal 9 (SIGKILL)" in stream.read()
-    told = True
+            text = stream.read()
+        sought = dict(disk="cannot be written", stop="another rank has ended")
+        return sought.get(mode, "Signal 9 (SIGKILL)") in text
+    said = []
     for rank, code in enumerate(codes):
         if code == -signal.SIGKILL:
             continue
         with open(training.log(rank)) as stream:
             last = stream.read().strip().splitlines()[-1]
-        told &= code == 1 and "another rank has ended" in last
-    return told
+        sought = "another rank has ended"
+        if mode == "disk":
+            sought = "cannot be written" if rank == 0 else "rank 0 could not save"
+        said.append(code == 1 and sought in last)
+    return all(said)
 
 
 def summarise(results: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
     rows = []
-    for mode in MODES:
+    for mode in WHAT:
         runs = [result for result in results if result["mode"] == mode]
         if not runs:
             continue
@@ -372,9 +399,9 @@ def summarise(results: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
 
 def to_table(rows: List[Dict[str, Any]]) -> str:
     lines = [
-        "| killed | runs | kills | broken checkpoints | half files beside, after the "
-        "kills / at the end | iterations lost, at most | others ended within | resumed "
-        "to the end | weights equal |",
+        "| fault | runs | faults | broken checkpoints | half files beside, then / at "
+        "the end | iterations lost, at most | others ended within | resumed to the end "
+        "| weights equal |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
@@ -409,6 +436,9 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--images", type=number(8), default=100)
     parser.add_argument("--workers", type=number(0), default=0, help="of each rank")
     parser.add_argument(
+        "--modes", nargs="+", choices=list(WHAT), default=list(WHAT), help="in turn"
+    )
+    parser.add_argument(
         "--torchrun", action="store_true", help="start with tools/dist_train.sh"
     )
     parser.add_argument("--keep", metavar="FOLDER", help="keep failed runs there")
@@ -439,6 +469,9 @@ def main(argv: List[str]) -> None:
             # Half as long again: some kills come just after it.
             seconds_of_save=1.5 * seconds_of_save(folder, reference.weights()),
             iterations=reference.iterations(),
+            saves=reference.iterations() // args.by_iteration
+            if args.by_iteration
+            else args.epochs,
             weights=reference.weights(),
         )
         results = []

@@ -6,6 +6,7 @@ Imported by the configs that kill_and_resume.py writes.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -74,10 +75,12 @@ class KillHook(Hook):
     """``kill -9`` to its own process, as the kernel's out-of-memory killer would.
 
     Args:
-        ranks: Who dies.
+        ranks: Who is hit.
         iteration: At which iteration, if at one.
         save: While which checkpoint is saved, counted from 0, if during one.
         delay: Seconds after the saving has begun.
+        by: ``'SIGKILL'``; ``'SIGSTOP'``: hangs from then on; ``'disk'``: its disk takes
+            no more, and the checkpoint is not saved.
         note: File that gets the moment, as ``time.time()``, and the iteration.
     """
 
@@ -87,29 +90,40 @@ class KillHook(Hook):
         iteration: Optional[int] = None,
         save: Optional[int] = None,
         delay: float = 0.0,
+        by: str = "SIGKILL",
         note: str = "",
     ) -> None:
         self.mine = get_rank() in ranks
         self.iteration, self.save, self.delay = iteration, save, delay
-        self.note = note
+        self.by, self.note = by, note
         self.saves = 0
 
     def before_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None
     ) -> None:
         if self.mine and runner.iter == self.iteration:
-            self.kill(runner.iter)
+            self.hit(runner.iter)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        if self.mine and self.saves == self.save:
-            # Saving comes after the iteration and before it is counted.
-            threading.Thread(
-                target=lambda: (time.sleep(self.delay), self.kill(runner.iter + 1)),
-                daemon=True,
-            ).start()
         self.saves += 1
+        if not self.mine or self.saves != (self.save or 0) + 1 or self.save is None:
+            return
+        iteration = checkpoint["meta"]["iter"]
+        if self.by == "disk":
+            self.hit(iteration)
+            return
 
-    def kill(self, iteration: int) -> None:
+        def later() -> None:
+            time.sleep(self.delay)
+            self.hit(iteration)
+
+        threading.Thread(target=later, daemon=True).start()
+
+    def hit(self, iteration: int) -> None:
         with open(self.note, "w") as stream:
             stream.write(f"{time.time()} {iteration}")
-        os.kill(os.getpid(), signal.SIGKILL)
+        if self.by == "disk":
+            # Half of the checkpoint has room, and the log.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 20, 16 << 20))
+        else:
+            os.kill(os.getpid(), getattr(signal, self.by))
