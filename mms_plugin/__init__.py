@@ -22,7 +22,12 @@ from .datasets import (  # noqa: E402
     MultiScaleTransform,
 )
 from .evaluation import CalibrationError, ClassSubset  # noqa: E402
-from .hooks import ClipGradRangeHook, DryRunHook, ResolutionCurriculumHook  # noqa: E402
+from .hooks import (  # noqa: E402
+    AtomicCheckpointHook,
+    ClipGradRangeHook,
+    DryRunHook,
+    ResolutionCurriculumHook,
+)
 from .optim import (  # noqa: E402
     AGVMOptimWrapper,
     AGVMOptimWrapperConstructor,
@@ -37,6 +42,7 @@ __all__ = [
     "AGVMOptimWrapper",
     "AGVMOptimWrapperConstructor",
     "AmpAGVMOptimWrapper",
+    "AtomicCheckpointHook",
     "BFloat16AGVMOptimWrapper",
     "BFloat16OptimWrapper",
     "CalibrationError",
