@@ -30,7 +30,10 @@ from .optim import (  # noqa: E402
     BFloat16AGVMOptimWrapper,
     BFloat16OptimWrapper,
 )
-from .sampling import MultiScaleVariableBatchSampler  # noqa: E402
+from .sampling import (  # noqa: E402
+    KeyedPermutationSampler,
+    MultiScaleVariableBatchSampler,
+)
 from .version import __version__  # noqa: E402
 
 __all__ = [
@@ -44,6 +47,7 @@ __all__ = [
     "ClipGradRangeHook",
     "CommonCorruption",
     "ImageNetVariant",
+    "KeyedPermutationSampler",
     "MultiScaleDataset",
     "MultiScaleTransform",
     "MultiScaleVariableBatchSampler",
