@@ -35,16 +35,17 @@ class KeyedPermutationSampler(Sampler):
             MMEngine.
         round_up: Wrap round to the permutation's first indices so that every rank has
             as many. ``False``: each index exactly once; some ranks have one less.
+        rank: Which share of the epoch; defaults to this process's rank.
+        world_size: Among how many the epoch is shared; defaults to all processes. For
+            processes that share their data with others, and for simulations.
 
     Attributes:
-        rank: This process's, as ``world_size``, from MMEngine.
-        world_size: Number of processes that share an epoch.
         epoch: Set by :meth:`set_epoch`.
         num_samples: Indices of this rank in an epoch.
         total_size: Indices of all ranks in an epoch.
 
     Raises:
-        ValueError: The seed is no integer of at least 0.
+        ValueError: The seed is no integer of at least 0, or there is no such rank.
     """
 
     def __init__(
@@ -53,8 +54,22 @@ class KeyedPermutationSampler(Sampler):
         shuffle: bool = True,
         seed: Optional[int] = None,
         round_up: bool = True,
+        *,
+        rank: Optional[int] = None,
+        world_size: Optional[int] = None,
     ) -> None:
-        self.rank, self.world_size = get_dist_info()
+        own_rank, processes = get_dist_info()
+        self.world_size = processes
+        if world_size is not None:
+            self.world_size = parse_int(world_size, "world_size")
+        self.rank = own_rank
+        if rank is not None:
+            self.rank = parse_int(rank, "rank", minimum=0)
+        if self.rank >= self.world_size:
+            raise ValueError(
+                f"rank must be less than world_size={self.world_size}, "
+                f"but got {self.rank}"
+            )
         self.dataset = dataset
         self.shuffle = bool(shuffle)
         if seed is None:

@@ -24,9 +24,9 @@ from mms_plugin.sampling import (
     SizedIndex,
 )
 
-EXAMPLES = 400
+EXAMPLES = 300
 # Iterations of an endless stream that are looked at.
-STREAM = 40
+STREAM = 24
 
 
 class Images:
@@ -46,8 +46,8 @@ class Images:
 
 # What is drawn
 
-SIDES = st.integers(2, 12).map(lambda n: n * 8)
-SIZES = st.one_of(SIDES, st.tuples(SIDES, SIDES), st.integers(15, 100))
+SIDES = st.integers(3, 12).map(lambda n: n * 8)
+SIZES = st.one_of(SIDES, st.tuples(SIDES, SIDES), st.integers(24, 96))
 
 
 def square(passed):
@@ -117,7 +117,7 @@ def size_sets(draw):
         sizes = draw(st.lists(SIZES, min_size=1, max_size=6, unique_by=as_size))
         return sizes
     divisor = draw(st.sampled_from([1, 4, 8]))
-    low, high = sorted([draw(st.integers(2, 10)), draw(st.integers(2, 10))])
+    low, high = sorted([draw(st.integers(3, 10)), draw(st.integers(3, 10))])
     sizes = dict(min=low * 8, max=high * 8, divisor=divisor)
     if divisor == 1 or draw(st.booleans()):
         sizes["num"] = draw(st.integers(1, 7))
@@ -584,7 +584,7 @@ def test_random_configs():
         max_examples=EXAMPLES,
         derandomize=True,
         database=None,
-        deadline=20_000,
+        deadline=None,  # the suite's timeout ends a hang
         suppress_health_check=list(HealthCheck),
     )
     @given(configs())
