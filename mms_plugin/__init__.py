@@ -35,7 +35,10 @@ from .optim import (  # noqa: E402
     BFloat16AGVMOptimWrapper,
     BFloat16OptimWrapper,
 )
-from .sampling import MultiScaleVariableBatchSampler  # noqa: E402
+from .sampling import (  # noqa: E402
+    KeyedPermutationSampler,
+    MultiScaleVariableBatchSampler,
+)
 from .version import __version__  # noqa: E402
 
 __all__ = [
@@ -51,6 +54,7 @@ __all__ = [
     "CommonCorruption",
     "DryRunHook",
     "ImageNetVariant",
+    "KeyedPermutationSampler",
     "MultiScaleDataset",
     "MultiScaleTransform",
     "MultiScaleVariableBatchSampler",

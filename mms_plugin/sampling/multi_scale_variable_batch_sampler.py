@@ -794,12 +794,16 @@ class MultiScaleVariableBatchSampler:
 
     def _check_epoch_is_not_empty(self) -> None:
         if self.endless:
-            return
-        most, fewest = samples_over_ranks(self.inner_sampler)
+            # Of no images MMEngine's would look for the first index for ever.
+            most = fewest = getattr(self.inner_sampler, "__len__", lambda: 1)()
+        else:
+            most, fewest = samples_over_ranks(self.inner_sampler)
         if most == 0:
             raise ValueError(
                 "sampler must give at least one index, but its length is 0"
             )
+        if self.endless:
+            return
         for distribution in self.schedule.distributions():
             iterations = count_iterations(self._room(), distribution, self.drop_last)
             if not iterations:

@@ -1,0 +1,80 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mms_plugin.analysis.agvm_traffic import (
+    Cluster,
+    ring_all_reduce_seconds,
+    ring_reduce_seconds,
+    traffic,
+    tree_all_reduce_seconds,
+    tree_reduce_seconds,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+# Round numbers: 1 GB/s within a node, 100 MB/s between nodes, 1 ms a hop, one bucket.
+CLUSTER = Cluster(4, 1e9, 1e8, 1e-3, 1e12)
+
+
+def test_times_by_hand():
+    # Four ranks of one node: six hops; three quarters of the bytes twice.
+    assert ring_all_reduce_seconds(1e9, 4, CLUSTER) == pytest.approx(0.006 + 1.5)
+    assert ring_reduce_seconds(1e9, 4, CLUSTER) == pytest.approx(0.003 + 1.0)
+    # Eight ranks on two nodes: the slow link counts.
+    assert ring_reduce_seconds(1e8, 8, CLUSTER) == pytest.approx(0.007 + 1.0)
+    assert tree_reduce_seconds(1e8, 8, CLUSTER) == pytest.approx(0.003 + 1.0)
+    assert tree_all_reduce_seconds(1e8, 8, CLUSTER) == pytest.approx(0.006 + 2.0)
+    assert ring_reduce_seconds(1e9, 1, CLUSTER) == 0.0
+    # In four buckets the hops count four times.
+    buckets = CLUSTER._replace(bucket_bytes=0.25e9)
+    assert ring_reduce_seconds(1e9, 4, buckets) == pytest.approx(0.012 + 1.0)
+
+
+def test_bytes_by_counting():
+    for world_size in range(2, 40):
+        row = traffic(world_size, 1000, 3, 5, 1.0, CLUSTER)
+        half = range(world_size // 2)
+        # Each rank of the first half but its root sends the gradients; all but rank 0
+        # take in three numbers of eight bytes per module.
+        sent = sum(1000 for rank in half if rank > 0) + (world_size - 1) * 72
+        assert row["mean_bytes"] == pytest.approx(sent / world_size / 5)
+        assert row["measured_bytes"] == (1000 if world_size >= 4 else 0)
+        assert row["ddp_bytes"] == pytest.approx(2000 - 2000 / world_size)
+
+
+def test_one_rank_sends_nothing():
+    row = traffic(1, 1000, 3, 5, 1.0, CLUSTER)
+    assert row["mean_bytes"] == row["ddp_bytes"] == row["ring_seconds"] == 0
+
+
+def test_a_quarter_of_a_reduction_over_the_interval():
+    # Half of the ranks, and a reduction is half of an all-reduce.
+    ratio = traffic(4096, 10**8, 4, 10, 1.0, CLUSTER)["bytes_ratio"]
+    assert ratio == pytest.approx(1 / 4 / 10, rel=0.01)
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools/benchmarks/agvm_traffic.py"), *arguments],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_the_command():
+    done = run("--gpus", "8", "128", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["gpus"] for row in rows] == [8, 128]
+    expected = traffic(128, 165_000_000, 4, 10, 0.27, Cluster())
+    assert rows[1] == {"gpus": 128, **expected}
+
+
+def test_bad_input_of_the_command():
+    done = run("--inter", "0")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].endswith("--inter must be above 0")
