@@ -32,6 +32,7 @@ from typing import (
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.dist import all_gather_object
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.hub import get_config
 from mmengine.runner import Runner
@@ -61,6 +62,7 @@ __all__ = [
     "build_runner",
     "check_checkpoint",
     "check_out",
+    "check_ranks_resume_alike",
     "choose_checkpoint_to_resume",
     "enable_amp",
     "is_main_process",
@@ -441,6 +443,25 @@ def choose_checkpoint_to_resume(config: Config, resume: Optional[str]) -> None:
         text += f" ({passed_over})" if passed_over else ""
     if latest.path is None or latest.path != latest.named:
         _warn(f"--resume: {text}")
+
+
+def check_ranks_resume_alike(config: Config) -> None:
+    """Refuse ranks that would go on from different checkpoints.
+
+    Each has looked for itself, before there was a process group. Called by all ranks.
+
+    Raises:
+        UserError: On every rank: they have found different ones.
+    """
+    own = config.get("load_from") if config.get("resume") else None
+    found = all_gather_object(own)
+    for rank, other in enumerate(found):
+        if other != found[0]:
+            raise UserError(
+                f"--resume: rank 0 would go on from {found[0] or 'no checkpoint'}, "
+                f"rank {rank} from {other or 'no checkpoint'}; --work-dir must be a "
+                "folder that all nodes share"
+            )
 
 
 def _warn(text: str) -> None:

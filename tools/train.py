@@ -68,6 +68,7 @@ def main(argv: List[str]) -> None:
     cli.prepare_launcher(config, args.launcher, args.local_rank)
     with cli.setting_up("the runner cannot be built"):
         runner = cli.build_runner(config)
+    cli.check_ranks_resume_alike(config)
     with cli.run_started(runner):
         runner.train()
 
