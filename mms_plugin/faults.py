@@ -58,7 +58,7 @@ def _killed_worker(text: str) -> Optional[Fault]:
 _LOST = re.compile(
     r"Connection closed by peer|Connection reset by peer|Broken pipe"
     r"|[Tt]imed out (?:waiting|after)|remote process exited"
-    r"|Socket Timeout|wait timeout|failed to recv"
+    r"|Socket Timeout|wait timeout|failed to recv|Application timeout|gloo/transport"
 )
 
 

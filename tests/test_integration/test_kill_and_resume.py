@@ -17,6 +17,13 @@ COMMAND = ROOT / "tools" / "benchmarks" / "kill_and_resume.py"
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]
 
 
+def load_tool():
+    spec = importlib.util.spec_from_file_location("kill_and_resume", COMMAND)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool
+
+
 def kill_and_resume(*args):
     done = subprocess.run(
         [sys.executable, str(COMMAND), "--kills", "1", "--json", *args],
@@ -47,9 +54,7 @@ def test_two_ranks():
 
 def test_a_rank_that_dies_under_torchrun(tmp_path):
     """tools/dist_train.sh ends, within the timeout and with what happened."""
-    spec = importlib.util.spec_from_file_location("kill_and_resume", COMMAND)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool()
     args = tool.parse_args(["--torchrun", "--ranks", "2", "--by-iteration", "3"])
     training = tool.Training(str(tmp_path / "killed"), args)
     kill = dict(ranks=[1], iteration=4)
@@ -66,9 +71,9 @@ def test_a_rank_that_dies_under_torchrun(tmp_path):
 @pytest.mark.parametrize(
     "args", [["--runs", "0"], ["--ranks", "x"], ["--modes", "fire"], ["--epochs", "1"]]
 )
-def test_bad_input(args):
-    done = subprocess.run(
-        [sys.executable, str(COMMAND), *args], capture_output=True, text=True
-    )
-    assert done.returncode == 2 and args[0] in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_bad_input(args, capsys):
+    with pytest.raises(SystemExit) as caught:
+        load_tool().parse_args(args)
+    text = capsys.readouterr().err
+    assert caught.value.code == 2 and args[0] in text
+    assert len(text.strip().splitlines()) == 1

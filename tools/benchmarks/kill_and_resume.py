@@ -359,7 +359,7 @@ def run_one(
         for key, value in whole["weights"].items()
     )
     result["equal"] = result["difference"] == 0
-    if result["done"] and result["equal"] and not result["broken"]:
+    if result["equal"] and result["told"] and not result["broken"]:
         shutil.rmtree(training.work_dir)
     return result
 
