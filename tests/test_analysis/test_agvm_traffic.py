@@ -1,6 +1,5 @@
+import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from mms_plugin.analysis.agvm_traffic import (
     tree_all_reduce_seconds,
     tree_reduce_seconds,
 )
+from mms_plugin.cli import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 # Round numbers: 1 GB/s within a node, 100 MB/s between nodes, 1 ms a hop, one bucket.
@@ -56,25 +56,26 @@ def test_a_quarter_of_a_reduction_over_the_interval():
     assert ratio == pytest.approx(1 / 4 / 10, rel=0.01)
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "tools/benchmarks/agvm_traffic.py"), *arguments],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
-    )
+@pytest.fixture(scope="module")
+def tool():
+    path = ROOT / "tools" / "benchmarks" / "agvm_traffic.py"
+    spec = importlib.util.spec_from_file_location("agvm_traffic_tool", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def test_the_command():
-    done = run("--gpus", "8", "128", "--json")
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)["rows"]
+def test_the_command(tool, capfd):
+    tool.main(["--gpus", "8", "128", "--json"])
+    rows = json.loads(capfd.readouterr().out)["rows"]
     assert [row["gpus"] for row in rows] == [8, 128]
     expected = traffic(128, 165_000_000, 4, 10, 0.27, Cluster())
-    assert rows[1] == {"gpus": 128, **expected}
+    assert rows[1] == pytest.approx({"gpus": 128, **expected})
+    tool.main(["--gpus", "128"])
+    assert "| 128 | 165.0 | 8.12 |" in capfd.readouterr().out
 
 
-def test_bad_input_of_the_command():
-    done = run("--inter", "0")
-    assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].endswith("--inter must be above 0")
+@pytest.mark.parametrize("argument", ["--inter", "--gpus", "--iteration-ms"])
+def test_bad_input_of_the_command(tool, argument):
+    with pytest.raises(UserError, match=f"{argument} must be above 0"):
+        tool.main([argument, "0"])

@@ -1,10 +1,12 @@
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mms_plugin.analysis.load_balance import load_balance
+from mms_plugin.cli import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = dict(batch_size=32, base_size=224, sizes=dict(min=128, max=320, num=7))
@@ -44,7 +46,7 @@ def test_shapes_that_cannot_be(pixels, batch_sizes):
         load_balance(pixels, batch_sizes)
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 8, 64, 1024])
+@pytest.mark.parametrize("ranks", [1, 2, 8, 64, 512])
 @pytest.mark.parametrize(
     "round_up, drop_last", [(True, False), (True, True), (False, True)]
 )
@@ -83,3 +85,19 @@ def test_groups_make_only_the_last_batches_uneven(tool, ranks):
     assert ((full - batch_sizes).sum(axis=1) < 2 * (32 * 224**2 // 128**2)).all()
     even = tool.all_ranks(dataset, ranks, True, drop_last=True, **kwargs)
     assert load_balance(*even).uneven_iterations == 0
+
+
+def test_the_command(tool, capfd):
+    arguments = ["--num-samples", "100", "--ranks", "1", "2", "200"]
+    tool.main([*arguments, "--json"])
+    rows = json.loads(capfd.readouterr().out)["rows"]
+    assert len(rows) == 24
+    # Two hundred ranks for a hundred images: refused where some would have none.
+    refused = [row for row in rows if "refused" in row]
+    assert refused and all(row["ranks"] == 200 or row["grouped"] for row in refused)
+    assert [r["images"] for r in rows[:2]] == [100, 100]
+    tool.main(arguments)
+    assert "| no | no | yes | 2 |" in capfd.readouterr().out
+    for wrong in (["--ranks", "0"], ["--landscape", "1.5"]):
+        with pytest.raises(UserError, match=wrong[0]):
+            tool.main(wrong)

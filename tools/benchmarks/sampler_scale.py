@@ -1,7 +1,7 @@
 """Time and memory of planning, from a million to a billion samples.
 
 One rank of 1 to 4,096 is simulated, with a data set of which only the length is there.
-Each row is timed (CPU time of the one thread, so that a busy machine does not show), and
+Each row is timed, CPU time of its one thread, so that a busy machine does not show; and
 then run again under tracemalloc for its peak of memory.
 
     python tools/benchmarks/sampler_scale.py
