@@ -5,7 +5,17 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack, contextmanager
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import torch
 from mmengine.dist import get_rank
@@ -103,10 +113,14 @@ class DryRunHook(Hook):
         if not isinstance(loop, BaseLoop) or not _compiles(runner):
             return
         sampler = _multi_scale_sampler(loop.dataloader)
-        endless = sampler is not None and sampler.endless
+        epochs = 0
+        if sampler is None or not sampler.endless:
+            # A loop by iterations counts no epochs.
+            most: int = loop.max_iters  # type: ignore[attr-defined]
+            epochs = math.ceil(most / len(loop.dataloader))
         shapes = recompilations(
             _points(loop.dataloader),
-            0 if endless else loop.max_epochs,  # type: ignore[attr-defined]
+            epochs,
             getattr(loop.dataloader.batch_sampler, "drop_last", False),
         )
         limits = _raised_limits(shapes)
@@ -132,18 +146,20 @@ class DryRunHook(Hook):
         peaks: List[int] = []
         with kept_training_state(
             runner.model, runner.optim_wrapper, runner.message_hub
-        ), _on_this_rank_alone(runner.model):
+        ):
             runner.model.train()
             _prepare(runner.optim_wrapper)
             batches = iter(_loader(loader, points, self.images))
             for number, point in enumerate(points):
                 trial = _Trial(runner, point)
-                trial.run(batches, 2 if number == 0 else 1)
-                failure = ranks.meet(trial.failure)
-                if failure is not None:
-                    raise _error(failure, trial)
+                with _on_this_rank_alone(runner.model):
+                    trial.run(batches, 2 if number == 0 else 1)
+                _agree(ranks, trial)
                 peaks += trial.log(number + 1, len(points))
             del batches
+            if _notes_used_parameters(runner.model):
+                trial.run_with_all_gradients()
+                _agree(ranks, trial)
         took = time.perf_counter() - began
         text = f"Dry run: {len(points)} kinds of batches in {took:.1f} s"
         if peaks:
@@ -160,16 +176,39 @@ class _Trial:
         self.module = device_module(self.device)
         self.failure: Optional[str] = None
         self.cause: Optional[Exception] = None
-        self.loaded, self.finite = False, True
+        self.batch: Any = None
+        self.finite = True
         self.seconds = 0.0
         self.peak: Optional[int] = None
 
     def run(self, batches: Iterator[Any], times: int) -> None:
-        try:
-            batch = next(batches)
-            self.loaded = True
+        def run() -> None:
+            self.batch = next(batches)
             for _ in range(times):
-                self._run_update(batch)
+                self._run_update(self.batch)
+
+        self._try(run)
+
+    def run_with_all_gradients(self) -> None:
+        """One iteration more, with the ranks' exchange of gradients.
+
+        ``find_unused_parameters`` notes what is used in any pass until gradients are
+        next exchanged, and fails if such a parameter then has none.
+        """
+
+        def run() -> None:
+            for param in self.runner.model.parameters():
+                if param.requires_grad and param.grad is None:
+                    param.grad = torch.zeros_like(param)
+            wrappers = _wrappers(self.runner.optim_wrapper)
+            _set_counts(self.runner.optim_wrapper, _accumulated(wrappers) - 1)
+            self._iterate(self.batch)
+
+        self._try(run)
+
+    def _try(self, function: Callable[[], None]) -> None:
+        try:
+            function()
         except Exception as error:
             self.failure = self._describe(error)
             if not is_out_of_memory(error):
@@ -203,7 +242,7 @@ class _Trial:
     def _describe(self, error: Exception) -> str:
         text = _last_line(error)
         # Its worker fills the host's memory, whatever the device.
-        device = self.device if self.loaded else "the host"
+        device = "the host" if self.batch is None else self.device
         where = f"{device}, rank {get_rank()}"
         if not is_out_of_memory(error):
             return f"an iteration of {self.point} fails on {where}: {text}"
@@ -221,6 +260,13 @@ class _Trial:
                 f"Dry run: the loss of {self.point} is not finite"
             )
         return [] if self.peak is None else [self.peak]
+
+
+def _agree(ranks: RankAgreement, trial: _Trial) -> None:
+    """Let no rank go on if one has failed."""
+    failure = ranks.meet(trial.failure)
+    if failure is not None:
+        raise _error(failure, trial)
 
 
 def _error(failure: str, trial: _Trial) -> Exception:
@@ -371,10 +417,14 @@ def _iterations_of_update(wrappers: Sequence[Any]) -> Tuple[int, int]:
         if found is not None:
             first, count = found
             return int(first), int(count)
-    accumulated = max(getattr(each, "_accumulative_counts", 1) for each in wrappers)
+    accumulated = _accumulated(wrappers)
     # With accumulation, the one before the update leaves its gradients behind.
     count = min(accumulated, 2)
     return accumulated - count, count
+
+
+def _accumulated(wrappers: Sequence[Any]) -> int:
+    return max(getattr(each, "_accumulative_counts", 1) for each in wrappers)
 
 
 def _set_counts(optim_wrapper: Any, inner_count: int) -> None:
@@ -382,6 +432,15 @@ def _set_counts(optim_wrapper: Any, inner_count: int) -> None:
         # Not by initialize_count_status, which warns of such a start.
         wrapper._inner_count = inner_count
         wrapper._max_counts = -1
+
+
+def _notes_used_parameters(model: nn.Module) -> bool:
+    return any(
+        isinstance(module, DistributedDataParallel)
+        and module.find_unused_parameters
+        and not module.static_graph
+        for module in model.modules()
+    )
 
 
 @contextmanager

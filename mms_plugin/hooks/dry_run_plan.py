@@ -122,14 +122,14 @@ def chosen_images(
 def recompilations(
     points: Sequence[DryRunPoint], max_epochs: int, drop_last: bool
 ) -> int:
-    """Shapes of a training's batches, at most: what Dynamo may compile.
+    """Shapes of a training's batches: what Dynamo may compile.
 
-    One for each size, and one for each batch that an epoch's end has cut, if every
-    epoch cuts it otherwise.
+    One for each size, and one for the batch that each epoch's end cuts, unless there
+    are fewer such batches than epochs.
 
     Args:
         points: The full batches.
-        max_epochs: Of the training; 0 where no epoch ends.
+        max_epochs: Of the training, or about; 0 where no epoch ends.
         drop_last: Whether cut batches are left out.
     """
     cuts = 0
