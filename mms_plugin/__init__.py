@@ -25,6 +25,7 @@ from .evaluation import CalibrationError, ClassSubset  # noqa: E402
 from .hooks import (  # noqa: E402
     AtomicCheckpointHook,
     ClipGradRangeHook,
+    DryRunHook,
     ResolutionCurriculumHook,
 )
 from .optim import (  # noqa: E402
@@ -34,7 +35,10 @@ from .optim import (  # noqa: E402
     BFloat16AGVMOptimWrapper,
     BFloat16OptimWrapper,
 )
-from .sampling import MultiScaleVariableBatchSampler  # noqa: E402
+from .sampling import (  # noqa: E402
+    KeyedPermutationSampler,
+    MultiScaleVariableBatchSampler,
+)
 from .version import __version__  # noqa: E402
 
 __all__ = [
@@ -48,7 +52,9 @@ __all__ = [
     "ClassSubset",
     "ClipGradRangeHook",
     "CommonCorruption",
+    "DryRunHook",
     "ImageNetVariant",
+    "KeyedPermutationSampler",
     "MultiScaleDataset",
     "MultiScaleTransform",
     "MultiScaleVariableBatchSampler",

@@ -10,6 +10,8 @@ refused.
 
 from __future__ import annotations
 
+import inspect
+import os
 from pickle import UnpicklingError
 from typing import Any, Callable, List, Tuple, Type
 
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-__all__ = ["allow_mmengine_checkpoints"]
+__all__ = ["allow_mmengine_checkpoints", "check_by_default"]
 
 # What HistoryBuffer registers by itself and stores with each of its instances.
 _STATISTICS = ("min", "max", "current", "mean")
@@ -118,6 +120,8 @@ def _safe_globals() -> List[Any]:
 
 _SAFE_GLOBALS = _safe_globals()
 
+_FORCED = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+
 
 def allow_mmengine_checkpoints() -> None:
     """Allow-list what MMEngine's own checkpoints hold.
@@ -129,3 +133,19 @@ def allow_mmengine_checkpoints() -> None:
     add_safe_globals = getattr(torch.serialization, "add_safe_globals", None)
     if add_safe_globals is not None:
         add_safe_globals(_SAFE_GLOBALS)
+
+
+def check_by_default() -> None:
+    """Let ``torch.load`` check what it reads, where this torch can but does not.
+
+    torch 2.4 and 2.5 have the list, but MMEngine loads without naming
+    ``weights_only``, whose default is off there. For a command's own process: it sets
+    torch's environment variable for that, unless the user has set it or its opposite.
+    Older torch has no list, and under the check could not read MMEngine's own files.
+    """
+    forced, unforced = _FORCED
+    if forced in os.environ or unforced in os.environ:
+        return
+    default = inspect.signature(torch.load).parameters["weights_only"].default
+    if hasattr(torch.serialization, "add_safe_globals") and default is False:
+        os.environ[forced] = "1"

@@ -32,10 +32,12 @@ from typing import (
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.dist import all_gather_object
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.hub import get_config
 from mmengine.runner import Runner
 
+from .checkpoint import check_by_default
 from .datasets.named_pipeline import name_files
 from .faults import explain_fault
 from .fileio import BACKEND_NAME
@@ -53,12 +55,14 @@ __all__ = [
     "UserError",
     "add_common_arguments",
     "add_config_arguments",
+    "add_dry_run",
     "add_options_argument",
     "add_recipe_arguments",
     "apply_recipe_arguments",
     "build_runner",
     "check_checkpoint",
     "check_out",
+    "check_ranks_resume_alike",
     "choose_checkpoint_to_resume",
     "enable_amp",
     "is_main_process",
@@ -441,6 +445,25 @@ def choose_checkpoint_to_resume(config: Config, resume: Optional[str]) -> None:
         _warn(f"--resume: {text}")
 
 
+def check_ranks_resume_alike(config: Config) -> None:
+    """Refuse ranks that would go on from different checkpoints.
+
+    Each has looked for itself, before there was a process group. Called by all ranks.
+
+    Raises:
+        UserError: On every rank: they have found different ones.
+    """
+    own = config.get("load_from") if config.get("resume") else None
+    found = all_gather_object(own)
+    for rank, other in enumerate(found):
+        if other != found[0]:
+            raise UserError(
+                f"--resume: rank 0 would go on from {found[0] or 'no checkpoint'}, "
+                f"rank {rank} from {other or 'no checkpoint'}; --work-dir must be a "
+                "folder that all nodes share"
+            )
+
+
 def _warn(text: str) -> None:
     if is_main_process():
         print(f"{osp.basename(sys.argv[0])}: warning: {text}", file=sys.stderr)
@@ -553,6 +576,20 @@ def enable_amp(config: Config) -> None:
             f"--amp knows OptimWrapper and AGVMOptimWrapper, not optim_wrapper.type "
             f"{name}; choose that library's own mixed-precision wrapper in the config"
         )
+
+
+def add_dry_run(config: Config) -> None:
+    """Let a training try every size before it starts, if it does not already."""
+    from .recipes.config_edits import add_plugin_import
+
+    hooks = list(config.get("custom_hooks") or [])
+    for hook in hooks:
+        kind = hook.get("type") if isinstance(hook, Mapping) else type(hook)
+        if getattr(kind, "__name__", kind) == "DryRunHook":
+            return
+    config.custom_hooks = [*hooks, dict(type="DryRunHook")]
+    # The config that is written to the work dir must build anywhere.
+    add_plugin_import(config)
 
 
 def set_dataloader_defaults(config: Config) -> None:
@@ -783,6 +820,7 @@ def run_command(main: Callable[[List[str]], None]) -> NoReturn:
     Exit code 0; 2 after bad input and 1 after a known fault of a run, with one line
     on standard error.
     """
+    check_by_default()
     try:
         main(sys.argv[1:])
         sys.stdout.flush()

@@ -1,3 +1,9 @@
+import importlib.util
+import io
+import sys
+from contextlib import redirect_stderr
+from pathlib import Path
+
 import pytest
 import toys
 
@@ -31,3 +37,23 @@ def make_runner(tmp_path):
         return Runner.from_cfg(Config(cfg)) if from_cfg else Runner(**cfg)
 
     return make
+
+
+@pytest.fixture
+def tool(monkeypatch, tmp_path):
+    """Run a command of ``tools/`` in this process: exit code and standard error."""
+    from mms_plugin import cli
+
+    def run(name, *args):
+        file = Path(__file__).resolve().parents[1] / "tools" / name
+        spec = importlib.util.spec_from_file_location(f"tool_{file.stem}", file)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, "argv", [file.name, *map(str, args)])
+        monkeypatch.chdir(tmp_path)
+        stream = io.StringIO()
+        with redirect_stderr(stream), pytest.raises(SystemExit) as caught:
+            cli.run_command(module.main)
+        return caught.value.code, stream.getvalue()
+
+    return run

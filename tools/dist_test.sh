@@ -10,12 +10,14 @@ fi
 CONFIG=$1
 CHECKPOINT=$2
 GPUS=$3
-[[ $GPUS =~ ^[1-9][0-9]*$ ]] || { echo "dist_test.sh: error: GPUS is a number above 0, not '$GPUS'" >&2; exit 2; }
+source "$(dirname "${BASH_SOURCE[0]}")/launch_checks.sh"
+check_number GPUS "$GPUS" 1
+check_nodes
 
 exec "${PYTHON:-python}" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
+    --nnodes="$NNODES" \
+    --node_rank="$NODE_RANK" \
+    --master_addr="$MASTER_ADDR" \
+    --master_port="$PORT" \
     --nproc_per_node="$GPUS" \
     "$(dirname "${BASH_SOURCE[0]}")/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "${@:4}"

@@ -9,12 +9,14 @@ if [[ $# -lt 2 || $1 == -h || $1 == --help ]]; then
 fi
 CONFIG=$1
 GPUS=$2
-[[ $GPUS =~ ^[1-9][0-9]*$ ]] || { echo "dist_train.sh: error: GPUS is a number above 0, not '$GPUS'" >&2; exit 2; }
+source "$(dirname "${BASH_SOURCE[0]}")/launch_checks.sh"
+check_number GPUS "$GPUS" 1
+check_nodes
 
 exec "${PYTHON:-python}" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
+    --nnodes="$NNODES" \
+    --node_rank="$NODE_RANK" \
+    --master_addr="$MASTER_ADDR" \
+    --master_port="$PORT" \
     --nproc_per_node="$GPUS" \
     "$(dirname "${BASH_SOURCE[0]}")/train.py" "$CONFIG" --launcher pytorch "${@:3}"

@@ -7,15 +7,13 @@ if [[ $# -lt 4 || $1 == -h || $1 == --help ]]; then
     [[ ${1:-} == -h || ${1:-} == --help ]] && exit 0
     exit 2
 fi
-command -v srun >/dev/null 2>&1 || { echo "slurm_test.sh: error: srun is missing; run it on a Slurm cluster, or use tools/dist_test.sh" >&2; exit 2; }
-GPUS=${GPUS:-8}
-GPUS_PER_NODE=${GPUS_PER_NODE:-8}
-((GPUS_PER_NODE > GPUS)) && GPUS_PER_NODE=$GPUS
+source "$(dirname "${BASH_SOURCE[0]}")/launch_checks.sh"
+check_slurm test
 
 # SRUN_ARGS holds several arguments.
 # shellcheck disable=SC2086
 exec srun -p "$1" --job-name="$2" \
     --gres="gpu:$GPUS_PER_NODE" --ntasks="$GPUS" --ntasks-per-node="$GPUS_PER_NODE" \
-    --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+    --cpus-per-task="$CPUS_PER_TASK" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
     "${PYTHON:-python}" -u "$(dirname "${BASH_SOURCE[0]}")/test.py" "$3" "$4" \
     --launcher=slurm "${@:5}"

@@ -35,6 +35,12 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         help="scale the learning rate by the real total batch size against "
         "auto_scale_lr.base_batch_size of the config",
     )
+    parser.add_argument(
+        "--dry-run-sizes",
+        action="store_true",
+        help="before the training, run one iteration of every size that it will draw, "
+        "largest cost first, and put everything back (DryRunHook)",
+    )
     return parser.parse_args(argv)
 
 
@@ -53,6 +59,8 @@ def main(argv: List[str]) -> None:
                 "the config"
             )
         config.auto_scale_lr.enable = True
+    if args.dry_run_sizes:
+        cli.add_dry_run(config)
     cli.set_dataloader_defaults(config)
     cli.set_work_dir(config, args.work_dir)
     cli.choose_checkpoint_to_resume(config, args.resume)
@@ -60,6 +68,7 @@ def main(argv: List[str]) -> None:
     cli.prepare_launcher(config, args.launcher, args.local_rank)
     with cli.setting_up("the runner cannot be built"):
         runner = cli.build_runner(config)
+    cli.check_ranks_resume_alike(config)
     with cli.run_started(runner):
         runner.train()
 

@@ -7,7 +7,7 @@ import statistics
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-import torch
+from ..accelerator import device_module, free_cache, is_out_of_memory, run_measured
 
 __all__ = ["Timing", "is_out_of_memory", "time_iterations"]
 
@@ -66,13 +66,13 @@ def time_iterations(
     seconds: Dict[Point, List[float]] = {point: [] for point in points}
     memory: Dict[Point, int] = {}
     failed: Set[Point] = set()
-    backend = _backend(device)
+    backend = device_module(device)
     for number in range(warmup + repeats):
         for point in order.sample(list(seconds), len(seconds)):
             if _is_beyond(point, failed):
                 continue
             try:
-                took, peak = _run_once(prepare, point, backend, clock)
+                took, peak = run_measured(prepare(*point), backend, clock)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -84,7 +84,7 @@ def time_iterations(
                     seconds[point].append(took)
                 continue
             # Outside the handler, whose traceback holds the iteration's tensors.
-            _free(backend)
+            free_cache(backend)
         if progress is not None:
             progress(number + 1, warmup + repeats)
     return {
@@ -95,51 +95,8 @@ def time_iterations(
     }
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an iteration failed for want of memory, on any device."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    # The CPU's allocator and other accelerators have no class of their own.
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text
-    )
-
-
-def _run_once(
-    prepare: Callable[[int, int, int], Callable[[], Any]],
-    point: Point,
-    backend: Any,
-    clock: Callable[[], float],
-) -> Tuple[float, Optional[int]]:
-    iteration = prepare(*point)
-    _call(backend, "reset_peak_memory_stats")
-    _call(backend, "synchronize")
-    start = clock()
-    iteration()
-    _call(backend, "synchronize")
-    took = clock() - start
-    return took, _call(backend, "max_memory_allocated")
-
-
 def _is_beyond(point: Point, failed: Set[Point]) -> bool:
     return any(point[:2] == f[:2] and point[2] >= f[2] for f in failed)
-
-
-def _backend(device: str) -> Any:
-    """torch's module of an accelerator, such as ``torch.cuda``; None for the CPU."""
-    name = device.partition(":")[0]
-    return None if name == "cpu" else getattr(torch, name, None)
-
-
-def _call(backend: Any, name: str) -> Any:
-    # Not every accelerator's module has all of them.
-    function = getattr(backend, name, None)
-    return None if function is None else function()
-
-
-def _free(backend: Any) -> None:
-    _call(backend, "empty_cache")
 
 
 def _spread(values: Sequence[float]) -> Optional[float]:

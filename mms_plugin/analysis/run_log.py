@@ -232,7 +232,7 @@ def _read_lines(file: Path) -> Tuple[List[Dict[str, Any]], int]:
                 continue
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 record = None
             if isinstance(record, dict) and _is_number(record.get("step")):
                 record["step"] = int(record["step"])

@@ -174,6 +174,24 @@ class AGVMOptimWrapper(OptimWrapper):
     def _measures(self, update: int) -> bool:
         return self.agvm.config.measures(update, self._accumulative_counts)
 
+    def measuring_iterations(self) -> Optional[Tuple[int, int]]:
+        """The iterations of a measurement, which take more memory than others.
+
+        Returns:
+            tuple, optional: The first one, counted over the training, and their number.
+            None where nothing is measured, or the ranks' own exchange is part of it.
+        """
+        if isinstance(self._halves, RankHalves):
+            return None
+        counts, config = self._accumulative_counts, self.agvm.config
+        first = config.start_iter // counts
+        for update in range(max(first, 1), first + config.interval + 2):
+            if self._measures(update):
+                if counts > 1:
+                    return update * counts, counts
+                return update - 1, 2  # what it is compared with, and itself
+        return None
+
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """See MMEngine; on measured iterations the first half is set aside."""
         update, index, count = self._position(self._inner_count)

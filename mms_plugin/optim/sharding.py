@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 from torch import nn
 
-__all__ = ["refuse_sharding", "sharding_error"]
+__all__ = ["refuse_sharding", "sharding_error", "sharding_of"]
 
 
-def refuse_sharding(model: nn.Module) -> None:
-    """Raises ``ValueError`` for a model whose gradients are spread over processes."""
+def sharding_of(model: nn.Module) -> Optional[str]:
+    """What spreads a model's weights over processes; ``None``: nothing does."""
     for cls in type(model).__mro__:
         package = cls.__module__.split(".")[0]
         sharded = {
@@ -21,9 +23,17 @@ def refuse_sharding(model: nn.Module) -> None:
         elif package == "colossalai" or cls.__name__ == "CollosalAIModelWrapper":
             sharded = "ColossalAI"
         if sharded:
-            raise sharding_error(sharded)
+            return sharded
     if any(type(param).__name__ == "DTensor" for param in model.parameters()):
-        raise sharding_error("sharded tensors (FSDP2 or tensor parallelism)")
+        return "sharded tensors (FSDP2 or tensor parallelism)"
+    return None
+
+
+def refuse_sharding(model: nn.Module) -> None:
+    """Raises ``ValueError`` for a model whose gradients are spread over processes."""
+    strategy = sharding_of(model)
+    if strategy is not None:
+        raise sharding_error(strategy)
 
 
 def sharding_error(strategy: str) -> ValueError:

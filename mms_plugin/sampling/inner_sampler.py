@@ -134,7 +134,11 @@ def samples_over_ranks(sampler: Any, used: int = 0) -> Tuple[int, int]:
             that have one sample fewer left get one a second time if shares are padded.
     """
     _, world_size = rank_and_world_size(sampler)
-    most, fewest = left_over_ranks(total_samples(sampler), used, world_size)
+    total = total_samples(sampler)
+    if used:
+        # What fills up shares is left to those of today's ranks.
+        total = min(total, len(sampler.dataset))
+    most, fewest = left_over_ranks(total, used, world_size)
     return most, most if pads_shares(sampler) else fewest
 
 

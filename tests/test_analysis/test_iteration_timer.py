@@ -69,6 +69,7 @@ def test_each_round_runs_all_in_an_order_of_its_own():
     [
         torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"),
         MemoryError(),
     ],
 )

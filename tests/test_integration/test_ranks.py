@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,24 @@ from pathlib import Path
 import pytest
 
 CURRICULUM = dict(type="ResolutionCurriculumHook", start_sizes=[4, 6])
+
+
+def train_on(folder, ranks, options):
+    """Train with so many processes; what each has seen."""
+    here = Path(__file__).parent
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    paths = [str(here.parents[1]), str(here.parent), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={ranks}", str(here / "train_on_ranks.py")]
+    subprocess.run(
+        [*command, str(folder), json.dumps(options)],
+        check=True,
+        env=environment,
+        timeout=240,
+        stdout=subprocess.DEVNULL,
+    )
+    return [json.loads((folder / f"rank{r}.json").read_text()) for r in range(ranks)]
 
 
 @pytest.mark.distributed
@@ -28,20 +47,7 @@ CURRICULUM = dict(type="ResolutionCurriculumHook", start_sizes=[4, 6])
     ],
 )
 def test_ranks_stay_in_step(tmp_path, ranks, options):
-    here = Path(__file__).parent
-    environment = dict(os.environ, OMP_NUM_THREADS="1")
-    paths = [str(here.parents[1]), str(here.parent), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={ranks}", str(here / "train_on_ranks.py")]
-    subprocess.run(
-        [*command, str(tmp_path), json.dumps(options)],
-        check=True,
-        env=environment,
-        timeout=240,
-        stdout=subprocess.DEVNULL,
-    )
-    seen = [json.loads((tmp_path / f"rank{r}.json").read_text()) for r in range(ranks)]
+    seen = train_on(tmp_path, ranks, options)
     for rank in seen:
         planned = [b for epoch in rank["plan"] for b in epoch]
         assert [[h, w, n] for n, _, h, w in rank["shapes"]] == planned
@@ -59,3 +65,41 @@ def test_ranks_stay_in_step(tmp_path, ranks, options):
         assert set(given) == set(range(101))
         assert len(given) - 101 == (0 if "sampler" in options else -101 % ranks)
         start = stop
+
+
+def in_turn(seen, start=0, stop=None):
+    """The samples of all ranks in the stretch of iterations."""
+    return [i for rank in seen for batch in rank["samples"][start:stop] for i in batch]
+
+
+@pytest.mark.distributed
+def test_resumed_within_an_epoch_with_as_many_ranks_and_with_more(tmp_path):
+    options = dict(num=101, seed=3, hooks=[CURRICULUM])
+    options["checkpoint"] = dict(type="CheckpointHook", by_epoch=False, interval=3)
+    whole = train_on(tmp_path, 2, options)
+    cut, other = tmp_path / "cut", tmp_path / "other"
+    before = train_on(cut, 2, dict(options, stop=5))
+    shutil.copytree(cut, other)
+    after = train_on(cut, 2, dict(options, resume=True))
+    for one, two in zip(after, whole):
+        assert one["samples"] == two["samples"][3:]
+        assert one["shapes"] == two["shapes"][3:]
+        assert one["iter"] == two["iter"] == one["max_iters"]
+        assert one["weight"] == two["weight"]
+        assert one["lr"] == two["lr"]
+    (other / "last_checkpoint").write_text(str(other / "iter_3.pth"))
+    more = train_on(other, 3, dict(options, resume=True))
+    length = len(more[0]["plan"][0])
+    first = in_turn(before, 0, 3) + in_turn(more, 0, length)
+    assert set(first) == set(range(101)) and len(first) - 101 <= 2
+    for rank in more:
+        assert rank["iter"] == rank["max_iters"]
+        assert rank["weight"] == more[0]["weight"] != 0
+        sizes = [shape[2:] for shape in rank["shapes"]]
+        assert sizes == [shape[2:] for shape in more[0]["shapes"]]
+        start = length
+        for epoch in rank["plan"][1:]:
+            stop = start + len(epoch)
+            assert set(in_turn(more, start, stop)) == set(range(101))
+            start = stop
+        assert start == len(rank["samples"])

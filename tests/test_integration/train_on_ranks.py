@@ -1,5 +1,6 @@
 """Run by torchrun: trains the toy model and writes what this rank has seen."""
 
+import contextlib
 import json
 import random
 import sys
@@ -24,18 +25,37 @@ class DisturbOneRank(Hook):
             random.random(), np.random.rand(), torch.rand(1)
 
 
+class Stop(Hook):
+    """Ends the training after so many iterations, the model being written down."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.after:
+            runner.train_loop.stop_training = True
+            raise KeyboardInterrupt
+
+
 def main(out: str, options: str) -> None:
     # Before the runner: MMEngine would ask for a GPU.
     torch.distributed.init_process_group("gloo")
     options = json.loads(options)
     hooks = options.pop("hooks")
+    stop, resume = options.pop("stop", None), options.pop("resume", False)
+    train_cfg = options.pop("train_cfg", dict(by_epoch=True, max_epochs=3))
+    seed = options.pop("seed", None)
+    checkpoint = options.pop("checkpoint", dict(type="CheckpointHook"))
     loader = toys.train_dataloader(**options)
     cfg = dict(
         model=dict(type="ToyModel"),
         model_wrapper_cfg=dict(type="MMDistributedDataParallel", device_ids=None),
         work_dir=out,
         train_dataloader=loader,
-        train_cfg=dict(by_epoch=True, max_epochs=3),
+        train_cfg=train_cfg,
+        default_hooks=dict(checkpoint=checkpoint),
+        resume=resume,
+        randomness=dict(seed=seed),
         optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
         param_scheduler=dict(
             type="CosineAnnealingLR", T_max=3, convert_to_iter_based=True
@@ -48,8 +68,13 @@ def main(out: str, options: str) -> None:
     )
     runner = Runner.from_cfg(Config(cfg))
     runner.register_hook(DisturbOneRank())
-    runner.train()
+    if stop:
+        runner.register_hook(Stop(stop), priority="LOWEST")
+    with contextlib.suppress(KeyboardInterrupt):
+        runner.train()
     model = runner.model.module
+    batch_sampler = runner.train_dataloader.batch_sampler
+    epochs = 0 if batch_sampler.endless else 3
     seen = dict(
         shapes=model.shapes,
         samples=model.samples,
@@ -57,7 +82,7 @@ def main(out: str, options: str) -> None:
         iter=runner.iter,
         weight=model.weight.item(),
         lr=runner.optim_wrapper.get_lr()["lr"],
-        plan=[runner.train_dataloader.batch_sampler.plan(e) for e in range(3)],
+        plan=[batch_sampler.plan(e) for e in range(epochs)],
     )
     Path(out, f"rank{get_rank()}.json").write_text(json.dumps(seen))
 

@@ -171,7 +171,7 @@ def test_dist_scripts_explain_themselves(run_tool, name):
     assert done.returncode == 2 and f"tools/{name} CONFIG" in done.stderr
     wrong = ["c.py", "many"] if name == "dist_train.sh" else ["c.py", "x.pth", "0"]
     done = run_tool(name, *wrong)
-    assert done.returncode == 2 and "GPUS is a number above 0" in done.stderr
+    assert done.returncode == 2 and "GPUS is a number of at least 1" in done.stderr
 
 
 @pytest.mark.parametrize(

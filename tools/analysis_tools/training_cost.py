@@ -189,7 +189,8 @@ def load_times(name: Optional[str]) -> Optional[IterationCosts]:
     try:
         with open(name) as stream:
             return read_times(json.load(stream))
-    except (OSError, ValueError) as error:
+    # Lists nested deep enough overflow the parser's stack.
+    except (OSError, ValueError, RecursionError) as error:
         raise cli.UserError(f"--times {name}: {cli.one_line(error)}") from error
 
 

@@ -1,0 +1,455 @@
+"""The hook that tries every size of a training before it starts."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import ExitStack, contextmanager
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, IterableDataset
+
+from ..accelerator import device_module, free_cache, is_out_of_memory, run_measured
+from ..sampling import MultiScaleVariableBatchSampler, sized_index_class
+from .dry_run_plan import (
+    NO_ROOM,
+    DryRunPoint,
+    chosen_images,
+    points_of_training,
+    recompilations,
+    too_large,
+)
+from .rank_agreement import RankAgreement
+from .training_state import kept_training_state
+
+IMAGES = ("spread", "most_instances")
+"""How the images of a dry run are chosen."""
+
+
+@HOOKS.register_module()
+class DryRunHook(Hook):
+    """Runs one training iteration of every size before the training starts.
+
+    Out of memory then shows at once, not when the size is first drawn; cuDNN's and the
+    allocator's caches are filled. The sizes are all that the training can draw, start
+    sizes of a curriculum included, each at its full batch, the largest cost first. An
+    iteration is the training's own (compiled, in mixed precision, accumulated as
+    configured), with the optimizer's step, so that its state counts; the first
+    iteration runs twice, since only then that state is there from its beginning.
+
+    Nothing of it stays: weights, buffers, gradients, optimizer and loss scaler, AGVM,
+    counters, message hub and random states are put back (see
+    :func:`~.training_state.kept_training_state`; the copies take host memory, no
+    device memory), and the images come from a data loader of its own with one worker
+    process, whose copy of the data set keeps the training's untouched. The training is
+    the same, to the bit, with the hook and without.
+
+    Of several processes all run the same sizes in the same order. Gradients are not
+    exchanged meanwhile. If a rank runs out of memory, all ranks stop with its error. A
+    rank that waits for it in a collective of the model's own (SyncBN, a mean over the
+    ranks in a loss) cannot be told: after ``grace`` seconds the failed rank ends with
+    its error, and the launcher ends the others.
+
+    With ``compile`` set in the config it raises Dynamo's limit of recompilations by the
+    number of shapes, from the start of the run to its end: a setting of torch's that
+    holds for the process.
+
+    With another batch sampler there is one batch to try, of
+    ``train_dataloader.batch_size`` images.
+
+    Args:
+        images: ``'spread'``: at equal distances over the data set.
+            ``'most_instances'``: those with the most objects, which cost memory in
+            detection; needs MMEngine's data sets, whose records are all read once.
+        grace: Seconds that a failed rank waits for the others to take note.
+
+    Raises:
+        ValueError: A batch does not fit into the memory (names the size, the batch
+            size, the rank, and what to change); an argument that cannot be; a model
+            that shards its weights (FSDP, DeepSpeed, ColossalAI).
+        RuntimeError: An iteration fails for another reason.
+    """
+
+    # After the hooks that set up the model, the epoch and the curriculum.
+    priority = "LOWEST"
+
+    def __init__(self, images: str = "spread", grace: float = 30.0) -> None:
+        if images not in IMAGES:
+            raise ValueError(
+                f"images must be one of {list(IMAGES)}, but got {images!r}"
+            )
+        if isinstance(grace, bool) or not (
+            isinstance(grace, (int, float)) and 0 <= grace < math.inf
+        ):
+            raise ValueError(
+                f"grace must be a number of seconds of at least 0, but got {grace!r}"
+            )
+        self.images = images
+        self.grace = float(grace)
+        self._runs = 0
+        self._settings = ExitStack()
+
+    def before_run(self, runner: Runner) -> None:
+        """With ``compile``, make the number of shapes known to Dynamo."""
+        loop = runner._train_loop  # the property would build it, for a test too
+        if not isinstance(loop, BaseLoop) or not _compiles(runner):
+            return
+        sampler = _multi_scale_sampler(loop.dataloader)
+        epochs = 0
+        if sampler is None or not sampler.endless:
+            # A loop by iterations counts no epochs.
+            most: int = loop.max_iters  # type: ignore[attr-defined]
+            epochs = math.ceil(most / len(loop.dataloader))
+        shapes = recompilations(
+            _points(loop.dataloader),
+            epochs,
+            getattr(loop.dataloader.batch_sampler, "drop_last", False),
+        )
+        limits = _raised_limits(shapes)
+        from torch._dynamo import config
+
+        self._settings.enter_context(config.patch(limits))
+        text = ", ".join(f"{name}={value}" for name, value in limits.items())
+        runner.logger.info(f"Dynamo, for {shapes} shapes of batches: {text}")
+
+    def after_run(self, runner: Runner) -> None:
+        """Put Dynamo's limit back."""
+        self._settings.close()
+
+    def before_train(self, runner: Runner) -> None:
+        """Run the iterations."""
+        loader = runner.train_loop.dataloader
+        _check_model(runner.model)
+        points = _points(loader)
+        name = f"dry_run/{runner.experiment_name}/{runner.timestamp}/{self._runs}"
+        self._runs += 1
+        ranks = RankAgreement.of_process_group(name, self.grace)
+        began = time.perf_counter()
+        peaks: List[int] = []
+        with kept_training_state(
+            runner.model, runner.optim_wrapper, runner.message_hub
+        ):
+            runner.model.train()
+            _prepare(runner.optim_wrapper)
+            batches = iter(_loader(loader, points, self.images))
+            for number, point in enumerate(points):
+                trial = _Trial(runner, point)
+                with _on_this_rank_alone(runner.model):
+                    trial.run(batches, 2 if number == 0 else 1)
+                _agree(ranks, trial)
+                peaks += trial.log(number + 1, len(points))
+            del batches
+            if _notes_used_parameters(runner.model):
+                trial.run_with_all_gradients()
+                _agree(ranks, trial)
+        took = time.perf_counter() - began
+        text = f"Dry run: {len(points)} kinds of batches in {took:.1f} s"
+        if peaks:
+            text += f", {max(peaks) / 1e9:.2f} GB at the peak"
+        runner.logger.info(f"{text}; the training's state is as it was")
+
+
+class _Trial:
+    """One batch size at one size: the iterations and what they took."""
+
+    def __init__(self, runner: Runner, point: DryRunPoint) -> None:
+        self.runner, self.point = runner, point
+        self.device = str(next(runner.model.parameters()).device)
+        self.module = device_module(self.device)
+        self.failure: Optional[str] = None
+        self.cause: Optional[Exception] = None
+        self.batch: Any = None
+        self.finite = True
+        self.seconds = 0.0
+        self.peak: Optional[int] = None
+
+    def run(self, batches: Iterator[Any], times: int) -> None:
+        def run() -> None:
+            self.batch = next(batches)
+            for _ in range(times):
+                self._run_update(self.batch)
+
+        self._try(run)
+
+    def run_with_all_gradients(self) -> None:
+        """One iteration more, with the ranks' exchange of gradients.
+
+        ``find_unused_parameters`` notes what is used in any pass until gradients are
+        next exchanged, and fails if such a parameter then has none.
+        """
+
+        def run() -> None:
+            for param in self.runner.model.parameters():
+                if param.requires_grad and param.grad is None:
+                    param.grad = torch.zeros_like(param)
+            wrappers = _wrappers(self.runner.optim_wrapper)
+            _set_counts(self.runner.optim_wrapper, _accumulated(wrappers) - 1)
+            self._iterate(self.batch)
+
+        self._try(run)
+
+    def _try(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except Exception as error:
+            self.failure = self._describe(error)
+            if not is_out_of_memory(error):
+                self.cause = error
+        if self.failure is not None and self.cause is None:
+            # Outside the handler, whose traceback holds the iteration's tensors.
+            free_cache(self.module)
+
+    def _run_update(self, batch: Any) -> None:
+        """As many iterations as show an update's peak."""
+        wrapper = self.runner.optim_wrapper
+        first, count = _iterations_of_update(_wrappers(wrapper))
+        _set_counts(wrapper, first)
+        peaks = []
+        for _ in range(count):
+            self.seconds, peak = run_measured(
+                lambda: self._iterate(batch), self.module, time.perf_counter
+            )
+            peaks.append(peak)
+        self.peak = max((peak for peak in peaks if peak is not None), default=None)
+
+    def _iterate(self, batch: Any) -> None:
+        model = self.runner.model
+        if getattr(model, "static_graph", False):
+            model = model.module  # DDP learns the graph in the first pass, for good
+        logged = model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+        loss = logged.get("loss") if isinstance(logged, Mapping) else None
+        if isinstance(loss, torch.Tensor):
+            self.finite = self.finite and bool(loss.isfinite().all())
+
+    def _describe(self, error: Exception) -> str:
+        text = _last_line(error)
+        # Its worker fills the host's memory, whatever the device.
+        device = "the host" if self.batch is None else self.device
+        where = f"{device}, rank {get_rank()}"
+        if not is_out_of_memory(error):
+            return f"an iteration of {self.point} fails on {where}: {text}"
+        return too_large(
+            self.point, _batch_size(self.runner.train_loop.dataloader), where, text
+        )
+
+    def log(self, number: int, of: int) -> List[int]:
+        text = f"Dry run {number}/{of}: {self.point}: {self.seconds:.2f} s"
+        if self.peak is not None:
+            text += f", {self.peak / 1e9:.2f} GB at the peak"
+        self.runner.logger.info(text)
+        if not self.finite:
+            self.runner.logger.warning(
+                f"Dry run: the loss of {self.point} is not finite"
+            )
+        return [] if self.peak is None else [self.peak]
+
+
+def _agree(ranks: RankAgreement, trial: _Trial) -> None:
+    """Let no rank go on if one has failed."""
+    failure = ranks.meet(trial.failure)
+    if failure is not None:
+        raise _error(failure, trial)
+
+
+def _error(failure: str, trial: _Trial) -> Exception:
+    text = f"Dry run: {failure}"
+    if NO_ROOM in failure:
+        return ValueError(text)
+    error = RuntimeError(text)
+    error.__cause__ = trial.cause
+    return error
+
+
+def _last_line(error: Exception) -> str:
+    """The first line of a message; of one from a worker, the last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    from_worker = any(line.startswith("Original Traceback") for line in lines)
+    text = lines[-1] if from_worker else lines[0]
+    name = type(error).__name__
+    return text if name in text else f"{name}: {text}"
+
+
+def _compiles(runner: Runner) -> bool:
+    compile_cfg = runner.cfg.get("compile")
+    return compile_cfg is not None and compile_cfg is not False
+
+
+def _raised_limits(shapes: int) -> Dict[str, int]:
+    """Dynamo's limits, by the name that this torch has, with room for ``shapes``."""
+    from torch._dynamo import config
+
+    limits = {}
+    for new, old in (
+        ("recompile_limit", "cache_size_limit"),
+        ("accumulated_recompile_limit", "accumulated_cache_size_limit"),
+    ):
+        for name in (new, old):
+            if hasattr(config, name):
+                limits[name] = getattr(config, name) + shapes
+                break
+    return limits
+
+
+def _check_model(model: nn.Module) -> None:
+    from ..optim.sharding import sharding_of
+
+    strategy = sharding_of(model)
+    if strategy is not None:
+        raise ValueError(
+            "DryRunHook puts back whole weights and optimizer states, which "
+            f"{strategy} shards over the processes: leave the hook out"
+        )
+
+
+def _multi_scale_sampler(
+    loader: DataLoader,
+) -> Optional[MultiScaleVariableBatchSampler]:
+    sampler = getattr(loader, "batch_sampler", None)
+    return sampler if isinstance(sampler, MultiScaleVariableBatchSampler) else None
+
+
+def _batch_size(loader: DataLoader) -> int:
+    size = getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
+    return int(size or 1)
+
+
+def _points(loader: DataLoader) -> List[DryRunPoint]:
+    sampler = _multi_scale_sampler(loader)
+    if sampler is not None:
+        return points_of_training(sampler)
+    if isinstance(loader.dataset, IterableDataset):
+        raise ValueError(
+            "DryRunHook needs a data set whose images can be asked for by index, but "
+            f"got {type(loader.dataset).__name__}"
+        )
+    return [DryRunPoint(None, _batch_size(loader))]
+
+
+def _loader(loader: DataLoader, points: Sequence[DryRunPoint], images: str) -> Any:
+    """Batches of the points, in order, from the training's data set."""
+    instances = None
+    if images == "most_instances":
+        instances = _instances(loader.dataset)
+    candidates: Sequence[int] = range(len(loader.dataset))  # type: ignore[arg-type]
+    landscape = getattr(loader.batch_sampler, "_landscape", None)
+    if landscape is not None:  # the kind that most images are of
+        flag = 2 * landscape.sum() >= len(landscape)
+        candidates = [i for i in candidates if landscape[i] == flag]
+    batches = []
+    for point in points:
+        index = int if point.size is None else sized_index_class(point.size)
+        chosen = chosen_images(candidates, point.batch_size, instances)
+        batches.append([index(i) for i in chosen])
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=batches,  # type: ignore[arg-type]
+        # In a process of its own: what transforms draw and caches keep stays there.
+        num_workers=1,
+        collate_fn=loader.collate_fn,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context
+        if loader.num_workers
+        else None,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def _instances(dataset: Any) -> List[int]:
+    """Objects of each image."""
+    counts = []
+    for index in range(len(dataset)):
+        try:
+            record = dataset.get_data_info(index)
+            counts.append(len(record["instances"]))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                "images='most_instances' needs a data set of MMEngine whose records "
+                f"have 'instances', but got {type(dataset).__name__}; set "
+                "images='spread'"
+            ) from error
+    return counts
+
+
+def _wrappers(optim_wrapper: Any) -> List[Any]:
+    several = getattr(optim_wrapper, "optim_wrappers", None)
+    return list(several.values()) if several is not None else [optim_wrapper]
+
+
+def _prepare(optim_wrapper: Any) -> None:
+    """Rates of 0: weights stay as they are, at the cost of a real step."""
+    for wrapper in _wrappers(optim_wrapper):
+        for group in wrapper.optimizer.param_groups:
+            group["lr"] = 0.0 * group["lr"]
+        scaler = getattr(wrapper, "loss_scaler", None)
+        if scaler is None:
+            continue
+        state = scaler.state_dict()
+        if "scale" in state:
+            # At the usual start of 65,536 the gradients overflow, and no step is made.
+            scaler.load_state_dict({**state, "scale": 1.0})
+
+
+def _iterations_of_update(wrappers: Sequence[Any]) -> Tuple[int, int]:
+    """First iteration and number of those that show an update's peak."""
+    for wrapper in wrappers:
+        measuring = getattr(wrapper, "measuring_iterations", None)  # AGVM
+        found = None if measuring is None else measuring()
+        if found is not None:
+            first, count = found
+            return int(first), int(count)
+    accumulated = _accumulated(wrappers)
+    # With accumulation, the one before the update leaves its gradients behind.
+    count = min(accumulated, 2)
+    return accumulated - count, count
+
+
+def _accumulated(wrappers: Sequence[Any]) -> int:
+    return max(getattr(each, "_accumulative_counts", 1) for each in wrappers)
+
+
+def _set_counts(optim_wrapper: Any, inner_count: int) -> None:
+    for wrapper in _wrappers(optim_wrapper):
+        # Not by initialize_count_status, which warns of such a start.
+        wrapper._inner_count = inner_count
+        wrapper._max_counts = -1
+
+
+def _notes_used_parameters(model: nn.Module) -> bool:
+    return any(
+        isinstance(module, DistributedDataParallel)
+        and module.find_unused_parameters
+        and not module.static_graph
+        for module in model.modules()
+    )
+
+
+@contextmanager
+def _on_this_rank_alone(model: nn.Module) -> Iterator[None]:
+    """Without DDP's collectives, so that a rank may fail without another waiting."""
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, DistributedDataParallel):
+                stack.enter_context(module.no_sync())
+                # Put back with the model's other attributes.
+                module.broadcast_buffers = False
+        yield

@@ -1,0 +1,51 @@
+"""Real processes: the hook changes nothing, and no rank waits for one that is full."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    out = tmp_path_factory.mktemp("ranks")
+    here = Path(__file__).parent
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    paths = [str(here.parents[1]), str(here.parent), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node=2", str(here / "dry_run_on_ranks.py"), str(out)]
+    began = time.monotonic()
+    done = subprocess.run(
+        command, env=environment, timeout=240, capture_output=True, text=True
+    )
+    assert time.monotonic() - began < 200
+    ranks = [json.loads((out / f"rank{r}.json").read_text()) for r in range(2)]
+    return done, ranks
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize(
+    "kind", ["plain", "accumulated", "unused", "static", "agvm", "collective"]
+)
+def test_the_training_is_the_same_to_the_bit(two_ranks, kind):
+    assert [rank[kind] for rank in two_ranks[1]] == [True, True]
+
+
+@pytest.mark.distributed
+def test_all_ranks_stop_with_the_error_of_the_one_that_is_full(two_ranks):
+    texts = [rank["told"] for rank in two_ranks[1]]
+    assert texts[0] == texts[1]
+    assert "16 images of 4x4 does not fit into the memory of cpu, rank 1" in texts[0]
+    assert all(rank["seconds"] < 25 for rank in two_ranks[1])
+
+
+@pytest.mark.distributed
+def test_a_rank_in_a_collective_is_ended(two_ranks):
+    done, _ = two_ranks
+    assert done.returncode != 0
+    assert "does not fit into the memory of cpu, rank 1" in done.stderr
