@@ -16,6 +16,9 @@ SCHEDULES = ("constant", "linear", "cosine", "step")
 # For floating point: a size joins at its time, not an epoch after.
 _TOLERANCE = 1e-9
 
+# At how many points a callable is tried out at construction.
+_PROBES = 64
+
 
 class ResolutionCurriculum:
     """How far the sizes have grown after a fraction of the training.
@@ -29,7 +32,8 @@ class ResolutionCurriculum:
             sides evenly, ``'cosine'`` by half a cosine (slow, fast, slow), ``'step'``
             by equal steps at ``milestones``; ``'constant'`` does not grow: the
             end's sizes from the first iteration on. A callable maps the part of
-            the stretch that has passed, 0 to 1, to the growth, 0 to 1.
+            the stretch that has passed, 0 to 1, to the growth, 0 to 1; it is tried
+            out at construction.
         start_sizes: Sizes drawn from at the start, ints or ``(height, width)``, or a
             range dict. ``None``: the smallest quarter of the sampler's sizes, rounded
             up.
@@ -88,6 +92,10 @@ class ResolutionCurriculum:
         self.end = float(end)
         self.milestones = milestones
         self.by_epoch = bool(by_epoch)
+        if callable(schedule):
+            # Wrong values shall show now, not in the middle of a training.
+            for probe in range(_PROBES):
+                self._called(probe / _PROBES)
 
     def growth(self, fraction: float) -> float:
         """Growth, 0 (``start_sizes``) to 1 (``end_sizes``), after ``fraction`` of it.
@@ -110,6 +118,9 @@ class ResolutionCurriculum:
             return passed
         if self.schedule == "cosine":
             return (1.0 - math.cos(math.pi * passed)) / 2.0
+        return self._called(passed)
+
+    def _called(self, passed: float) -> float:
         assert callable(self.schedule)
         growth = self.schedule(passed)
         if not _is_fraction(growth):

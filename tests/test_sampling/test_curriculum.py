@@ -117,4 +117,9 @@ def test_start_sizes_outside_the_range(side):
 @pytest.mark.parametrize("result", [2.0, -0.5, None, float("nan")])
 def test_callable_must_give_a_growth(result):
     with pytest.raises(ValueError, match="schedule as a callable"):
-        ResolutionCurriculum(schedule=lambda x: result).growth(0.1)
+        ResolutionCurriculum(schedule=lambda x: result)
+
+
+def test_a_callable_that_goes_wrong_later_is_refused_at_construction():
+    with pytest.raises(ValueError, match="schedule as a callable.*got 1.0078125 for"):
+        ResolutionCurriculum(schedule=lambda x: 1.5 * x)

@@ -72,7 +72,7 @@ BAD = {
     + [dict(beta=math.inf)],
     "seed": [-1, 1.5, "seed", True],
     "schedule": ["exponential", None, 3, lambda x: 2.0, lambda x: math.nan]
-    + [lambda x: "half"],
+    + [lambda x: "half", lambda x: 1.5 * x],
     "begin": [-0.1, 1.1, "early", None, math.nan],
     "end": [-0.1, 1.1, "late", None],
     "milestones": [[], [0.5, 0.2], [0.5, 0.5], [2.0], 0.5, "0.5", [None]],
