@@ -22,7 +22,12 @@ from .datasets import (  # noqa: E402
     MultiScaleTransform,
 )
 from .evaluation import CalibrationError, ClassSubset  # noqa: E402
-from .hooks import ClipGradRangeHook, DryRunHook, ResolutionCurriculumHook  # noqa: E402
+from .hooks import (  # noqa: E402
+    AtomicCheckpointHook,
+    ClipGradRangeHook,
+    DryRunHook,
+    ResolutionCurriculumHook,
+)
 from .optim import (  # noqa: E402
     AGVMOptimWrapper,
     AGVMOptimWrapperConstructor,
@@ -30,13 +35,17 @@ from .optim import (  # noqa: E402
     BFloat16AGVMOptimWrapper,
     BFloat16OptimWrapper,
 )
-from .sampling import MultiScaleVariableBatchSampler  # noqa: E402
+from .sampling import (  # noqa: E402
+    KeyedPermutationSampler,
+    MultiScaleVariableBatchSampler,
+)
 from .version import __version__  # noqa: E402
 
 __all__ = [
     "AGVMOptimWrapper",
     "AGVMOptimWrapperConstructor",
     "AmpAGVMOptimWrapper",
+    "AtomicCheckpointHook",
     "BFloat16AGVMOptimWrapper",
     "BFloat16OptimWrapper",
     "CalibrationError",
@@ -45,6 +54,7 @@ __all__ = [
     "CommonCorruption",
     "DryRunHook",
     "ImageNetVariant",
+    "KeyedPermutationSampler",
     "MultiScaleDataset",
     "MultiScaleTransform",
     "MultiScaleVariableBatchSampler",

@@ -13,10 +13,11 @@ import json
 import math
 import os
 import os.path as osp
-import pickle
 import re
 import sys
+import traceback
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import (
     Any,
     Callable,
@@ -31,15 +32,26 @@ from typing import (
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.hooks import Hook
+from mmengine.dist import all_gather_object
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.hub import get_config
 from mmengine.runner import Runner
 
 from .checkpoint import check_by_default
+from .datasets.named_pipeline import name_files
+from .faults import explain_fault
+from .fileio import BACKEND_NAME
 from .host_versions import HOSTS
+from .resuming import (
+    UnreadableCheckpointError,
+    checkpoint_progress,
+    latest_checkpoint,
+    unreadable_reason,
+)
 
 __all__ = [
     "ArgumentParser",
+    "RunFault",
     "UserError",
     "add_common_arguments",
     "add_config_arguments",
@@ -50,16 +62,20 @@ __all__ = [
     "build_runner",
     "check_checkpoint",
     "check_out",
+    "check_ranks_resume_alike",
+    "choose_checkpoint_to_resume",
     "enable_amp",
     "is_main_process",
     "json_on_stdout",
     "load_config",
+    "loading_checkpoint",
     "make_folder",
     "one_line",
     "plain",
     "prepare_launcher",
     "run_command",
     "run_started",
+    "save_atomically",
     "set_dataloader_defaults",
     "set_work_dir",
     "setting_up",
@@ -73,6 +89,14 @@ LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 class UserError(Exception):
     """Bad input on a command's line; its text is shown as one line."""
+
+    exit_code = 2
+
+
+class RunFault(UserError):
+    """What ended a run that had begun; its text is shown as one line."""
+
+    exit_code = 1
 
 
 def one_line(error: BaseException) -> str:
@@ -343,6 +367,130 @@ def check_checkpoint(name: str, argument: str = "checkpoint") -> None:
         raise UserError(f"{argument} {name} is not a file")
 
 
+def save_atomically(config: Config) -> None:
+    """Let MMEngine's ``CheckpointHook`` be this package's ``AtomicCheckpointHook``.
+
+    Where the config has it, by name or by MMEngine's default, for a local disk.
+    Another hook, or another file backend, is the user's own choice and stays.
+    """
+    from .recipes.config_edits import add_plugin_import
+
+    hooks = config.get("default_hooks")
+    if hooks is None or "checkpoint" not in hooks:
+        default = dict(checkpoint=dict(type="CheckpointHook", interval=1))
+        config.default_hooks = dict(hooks or {}, **default)
+    custom = config.get("custom_hooks") or []
+    for hook in [config.default_hooks.get("checkpoint"), *custom]:
+        if isinstance(hook, ConfigDict) and _is_plain_checkpoint_hook(hook):
+            hook["type"] = "AtomicCheckpointHook"
+            # The config that is written to the work dir must build anywhere.
+            add_plugin_import(config)
+
+
+def _is_plain_checkpoint_hook(hook: ConfigDict) -> bool:
+    kind = hook.get("type")
+    if isinstance(kind, str):
+        library, _, name = kind.rpartition(".")
+        own = name == "CheckpointHook" and library.split(".")[0] in ("", "mmengine")
+    else:
+        own = kind is CheckpointHook
+    backend = (hook.get("backend_args") or {}).get("backend", "local")
+    return (
+        own
+        and hook.get("file_client_args") is None
+        and backend in ("local", BACKEND_NAME)
+        and "://" not in str(hook.get("out_dir") or "")
+    )
+
+
+def choose_checkpoint_to_resume(config: Config, resume: Optional[str]) -> None:
+    """Set ``config.load_from`` to a checkpoint that can be gone on from.
+
+    Args:
+        config: With its ``work_dir`` set; ``resume`` and ``load_from`` are changed.
+        resume: A file; ``'auto'``: what ``last_checkpoint`` of the work dir names, or,
+            with a warning, the newest whole checkpoint there; if there is none yet,
+            the training starts as without. ``None``: as the config has it.
+
+    Raises:
+        UserError: The file cannot be read, or the work dir has checkpoints, but none
+            that can be.
+    """
+    if resume is None and not config.get("resume"):
+        return
+    name = config.get("load_from") if resume is None else resume
+    config.resume = True
+    if name not in (None, "auto"):
+        config.load_from = name
+        if "://" not in str(name):
+            _check_resume(str(name))
+        return
+    folder, templates = _checkpoints_of(config)
+    latest = latest_checkpoint(config.work_dir, folder, templates)
+    passed_over = "; ".join(f"{path}: {why}" for path, why in latest.passed_over)
+    if latest.path is None and latest.passed_over:
+        raise UserError(
+            f"--resume: no checkpoint of {config.work_dir} can be read "
+            f"({passed_over}); name another one with --resume CKPT, or start anew "
+            "without --resume"
+        )
+    if latest.path is None:
+        text = f"no checkpoint in {config.work_dir} yet: training starts anew"
+        config.resume = False
+    else:
+        config.load_from = latest.path
+        text = f"going on from {latest.path}, the newest that can be read"
+        text += f" ({passed_over})" if passed_over else ""
+    if latest.path is None or latest.path != latest.named:
+        _warn(f"--resume: {text}")
+
+
+def check_ranks_resume_alike(config: Config) -> None:
+    """Refuse ranks that would go on from different checkpoints.
+
+    Each has looked for itself, before there was a process group. Called by all ranks.
+
+    Raises:
+        UserError: On every rank: they have found different ones.
+    """
+    own = config.get("load_from") if config.get("resume") else None
+    found = all_gather_object(own)
+    for rank, other in enumerate(found):
+        if other != found[0]:
+            raise UserError(
+                f"--resume: rank 0 would go on from {found[0] or 'no checkpoint'}, "
+                f"rank {rank} from {other or 'no checkpoint'}; --work-dir must be a "
+                "folder that all nodes share"
+            )
+
+
+def _warn(text: str) -> None:
+    if is_main_process():
+        print(f"{osp.basename(sys.argv[0])}: warning: {text}", file=sys.stderr)
+
+
+def _check_resume(name: str) -> None:
+    if osp.isdir(name):  # DeepSpeed's checkpoints are folders
+        return
+    try:
+        checkpoint_progress(name)
+    except UnreadableCheckpointError as error:
+        raise UserError(f"--resume {name} cannot be gone on from: {error}") from None
+
+
+def _checkpoints_of(config: Config) -> Tuple[Optional[str], List[str]]:
+    """Where the config's checkpoint hook writes, and under which names."""
+    hook = (config.get("default_hooks") or {}).get("checkpoint") or {}
+    templates = ["epoch_{}.pth", "iter_{}.pth"]
+    if hook.get("filename_tmpl"):
+        templates.insert(0, str(hook["filename_tmpl"]))
+    out_dir = hook.get("out_dir")
+    if not out_dir or str(out_dir) == config.work_dir:
+        return None, templates
+    # CheckpointHook's own rule.
+    return osp.join(str(out_dir), osp.basename(config.work_dir.rstrip("/"))), templates
+
+
 def set_work_dir(config: Config, work_dir: Optional[str]) -> None:
     """Command line before config before ``work_dirs/<config name>``; made here.
 
@@ -480,7 +628,11 @@ def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None
     if launcher == "pytorch" and not has_accelerator():
         # MMEngine's own set-up asks for a CUDA device in any case.
         if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("gloo")
+            seconds = _dist_timeout(config)
+            options: Dict[str, Any] = {}
+            if seconds is not None:
+                options = dict(timeout=timedelta(seconds=seconds))
+            torch.distributed.init_process_group("gloo", **options)
         if config.get("model_wrapper_cfg") is None:
             config.model_wrapper_cfg = dict(
                 type="MMDistributedDataParallel",
@@ -488,6 +640,23 @@ def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None
                 find_unused_parameters=config.get("find_unused_parameters", False),
             )
         config.model_wrapper_cfg.setdefault("device_ids", None)
+
+
+def _dist_timeout(config: Config) -> Optional[float]:
+    """MMEngine's ``env_cfg.dist_cfg.timeout``, in seconds.
+
+    Raises:
+        UserError: It is no number above 0.
+    """
+    dist_cfg = (config.get("env_cfg") or {}).get("dist_cfg") or {}
+    seconds = dist_cfg.get("timeout")
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise UserError(f"env_cfg.dist_cfg.timeout={seconds!r} must be in seconds")
+    if not 0 < seconds < math.inf:
+        raise UserError(f"env_cfg.dist_cfg.timeout={seconds!r} must be above 0")
+    return float(seconds)
 
 
 def is_main_process() -> bool:
@@ -518,17 +687,27 @@ def setting_up(what: str) -> Iterator[None]:
         raise UserError(f"{what}: {one_line(error)}") from error
 
 
-class _Begun(Hook):
-    """Notes that a run's first iteration has begun."""
+class _RunNotes(Hook):
+    """Notes how far a run has come, and lets errors of its data name the file."""
 
     def __init__(self) -> None:
-        self.begun = False
+        self.begun = self.training = False
+
+    def before_run(self, runner: Runner) -> None:
+        # Not the properties, which would build the loops.
+        for kind in ("train", "val", "test"):
+            loop = getattr(runner, f"_{kind}_loop", None)
+            dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)
+            if dataset is not None:
+                name_files(dataset)
 
     def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        self.begun = self.training = True
+
+    def before_val_iter(self, *args: Any, **kwargs: Any) -> None:
         self.begun = True
 
-    before_val_iter = before_train_iter
-    before_test_iter = before_train_iter
+    before_test_iter = before_val_iter
 
 
 @contextmanager
@@ -536,28 +715,52 @@ def run_started(runner: Runner) -> Iterator[None]:
     """Errors before the first iteration of a run are the user's input.
 
     Data sets, samplers, hooks and optimizers are built and checked only inside
-    ``runner.train()``. What fails there is shown in one line; what fails later
-    keeps its traceback.
+    ``runner.train()``. What fails there is shown in one line. What fails later ends
+    with exit code 1: a fault from outside (a full disk, a killed worker, a lost rank)
+    with one line, a sample that cannot be made with one below its traceback, and
+    everything else with its traceback.
     """
-    note = _Begun()
+    note = _RunNotes()
     runner.register_hook(note)
     try:
         yield
     except Exception as error:
-        if note.begun or debugging():
+        if debugging():
             raise
-        if _is_unreadable(error) and runner.cfg.get("load_from"):
-            raise UserError(
-                f"checkpoint {runner.cfg.load_from} does not load: {one_line(error)}"
-            ) from error
+        fault = explain_fault(error)
+        if fault is not None and (note.begun or fault.outside):
+            text = fault.text
+            if note.training:
+                text += "; then go on from the last checkpoint with --resume"
+            if fault.outside:
+                raise RunFault(text) from error
+            traceback.print_exc()
+            raise RunFault(text) from None
+        if note.begun:
+            raise
+        load_from = runner.cfg.get("load_from")
+        if load_from:
+            _raise_if_unreadable(str(load_from), error)
         raise UserError(one_line(error)) from error
 
 
-def _is_unreadable(error: Exception) -> bool:
-    """Whether torch or pickle could not read a file; they do not name it."""
-    return isinstance(error, (pickle.UnpicklingError, EOFError)) or (
-        "PytorchStreamReader" in str(error)
-    )
+@contextmanager
+def loading_checkpoint(name: str) -> Iterator[None]:
+    """Errors while a checkpoint is loaded name it, in one line; exit code 2."""
+    with setting_up(f"checkpoint {name} does not load"):
+        try:
+            yield
+        except Exception as error:
+            if not debugging():
+                _raise_if_unreadable(name, error)
+            raise
+
+
+def _raise_if_unreadable(name: str, error: Exception) -> None:
+    """Say what is wrong with a checkpoint's file: torch and pickle do not name it."""
+    reason = None if "://" in name else unreadable_reason(name)
+    if reason is not None:
+        raise UserError(f"checkpoint {name} does not load: {reason}") from error
 
 
 def debugging() -> bool:
@@ -614,7 +817,8 @@ def plain(value: Any) -> Any:
 def run_command(main: Callable[[List[str]], None]) -> NoReturn:
     """Run a command's ``main`` on the command line's arguments and exit.
 
-    Exit code 0; 2 after bad input, with one line on standard error.
+    Exit code 0; 2 after bad input and 1 after a known fault of a run, with one line
+    on standard error.
     """
     check_by_default()
     try:
@@ -631,7 +835,7 @@ def run_command(main: Callable[[List[str]], None]) -> NoReturn:
         if error.__cause__ is not None:
             text += " (MMS_DEBUG=1 shows the traceback)"
         print(f"{osp.basename(sys.argv[0])}: error: {text}", file=sys.stderr)
-        _leave(2)
+        _leave(error.exit_code)
     except KeyboardInterrupt:
         print(f"{osp.basename(sys.argv[0])}: interrupted", file=sys.stderr)
         _leave(130)

@@ -239,6 +239,8 @@ def test_a_fault_after_the_first_iteration_is_no_bad_input():
     """It keeps its traceback; before, it is shown as the user's."""
 
     class Runner:
+        cfg = dict()
+
         def register_hook(self, hook):
             self.hook = hook
 

@@ -86,8 +86,11 @@ def test_the_name_says_what_the_config_does(path):
         (loader.get("batch_sampler") or {}).get("type")
         == "MultiScaleVariableBatchSampler"
     ) == multi_scale
-    hooks = [hook.type for hook in config.get("custom_hooks", [])]
-    assert ("ResolutionCurriculumHook" in hooks) == ("-cur" in match["recipe"])
+    hooks = {hook.type: hook for hook in config.get("custom_hooks", [])}
+    hook = hooks.get("ResolutionCurriculumHook", {})
+    assert ("type" in hook) == multi_scale
+    grows = multi_scale and hook.get("schedule") != "constant"
+    assert grows == ("-cur" in match["recipe"])
     assert ("AGVM" in config.optim_wrapper.get("type", "")) == (
         "agvm" in match["recipe"]
     )

@@ -219,7 +219,7 @@ def run_conditions(
         sizes = {item.size for item in conditions if item.size is not None}
         check_sizes(runner.model, sorted(sizes))
     for checkpoint in checkpoints:
-        with cli.setting_up(f"checkpoint {checkpoint} does not load"):
+        with cli.loading_checkpoint(checkpoint):
             runner.load_checkpoint(checkpoint)
         for condition in conditions:
             runner.logger.info(f"Evaluating {checkpoint} at {condition}")

@@ -50,9 +50,6 @@ def main(argv: List[str]) -> None:
     config = cli.apply_recipe_arguments(config, args)
     if args.resume not in (None, "auto"):
         cli.check_checkpoint(args.resume, "--resume")
-    if args.resume is not None:
-        config.resume = True
-        config.load_from = None if args.resume == "auto" else args.resume
     if args.amp:
         cli.enable_amp(config)
     if args.auto_scale_lr:
@@ -66,9 +63,12 @@ def main(argv: List[str]) -> None:
         cli.add_dry_run(config)
     cli.set_dataloader_defaults(config)
     cli.set_work_dir(config, args.work_dir)
+    cli.choose_checkpoint_to_resume(config, args.resume)
+    cli.save_atomically(config)
     cli.prepare_launcher(config, args.launcher, args.local_rank)
     with cli.setting_up("the runner cannot be built"):
         runner = cli.build_runner(config)
+    cli.check_ranks_resume_alike(config)
     with cli.run_started(runner):
         runner.train()
 

@@ -29,3 +29,5 @@ train_dataloader = dict(
         ),
     ),
 )
+
+custom_hooks = [dict(type="ResolutionCurriculumHook", schedule="constant")]

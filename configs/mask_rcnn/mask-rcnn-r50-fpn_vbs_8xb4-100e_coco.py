@@ -10,3 +10,8 @@ _base_ = [
     "mmdet::_base_/default_runtime.py",
     "../_base_/default_runtime_det.py",
 ]
+
+custom_hooks = [
+    _base_.ema_hook,
+    dict(type="ResolutionCurriculumHook", schedule="constant"),
+]

@@ -25,3 +25,8 @@ train_dataloader = dict(
         ),
     ),
 )
+
+custom_hooks = [
+    _base_.ema_hook,
+    dict(type="ResolutionCurriculumHook", schedule="constant"),
+]

@@ -8,12 +8,12 @@ from typing import Any, List
 import numpy as np
 
 from .batch_views import BatchView, DrawnObject, ImageView
-from .pictures import _COLOURS, PathLike, _figure, _save
+from .pictures import COLOURS, PathLike, new_figure, save_figure
 
 __all__ = ["describe_batch", "draw_batch"]
 
 # Seen on light and dark images alike; neighbours of one class differ.
-_OBJECT_COLOURS = (*_COLOURS[1:], "#56B4E9", "#F0E442")
+_OBJECT_COLOURS = (*COLOURS[1:], "#56B4E9", "#F0E442")
 # More names than these would cover an image: the largest objects have theirs.
 _MOST_NAMES = 6
 _WIDTH = 12.0
@@ -52,7 +52,7 @@ def draw_batch(view: BatchView, path: PathLike) -> None:
     rows = -(-count // columns)
     tile = min(_WIDTH / columns, 4.5)
     captions = any(image.caption for image in view.images)
-    figure = _figure(
+    figure = new_figure(
         max(tile * columns, 7.5),
         (tile * height / width + (0.3 if captions else 0.05)) * rows + 0.5,
     )
@@ -63,7 +63,7 @@ def draw_batch(view: BatchView, path: PathLike) -> None:
         _draw_image(axis, image, names_at_most=int(26 * tile))
     for axis in axes:
         axis.axis("off")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_image(axis: Any, image: ImageView, names_at_most: int) -> None:

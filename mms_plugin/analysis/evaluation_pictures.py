@@ -9,7 +9,15 @@ import numpy as np
 from ..evaluation.calibration import Bin
 from ..evaluation.conditions import value_of
 from ..evaluation.corruptions import CORRUPTIONS
-from .pictures import _COLOURS, _LINES, _MARKERS, PathLike, _figure, _save, draw_lines
+from .pictures import (
+    COLOURS,
+    LINES,
+    MARKERS,
+    PathLike,
+    draw_lines,
+    new_figure,
+    save_figure,
+)
 
 __all__ = ["draw_evaluation", "draw_reliability"]
 
@@ -37,7 +45,7 @@ def draw_reliability(
         title: Above the picture.
         metrics: What is written above it, as ``{'ECE (%)': 3.1}``.
     """
-    figure = _figure(6.2, 7.6)
+    figure = new_figure(6.2, 7.6)
     upper, lower = figure.subplots(
         2, 1, sharex=True, gridspec_kw=dict(height_ratios=[3, 1])
     )
@@ -53,7 +61,7 @@ def draw_reliability(
         accuracy,
         widths,
         align="edge",
-        color=_COLOURS[1],
+        color=COLOURS[1],
         edgecolor="white",
         linewidth=0.6,
         label="accuracy",
@@ -65,12 +73,12 @@ def draw_reliability(
         bottom=accuracy,
         align="edge",
         facecolor="#D55E0040",
-        edgecolor=_COLOURS[2],
+        edgecolor=COLOURS[2],
         hatch="///",
         linewidth=0.8,
         label="gap to the mean confidence",
     )
-    upper.plot([0, 1], [0, 1], "--", color=_COLOURS[0], label="perfect calibration")
+    upper.plot([0, 1], [0, 1], "--", color=COLOURS[0], label="perfect calibration")
     figure.suptitle(title)
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     upper.set_title(
@@ -89,8 +97,8 @@ def draw_reliability(
     for name, value, number in means:
         lower.axvline(
             value,
-            color=_COLOURS[number],
-            linestyle=_LINES[number],
+            color=COLOURS[number],
+            linestyle=LINES[number],
             label=f"{name} {100 * value:.1f} %",
         )
     lower.set(xlabel="confidence", ylabel=f"share of {total:,} images (%)")
@@ -102,7 +110,7 @@ def draw_reliability(
         frameon=False,
         fontsize=8.5,
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_evaluation(
@@ -148,7 +156,7 @@ def _draw_bars(
     path: PathLike,
     metric: str,
 ) -> None:
-    figure = _figure(7.5, 1.4 + 0.5 * len(summary))
+    figure = new_figure(7.5, 1.4 + 0.5 * len(summary))
     axis = figure.subplots()
     values = [entry["clean"] or 0.0 for entry in summary]
     bars = axis.barh(
@@ -159,14 +167,14 @@ def _draw_bars(
     axis.margins(x=0.12)
     axis.set(title="Evaluation of checkpoints", xlabel=metric)
     axis.grid(axis="x", alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_corruptions(
     report: Mapping[str, Any], names: Mapping[str, str], path: PathLike, metric: str
 ) -> None:
     summary = [entry for entry in report["summary"] if "by_corruption" in entry]
-    figure = _figure(11, 5.6)
+    figure = new_figure(11, 5.6)
     left, right = figure.subplots(1, 2, gridspec_kw=dict(width_ratios=[1, 1.2]))
     figure.suptitle("Evaluation under ImageNet-C's corruptions")
     present = [
@@ -185,14 +193,14 @@ def _draw_corruptions(
             if same and value is not None:
                 by_severity.setdefault(item["severity"] or 0, []).append(value)
         style = dict(
-            color=_COLOURS[number % len(_COLOURS)],
-            marker=_MARKERS[number % len(_MARKERS)],
+            color=COLOURS[number % len(COLOURS)],
+            marker=MARKERS[number % len(MARKERS)],
         )
         points = sorted((key, float(np.mean(v))) for key, v in by_severity.items())
         left.plot(
             *zip(*points),
             label=_label(entry, names),
-            linestyle=_LINES[number % len(_LINES)],
+            linestyle=LINES[number % len(LINES)],
             **style,
         )
         # Beside each other, not on top.
@@ -210,7 +218,7 @@ def _draw_corruptions(
             right.axvline(
                 entry["clean"],
                 color=style["color"],
-                linestyle=_LINES[number % len(_LINES)],
+                linestyle=LINES[number % len(LINES)],
                 alpha=0.6,
             )
     ticks = sorted({item["severity"] or 0 for item in report["results"]})
@@ -226,4 +234,4 @@ def _draw_corruptions(
     )
     right.title.set_fontsize(9)
     right.grid(alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)

@@ -21,14 +21,15 @@ __all__ = [
     "draw_plans",
 ]
 
-_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-_LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 
 PathLike = Union[str, "os.PathLike[str]"]
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of so many inches, apart from pyplot's global state."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -40,7 +41,7 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _save(figure: Any, path: PathLike) -> None:
+def save_figure(figure: Any, path: PathLike) -> None:
     """Write beside and rename: there is never half a picture."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
@@ -61,12 +62,12 @@ def draw_plans(
         path: The PNG to write.
         title: Above the picture.
     """
-    figure = _figure(9, 1.2 + 2.1 * len(plans))
+    figure = new_figure(9, 1.2 + 2.1 * len(plans))
     axes = np.atleast_1d(figure.subplots(len(plans), 1, sharex=True, sharey=True))
     figure.suptitle(title)
     for number, (axis, (name, plan)) in enumerate(zip(axes, plans.items())):
         sides = [np.sqrt(height * width) for height, width, _ in plan]
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         axis.plot(sides, ".", markersize=3, color=colour)
         images = sum(batch_size for _, _, batch_size in plan)
         axis.set_title(
@@ -80,7 +81,7 @@ def draw_plans(
     if len(drawn) <= 12:
         axes[0].set_yticks(sorted(np.round(np.sqrt(list(drawn)))))
     axes[-1].set_xlabel("iteration")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_lines(
@@ -122,7 +123,7 @@ def draw_line_panels(
     """
     if not panels:
         raise ValueError("panels={} must hold at least one panel")
-    figure = _figure(7.5 if len(panels) == 1 else 5.7 * len(panels), 4.6)
+    figure = new_figure(7.5 if len(panels) == 1 else 5.7 * len(panels), 4.6)
     axes = np.atleast_1d(figure.subplots(1, len(panels)))
     names = list(dict.fromkeys(name for series in panels.values() for name in series))
     for axis, (ylabel, series) in zip(axes, panels.items()):
@@ -133,9 +134,9 @@ def draw_line_panels(
                 xs,
                 ys,
                 label=name,
-                color=_COLOURS[number % len(_COLOURS)],
-                marker=_MARKERS[number % len(_MARKERS)],
-                linestyle=_LINES[number % len(_LINES)],
+                color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number % len(MARKERS)],
+                linestyle=LINES[number % len(LINES)],
                 markersize=5,
                 # As many marks as tell the lines apart.
                 markevery=max(1, len(points) // 12),
@@ -144,7 +145,7 @@ def draw_line_panels(
         axis.grid(alpha=0.3)
     figure.suptitle(title)
     axes[0].legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_costs(
@@ -166,12 +167,12 @@ def draw_costs(
         unit: Of the costs, such as ``'PFLOPs'``.
         xlabel: What an entry is. Default: an epoch.
     """
-    figure = _figure(8.5, 8)
+    figure = new_figure(8.5, 8)
     figure.suptitle(title)
     size_axis, cost_axis, sum_axis = figure.subplots(3, 1, sharex=True)
     for number, name in enumerate(costs):
-        colour = _COLOURS[number % len(_COLOURS)]
-        line = _LINES[number % len(_LINES)]
+        colour = COLOURS[number % len(COLOURS)]
+        line = LINES[number % len(LINES)]
         low, mean, high = np.array(sides[name], dtype=float).T
         # An entry reaches from its beginning to its end; the sum is that of its end.
         edges = np.arange(len(mean) + 1)
@@ -211,7 +212,7 @@ def draw_costs(
     ):
         axis.grid(alpha=0.3)
         axis.legend(fontsize=9, loc=place)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_contact_sheet(
@@ -252,7 +253,7 @@ def draw_contact_sheet(
     widest = max(row.shape[1] for row in rows)
     inch = 10.5 / widest
     heights = [row.shape[0] * inch for row in rows]
-    figure = _figure(12, sum(heights) + 0.35 * len(rows) + 0.8)
+    figure = new_figure(12, sum(heights) + 0.35 * len(rows) + 0.8)
     figure.suptitle(title)
     axes = figure.subplots(len(rows), 1, gridspec_kw=dict(height_ratios=heights))
     for axis, row, caption in zip(np.atleast_1d(axes), rows, captions):
@@ -260,7 +261,7 @@ def draw_contact_sheet(
         axis.set_xlim(-0.5, widest - 0.5)
         axis.set_title(caption, loc="left", fontsize=9)
         axis.axis("off")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _caption(batch: np.ndarray, columns: int) -> str:

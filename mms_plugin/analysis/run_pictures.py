@@ -21,7 +21,7 @@ from typing import (
 import numpy as np
 
 from .agvm_curves import running_mean
-from .pictures import _COLOURS, _LINES, _MARKERS, PathLike, _figure, _save
+from .pictures import COLOURS, LINES, MARKERS, PathLike, new_figure, save_figure
 
 __all__ = [
     "MetricCurve",
@@ -36,7 +36,7 @@ Points = Sequence[Tuple[float, float]]
 Drawn = Tuple[int, int, int]
 
 # The 7th of Okabe and Ito's; their yellow is too light for a line.
-_LINE_COLOURS = (*_COLOURS, "#56B4E9")
+_LINE_COLOURS = (*COLOURS, "#56B4E9")
 _MOST_POINTS = 200
 # Up to so many iterations each is a dot of its own.
 _MOST_DOTS = 1500
@@ -82,11 +82,11 @@ def _style(number: int, marks: bool = False) -> Dict[str, Any]:
     shifted = number + number // len(_LINE_COLOURS)
     style = dict(
         color=_LINE_COLOURS[number % len(_LINE_COLOURS)],
-        linestyle=_LINES[shifted % len(_LINES)],
+        linestyle=LINES[shifted % len(LINES)],
         linewidth=1.6,
     )
     if marks:
-        style.update(marker=_MARKERS[shifted % len(_MARKERS)], markersize=5)
+        style.update(marker=MARKERS[shifted % len(MARKERS)], markersize=5)
     return style
 
 
@@ -152,7 +152,7 @@ def draw_sizes(
     if not plans:
         raise ValueError("plans={} must hold at least one training")
     notes, mixtures = notes or {}, mixtures or {}
-    figure = _figure(11, 0.9 + 2.5 * len(plans))
+    figure = new_figure(11, 0.9 + 2.5 * len(plans))
     axes = figure.subplots(len(plans), 2, sharex=True, sharey="col", squeeze=False)
     every = [entry for plan in plans.values() for entry in set(plan)]
     every += [entry for _, mixture in mixtures.values() for entry, _ in mixture]
@@ -188,7 +188,7 @@ def draw_sizes(
     axes[0, 1].set_ylim(bottom=0)
     axes[0, 1].yaxis.get_major_locator().set_params(integer=True)
     _legend(figure, axes.ravel())
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _value(entry: Drawn, column: int) -> float:
@@ -262,7 +262,7 @@ def draw_losses(panels: Mapping[str, Mapping[str, Points]], path: PathLike) -> N
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
     columns = 1 if len(panels) == 1 else 2 if len(panels) <= 4 else 3
     rows = -(-len(panels) // columns)
-    figure = _figure(5.0 * columns + 1, 2.9 * rows + 0.7)
+    figure = new_figure(5.0 * columns + 1, 2.9 * rows + 0.7)
     axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     for number, (axis, (title, panel)) in enumerate(zip(axes, panels.items())):
         for name, points in panel.items():
@@ -275,7 +275,7 @@ def draw_losses(panels: Mapping[str, Mapping[str, Points]], path: PathLike) -> N
     for axis in axes[len(panels) :]:
         axis.remove()
     _legend(figure, axes[: len(panels)])
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_metrics(
@@ -298,7 +298,7 @@ def draw_metrics(
     if not metrics:
         raise ValueError("metrics={} must hold at least one metric")
     names = list(dict.fromkeys(name for curves in metrics.values() for name in curves))
-    figure = _figure(11, 3.2 * len(metrics) + 0.7)
+    figure = new_figure(11, 3.2 * len(metrics) + 0.7)
     axes = figure.subplots(len(metrics), 2, sharex="col", sharey="row", squeeze=False)
     for row, (metric, curves) in zip(axes, metrics.items()):
         for name, curve in curves.items():
@@ -312,7 +312,7 @@ def draw_metrics(
     axes[-1, 1].set_xlabel(cost_label)
     axes[-1, 1].set_xlim(left=0)
     _legend(figure, axes.ravel())
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_agvm(
@@ -336,7 +336,7 @@ def draw_agvm(
     modules = list(
         dict.fromkeys(key.partition("/")[2] for own in curves.values() for key in own)
     )
-    figure = _figure(11, 3.4 * len(curves) + 0.7)
+    figure = new_figure(11, 3.4 * len(curves) + 0.7)
     axes = figure.subplots(len(curves), 2, sharex=True, sharey="col", squeeze=False)
     for row, (name, own) in zip(axes, curves.items()):
         shortest = min((len(p) for k, p in own.items() if k[:4] == "phi/"), default=0)
@@ -373,4 +373,4 @@ def draw_agvm(
             axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
             axis.set_yticks([], minor=True)
     _legend(figure, axes.ravel())
-    _save(figure, path)
+    save_figure(figure, path)

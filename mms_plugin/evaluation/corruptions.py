@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from .pipeline_size import Pipeline, _kind, _size_of
+from .pipeline_size import Pipeline, transform_name, transform_size
 
 __all__ = [
     "CORRUPTIONS",
@@ -77,7 +77,7 @@ def corrupted_pipeline(
     Raises:
         ValueError: The pipeline loads no image.
     """
-    kinds = [_kind(item) for item in pipeline]
+    kinds = [transform_name(item) for item in pipeline]
     loads = [number for number, kind in enumerate(kinds) if kind.startswith("Load")]
     images = [number for number in loads if "Annotation" not in kinds[number]]
     if not images:
@@ -87,7 +87,9 @@ def corrupted_pipeline(
         )
     place = images[-1]
     if "PackInputs" in kinds:
-        sized = [n for n, item in enumerate(pipeline) if _size_of(item) is not None]
+        sized = [
+            n for n, item in enumerate(pipeline) if transform_size(item) is not None
+        ]
         place = max([place, *sized])
     result = [dict(item) for item in pipeline]
     added = dict(type="CommonCorruption", corruption=corruption, severity=severity)

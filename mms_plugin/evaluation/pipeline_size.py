@@ -32,7 +32,7 @@ _SIZE_ARGS: Dict[str, Tuple[str, ...]] = {
 _NOT_THE_SIDE = ("max_size", "crop_padding")
 
 
-def _kind(transform: Mapping[str, Any]) -> str:
+def transform_name(transform: Mapping[str, Any]) -> str:
     """``'CenterCrop'`` from ``'mmpretrain.CenterCrop'``, torchvision's or a class."""
     kind = transform.get("type")
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
@@ -49,10 +49,10 @@ def _is_side(value: Any) -> bool:
     )
 
 
-def _size_of(transform: Mapping[str, Any]) -> Optional[float]:
+def transform_size(transform: Mapping[str, Any]) -> Optional[float]:
     """The shorter side that a transform sets in pixels, None if it sets none."""
     sides: List[float] = []
-    for name in _SIZE_ARGS.get(_kind(transform), ()):
+    for name in _SIZE_ARGS.get(transform_name(transform), ()):
         if name in _NOT_THE_SIDE:
             continue
         value = transform.get(name)
@@ -74,11 +74,11 @@ def pipeline_size(pipeline: Pipeline) -> int:
     Raises:
         ValueError: No transform sets a size.
     """
-    sizes = [size for size in map(_size_of, pipeline) if size is not None]
+    sizes = [size for size in map(transform_size, pipeline) if size is not None]
     if not sizes:
+        names = ", ".join(transform_name(item) or repr(item) for item in pipeline)
         raise ValueError(
-            "no size is found in the test pipeline "
-            f"[{', '.join(_kind(item) or repr(item) for item in pipeline)}]: none of "
+            f"no size is found in the test pipeline [{names}]: none of "
             f"its transforms is one of {', '.join(sorted(_SIZE_ARGS))} with a size in "
             "pixels"
         )
@@ -115,9 +115,9 @@ def pipeline_at_size(pipeline: Pipeline, size: int) -> List[Dict[str, Any]]:
 
     changed = [copy.deepcopy(dict(item)) for item in pipeline]
     for transform in changed:
-        if _kind(transform) == "EfficientNetCenterCrop":
+        if transform_name(transform) == "EfficientNetCenterCrop":
             transform.setdefault("crop_padding", 32)  # its default, to be scaled too
-        for name in _SIZE_ARGS.get(_kind(transform), ()):
+        for name in _SIZE_ARGS.get(transform_name(transform), ()):
             if transform.get(name) is not None:
                 transform[name] = scaled(transform[name])
     return changed
@@ -129,11 +129,11 @@ def describe_sizes(pipeline: Pipeline) -> str:
     for transform in pipeline:
         values = ", ".join(
             f"{name}={transform[name]}"
-            for name in _SIZE_ARGS.get(_kind(transform), ())
+            for name in _SIZE_ARGS.get(transform_name(transform), ())
             if transform.get(name) is not None
         )
         if values:
-            parts.append(f"{_kind(transform)}({values})")
+            parts.append(f"{transform_name(transform)}({values})")
     return ", ".join(parts)
 
 

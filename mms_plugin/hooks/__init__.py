@@ -1,7 +1,14 @@
 """MMEngine hooks."""
 
+from .atomic_checkpoint_hook import AtomicCheckpointHook, CheckpointNotSavedError
 from .clip_grad_range_hook import ClipGradRangeHook
 from .dry_run_hook import DryRunHook
 from .resolution_curriculum_hook import ResolutionCurriculumHook
 
-__all__ = ["ClipGradRangeHook", "DryRunHook", "ResolutionCurriculumHook"]
+__all__ = [
+    "AtomicCheckpointHook",
+    "CheckpointNotSavedError",
+    "ClipGradRangeHook",
+    "DryRunHook",
+    "ResolutionCurriculumHook",
+]

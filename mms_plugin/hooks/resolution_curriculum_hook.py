@@ -97,6 +97,7 @@ class ResolutionCurriculumHook(Hook):
         self._unscaled: List[Tuple[dict, Any]] = []
         self._last_sizes: Tuple = ()
         self._loaded: Optional[Dict[str, Any]] = None
+        self._loaded_info: Dict[str, Any] = {}
         self._times: List[Tuple[Sequence, List[Dict[str, Any]]]] = []
 
     def before_run(self, runner: Runner) -> None:
@@ -142,6 +143,8 @@ class ResolutionCurriculumHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember the sampler's place, should the training be resumed."""
         self._loaded = checkpoint.get(SAMPLER_STATE)
+        hub = checkpoint.get("message_hub") or {}
+        self._loaded_info = dict(hub.get("runtime_info") or {})
 
     def before_train(self, runner: Runner) -> None:
         """Go to the place in the training that was resumed from."""
@@ -160,9 +163,20 @@ class ResolutionCurriculumHook(Hook):
                 epoch=0 if sampler.endless else sampler.epoch_of(loop.iter),
             )
             return
+        if state is None and self._ended_another_epoch(loop):
+            whole = sampler.iterations_before(loop.epoch)
+            state = sampler.state_at(whole, loop.epoch)
         done = sampler.resume(loop.iter, loop.epoch, state)
         if done != loop.iter:
             self._count_from(runner, done)
+
+    def _ended_another_epoch(self, loop: BaseLoop) -> bool:
+        """Whether a training without the hook, in other batches, ended an epoch."""
+        iters, epochs = (self._loaded_info.get(k) for k in ("max_iters", "max_epochs"))
+        if not iters or not epochs or iters == loop.max_iters:
+            return False
+        ended: bool = loop.iter * epochs == loop.epoch * iters
+        return ended
 
     def _count_from(self, runner: Runner, done: int) -> None:
         """Count iterations as today's settings do, ``done`` of them being done."""

@@ -82,7 +82,8 @@ def vbs_recipe(
     Args:
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
         curriculum: Let the sizes grow (MSc-VBSWC): True, or arguments of
-            :class:`ResolutionCurriculumHook`.
+            :class:`ResolutionCurriculumHook`. False: the hook with
+            ``schedule='constant'``, which logs the sizes and resumes within an epoch.
         sizes: As :class:`MultiScaleVariableBatchSampler`. Defaults to those of
             :func:`default_sizes`, or to the range of mmdet's
             ``BatchSyncRandomResize``, which the sampler replaces.
@@ -162,10 +163,9 @@ def vbs_recipe(
     augments.leave_out(config, report)
     convert_hooks(config, steps, rewritten, report)
     _convert_variables(config, rewritten, report)
-    if hook is not None:
-        hooks = list(config.get("custom_hooks") or ())
-        report(f"custom_hooks[{len(hooks)}]: none -> {_call(hook)}")
-        config["custom_hooks"] = [*hooks, hook]
+    hooks = list(config.get("custom_hooks") or ())
+    report(f"custom_hooks[{len(hooks)}]: none -> {_call(hook)}")
+    config["custom_hooks"] = [*hooks, hook]
     add_plugin_import(config, report)
     return config
 
@@ -249,14 +249,15 @@ def _read_pipelines(
 
 def _curriculum_hook(
     curriculum: Union[bool, Mapping[str, Any]], start_sizes: Any
-) -> Optional[Dict[str, Any]]:
+) -> Dict[str, Any]:
     if not curriculum and not isinstance(curriculum, Mapping):
         if start_sizes is not None:
             raise ValueError(
                 "start_sizes belong to the curriculum: set curriculum=True as well, "
                 f"but got start_sizes={start_sizes!r} alone"
             )
-        return None
+        # It grows nothing: it logs the sizes and resumes within an epoch.
+        return dict(type=_HOOK, schedule="constant")
     arguments = dict(curriculum) if isinstance(curriculum, Mapping) else {}
     return _with(dict(type=_HOOK, **arguments), start_sizes=start_sizes)
 

@@ -1,6 +1,8 @@
 """Which resolution and how many images in each iteration."""
 
 from .curriculum import ResolutionCurriculum, grown_sizes
+from .keyed_permutation import KeyedPermutation
+from .keyed_permutation_sampler import KeyedPermutationSampler
 from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
 from .plan import Plan, count_iterations, epoch_generator, plan_epoch, plan_stream
 from .size_schedule import SizeSchedule
@@ -18,6 +20,8 @@ from .sizes import (
 
 __all__ = [
     "CostModel",
+    "KeyedPermutation",
+    "KeyedPermutationSampler",
     "MultiScaleVariableBatchSampler",
     "Plan",
     "ResolutionCurriculum",

@@ -168,15 +168,35 @@ def grown_sizes(
         return tuple(start_sizes)
     if growth >= 1.0:
         return tuple(end_sizes)
-    start = [side_length(s) for s in start_sizes]
-    final = [side_length(s) for s in end_sizes]
-    low = min(start) + (min(final) - min(start)) * growth - _TOLERANCE
-    high = max(start) + (max(final) - max(start)) * growth + _TOLERANCE
+    start, final = side_range(start_sizes), side_range(end_sizes)
+    low, high = grown_range(start, final, growth)
     grown = tuple(s for s in sizes if low <= side_length(s) <= high)
     if grown:
         return grown
-    below = [s for s in sizes if max(start) < side_length(s) <= high]
+    below = [s for s in sizes if start[1] < side_length(s) <= high]
     return (max(below, key=side_length),) if below else tuple(start_sizes)
+
+
+def side_range(sizes: Sequence[Size]) -> Tuple[float, float]:
+    """The smallest and the largest side in pixels."""
+    sides = [side_length(size) for size in sizes]
+    return min(sides), max(sides)
+
+
+def grown_range(
+    start: Tuple[float, float], end: Tuple[float, float], growth: float
+) -> Tuple[float, float]:
+    """Between which sides in pixels the sizes lie at a growth between 0 and 1.
+
+    Args:
+        start: :func:`side_range` of the start.
+        end: And of the end.
+        growth: How far it has gone from the one to the other.
+    """
+    return (
+        start[0] + (end[0] - start[0]) * growth - _TOLERANCE,
+        start[1] + (end[1] - start[1]) * growth + _TOLERANCE,
+    )
 
 
 def _is_fraction(value: Any) -> bool:

@@ -323,7 +323,8 @@ class MultiScaleVariableBatchSampler:
                     f"the checkpoint must stand within epoch {reached}, of iterations "
                     f"{iteration - position} to {iteration - position + length} in "
                     f"these settings, but it stands at {iteration}: resume with the "
-                    "world size and batch size that it was saved with"
+                    "world size and batch size that it was saved with, or from a "
+                    "checkpoint of an epoch's end"
                 )
             self._resume_at(EpochRest(reached, 0), position)
             return iteration
@@ -793,12 +794,16 @@ class MultiScaleVariableBatchSampler:
 
     def _check_epoch_is_not_empty(self) -> None:
         if self.endless:
-            return
-        most, fewest = samples_over_ranks(self.inner_sampler)
+            # Of no images MMEngine's would look for the first index for ever.
+            most = fewest = getattr(self.inner_sampler, "__len__", lambda: 1)()
+        else:
+            most, fewest = samples_over_ranks(self.inner_sampler)
         if most == 0:
             raise ValueError(
                 "sampler must give at least one index, but its length is 0"
             )
+        if self.endless:
+            return
         for distribution in self.schedule.distributions():
             iterations = count_iterations(self._room(), distribution, self.drop_last)
             if not iterations:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -311,22 +311,44 @@ def plan_stream(
         distribution_at: What is drawn from at an iteration.
         seed: Seed of the draws.
     """
-    sizes: List[Size] = []
-    choices = np.empty(max(stop - start, 0), dtype=np.int64)
+    iterations = range(start, max(start, stop))
+    drawn_from = [distribution_at(iteration) for iteration in iterations]
+    uniform = _stream_draws(iterations, seed)
+    known: Dict[Size, int] = {}
+    choices = np.empty(len(iterations), dtype=np.int64)
     batch_sizes = np.empty_like(choices)
-    uniform = np.empty(0)
-    for iteration in range(start, stop):
-        block, offset = divmod(iteration, STREAM_BLOCK)
-        if iteration == start or offset == 0:
-            generator = np.random.default_rng([_STREAM_DRAWS, seed, block])
-            uniform = generator.random(STREAM_BLOCK)
-        distribution = distribution_at(iteration)
+    first = 0
+    for last, distribution in enumerate(drawn_from, start=1):
+        if last < len(drawn_from) and drawn_from[last] is distribution:
+            continue
         edges = np.cumsum(distribution.weights)
-        drawn = int(np.searchsorted(edges, uniform[offset] * edges[-1], "right"))
-        drawn = min(drawn, len(distribution.sizes) - 1)
-        size = distribution.sizes[drawn]
-        if size not in sizes:
-            sizes.append(size)
-        choices[iteration - start] = sizes.index(size)
-        batch_sizes[iteration - start] = distribution.batch_sizes[drawn]
-    return Plan(tuple(sizes), choices, batch_sizes)
+        drawn = np.searchsorted(edges, uniform[first:last] * edges[-1], "right")
+        drawn = np.minimum(drawn, len(distribution.sizes) - 1)
+        table = [known.setdefault(size, len(known)) for size in distribution.sizes]
+        choices[first:last] = np.asarray(table, dtype=np.int64)[drawn]
+        capacities = np.asarray(distribution.batch_sizes, dtype=np.int64)
+        batch_sizes[first:last] = capacities[drawn]
+        first = last
+    # In the order in which they first occur.
+    occurring, places, choices = np.unique(
+        choices, return_index=True, return_inverse=True
+    )
+    order = np.argsort(places)
+    sizes = tuple(known)
+    return Plan(
+        tuple(sizes[number] for number in occurring[order].tolist()),
+        np.argsort(order)[choices.reshape(-1)],
+        batch_sizes,
+    )
+
+
+def _stream_draws(iterations: range, seed: int) -> np.ndarray:
+    """A number from 0 to 1 for each iteration, whatever stretch is asked."""
+    first_block = iterations.start // STREAM_BLOCK
+    draws = [
+        np.random.default_rng([_STREAM_DRAWS, seed, block]).random(STREAM_BLOCK)
+        for block in range(first_block, -(-iterations.stop // STREAM_BLOCK))
+    ]
+    offset = iterations.start - first_block * STREAM_BLOCK
+    every: np.ndarray = np.concatenate([np.empty(0), *draws])
+    return every[offset : offset + len(iterations)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .curriculum import ResolutionCurriculum, grown_sizes
+from .curriculum import ResolutionCurriculum, grown_range, grown_sizes, side_range
 from .sizes import (
     Size,
     SizeDistribution,
@@ -16,6 +17,7 @@ from .sizes import (
     parse_sizes,
     parse_weights,
     pixel_budget_batch_size,
+    side_length,
 )
 
 
@@ -81,6 +83,7 @@ class SizeSchedule:
         self._start_sizes: Tuple[Size, ...] = ()
         self._end_sizes: Tuple[Size, ...] = ()
         self._known: Dict[Tuple[Size, ...], SizeDistribution] = {}
+        self._grown: Dict[Tuple[int, int], SizeDistribution] = {}
 
     def set_curriculum(self, curriculum: ResolutionCurriculum) -> None:
         """Let the sizes grow; its start and end are checked against the own ones."""
@@ -104,15 +107,28 @@ class SizeSchedule:
                 )
         self.curriculum = curriculum
         self._start_sizes, self._end_sizes = ends["start_sizes"], ends["end_sizes"]
+        self._ranges = side_range(self._start_sizes), side_range(self._end_sizes)
+        self._sides = sorted(side_length(size) for size in drawn)
+        self._grown = {}
 
     def distribution(self, fraction: float) -> SizeDistribution:
         """What is drawn from after a fraction of the training, 0 to 1."""
         if self.curriculum is None:
             return self._distribution_of(self.sizes)
         growth = self.curriculum.growth(fraction)
-        return self._distribution_of(
-            grown_sizes(self._drawn, self._start_sizes, growth, self._end_sizes)
-        )
+        key = self._place(growth)
+        if key not in self._grown:
+            self._grown[key] = self._distribution_of(
+                grown_sizes(self._drawn, self._start_sizes, growth, self._end_sizes)
+            )
+        return self._grown[key]
+
+    def _place(self, growth: float) -> Tuple[int, int]:
+        """Which sides the growth has come to and left; it decides what is drawn."""
+        if not 0.0 < growth < 1.0:
+            return (-1, 0) if growth <= 0.0 else (-1, 1)
+        low, high = grown_range(*self._ranges, growth)
+        return bisect_left(self._sides, low), bisect_right(self._sides, high)
 
     def distributions(self) -> List[SizeDistribution]:
         """The first and the last."""

@@ -33,6 +33,12 @@ class RandomImage:
         return dict(results, img=image)
 
 
+@TRANSFORMS.register_module()
+class AtSize:
+    def __call__(self, results):
+        return dict(results, target_size=(8, 8))
+
+
 @MODELS.register_module()
 class ModelWithDropout(BaseModel):
     """Draws in its forward pass, keeps running statistics."""
@@ -300,3 +306,37 @@ def test_and_is_taken_at_an_epochs_end(train):
         samples = used(resumed)[60 * epoch : 60 * (epoch + 1)]
         assert sorted(samples) == list(range(60))
     assert resumed.iter == resumed.max_iters
+
+
+PLAIN = dict(
+    batch_size=4,
+    num_workers=0,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    collate_fn=dict(type="default_collate"),
+)
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+def test_a_run_at_one_size_goes_on_at_many(make_runner, train, tmp_path, by_epoch):
+    image = dict(type="RandomImage", scale=(8, 8))
+    size = dict(type="AtSize")
+    dataset = dict(
+        type="ToyDataset", num=50, pipeline=[image, size, dict(type="Collect")]
+    )
+    checkpoint = dict(type="CheckpointHook", by_epoch=by_epoch, interval=2)
+    train(
+        "cut",
+        stop=30,
+        hooks=[],
+        train_dataloader=dict(PLAIN, dataset=dataset),
+        default_hooks=dict(checkpoint=checkpoint),
+    )
+    if not by_epoch:
+        with pytest.raises(ValueError, match="checkpoint of an epoch's end"):
+            train("cut", resume=True)
+        return
+    resumed = train("cut", resume=True)
+    assert resumed.iter == resumed.max_iters
+    for epoch in range(2):
+        samples = used(resumed)[50 * epoch : 50 * (epoch + 1)]
+        assert sorted(samples) == list(range(50))

@@ -22,6 +22,9 @@ DETECT = [
 ]
 
 
+CONSTANT = dict(type="ResolutionCurriculumHook", schedule="constant")
+
+
 def classification(pipeline=CLASSIFY, **others):
     return dict(
         dict(
@@ -103,7 +106,7 @@ class TestWhatChanges:
         assert after["custom_imports"] == dict(
             imports=["mms_plugin"], allow_failed_imports=False
         )
-        assert "custom_hooks" not in after
+        assert after["custom_hooks"] == [CONSTANT]
 
     def test_detection_at_a_bound(self):
         after = vbs_recipe(detection())
@@ -663,6 +666,9 @@ class TestRefused:
         with pytest.raises(RecipeError, match="batch_sampler: is .* already"):
             vbs_recipe(once, curriculum)
         del once["train_dataloader"]["batch_sampler"]
+        with pytest.raises(RecipeError, match="the config has a curriculum already"):
+            vbs_recipe(once, curriculum)
+        del once["custom_hooks"]
         with pytest.raises(RecipeError, match="is a MultiScaleDataset already"):
             vbs_recipe(once, curriculum)
         once["train_dataloader"]["dataset"] = once["train_dataloader"]["dataset"][

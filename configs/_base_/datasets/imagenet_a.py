@@ -5,30 +5,11 @@ evaluated among these 200 classes' logits; which they are, the folders tell.
 Hendrycks et al., *Natural Adversarial Examples*, CVPR 2021.
 """
 
-custom_imports = dict(imports=["mms_plugin"], allow_failed_imports=False)
+_base_ = "imagenet_variant.py"
 
-data_preprocessor = dict(
-    num_classes=1000,
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
+test_dataloader = dict(dataset=dict(data_root="data/imagenet-a", num_classes=200))
+test_evaluator = dict(
+    _delete_=True,
+    type="ClassSubset",
+    metric=dict(type="Accuracy", topk=(1, 5)),
 )
-test_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="ResizeEdge", scale=256, edge="short"),
-    dict(type="CenterCrop", crop_size=224),
-    dict(type="PackInputs"),
-]
-test_dataloader = dict(
-    batch_size=64,
-    num_workers=4,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="ImageNetVariant",
-        data_root="data/imagenet-a",
-        num_classes=200,
-        pipeline=test_pipeline,
-    ),
-)
-test_evaluator = dict(type="ClassSubset", metric=dict(type="Accuracy", topk=(1, 5)))
-test_cfg = dict()

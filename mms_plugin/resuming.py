@@ -1,0 +1,183 @@
+"""Which checkpoint a training goes on from, and why a file is none."""
+
+from __future__ import annotations
+
+import os
+import os.path as osp
+import pickle
+import re
+import zipfile
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+
+__all__ = [
+    "LatestCheckpoint",
+    "UnreadableCheckpointError",
+    "checkpoint_progress",
+    "latest_checkpoint",
+    "unreadable_reason",
+]
+
+LAST_CHECKPOINT = "last_checkpoint"
+_TEMPLATES = ("epoch_{}.pth", "iter_{}.pth")
+_ZIP_START = b"PK\x03\x04"
+
+
+class UnreadableCheckpointError(ValueError):
+    """A file that is no checkpoint to go on from; the text says why."""
+
+
+class LatestCheckpoint(NamedTuple):
+    """What :func:`latest_checkpoint` has found.
+
+    Attributes:
+        path: The checkpoint to go on from; ``None`` if there is none.
+        named: What ``last_checkpoint`` names; ``None`` without such a file.
+        passed_over: ``(path, reason)`` of what cannot be read, in the order tried.
+    """
+
+    path: Optional[str]
+    named: Optional[str]
+    passed_over: Tuple[Tuple[str, str], ...]
+
+
+def latest_checkpoint(
+    work_dir: str,
+    folder: Optional[str] = None,
+    templates: Sequence[str] = _TEMPLATES,
+) -> LatestCheckpoint:
+    """The checkpoint that ``last_checkpoint`` names, else the newest whole one.
+
+    Newest is what has trained longest, by the iterations in the checkpoint. Best and
+    published checkpoints are none to go on from: they lack the optimizer's state.
+
+    Args:
+        work_dir: Where ``last_checkpoint`` lies.
+        folder: Where the checkpoints lie. ``None``: in ``work_dir``.
+        templates: Names of checkpoints, ``{}`` for the number.
+    """
+    passed_over: List[Tuple[str, str]] = []
+    named = _named(osp.join(work_dir, LAST_CHECKPOINT))
+    if named == "":
+        passed_over.append((osp.join(work_dir, LAST_CHECKPOINT), "it is empty"))
+    elif named is not None:
+        if "://" in named or osp.isdir(named):
+            return LatestCheckpoint(named, named, ())  # another backend, DeepSpeed
+        try:
+            checkpoint_progress(named)
+            return LatestCheckpoint(named, named, ())
+        except UnreadableCheckpointError as error:
+            passed_over.append((named, str(error)))
+    best: Tuple[Tuple[int, int], Optional[str]] = ((-1, -1), None)
+    for template in dict.fromkeys(templates):
+        for path in _by_number(folder or work_dir, template):
+            if named and osp.abspath(path) == osp.abspath(named):
+                continue
+            try:
+                best = max(best, (checkpoint_progress(path), path))
+                break
+            except UnreadableCheckpointError as error:
+                passed_over.append((path, str(error)))
+    return LatestCheckpoint(best[1], named, tuple(passed_over))
+
+
+def checkpoint_progress(path: str) -> Tuple[int, int]:
+    """Iterations and epochs that a checkpoint has trained.
+
+    Raises:
+        UnreadableCheckpointError: The file cannot be read, or holds no training.
+    """
+    meta = read_checkpoint(path).get("meta")
+    if not isinstance(meta, dict) or not {"iter", "epoch"} <= meta.keys():
+        raise UnreadableCheckpointError(
+            "it holds weights, but no training to go on with (no meta with epoch and "
+            "iter); to start from its weights set load_from"
+        )
+    return int(meta["iter"]), int(meta["epoch"])
+
+
+def unreadable_reason(path: str) -> Optional[str]:
+    """Why a file cannot be read as a checkpoint; ``None`` if it can be."""
+    try:
+        read_checkpoint(path)
+    except UnreadableCheckpointError as error:
+        return str(error)
+    return None
+
+
+def read_checkpoint(path: str) -> Dict[str, Any]:
+    """A checkpoint with its tensors left on the disk where they can be.
+
+    Read as MMEngine would: with torch's ``weights_only`` check where that is on.
+
+    Raises:
+        UnreadableCheckpointError: In a few words, without the path.
+    """
+    path = osp.expanduser(path)
+    if not osp.isfile(path):
+        raise UnreadableCheckpointError("it does not exist")
+    try:
+        if osp.getsize(path) == 0:
+            raise UnreadableCheckpointError("it is empty")
+        is_zip = zipfile.is_zipfile(path)
+        if not is_zip:
+            with open(path, "rb") as stream:
+                if stream.read(len(_ZIP_START)) == _ZIP_START:
+                    raise UnreadableCheckpointError("it is cut short")
+        # From torch 2.1 on; torch wants to be asked for it.
+        lazily = dict(mmap=True) if is_zip and _torch_release() >= (2, 1) else {}
+        checkpoint = torch.load(path, map_location="cpu", **lazily)
+    except UnreadableCheckpointError:
+        raise
+    except OSError as error:
+        raise UnreadableCheckpointError(error.strerror or str(error)) from error
+    except Exception as error:  # whatever garbage makes torch and pickle raise
+        raise UnreadableCheckpointError(_in_short(error)) from error
+    if not isinstance(checkpoint, dict):
+        raise UnreadableCheckpointError(
+            f"it holds a {type(checkpoint).__name__}, not a checkpoint's dict"
+        )
+    return checkpoint
+
+
+def _in_short(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, EOFError) or "unexpected EOF" in text:
+        return "it is cut short"
+    if "PytorchStreamReader" in text:
+        return "it is damaged"
+    refused = re.search(r"GLOBAL ([\w.]+) was not an allowed global", text)
+    if refused is not None:
+        return (
+            f"it holds {refused[1]}, which torch's weights_only check refuses; if you "
+            "trust the file, allow it with torch.serialization.add_safe_globals"
+        )
+    ours = re.search(r"WeightsUnpickler error:\s*(.*a checkpoint may .*)", text)
+    if isinstance(error, pickle.UnpicklingError) and ours is not None:
+        return ours[1]
+    return "it is no checkpoint that torch can read"
+
+
+def _torch_release() -> Tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+
+
+def _named(file: str) -> Optional[str]:
+    try:
+        with open(file, encoding="utf-8", errors="replace") as stream:
+            return stream.read().strip()
+    except FileNotFoundError:
+        return None
+
+
+def _by_number(folder: str, template: str) -> List[str]:
+    """Files of a folder by the number in their names, the highest first."""
+    before, _, after = template.partition("{}")
+    pattern = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    found = []
+    for name in os.listdir(folder) if osp.isdir(folder) else ():
+        match = pattern.fullmatch(name)
+        if match is not None:
+            found.append((int(match[1]), osp.join(folder, name)))
+    return [path for _, path in sorted(found, reverse=True)]

@@ -1,0 +1,82 @@
+"""AGVM's extra traffic from 8 to 4,096 GPUs, on paper.
+
+python tools/benchmarks/agvm_traffic.py --gradient-bytes 165000000
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+from mms_plugin.analysis.agvm_traffic import Cluster, traffic
+from mms_plugin.cli import ArgumentParser, UserError, json_on_stdout, run_command
+
+
+def table(rows: List[Dict[str, Any]]) -> str:
+    """The rows in markdown."""
+    lines = [
+        "| GPUs | MB more, measured, first half | MB more, mean | over DDP's bytes "
+        "| ring, ms | ring, of an iteration | tree, ms | tree, of an iteration |",
+        "|---:" * 8 + "|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['gpus']:,} | {row['measured_bytes'] / 1e6:.1f} "
+            f"| {row['mean_bytes'] / 1e6:.2f} | {100 * row['bytes_ratio']:.2f} % "
+            f"| {1e3 * row['ring_seconds']:.1f} | {100 * row['ring_ratio']:.2f} % "
+            f"| {1e3 * row['tree_seconds']:.1f} | {100 * row['tree_ratio']:.2f} % |"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: List[str]) -> None:
+    defaults = Cluster()
+    parser = ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument(
+        "--gpus", type=int, nargs="+", default=[8, 16, 64, 128, 512, 1024, 4096]
+    )
+    parser.add_argument("--gradient-bytes", type=int, default=165_000_000)
+    parser.add_argument("--modules", type=int, default=4, help="that AGVM measures")
+    parser.add_argument("--interval", type=int, default=10)
+    parser.add_argument(
+        "--iteration-ms", type=float, default=270.0, help="of plain training"
+    )
+    parser.add_argument("--gpus-per-node", type=int, default=defaults.gpus_per_node)
+    parser.add_argument(
+        "--intra", type=float, default=150.0, help="GB/s between GPUs of a node"
+    )
+    parser.add_argument("--inter", type=float, default=25.0, help="GB/s between nodes")
+    parser.add_argument("--latency-us", type=float, default=5.0, help="of one hop")
+    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    args = parser.parse_args(argv)
+    for name, value in vars(args).items():
+        values = value if isinstance(value, list) else [value]
+        if any(not isinstance(v, bool) and not v > 0 for v in values):
+            raise UserError(f"--{name.replace('_', '-')} must be above 0")
+    cluster = Cluster(
+        gpus_per_node=args.gpus_per_node,
+        intra_bandwidth=1e9 * args.intra,
+        inter_bandwidth=1e9 * args.inter,
+        latency=1e-6 * args.latency_us,
+    )
+    with json_on_stdout(args.json) as emit:
+        rows: List[Dict[str, Any]] = [
+            dict(
+                gpus=gpus,
+                **traffic(
+                    gpus,
+                    args.gradient_bytes,
+                    args.modules,
+                    args.interval,
+                    args.iteration_ms / 1e3,
+                    cluster,
+                ),
+            )
+            for gpus in args.gpus
+        ]
+        emit(dict(settings=vars(args), rows=rows))
+    if not args.json:
+        print(table(rows))
+
+
+if __name__ == "__main__":
+    run_command(main)
