@@ -21,7 +21,7 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -115,11 +115,11 @@ class DryRunHook(Hook):
         if not isinstance(loop, BaseLoop) or not _compiles(runner):
             return
         sampler = _multi_scale_sampler(loop.dataloader)
-        epochs = 0
-        if sampler is None or not sampler.endless:
-            # A loop by iterations counts no epochs.
-            most: int = loop.max_iters  # type: ignore[attr-defined]
-            epochs = math.ceil(most / len(loop.dataloader))
+        epochs: int = loop.max_epochs  # type: ignore[attr-defined]
+        if sampler is not None and sampler.endless:
+            epochs = 0
+        elif isinstance(loop, IterBasedTrainLoop):  # it counts one epoch
+            epochs = math.ceil(loop.max_iters / len(loop.dataloader))
         shapes = recompilations(
             _points(loop.dataloader),
             epochs,
