@@ -21,7 +21,7 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -63,10 +63,11 @@ class DryRunHook(Hook):
     the same, to the bit, with the hook and without.
 
     Of several processes all run the same sizes in the same order. Gradients are not
-    exchanged meanwhile. If a rank runs out of memory, all ranks stop with its error. A
-    rank that waits for it in a collective of the model's own (SyncBN, a mean over the
-    ranks in a loss) cannot be told: after ``grace`` seconds the failed rank ends with
-    its error, and the launcher ends the others.
+    exchanged meanwhile (once, at the end, with ``find_unused_parameters``). If a rank
+    runs out of memory, all ranks stop with its error. A rank that waits for it in a
+    collective of the model's own (SyncBN, a mean over the ranks in a loss) cannot be
+    told: after ``grace`` seconds the failed rank ends with its error, and the launcher
+    ends the others.
 
     With ``compile`` set in the config it raises Dynamo's limit of recompilations by the
     number of shapes, from the start of the run to its end: a setting of torch's that
@@ -84,7 +85,8 @@ class DryRunHook(Hook):
     Raises:
         ValueError: A batch does not fit into the memory (names the size, the batch
             size, the rank, and what to change); an argument that cannot be; a model
-            that shards its weights (FSDP, DeepSpeed, ColossalAI).
+            that shards its weights (FSDP, DeepSpeed, ColossalAI), or whose
+            ``DistributedDataParallel`` has ``static_graph=True``.
         RuntimeError: An iteration fails for another reason.
     """
 
@@ -113,11 +115,11 @@ class DryRunHook(Hook):
         if not isinstance(loop, BaseLoop) or not _compiles(runner):
             return
         sampler = _multi_scale_sampler(loop.dataloader)
-        epochs = 0
-        if sampler is None or not sampler.endless:
-            # A loop by iterations counts no epochs.
-            most: int = loop.max_iters  # type: ignore[attr-defined]
-            epochs = math.ceil(most / len(loop.dataloader))
+        epochs: int = loop.max_epochs  # type: ignore[attr-defined]
+        if sampler is not None and sampler.endless:
+            epochs = 0
+        elif isinstance(loop, IterBasedTrainLoop):  # it counts one epoch
+            epochs = math.ceil(loop.max_iters / len(loop.dataloader))
         shapes = recompilations(
             _points(loop.dataloader),
             epochs,
@@ -232,8 +234,6 @@ class _Trial:
 
     def _iterate(self, batch: Any) -> None:
         model = self.runner.model
-        if getattr(model, "static_graph", False):
-            model = model.module  # DDP learns the graph in the first pass, for good
         logged = model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
         loss = logged.get("loss") if isinstance(logged, Mapping) else None
         if isinstance(loss, torch.Tensor):
@@ -319,6 +319,13 @@ def _check_model(model: nn.Module) -> None:
             "DryRunHook puts back whole weights and optimizer states, which "
             f"{strategy} shards over the processes: leave the hook out"
         )
+    for module in model.modules():
+        if isinstance(module, DistributedDataParallel) and module.static_graph:
+            raise ValueError(
+                "DryRunHook would teach DistributedDataParallel another graph than the "
+                "training's, as static_graph=True learns it from the first passes: "
+                "leave one of the two out (model_wrapper_cfg.static_graph)"
+            )
 
 
 def _multi_scale_sampler(
@@ -436,9 +443,7 @@ def _set_counts(optim_wrapper: Any, inner_count: int) -> None:
 
 def _notes_used_parameters(model: nn.Module) -> bool:
     return any(
-        isinstance(module, DistributedDataParallel)
-        and module.find_unused_parameters
-        and not module.static_graph
+        isinstance(module, DistributedDataParallel) and module.find_unused_parameters
         for module in model.modules()
     )
 

@@ -30,10 +30,15 @@ def two_ranks(tmp_path_factory):
 
 @pytest.mark.distributed
 @pytest.mark.parametrize(
-    "kind", ["plain", "accumulated", "unused", "static", "agvm", "collective"]
+    "kind", ["plain", "accumulated", "unused", "agvm", "collective"]
 )
 def test_the_training_is_the_same_to_the_bit(two_ranks, kind):
     assert [rank[kind] for rank in two_ranks[1]] == [True, True]
+
+
+@pytest.mark.distributed
+def test_a_static_graph_is_refused(two_ranks):
+    assert [rank["static"] for rank in two_ranks[1]] == [True, True]
 
 
 @pytest.mark.distributed
