@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import itertools
 import json
 import math
 import os
@@ -23,7 +24,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import torch
 
@@ -310,26 +311,48 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
     runner = _loaded(args, args.measure)
     model, loader = runner.model, runner.train_dataloader
     model.train()
-    table = {}
+    stream = _batches(loader)
+    result: Dict[str, Any] = dict(
+        checkpoint=args.measure, repeats=args.repeats, piece=args.piece
+    )
     for batch in (8, 32, 128):
+        piece = min(args.piece or batch // 2, batch // 2)
         rows = []
-        stream = iter(loader)
         for _ in range(args.repeats):
-            grads = []
-            while len(grads) < max(2, batch // 4):  # pieces of four images
-                data = next(stream, None)
-                if data is None:
-                    stream = iter(loader)
-                    continue
-                for part in (slice(0, 4), slice(4, 8)):
-                    grads.append(
-                        _gradient(model, {k: v[part] for k, v in data.items()})
-                    )
-            grads = grads[: max(2, batch // 4)]
+            images = _images(stream, batch, len(loader.dataset))
+            grads = [
+                _gradient(model, {k: v[at : at + piece] for k, v in images.items()})
+                for at in range(0, batch, piece)
+            ]
             middle = len(grads) // 2
             rows.append(_variances(_sum(grads[:middle]), _sum(grads[middle:])))
-        table[batch] = {k: statistics.mean(row[k] for row in rows) for k in rows[0]}
-    return dict(checkpoint=args.measure, repeats=args.repeats, variances=table)
+        for name, of in (("variances", statistics.mean), ("standard_error", _error)):
+            table = {k: of([row[k] for row in rows]) for k in rows[0]}
+            result.setdefault(name, {})[batch] = table
+    return result
+
+
+def _batches(loader: Any) -> Iterator[Any]:
+    """Without an end, each epoch in an order of its own."""
+    for epoch in itertools.count():
+        loader.batch_sampler.sampler.set_epoch(epoch)
+        yield from loader
+
+
+def _images(stream: Iterator[Any], batch: int, most: int) -> Dict[str, List[Any]]:
+    """The next images of the loader; no image twice while there are others."""
+    if batch > most:
+        raise SystemExit(f"a batch of {batch} needs as many images, but got {most}")
+    images: Dict[str, List[Any]] = {}
+    while not images or len(images["inputs"]) < batch:
+        for name, values in next(stream).items():
+            images.setdefault(name, []).extend(values)
+    return {name: values[:batch] for name, values in images.items()}
+
+
+def _error(values: List[float]) -> float:
+    """Standard error of the mean."""
+    return statistics.stdev(values) / math.sqrt(len(values))
 
 
 def estimators(args: argparse.Namespace) -> Dict[str, Any]:
@@ -406,9 +429,7 @@ def estimators(args: argparse.Namespace) -> Dict[str, Any]:
         iterations=args.estimators,
         checkpoint=args.checkpoint,
         mean_variance=_each(statistics.mean, values),
-        standard_error=_each(
-            lambda row: statistics.stdev(row) / math.sqrt(len(row)), values
-        ),
+        standard_error=_each(_error, values),
         multiplier=mu,
     )
 
@@ -521,6 +542,9 @@ def main() -> None:
     parser.add_argument("--measure", help="variances of this checkpoint by hand")
     parser.add_argument("--repeats", type=int, default=4, help="of --measure")
     parser.add_argument(
+        "--piece", type=int, help="of --measure: images a pass; default: a whole half"
+    )
+    parser.add_argument(
         "--estimators", type=int, help="iterations of estimators against true halves"
     )
     parser.add_argument(
@@ -530,6 +554,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.estimators is not None and args.estimators < 3:
         parser.error("--estimators must be at least 3")
+    if args.repeats < 2 or (args.piece is not None and args.piece not in (1, 2, 4)):
+        parser.error("--repeats must be at least 2, --piece 1, 2 or 4")
     if args.cost is not None and (args.interval < 3 or args.cost < args.interval):
         parser.error("--cost must be at least --interval, which must be at least 3")
     for arm in args.arms:
