@@ -69,10 +69,10 @@ def test_the_command(tool, capfd):
     tool.main(["--gpus", "8", "128", "--json"])
     rows = json.loads(capfd.readouterr().out)["rows"]
     assert [row["gpus"] for row in rows] == [8, 128]
-    expected = traffic(128, 165_000_000, 4, 10, 0.27, Cluster())
+    expected = traffic(128, 166_110_848, 4, 10, 0.27, Cluster())
     assert rows[1] == pytest.approx({"gpus": 128, **expected})
     tool.main(["--gpus", "128"])
-    assert "| 128 | 165.0 | 8.12 |" in capfd.readouterr().out
+    assert "| 128 | 166.1 | 8.18 |" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("argument", ["--inter", "--gpus", "--iteration-ms"])

@@ -1,6 +1,6 @@
 """AGVM's extra traffic from 8 to 4,096 GPUs, on paper.
 
-python tools/benchmarks/agvm_traffic.py --gradient-bytes 165000000
+python tools/benchmarks/agvm_traffic.py --gradient-bytes 166110848
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(argv: List[str]) -> None:
     parser.add_argument(
         "--gpus", type=int, nargs="+", default=[8, 16, 64, 128, 512, 1024, 4096]
     )
-    parser.add_argument("--gradient-bytes", type=int, default=165_000_000)
+    parser.add_argument("--gradient-bytes", type=int, default=166_110_848)
     parser.add_argument("--modules", type=int, default=4, help="that AGVM measures")
     parser.add_argument("--interval", type=int, default=10)
     parser.add_argument(
