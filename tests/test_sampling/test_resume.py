@@ -301,7 +301,7 @@ def test_shares_by_counting(world_size, images):
 
 
 def test_after_ninety_thousand_iterations():
-    """Ours against MMEngine's way: each batch drawn, in one process, side by side."""
+    """Ours against MMEngine's way: each batch drawn, side by side."""
 
     def sampler():
         inner = InfiniteSampler(range(10_000), shuffle=True, seed=3)
