@@ -66,7 +66,8 @@ def seeded(seed: Optional[int]) -> Iterator[None]:
 
 
 def _seed_host(seed: int) -> None:
-    random.seed(seed)
+    # Both are Mersenne twisters: from the same seed they would draw the same numbers.
+    random.seed(mixed_seed(seed))
     np.random.seed(np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint32))
 
 
