@@ -1,14 +1,11 @@
 """Bad input to the commands, configs of both libraries, and the shared helpers."""
 
-import importlib.util
-import io
 import json
 import math
 import os
 import shlex
 import subprocess
 import sys
-from contextlib import redirect_stderr
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +15,6 @@ from mmengine.config import Config, ConfigDict
 from mms_plugin import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(
-        f"tool_{name}", ROOT / "tools" / f"{name}.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def command(monkeypatch):
-    """Run a tool's main in this process: (exit code, standard error)."""
-
-    def run(name, *args):
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, args)])
-        stream = io.StringIO()
-        with redirect_stderr(stream), pytest.raises(SystemExit) as caught:
-            cli.run_command(load_tool(name).main)
-        return caught.value.code, stream.getvalue()
-
-    return run
 
 
 @pytest.fixture
@@ -60,101 +34,101 @@ class TestBadInput:
         for part in parts:
             assert str(part) in text
 
-    @pytest.mark.parametrize("tool", ["train", "test"])
-    def test_config(self, command, tmp_path, tool):
-        more = [] if tool == "train" else [tmp_path / "x.pth"]
-        self.check(command(tool, "no.py", *more), "no.py", "does not exist")
-        self.check(command(tool, tmp_path, *more), tmp_path, "is a folder")
+    @pytest.mark.parametrize("name", ["train.py", "test.py"])
+    def test_config(self, tool, tmp_path, name):
+        more = [] if name == "train.py" else [tmp_path / "x.pth"]
+        self.check(tool(name, "no.py", *more), "no.py", "does not exist")
+        self.check(tool(name, tmp_path, *more), tmp_path, "is a folder")
         broken = tmp_path / "broken.py"
         broken.write_text("model = dict(\n")
-        self.check(command(tool, broken, *more), broken, "does not load", "yntax")
+        self.check(tool(name, broken, *more), broken, "does not load", "yntax")
         text = tmp_path / "notes.txt"
         text.write_text("hello")
-        self.check(command(tool, text, *more), text, "does not load")
+        self.check(tool(name, text, *more), text, "does not load")
         imports = tmp_path / "imports.py"
         imports.write_text(
             "custom_imports = dict(imports=['no_such_module_x'], "
             "allow_failed_imports=False)\n"
         )
-        self.check(command(tool, imports, *more), imports, "no_such_module_x")
+        self.check(tool(name, imports, *more), imports, "no_such_module_x")
         bases = tmp_path / "bases.py"
         bases.write_text("_base_ = ['./absent.py']\n")
-        self.check(command(tool, bases, *more), "absent.py")
+        self.check(tool(name, bases, *more), "absent.py")
 
-    def test_library_config(self, command):
+    def test_library_config(self, tool):
         pytest.importorskip("mmdet")
-        self.check(command("train", "mmdet::mask_rcnn/none.py"), "mask_rcnn/none.py")
-        self.check(command("train", "mmdet::"), "library::folder/name.py")
+        self.check(tool("train.py", "mmdet::mask_rcnn/none.py"), "mask_rcnn/none.py")
+        self.check(tool("train.py", "mmdet::"), "library::folder/name.py")
         self.check(
-            command("train", "mmnothing::resnet/resnet50.py"), "pip install mmnothing"
+            tool("train.py", "mmnothing::resnet/resnet50.py"), "pip install mmnothing"
         )
 
-    def test_arguments(self, command, config_file):
-        self.check(command("train"), "config")
-        self.check(command("train", config_file, "--nonsense"), "--nonsense")
+    def test_arguments(self, tool, config_file):
+        self.check(tool("train.py"), "config")
+        self.check(tool("train.py", config_file, "--nonsense"), "--nonsense")
         self.check(
-            command("train", config_file, "--launcher", "horse"), "--launcher", "horse"
+            tool("train.py", config_file, "--launcher", "horse"), "--launcher", "horse"
         )
-        self.check(command("test", config_file), "checkpoint")
+        self.check(tool("test.py", config_file), "checkpoint")
 
     @pytest.mark.parametrize("option", ["novalue", "=3", "a=[1,2", "a=(1,2]"])
-    def test_cfg_options(self, command, config_file, option):
-        result = command("train", config_file, "--cfg-options", option)
+    def test_cfg_options(self, tool, config_file, option):
+        result = tool("train.py", config_file, "--cfg-options", option)
         self.check(result, "--cfg-options", option)
 
-    def test_cfg_options_that_do_not_fit(self, command, config_file):
-        self.check(command("train", config_file, "--cfg-options", "b.c.7=1"), "fit")
+    def test_cfg_options_that_do_not_fit(self, tool, config_file):
+        self.check(tool("train.py", config_file, "--cfg-options", "b.c.7=1"), "fit")
 
-    def test_launcher_without_its_variables(self, command, config_file, monkeypatch):
+    def test_launcher_without_its_variables(self, tool, config_file, monkeypatch):
         monkeypatch.delenv("RANK", raising=False)
         monkeypatch.chdir(config_file.parent)
-        result = command("train", config_file, "--launcher", "pytorch")
+        result = tool("train.py", config_file, "--launcher", "pytorch")
         self.check(result, "RANK", "tools/dist_train.sh")
 
-    def test_checkpoint(self, command, config_file, tmp_path):
+    def test_checkpoint(self, tool, config_file, tmp_path):
         absent = tmp_path / "absent.pth"
-        self.check(command("test", config_file, absent), absent, "does not exist")
-        self.check(command("test", config_file, tmp_path), "is not a file")
+        self.check(tool("test.py", config_file, absent), absent, "does not exist")
+        self.check(tool("test.py", config_file, tmp_path), "is not a file")
         self.check(
-            command("train", config_file, "--resume", absent), "--resume", absent
+            tool("train.py", config_file, "--resume", absent), "--resume", absent
         )
 
-    def test_work_dir(self, command, config_file):
+    def test_work_dir(self, tool, config_file):
         below_a_file = config_file / "work"
-        result = command("train", config_file, "--work-dir", below_a_file)
+        result = tool("train.py", config_file, "--work-dir", below_a_file)
         self.check(result, "--work-dir", below_a_file)
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-    def test_work_dir_without_permission(self, command, config_file, tmp_path):
+    def test_work_dir_without_permission(self, tool, config_file, tmp_path):
         closed = tmp_path / "closed"
         closed.mkdir(mode=0o500)
         self.check(
-            command("train", config_file, "--work-dir", closed / "a"), "--work-dir"
+            tool("train.py", config_file, "--work-dir", closed / "a"), "--work-dir"
         )
 
-    def test_out(self, command, config_file):
+    def test_out(self, tool, config_file):
         for out in ("metrics.txt", config_file.parent / "absent" / "m.json"):
-            result = command("test", config_file, config_file, "--out", out)
+            result = tool("test.py", config_file, config_file, "--out", out)
             self.check(result, "--out", out)
 
-    def test_nothing_to_test(self, command, tmp_path):
+    def test_nothing_to_test(self, tool, tmp_path):
         path = tmp_path / "none.py"
         path.write_text("a = 1\n")
-        self.check(command("test", path, path), "test_dataloader")
+        self.check(tool("test.py", path, path), "test_dataloader")
 
-    def test_amp(self, command, tmp_path):
+    def test_amp(self, tool, tmp_path):
         path = tmp_path / "amp.py"
         path.write_text("optim_wrapper = dict(type='DeepSpeedOptimWrapper')\n")
-        self.check(command("train", path, "--amp"), "--amp", "DeepSpeedOptimWrapper")
+        self.check(tool("train.py", path, "--amp"), "--amp", "DeepSpeedOptimWrapper")
         path.write_text("a = 1\n")
-        self.check(command("train", path, "--amp"), "--amp", "optim_wrapper")
+        self.check(tool("train.py", path, "--amp"), "--amp", "optim_wrapper")
 
-    def test_auto_scale_lr(self, command, config_file):
-        result = command("train", config_file, "--auto-scale-lr")
+    def test_auto_scale_lr(self, tool, config_file):
+        result = tool("train.py", config_file, "--auto-scale-lr")
         self.check(result, "base_batch_size")
 
-    def test_a_config_without_a_model(self, command, config_file, tmp_path):
-        result = command("train", config_file, "--work-dir", tmp_path / "w")
+    def test_a_config_without_a_model(self, tool, config_file, tmp_path):
+        result = tool("train.py", config_file, "--work-dir", tmp_path / "w")
         self.check(result, "the runner cannot be built", "model")
 
 
@@ -195,7 +169,9 @@ class TestLoadConfig:
 class TestAmp:
     @pytest.fixture(params=[True, False], ids=["accelerator", "cpu"])
     def accelerator(self, request, monkeypatch):
-        monkeypatch.setattr(cli, "has_accelerator", lambda: request.param)
+        monkeypatch.setattr(
+            cli.config_changes, "has_accelerator", lambda: request.param
+        )
         return request.param
 
     def test_plain(self, accelerator):

@@ -1,6 +1,7 @@
 """A small real training for the commands: mmpretrain's ResNet on 12 pictures."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,18 @@ def run_tool() -> Callable[..., "subprocess.CompletedProcess[str]"]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], str]:
+    """A port that nothing listens on, another one at each call."""
+
+    def find():
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return str(probe.getsockname()[1])
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -221,15 +220,9 @@ def test_corruptions(root, run_test, tmp_path):
         assert second["metrics"] == pytest.approx(first["metrics"], rel=1e-5)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 @pytest.mark.distributed
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes, no two GPUs")
-def test_two_ranks(root, run_tool, tmp_path):
+def test_two_ranks(root, run_tool, free_port, tmp_path):
     """The launcher's arguments stand between the checkpoints."""
     done = run_tool(
         "dist_test.sh", root / "config.py", root / "a.pth", 2, root / "b.pth",

@@ -15,12 +15,6 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 @pytest.fixture
 def start(tmp_path):
     """Start dist_train.sh as one node of a training; kill what is left at the end."""
@@ -75,7 +69,7 @@ def finish(process):
 @pytest.mark.distributed
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="four processes, no four GPUs")
-def test_two_nodes_of_two_are_four_ranks(start, tmp_path):
+def test_two_nodes_of_two_are_four_ranks(start, free_port, tmp_path):
     nodes = dict(NNODES="2", MASTER_ADDR="127.0.0.1", PORT=free_port())
     second = start(tmp_path / "w", 2, NODE_RANK="1", **nodes)  # it waits
     first = start(tmp_path / "w", 2, NODE_RANK="0", **nodes)

@@ -3,7 +3,6 @@
 import argparse
 import importlib.util
 import re
-import socket
 from pathlib import Path
 
 import pytest
@@ -92,14 +91,11 @@ def test_resume(trained, config_file, run_tool, tmp_path):
 
 @pytest.mark.distributed
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes, no two GPUs")
-def test_two_recipes_two_processes_and_amp(config_file, run_tool, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+def test_two_recipes_two_processes_and_amp(config_file, run_tool, free_port, tmp_path):
     done = run_tool(
         "dist_train.sh", config_file, 2, "--work-dir", tmp_path,
         "--recipe", "vbs-cur+agvm", *OPTIONS, "interval=1", "start_iter=1", "--amp",
-        env={"PORT": port},
+        env={"PORT": free_port()},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     written = (tmp_path / "tiny_resnet.py").read_text()

@@ -5,7 +5,6 @@ import math
 import os
 import pickle
 import re
-import socket
 
 import pytest
 import torch
@@ -131,15 +130,9 @@ def test_a_wrong_component_is_one_line(config_file, run_tool, tmp_path):
     assert "NoSuchSampler" in done.stderr.strip().splitlines()[-1]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 @pytest.mark.distributed
 @pytest.mark.skipif(torch.cuda.is_available(), reason="two processes, no two GPUs")
-def test_two_processes_train_and_test(config_file, run_tool, tmp_path):
+def test_two_processes_train_and_test(config_file, run_tool, free_port, tmp_path):
     done = run_tool(
         "dist_train.sh", config_file, 2, "--work-dir", tmp_path,
         "--cfg-options", "train_cfg.max_epochs=1",

@@ -1,0 +1,67 @@
+"""What the commands under ``tools/`` share: configs, errors, output.
+
+Bad input ends a command with one line on standard error and exit code 2. A
+fault in a run that has begun keeps its traceback, and so does every fault where
+the environment variable ``MMS_DEBUG`` is set.
+"""
+
+from .arguments import (
+    ArgumentParser,
+    add_common_arguments,
+    add_config_arguments,
+    add_options_argument,
+    size_argument,
+    size_text,
+    whole_number,
+)
+from .command import run_command
+from .config_changes import (
+    add_dry_run,
+    enable_amp,
+    save_atomically,
+    set_dataloader_defaults,
+)
+from .configs import load_config
+from .errors import RunFault, UserError, one_line, setting_up
+from .errors import debugging as debugging  # the tools call it as cli.debugging
+from .files import check_checkpoint, check_out, make_folder, set_work_dir
+from .launching import is_main_process, prepare_launcher
+from .output import json_on_stdout, plain
+from .recipe_arguments import add_recipe_arguments, apply_recipe_arguments
+from .resume_choice import check_ranks_resume_alike, choose_checkpoint_to_resume
+from .runs import build_runner, loading_checkpoint, run_started
+
+__all__ = [
+    "ArgumentParser",
+    "RunFault",
+    "UserError",
+    "add_common_arguments",
+    "add_config_arguments",
+    "add_dry_run",
+    "add_options_argument",
+    "add_recipe_arguments",
+    "apply_recipe_arguments",
+    "build_runner",
+    "check_checkpoint",
+    "check_out",
+    "check_ranks_resume_alike",
+    "choose_checkpoint_to_resume",
+    "enable_amp",
+    "is_main_process",
+    "json_on_stdout",
+    "load_config",
+    "loading_checkpoint",
+    "make_folder",
+    "one_line",
+    "plain",
+    "prepare_launcher",
+    "run_command",
+    "run_started",
+    "save_atomically",
+    "set_dataloader_defaults",
+    "set_work_dir",
+    "setting_up",
+    "size_argument",
+    "size_text",
+    "whole_number",
+]

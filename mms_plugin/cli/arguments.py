@@ -1,0 +1,114 @@
+"""Arguments that the commands share, and how they are read."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any, Callable, Dict, NoReturn, Optional, Tuple
+
+from mmengine.config import DictAction
+
+from .launching import LAUNCHERS
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the arguments)\n")
+
+
+class _ConfigOptions(DictAction):
+    """MMEngine's ``k=v`` action, with an error that shows the bad option."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: Optional[str] = None,
+    ) -> None:
+        options: Dict[str, Any] = {}
+        for value in values:
+            key, equals, text = value.partition("=")
+            if not equals or not key.strip(". "):
+                parser.error(f"{option_string} takes key=value pairs, not {value!r}")
+            try:
+                options[key] = self._parse_iterable(text)
+            except (AssertionError, ValueError, SyntaxError, IndexError):
+                parser.error(
+                    f"{option_string}: the value of {value!r} does not parse; lists "
+                    'are written key="[a,b]" or key=a,b'
+                )
+        previous = getattr(namespace, self.dest, None) or {}
+        setattr(namespace, self.dest, {**previous, **options})
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """The config, and settings that override it."""
+    parser.add_argument(
+        "config",
+        help="config file, or one of a library's own: mmdet::<folder>/<name>.py, "
+        "mmpretrain::<folder>/<name>.py",
+    )
+    add_options_argument(
+        parser,
+        "--cfg-options",
+        'settings that override the config\'s, such as key="[a,b]" or a.b=1',
+    )
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of every command that builds a runner from a config."""
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--work-dir",
+        help="folder for logs and checkpoints (default: the config's, else "
+        "work_dirs/<config name>)",
+    )
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
+    # torch.distributed.launch passes it; torchrun sets the variable alone.
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
+    )
+
+
+def add_options_argument(
+    parser: argparse.ArgumentParser, flag: str, description: str
+) -> None:
+    """An argument of ``KEY=VALUE`` pairs, a dict by dotted keys; ``None`` without."""
+    parser.add_argument(
+        flag,
+        nargs="+",
+        action=_ConfigOptions,
+        metavar="KEY=VALUE",
+        help=description,
+    )
+
+
+def size_argument(text: str) -> Tuple[int, int]:
+    """``'224'`` or ``'224x320'`` as ``(height, width)``, for ``type=``."""
+    match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"a size is a side in pixels or HEIGHTxWIDTH, not {text!r}"
+        )
+    return int(match[1]), int(match[2] or match[1])
+
+
+def size_text(size: Tuple[int, int]) -> str:
+    """``(height, width)`` as :func:`size_argument` reads it."""
+    return f"{size[0]}x{size[1]}"
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Reads a whole number of at least ``least``, for ``type=``."""
+
+    def parse(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number of at least {least}, not {text!r}"
+            )
+        return int(text)
+
+    return parse

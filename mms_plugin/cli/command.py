@@ -1,0 +1,53 @@
+"""A command from its first line to its exit code."""
+
+from __future__ import annotations
+
+import os
+import os.path as osp
+import sys
+from typing import Callable, List, NoReturn
+
+import torch
+
+from ..checkpoint import check_by_default
+from .errors import UserError, debugging
+
+
+def run_command(main: Callable[[List[str]], None]) -> NoReturn:
+    """Run a command's ``main`` on the command line's arguments and exit.
+
+    Exit code 0; 2 after bad input and 1 after a known fault of a run, with one line
+    on standard error.
+    """
+    check_by_default()
+    try:
+        main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; nothing is left to be flushed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _leave(0)
+    except UserError as error:
+        if debugging():
+            raise
+        text = " ".join(str(error).split())
+        if error.__cause__ is not None:
+            text += " (MMS_DEBUG=1 shows the traceback)"
+        print(f"{osp.basename(sys.argv[0])}: error: {text}", file=sys.stderr)
+        _leave(error.exit_code)
+    except KeyboardInterrupt:
+        print(f"{osp.basename(sys.argv[0])}: interrupted", file=sys.stderr)
+        _leave(130)
+    _leave(0)
+
+
+def _leave(code: int) -> NoReturn:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # A rank that fails must not wait for the others.
+        if code == 0:
+            torch.distributed.destroy_process_group()
+        else:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    sys.exit(code)

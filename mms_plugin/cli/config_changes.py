@@ -1,0 +1,115 @@
+"""What the commands change in a config: its wrapper, hooks and loaders."""
+
+from __future__ import annotations
+
+from typing import Mapping
+
+from mmengine.config import Config, ConfigDict
+from mmengine.hooks import CheckpointHook
+
+from ..fileio import BACKEND_NAME
+from .errors import UserError
+from .launching import has_accelerator
+
+
+def enable_amp(config: Config) -> None:
+    """Turn the config's optimizer wrapper into its mixed-precision one.
+
+    ``OptimWrapper`` becomes ``AmpOptimWrapper`` (on the CPU, which that one
+    refuses, ``BFloat16OptimWrapper``); ``AGVMOptimWrapper`` becomes
+    ``AmpAGVMOptimWrapper``, on the CPU ``BFloat16AGVMOptimWrapper``.
+
+    Raises:
+        UserError: The wrapper is of another type.
+    """
+    wrapper = config.get("optim_wrapper")
+    if not isinstance(wrapper, ConfigDict):
+        raise UserError("--amp needs a config with optim_wrapper")
+    name = str(wrapper.get("type", "OptimWrapper")).rpartition(".")[2]
+    if name in ("AGVMOptimWrapper", "AmpAGVMOptimWrapper", "BFloat16AGVMOptimWrapper"):
+        if has_accelerator():
+            wrapper.type = "AmpAGVMOptimWrapper"
+        else:
+            wrapper.type = "BFloat16AGVMOptimWrapper"
+            for key in ("loss_scale", "dtype", "use_fsdp"):
+                wrapper.pop(key, None)
+    elif name in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
+        if has_accelerator():
+            if name != "BFloat16OptimWrapper":
+                wrapper.type = "AmpOptimWrapper"
+                wrapper.setdefault("loss_scale", "dynamic")
+        else:
+            wrapper.type = "BFloat16OptimWrapper"
+            for key in ("loss_scale", "dtype", "use_fsdp"):
+                wrapper.pop(key, None)
+    else:
+        raise UserError(
+            f"--amp knows OptimWrapper and AGVMOptimWrapper, not optim_wrapper.type "
+            f"{name}; choose that library's own mixed-precision wrapper in the config"
+        )
+
+
+def add_dry_run(config: Config) -> None:
+    """Let a training try every size before it starts, if it does not already."""
+    from ..recipes.config_edits import add_plugin_import
+
+    hooks = list(config.get("custom_hooks") or [])
+    for hook in hooks:
+        kind = hook.get("type") if isinstance(hook, Mapping) else type(hook)
+        if getattr(kind, "__name__", kind) == "DryRunHook":
+            return
+    config.custom_hooks = [*hooks, dict(type="DryRunHook")]
+    # The config that is written to the work dir must build anywhere.
+    add_plugin_import(config)
+
+
+def save_atomically(config: Config) -> None:
+    """Let MMEngine's ``CheckpointHook`` be this package's ``AtomicCheckpointHook``.
+
+    Where the config has it, by name or by MMEngine's default, for a local disk.
+    Another hook, or another file backend, is the user's own choice and stays.
+    """
+    from ..recipes.config_edits import add_plugin_import
+
+    hooks = config.get("default_hooks")
+    if hooks is None or "checkpoint" not in hooks:
+        default = dict(checkpoint=dict(type="CheckpointHook", interval=1))
+        config.default_hooks = dict(hooks or {}, **default)
+    custom = config.get("custom_hooks") or []
+    for hook in [config.default_hooks.get("checkpoint"), *custom]:
+        if isinstance(hook, ConfigDict) and _is_plain_checkpoint_hook(hook):
+            hook["type"] = "AtomicCheckpointHook"
+            # The config that is written to the work dir must build anywhere.
+            add_plugin_import(config)
+
+
+def _is_plain_checkpoint_hook(hook: ConfigDict) -> bool:
+    kind = hook.get("type")
+    if isinstance(kind, str):
+        library, _, name = kind.rpartition(".")
+        own = name == "CheckpointHook" and library.split(".")[0] in ("", "mmengine")
+    else:
+        own = kind is CheckpointHook
+    backend = (hook.get("backend_args") or {}).get("backend", "local")
+    return (
+        own
+        and hook.get("file_client_args") is None
+        and backend in ("local", BACKEND_NAME)
+        and "://" not in str(hook.get("out_dir") or "")
+    )
+
+
+def set_dataloader_defaults(config: Config) -> None:
+    """What mmpretrain's own tools add to a config, for mmpretrain's configs.
+
+    Its models take stacked batches, which its configs leave to its tools.
+    """
+    if config.get("default_scope") != "mmpretrain":
+        return
+    for field in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        loader = config.get(field)
+        if not isinstance(loader, ConfigDict):
+            continue
+        loader.setdefault("collate_fn", dict(type="default_collate"))
+        loader.setdefault("pin_memory", has_accelerator())
+        loader.setdefault("persistent_workers", loader.get("num_workers", 0) > 0)

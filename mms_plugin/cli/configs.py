@@ -1,0 +1,77 @@
+"""A command's config: a file, or one of a library's own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os.path as osp
+from typing import Any, Mapping, Optional
+
+from mmengine.config import Config
+from mmengine.hub import get_config
+
+from ..host_versions import HOSTS
+from .errors import UserError, debugging, one_line
+
+
+def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Config:
+    """Load a config file, or a library's own config by ``library::path``.
+
+    Args:
+        name: Path of a file, or such as
+            ``'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'``.
+        options: Settings that override the config's, dotted keys.
+
+    Raises:
+        UserError: There is no such config, it does not parse, what it imports
+            is missing, or the options do not fit.
+    """
+    try:
+        if "::" in name:
+            config = _library_config(name)
+        elif not osp.exists(name):
+            raise UserError(f"config {name} does not exist")
+        elif osp.isdir(name):
+            raise UserError(f"config {name} is a folder, not a file")
+        else:
+            config = Config.fromfile(name)
+    except UserError:
+        raise
+    except Exception as error:
+        if debugging():
+            raise
+        raise UserError(f"config {name} does not load: {one_line(error)}") from error
+    if options:
+        try:
+            config.merge_from_dict(dict(options))
+        except Exception as error:
+            if debugging():
+                raise
+            raise UserError(
+                f"--cfg-options do not fit the config: {one_line(error)}"
+            ) from error
+    return config
+
+
+def _library_config(name: str) -> Config:
+    library, _, path = name.partition("::")
+    if not library.isidentifier() or not path:
+        raise UserError(f"config {name}: write library::folder/name.py")
+    # MMEngine would install a missing library by itself.
+    if importlib.util.find_spec(library) is None:
+        commands = [host.pip_command for host in HOSTS if host.name == library]
+        command = commands[0] if commands else f"pip install {library}"
+        raise UserError(f"config {name} needs {library}, not installed; run: {command}")
+    if not path.endswith((".py", ".yml", ".yaml", ".json")):
+        name += ".py"
+    try:
+        return get_config(name)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{library} has no config {path}; its configs are listed in its "
+            "configs folder, such as "
+            + (
+                "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
+                if library == "mmdet"
+                else "mmpretrain::resnet/resnet50_8xb32_in1k.py"
+            )
+        ) from error

@@ -1,0 +1,63 @@
+"""Errors as one line; with ``MMS_DEBUG``, as tracebacks."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import Iterator
+
+
+class UserError(Exception):
+    """Bad input on a command's line; its text is shown as one line."""
+
+    exit_code = 2
+
+
+class RunFault(UserError):
+    """What ended a run that had begun; its text is shown as one line."""
+
+    exit_code = 1
+
+
+def debugging() -> bool:
+    """Whether every fault shall keep its traceback."""
+    return bool(os.environ.get("MMS_DEBUG"))
+
+
+def one_line(error: BaseException) -> str:
+    """The innermost cause of an error in one line."""
+    cause: BaseException = error
+    # A chain tells first what went wrong and last who noticed.
+    while True:
+        below = cause.__cause__ or (
+            None if cause.__suppress_context__ else cause.__context__
+        )
+        # KeyErrors come from registries and lookups that tell more above.
+        if below is None or not isinstance(below, ImportError):
+            break
+        cause = below
+    text = str(cause.args[0]) if isinstance(cause, KeyError) and cause.args else ""
+    text = text or str(cause)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any(line.startswith("Original Traceback") for line in lines):
+        lines = lines[-1:]  # from a data loader's worker
+    text = " ".join(lines)
+    name = type(cause).__name__
+    if not text:
+        return name
+    if isinstance(cause, (ValueError, UserError, ImportError, OSError)):
+        return text
+    return text if text.startswith(name) else f"{name}: {text}"
+
+
+@contextmanager
+def setting_up(what: str) -> Iterator[None]:
+    """Errors while a run is set up are the user's input: one line, exit code 2."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if debugging():
+            raise
+        raise UserError(f"{what}: {one_line(error)}") from error

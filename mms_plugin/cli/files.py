@@ -1,0 +1,69 @@
+"""Files and folders that the command line names: there, or writable."""
+
+from __future__ import annotations
+
+import os
+import os.path as osp
+from typing import Optional, Tuple
+
+from mmengine.config import Config
+
+from .errors import UserError
+
+
+def check_checkpoint(name: str, argument: str = "checkpoint") -> None:
+    """Refuse a checkpoint file that is not there; addresses are not looked up.
+
+    Raises:
+        UserError: There is no such file.
+    """
+    if "://" in name:
+        return
+    path = osp.expanduser(name)
+    if not osp.exists(path):
+        raise UserError(f"{argument} {name} does not exist")
+    if not osp.isfile(path):
+        raise UserError(f"{argument} {name} is not a file")
+
+
+def set_work_dir(config: Config, work_dir: Optional[str]) -> None:
+    """Command line before config before ``work_dirs/<config name>``; made here.
+
+    Raises:
+        UserError: The folder cannot be made or written to.
+    """
+    if work_dir is not None:
+        config.work_dir = work_dir
+    elif config.get("work_dir") is None:
+        stem = osp.splitext(osp.basename(config.filename))[0]
+        config.work_dir = osp.join("work_dirs", stem)
+    make_folder(config.work_dir, "--work-dir")
+
+
+def make_folder(folder: str, argument: str) -> None:
+    """Make a folder that is written to.
+
+    Raises:
+        UserError: It cannot be made or written to; names the argument.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{argument} {folder} cannot be made: {error.strerror}") from (
+            error
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"{argument} {folder} is not writable")
+
+
+def check_out(out: str, endings: Tuple[str, ...]) -> None:
+    """Refuse a file ``--out`` of another kind, or in a folder that takes none.
+
+    Raises:
+        UserError: It ends in none of ``endings``, or its folder is not writable.
+    """
+    if not out.endswith(endings):
+        raise UserError(f"--out {out} must end in {' or '.join(endings)}")
+    folder = osp.dirname(osp.abspath(out))
+    if not osp.isdir(folder) or not os.access(folder, os.W_OK):
+        raise UserError(f"--out {out}: the folder {folder} is not writable")

@@ -1,0 +1,79 @@
+"""One process or many: launchers, ranks, the device."""
+
+from __future__ import annotations
+
+import math
+import os
+from datetime import timedelta
+from typing import Any, Dict, Optional
+
+import torch
+from mmengine.config import Config
+
+from .errors import UserError
+
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+
+
+def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None:
+    """Set the launcher; without an accelerator, join the ranks by gloo.
+
+    Raises:
+        UserError: The launcher's environment variables are not there.
+    """
+    os.environ.setdefault("LOCAL_RANK", str(local_rank))
+    config.launcher = launcher
+    needed = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
+    if launcher == "none":
+        return
+    if needed[launcher] not in os.environ:
+        raise UserError(
+            f"--launcher {launcher} needs the variable {needed[launcher]}, which that "
+            "launcher sets; use tools/dist_train.sh, tools/dist_test.sh or "
+            "tools/slurm_train.sh"
+        )
+    if launcher == "pytorch" and not has_accelerator():
+        # MMEngine's own set-up asks for a CUDA device in any case.
+        if not torch.distributed.is_initialized():
+            seconds = _dist_timeout(config)
+            options: Dict[str, Any] = {}
+            if seconds is not None:
+                options = dict(timeout=timedelta(seconds=seconds))
+            torch.distributed.init_process_group("gloo", **options)
+        if config.get("model_wrapper_cfg") is None:
+            config.model_wrapper_cfg = dict(
+                type="MMDistributedDataParallel",
+                broadcast_buffers=False,
+                find_unused_parameters=config.get("find_unused_parameters", False),
+            )
+        config.model_wrapper_cfg.setdefault("device_ids", None)
+
+
+def _dist_timeout(config: Config) -> Optional[float]:
+    """MMEngine's ``env_cfg.dist_cfg.timeout``, in seconds.
+
+    Raises:
+        UserError: It is no number above 0.
+    """
+    dist_cfg = (config.get("env_cfg") or {}).get("dist_cfg") or {}
+    seconds = dist_cfg.get("timeout")
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise UserError(f"env_cfg.dist_cfg.timeout={seconds!r} must be in seconds")
+    if not 0 < seconds < math.inf:
+        raise UserError(f"env_cfg.dist_cfg.timeout={seconds!r} must be above 0")
+    return float(seconds)
+
+
+def is_main_process() -> bool:
+    """Whether a launcher started this process as the first, or there is none."""
+    names = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+    return all(os.environ.get(name, "0") == "0" for name in names)
+
+
+def has_accelerator() -> bool:
+    """Whether MMEngine would train on something else than the CPU."""
+    from mmengine.device import get_device
+
+    return str(get_device()) != "cpu"

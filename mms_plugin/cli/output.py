@@ -1,0 +1,56 @@
+"""Standard output as one JSON document."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, Mapping
+
+
+@contextmanager
+def json_on_stdout(enabled: bool) -> Iterator[Callable[[Any], None]]:
+    """Keep standard output for one JSON document.
+
+    Args:
+        enabled: Whether to; where not, nothing is moved and nothing printed.
+
+    Yields:
+        A function that prints its argument as JSON. Everything else that is
+        written to standard output meanwhile, by C code too, goes to standard
+        error.
+    """
+    if not enabled:
+        yield lambda document: None
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+
+    def emit(document: Any) -> None:
+        text = json.dumps(plain(document), indent=2, allow_nan=False) + "\n"
+        sys.stdout.flush()
+        with os.fdopen(os.dup(kept), "w") as stream:
+            stream.write(text)
+
+    try:
+        yield emit
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def plain(value: Any) -> Any:
+    """NumPy and torch numbers as Python's; NaN and infinities as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,73 @@
+"""``--recipe`` and ``--recipe-options``: as arguments, and what they do."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, Dict, List
+
+from mmengine.config import Config
+
+from .arguments import add_options_argument
+from .errors import UserError
+from .launching import is_main_process
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--recipe`` and ``--recipe-options``."""
+    from ..recipes import RECIPES
+
+    parser.add_argument(
+        "--recipe",
+        metavar="R",
+        help="train the config with a method of this package: "
+        + ", ".join(sorted(RECIPES))
+        + "; several are joined by +",
+    )
+    add_options_argument(
+        parser,
+        "--recipe-options",
+        'arguments of the recipe, such as sizes="[128,160,192]" base_size=160',
+    )
+
+
+def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
+    """The config with the recipes of ``--recipe``; says what they change.
+
+    Raises:
+        UserError: There is no such recipe or option, or the config cannot be
+            converted.
+    """
+    from ..recipes import apply_recipes
+
+    if args.recipe is None:
+        if args.recipe_options is not None:
+            raise UserError("--recipe-options needs --recipe")
+        return config
+    lines: List[str] = []
+    try:
+        config = apply_recipes(
+            config,
+            args.recipe,
+            _nested(args.recipe_options or {}),
+            lambda name, line: lines.append(f"--recipe {name}: {line}"),
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--recipe {args.recipe}: {error}") from error
+    if is_main_process():
+        print("\n".join(lines), file=sys.stderr)
+    return config
+
+
+def _nested(options: Dict[str, Any]) -> Dict[str, Any]:
+    """``sizes.min=128 sizes.max=320`` is ``sizes=dict(min=128, max=320)``."""
+    nested: Dict[str, Any] = {}
+    for key, value in options.items():
+        outer, dot, inner = key.partition(".")
+        if not dot:
+            nested[key] = value
+        elif isinstance(nested.setdefault(outer, {}), dict):
+            nested[outer][inner] = value
+        else:
+            raise UserError(f"--recipe-options has {outer} twice, {key}={value}")
+    return nested

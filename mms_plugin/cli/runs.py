@@ -1,0 +1,101 @@
+"""Runners, and what the errors of a run are: bad input, or a fault."""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ..datasets.named_pipeline import name_files
+from ..faults import explain_fault
+from ..resuming import unreadable_reason
+from .errors import RunFault, UserError, debugging, one_line, setting_up
+
+
+def build_runner(config: Config) -> Runner:
+    """The config's runner: its ``runner_type``, or MMEngine's."""
+    if "runner_type" in config:
+        from mmengine.registry import RUNNERS
+
+        return RUNNERS.build(config)
+    return Runner.from_cfg(config)
+
+
+class _RunNotes(Hook):
+    """Notes how far a run has come, and lets errors of its data name the file."""
+
+    def __init__(self) -> None:
+        self.begun = self.training = False
+
+    def before_run(self, runner: Runner) -> None:
+        # Not the properties, which would build the loops.
+        for kind in ("train", "val", "test"):
+            loop = getattr(runner, f"_{kind}_loop", None)
+            dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)
+            if dataset is not None:
+                name_files(dataset)
+
+    def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
+        self.begun = self.training = True
+
+    def before_val_iter(self, *args: Any, **kwargs: Any) -> None:
+        self.begun = True
+
+    before_test_iter = before_val_iter
+
+
+@contextmanager
+def run_started(runner: Runner) -> Iterator[None]:
+    """Errors before the first iteration of a run are the user's input.
+
+    Data sets, samplers, hooks and optimizers are built and checked only inside
+    ``runner.train()``. What fails there is shown in one line. What fails later ends
+    with exit code 1: a fault from outside (a full disk, a killed worker, a lost rank)
+    with one line, a sample that cannot be made with one below its traceback, and
+    everything else with its traceback.
+    """
+    note = _RunNotes()
+    runner.register_hook(note)
+    try:
+        yield
+    except Exception as error:
+        if debugging():
+            raise
+        fault = explain_fault(error)
+        if fault is not None and (note.begun or fault.outside):
+            text = fault.text
+            if note.training:
+                text += "; then go on from the last checkpoint with --resume"
+            if fault.outside:
+                raise RunFault(text) from error
+            traceback.print_exc()
+            raise RunFault(text) from None
+        if note.begun:
+            raise
+        load_from = runner.cfg.get("load_from")
+        if load_from:
+            _raise_if_unreadable(str(load_from), error)
+        raise UserError(one_line(error)) from error
+
+
+@contextmanager
+def loading_checkpoint(name: str) -> Iterator[None]:
+    """Errors while a checkpoint is loaded name it, in one line; exit code 2."""
+    with setting_up(f"checkpoint {name} does not load"):
+        try:
+            yield
+        except Exception as error:
+            if not debugging():
+                _raise_if_unreadable(name, error)
+            raise
+
+
+def _raise_if_unreadable(name: str, error: Exception) -> None:
+    """Say what is wrong with a checkpoint's file: torch and pickle do not name it."""
+    reason = None if "://" in name else unreadable_reason(name)
+    if reason is not None:
+        raise UserError(f"checkpoint {name} does not load: {reason}") from error
