@@ -41,11 +41,15 @@ from .resuming import (
 from .size_schedule import SizeSchedule
 from .sized_index import SizedIndex, sized_batch
 from .sizes import Size, parse_int
-from .training_settings import TrainingSettings, check_can_fill_an_epoch
+from .training_settings import (
+    ReadsSettings,
+    TrainingSettings,
+    check_can_fill_an_epoch,
+)
 
 
 @DATA_SAMPLERS.register_module()
-class MultiScaleVariableBatchSampler:
+class MultiScaleVariableBatchSampler(ReadsSettings):
     r"""Batches of one resolution each, drawn anew for every iteration (MSc-VBS).
 
     At each iteration one resolution :math:`(H_t, W_t)` is drawn from ``sizes``, the
@@ -142,72 +146,9 @@ class MultiScaleVariableBatchSampler:
         self._stream = BatchStream(self._settings) if self.endless else None
         # (epoch, position in its plan) that iterating it starts from.
         self._begin = (0, 0)
+        # Until the first walk: a runner without a hook of ours may have resumed.
         self._hub = _unused_message_hub()
         check_can_fill_an_epoch(self._settings)
-
-    @property
-    def inner_sampler(self) -> Any:
-        """The sampler that gives the indices of this rank."""
-        return self._settings.inner_sampler
-
-    @property
-    def schedule(self) -> SizeSchedule:
-        """What is drawn from after any fraction of the training."""
-        return self._settings.schedule
-
-    @property
-    def seed(self) -> int:
-        """Seed of the draws, the same on every rank."""
-        return self._settings.seed
-
-    @property
-    def drop_last(self) -> bool:
-        """Whether images that do not fill a last batch are left out."""
-        return self._settings.drop_last
-
-    @property
-    def landscape(self) -> Optional[np.ndarray]:
-        """Which images of the data set are at least as wide as high.
-
-        Shape ``(samples,)``, ``bool``; no batch has images of both kinds. ``None``:
-        without ``group_by_aspect_ratio``.
-        """
-        return self._settings.landscape
-
-    @property
-    def max_epochs(self) -> Optional[int]:
-        """Epochs that the curriculum grows over; ``None``: see :attr:`max_iters`."""
-        return self._settings.max_epochs
-
-    @property
-    def max_iters(self) -> Optional[int]:
-        """Iterations that the curriculum grows over, where these are counted."""
-        return self._settings.max_iters
-
-    @property
-    def batch_size(self) -> int:
-        """Images per rank at the base size."""
-        return self.schedule.batch_size
-
-    @property
-    def base_size(self) -> Size:
-        """``(height, width)`` in pixels, whose batch sets the budget of every batch."""
-        return self.schedule.base_size
-
-    @property
-    def sizes(self) -> Tuple[Size, ...]:
-        """The resolutions, ``(height, width)`` in pixels, in the order given."""
-        return self.schedule.sizes
-
-    @property
-    def batch_sizes(self) -> Tuple[int, ...]:
-        """Images of a full batch at each of ``sizes``, per rank."""
-        return self.schedule.batch_sizes
-
-    @property
-    def curriculum(self) -> Optional[ResolutionCurriculum]:
-        """How the sizes grow; ``None``: not at all."""
-        return self.schedule.curriculum
 
     def set_curriculum(
         self,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 import numpy as np
 
 from .aspect_groups import spare_room
+from .curriculum import ResolutionCurriculum
 from .inner_sampler import is_endless, samples_over_ranks
 from .plan import count_iterations
 from .size_schedule import SizeSchedule
+from .sizes import Size
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,76 @@ class TrainingSettings:
         if self.landscape is not None:
             spare = spare_room(self.schedule.largest_batch)
         return max(fewest - spare, 0) if self.drop_last else most + spare
+
+
+class ReadsSettings:
+    """What a batch sampler shows of its settings, to read alone."""
+
+    _settings: TrainingSettings
+
+    @property
+    def inner_sampler(self) -> Any:
+        """The sampler that gives the indices of this rank."""
+        return self._settings.inner_sampler
+
+    @property
+    def schedule(self) -> SizeSchedule:
+        """What is drawn from after any fraction of the training."""
+        return self._settings.schedule
+
+    @property
+    def seed(self) -> int:
+        """Seed of the draws, the same on every rank."""
+        return self._settings.seed
+
+    @property
+    def drop_last(self) -> bool:
+        """Whether images that do not fill a last batch are left out."""
+        return self._settings.drop_last
+
+    @property
+    def landscape(self) -> Optional[np.ndarray]:
+        """Which images of the data set are at least as wide as high.
+
+        Shape ``(samples,)``, ``bool``; no batch has images of both kinds. ``None``:
+        without ``group_by_aspect_ratio``.
+        """
+        return self._settings.landscape
+
+    @property
+    def max_epochs(self) -> Optional[int]:
+        """Epochs that the curriculum grows over; ``None``: see :attr:`max_iters`."""
+        return self._settings.max_epochs
+
+    @property
+    def max_iters(self) -> Optional[int]:
+        """Iterations that the curriculum grows over, where these are counted."""
+        return self._settings.max_iters
+
+    @property
+    def batch_size(self) -> int:
+        """Images per rank at the base size."""
+        return self.schedule.batch_size
+
+    @property
+    def base_size(self) -> Size:
+        """``(height, width)`` in pixels, whose batch sets the budget of every batch."""
+        return self.schedule.base_size
+
+    @property
+    def sizes(self) -> Tuple[Size, ...]:
+        """The resolutions, ``(height, width)`` in pixels, in the order given."""
+        return self.schedule.sizes
+
+    @property
+    def batch_sizes(self) -> Tuple[int, ...]:
+        """Images of a full batch at each of ``sizes``, per rank."""
+        return self.schedule.batch_sizes
+
+    @property
+    def curriculum(self) -> Optional[ResolutionCurriculum]:
+        """How the sizes grow; ``None``: not at all."""
+        return self.schedule.curriculum
 
 
 def check_can_fill_an_epoch(settings: TrainingSettings) -> None:
