@@ -128,9 +128,10 @@ def resume_epoch(
     if epoch is not None:
         done = resumed.iterations_before(rest.epoch) + resumed.gap(rest.epoch)
         return ResumedEpoch(resumed, position, done + position)
-    # From here on epochs are counted from this one, which began so long before.
-    here = replace(resumed, first_epoch=(rest.epoch, iteration))
-    began = iteration - here.gap(rest.epoch) - position
+    # From here on epochs are counted from this one, which began so long before. Its
+    # length is taken as if the training began with it: where it began is not known yet.
+    first = replace(resumed, first_epoch=(rest.epoch, 0))
+    began = iteration - first.gap(rest.epoch) - position
     counted = replace(resumed, first_epoch=(rest.epoch, began))
     return ResumedEpoch(counted, position, iteration)
 
