@@ -358,7 +358,8 @@ def _loader(loader: DataLoader, points: Sequence[DryRunPoint], images: str) -> A
     if images == "most_instances":
         instances = _instances(loader.dataset)
     candidates: Sequence[int] = range(len(loader.dataset))  # type: ignore[arg-type]
-    landscape = getattr(loader.batch_sampler, "_landscape", None)
+    sampler = _multi_scale_sampler(loader)
+    landscape = None if sampler is None else sampler.landscape
     if landscape is not None:  # the kind that most images are of
         flag = 2 * landscape.sum() >= len(landscape)
         candidates = [i for i in candidates if landscape[i] == flag]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..sampling import MultiScaleVariableBatchSampler, Size
-from ..sampling.multi_scale_variable_batch_sampler import LOOKS_PER_EPOCH
+from ..sampling.epoch_planner import LOOKS_PER_EPOCH
 
 __all__ = [
     "NO_ROOM",

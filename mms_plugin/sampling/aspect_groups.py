@@ -11,15 +11,56 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from dataclasses import replace
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.logging import print_log
 
-from .plan import cut_batches
+from .plan import Plan, cut_batches
 
 # Seconds of reading records one by one before a note says why it takes so long.
 PATIENCE = 10.0
+
+
+class EpochGroups(NamedTuple):
+    """Which kind of images each batch of an epoch has, and these, in order.
+
+    Attributes:
+        of_batches: Shape ``(iterations,)``: 0 for portrait, 1 for landscape images.
+        indices: Of the images of either kind, in the sampler's order.
+    """
+
+    of_batches: np.ndarray
+    indices: Tuple[np.ndarray, np.ndarray]
+
+    def sources(self, plan: Plan, start: int) -> List[Iterator[int]]:
+        """The indices of either kind, without those of batches before ``start``."""
+        sources: List[Iterator[int]] = []
+        for group, kind in enumerate(self.indices):
+            own = self.of_batches[:start] == group
+            skip = int(plan.batch_sizes[:start][own].sum())
+            sources.append(iter(kind[skip:].tolist()))
+        return sources
+
+
+def group_epoch(
+    plan: Plan, indices: np.ndarray, landscape: np.ndarray, drop_last: bool = False
+) -> Tuple[Plan, EpochGroups]:
+    """Group a rank's images of an epoch, and cut its plan to the groups.
+
+    Args:
+        plan: Of all ranks, with :func:`spare_room`.
+        indices: Shape ``(images,)``: the rank's, in the sampler's order.
+        landscape: Shape ``(samples,)``, :func:`landscape_flags`.
+        drop_last: Full batches alone.
+    """
+    flags = landscape[indices]
+    kinds = (indices[~flags], indices[flags])
+    of_batches, batch_sizes = deal_batches(
+        plan.batch_sizes, [len(kind) for kind in kinds], drop_last
+    )
+    return replace(plan, batch_sizes=batch_sizes), EpochGroups(of_batches, kinds)
 
 
 def spare_room(largest_batch: int) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
+import numpy as np
 from mmengine.dataset import BaseDataset, DefaultSampler, InfiniteSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from .epoch_rest import left_over_ranks
+from .epoch_rest import left_over_ranks, used_on_rank
 
 # They have a length and never end. By name: they are mmdet's, or come without a base.
 _ENDLESS_SAMPLERS = {
@@ -147,6 +148,48 @@ def indices_from(sampler: Any, position: int) -> Iterator[int]:
     if position and hasattr(sampler, "iter_from"):
         return iter(sampler.iter_from(position))
     return itertools.islice(iter(sampler), position, None)
+
+
+def indices_of_rest(sampler: Any, used: int, skip: int) -> Iterator[int]:
+    """The rank's indices of what is left of an epoch.
+
+    Args:
+        sampler: The inner sampler.
+        used: Samples of the epoch that were used before, by all ranks together.
+        skip: Indices to leave out of this rank's rest.
+    """
+    rank, world_size = rank_and_world_size(sampler)
+    yield from indices_from(sampler, used_on_rank(used, rank, world_size) + skip)
+    if used:
+        # Shares are equal: a rank with one image fewer gets one a second time.
+        yield from indices_from(sampler, 0)
+
+
+def indices_of_epoch(sampler: Any, epoch: int, current: int) -> np.ndarray:
+    """All indices that the rank has in an epoch, shape ``(samples,)``.
+
+    Args:
+        sampler: The inner sampler.
+        epoch: Number of the epoch.
+        current: The epoch that the sampler is in, and is left in.
+    """
+    set_epoch = getattr(sampler, "set_epoch", lambda epoch: None)
+    set_epoch(epoch)
+    try:
+        indices = np.fromiter(sampler, dtype=np.int64)
+    finally:
+        set_epoch(current)
+    if len(indices) != len(sampler):
+        raise ended_before(sampler)
+    return indices
+
+
+def ended_before(sampler: Any) -> ValueError:
+    """The error for a sampler that gave fewer indices than its length."""
+    return ValueError(
+        f"sampler must give as many indices as its length says, {len(sampler)}, but "
+        f"{type(sampler).__name__} ended before"
+    )
 
 
 def with_seed(sampler: Any, seed: Optional[int]) -> Any:

@@ -65,6 +65,14 @@ def test_each_index_once_and_never_both_kinds(num, share):
         assert min(missing) >= 0 and 31 <= sum(missing) <= 31 + 31
 
 
+def test_the_sampler_shows_which_images_are_landscape():
+    dataset = images(50, 0.3)
+    sampler = make(dataset)
+    assert sampler.landscape.tolist() == dataset.landscape
+    ungrouped = MultiScaleVariableBatchSampler(sampler.inner_sampler, 8, 8, [4, 8])
+    assert ungrouped.landscape is None
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_drop_last(share):
     dataset = images(500, share)

@@ -204,6 +204,13 @@ def test_ranks_that_cannot_keep_in_step_are_refused():
         make(inner=inner_sampler(17, 0, 2, round_up=False), batch_size=1, sizes=[224])
 
 
+def test_a_rank_without_an_image_is_refused_in_fitting_words():
+    with pytest.raises(ValueError) as error:
+        make(inner=inner_sampler(1, 3, 4, round_up=False))
+    assert "gives some ranks 1 and some 0; set round_up=True" in str(error.value)
+    assert "one image" not in str(error.value)
+
+
 def test_no_global_generator_is_used_or_disturbed():
     def draw(disturb):
         sampler = make()
@@ -353,6 +360,22 @@ def test_start_sizes_need_an_entry_in_the_table():
     sampler = make(batch_sizes=[9] * 7)
     with pytest.raises(ValueError, match="start_sizes must be among"):
         sampler.set_curriculum(curriculum(start_sizes=[144]), max_epochs=10)
+
+
+def test_a_refused_curriculum_leaves_the_sampler_as_it_was():
+    # 30 images make batches of 8 at 224 x 224, none of 77 at 72 x 72.
+    kwargs = dict(num=30, sizes=[64, 224], weights=[0, 1], batch_size=8, drop_last=True)
+    sampler, untouched = make(**kwargs), make(**kwargs)
+    schedule, before = sampler.schedule, sampler.plan(1)
+    small = curriculum(start_sizes=[72], end_sizes=[224])
+    with pytest.raises(ValueError, match="at least one batch per rank"):
+        sampler.set_curriculum(small, max_epochs=10)
+    assert sampler.curriculum is None and sampler.schedule is schedule
+    assert sampler.max_epochs is None and sampler.max_iters is None
+    assert sampler.sizes_at(0.0) == ((224, 224),)
+    assert sampler.plan(1) == before == untouched.plan(1)
+    assert list(sampler) == list(untouched) and len(sampler) == len(untouched)
+    assert sampler.total_batches(10) == untouched.total_batches(10)
 
 
 def test_start_sizes_without_weight():

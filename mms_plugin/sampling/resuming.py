@@ -1,0 +1,230 @@
+"""Where a training stands, for its checkpoint, and going on from there.
+
+A checkpoint holds plain numbers and text. In the settings that it was saved in, a
+training goes on at a position of the same plan. In others, the rest of its epoch is
+planned anew, if what was used can be told: see :mod:`epoch_rest`.
+
+Pure functions, but that a new seed is put into the inner sampler.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+
+from .batch_stream import BatchStream
+from .epoch_planner import EpochPlanner
+from .epoch_rest import EpochRest, plan_digest
+from .inner_sampler import deals_in_turn, rank_and_world_size, with_seed
+from .training_settings import TrainingSettings
+
+
+class ResumedEpoch(NamedTuple):
+    """Where a training with epochs goes on.
+
+    Attributes:
+        planner: Plans it from here on; the epoch is that of its ``rest``.
+        position: In the plan of that epoch: batches that are done.
+        iterations: That are done over the training, as the planner counts them.
+    """
+
+    planner: EpochPlanner
+    position: int
+    iterations: int
+
+
+# Saving
+
+
+def epoch_state(
+    planner: EpochPlanner, iteration: int, epoch: Optional[int] = None
+) -> Dict[str, Any]:
+    """Where a training with epochs stands.
+
+    Args:
+        planner: Of the training.
+        iteration: Iterations that are done, over the training.
+        epoch: Epoch that they are done in. ``None``: the one that ``iteration`` lies
+            in.
+    """
+    _, world_size = rank_and_world_size(planner.settings.inner_sampler)
+    state = _common_state(planner.settings, planner.first_epoch)
+    if epoch is None:
+        epoch = planner.epoch_of(iteration)
+    position = iteration - planner.iterations_before(epoch) - planner.gap(epoch)
+    state.update(epoch=epoch, position=max(position, 0))
+    if position > 0:
+        begun = planner.used_before(epoch)
+        plan = planner.shared_plan(epoch, begun)
+        used = begun + world_size * int(plan.batch_sizes[:position].sum())
+        state.update(begun=begun, images=used, plan=plan_digest(plan))
+    return state
+
+
+def stream_state(stream: BatchStream, iteration: int) -> Dict[str, Any]:
+    """Where a training without epochs stands after ``iteration`` iterations."""
+    start, images = stream.start
+    images += stream.images_between(start, iteration)
+    return dict(_common_state(stream.settings, (0, 0)), images=images)
+
+
+def _common_state(
+    settings: TrainingSettings, first_epoch: Tuple[int, int]
+) -> Dict[str, Any]:
+    inner = settings.inner_sampler
+    return dict(
+        seed=settings.seed,
+        sampler_seed=getattr(inner, "seed", None),
+        world_size=rank_and_world_size(inner)[1],
+        num_samples=settings.num_samples,
+        first_epoch=list(first_epoch),
+    )
+
+
+# Going on
+
+
+def with_seeds_of(
+    settings: TrainingSettings, state: Mapping[str, Any]
+) -> TrainingSettings:
+    """The order of the images is that of the seed the training began with."""
+    inner = settings.inner_sampler
+    if getattr(inner, "seed", None) != state["sampler_seed"]:
+        inner = with_seed(inner, state["sampler_seed"])
+    return replace(settings, seed=state["seed"], inner_sampler=inner)
+
+
+def from_the_first_index(settings: TrainingSettings) -> TrainingSettings:
+    """With an endless inner sampler that has not begun."""
+    inner = settings.inner_sampler
+    anew = with_seed(inner, getattr(inner, "seed", None))
+    return replace(settings, inner_sampler=anew)
+
+
+def resume_epoch(
+    planner: EpochPlanner,
+    iteration: int,
+    epoch: Optional[int],
+    state: Optional[Mapping[str, Any]],
+) -> ResumedEpoch:
+    """Go on within or at the beginning of an epoch.
+
+    Args:
+        planner: In today's settings.
+        iteration: Iterations that are done, over the training.
+        epoch: Epoch that the training stands in, where the loop counts epochs: the
+            iterations are then counted as if all had been made in today's settings.
+            ``None``: the loop counts iterations, and these stay.
+        state: :func:`epoch_state` of the checkpoint. ``None``: today's settings were
+            those of the interrupted training.
+
+    Raises:
+        ValueError: The rest of the epoch cannot be told in these settings.
+    """
+    if state is None:
+        return _resume_without_state(planner, iteration, epoch)
+    rest, position = _rest_of(planner, state)
+    resumed = replace(planner, rest=rest, first_epoch=(0, 0))
+    if epoch is not None:
+        done = resumed.iterations_before(rest.epoch) + resumed.gap(rest.epoch)
+        return ResumedEpoch(resumed, position, done + position)
+    # From here on epochs are counted from this one, which began so long before. Its
+    # length is taken as if the training began with it: where it began is not known yet.
+    first = replace(resumed, first_epoch=(rest.epoch, 0))
+    began = iteration - first.gap(rest.epoch) - position
+    counted = replace(resumed, first_epoch=(rest.epoch, began))
+    return ResumedEpoch(counted, position, iteration)
+
+
+def images_before(
+    stream: BatchStream, iteration: int, state: Optional[Mapping[str, Any]]
+) -> int:
+    """Images of all ranks that an interrupted training without epochs was given.
+
+    Args:
+        stream: In today's settings.
+        iteration: Iterations that are done.
+        state: :func:`stream_state` of the checkpoint. ``None``: today's settings were
+            those of the interrupted training.
+
+    Raises:
+        ValueError: What was given cannot be told in these settings.
+    """
+    settings = stream.settings
+    natural = stream.images_between(0, iteration)
+    if state is None:
+        return natural
+    _, world_size = rank_and_world_size(settings.inner_sampler)
+    images: int = state["images"]
+    if images != natural or state["world_size"] != world_size:
+        if state["num_samples"] != settings.num_samples:
+            raise ValueError(
+                "a checkpoint of a stream of images needs the data set that it was "
+                f"saved with, of {state['num_samples']} samples, but got one of "
+                f"{settings.num_samples}"
+            )
+        _check_can_replan(settings, state)
+    return images
+
+
+def _resume_without_state(
+    planner: EpochPlanner, iteration: int, epoch: Optional[int]
+) -> ResumedEpoch:
+    reached = planner.epoch_of(iteration) if epoch is None else epoch
+    position = iteration - planner.iterations_before(reached)
+    length = planner.length(reached)
+    if not 0 <= position <= length:
+        raise ValueError(
+            f"the checkpoint must stand within epoch {reached}, of iterations "
+            f"{iteration - position} to {iteration - position + length} in "
+            f"these settings, but it stands at {iteration}: resume with the "
+            "world size and batch size that it was saved with, or from a "
+            "checkpoint of an epoch's end"
+        )
+    whole = replace(planner, rest=EpochRest(reached, 0), first_epoch=(0, 0))
+    return ResumedEpoch(whole, position, iteration)
+
+
+def _rest_of(planner: EpochPlanner, state: Mapping[str, Any]) -> Tuple[EpochRest, int]:
+    """The epoch of a checkpoint and the position in its plan."""
+    epoch, position = state["epoch"], state["position"]
+    if position == 0:
+        return EpochRest(epoch, 0), 0
+    settings = planner.settings
+    _, world_size = rank_and_world_size(settings.inner_sampler)
+    if state["num_samples"] != settings.num_samples:
+        raise ValueError(
+            "a checkpoint from within an epoch needs the data set that it was "
+            f"saved with, of {state['num_samples']} samples, but got one of "
+            f"{settings.num_samples}; resume from a checkpoint of an epoch's end"
+        )
+    begun = EpochRest(epoch, state["begun"])
+    first_epoch = (state["first_epoch"][0], state["first_epoch"][1])
+    before = replace(planner, rest=begun, first_epoch=first_epoch)
+    digest = plan_digest(before.shared_plan(epoch, begun.images))
+    if state["world_size"] == world_size and state["plan"] == digest:
+        return begun, position
+    _check_can_replan(settings, state)
+    return EpochRest(epoch, state["images"]), 0
+
+
+def _check_can_replan(settings: TrainingSettings, state: Mapping[str, Any]) -> None:
+    """Refuse where the images that were used are not the first ones in order."""
+    _, world_size = rank_and_world_size(settings.inner_sampler)
+    remedy = (
+        "resume with the world size, batch size and sizes that it was saved with "
+        f"(world size {state['world_size']}, here {world_size}), or from a "
+        "checkpoint of an epoch's end"
+    )
+    if settings.landscape is not None:
+        raise ValueError(
+            "group_by_aspect_ratio=True needs the batches that the epoch was begun "
+            "with, since portrait and landscape images are not used up in the "
+            f"sampler's order: {remedy}"
+        )
+    if not deals_in_turn(settings.inner_sampler):
+        raise ValueError(
+            "sampler must be one that deals images to the ranks in turn, such as "
+            "DefaultSampler, for the rest of an epoch to be planned anew, but got "
+            f"{type(settings.inner_sampler).__name__}: {remedy}"
+        )
