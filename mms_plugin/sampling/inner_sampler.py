@@ -159,10 +159,14 @@ def indices_of_rest(sampler: Any, used: int, skip: int) -> Iterator[int]:
         skip: Indices to leave out of this rank's rest.
     """
     rank, world_size = rank_and_world_size(sampler)
-    yield from indices_from(sampler, used_on_rank(used, rank, world_size) + skip)
+    positions = [used_on_rank(used, rank, world_size) + skip]
     if used:
         # Shares are equal: a rank with one image fewer gets one a second time.
-        yield from indices_from(sampler, 0)
+        positions.append(0)
+    # No generator of our own: a million indices would each pass through it.
+    return itertools.chain.from_iterable(
+        indices_from(sampler, position) for position in positions
+    )
 
 
 def indices_of_epoch(sampler: Any, epoch: int, current: int) -> np.ndarray:

@@ -38,8 +38,9 @@ def sized_index_class(size: Size) -> Type[SizedIndex]:
 def sized_batch(indices: Iterable[int], size: Size, seed: int) -> List[SizedIndex]:
     """The indices of a batch at ``size``, with the batch's seed."""
     batch = list(map(sized_index_class(size), indices))
+    attributes = dict(seed=seed)  # one for all: an own one costs as much as the index
     for index in batch:
-        index.seed = seed
+        index.__dict__ = attributes
     return batch
 
 
