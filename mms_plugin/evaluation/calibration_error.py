@@ -9,6 +9,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
+from ..sampling.sizes import is_integer
 from .calibration import BINNINGS, NORMS, Bin, calibration_error, make_bins
 
 __all__ = ["CalibrationError"]
@@ -146,7 +147,7 @@ class CalibrationError(BaseMetric):
         collect_dir: Optional[str] = None,
     ) -> None:
         super().__init__(collect_device, prefix, collect_dir)
-        if isinstance(num_bins, bool) or not isinstance(num_bins, int) or num_bins < 1:
+        if not is_integer(num_bins) or num_bins < 1:
             raise ValueError(f"num_bins={num_bins!r} must be an integer above 0")
         norms = tuple(norm) if isinstance(norm, (list, tuple)) else (norm,)
         if not norms or any(item not in NORMS for item in norms):
@@ -157,7 +158,7 @@ class CalibrationError(BaseMetric):
             raise ValueError(
                 f"binning={binning!r} must be one of {[*BINNINGS, *ALIASES]}"
             )
-        self.num_bins = num_bins
+        self.num_bins = int(num_bins)
         self.norms = norms
         self.binning = spelled
         self.bins: Optional[List[Bin]] = None

@@ -144,7 +144,7 @@ def test_spellings_of_adaptive_bins(binning):
     # One equal-width bin would hold all three.
     right = [sample([0.8, 0.2], 0), sample([0.81, 0.19], 0)]
     samples = [*right, sample([0.84, 0.16], 1)]
-    found, metric = evaluate(samples, num_bins=3, norm="max", binning=binning)
+    found, metric = evaluate(samples, num_bins=np.int64(3), norm="max", binning=binning)
     assert [item.count for item in metric.bins] == [1, 1, 1]
     assert found["calibration/mce"] == pytest.approx(84)
 
