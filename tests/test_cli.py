@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
 
 from mms_plugin import cli
@@ -289,3 +290,26 @@ def test_a_reader_that_has_seen_enough():
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "a\n", "")
+
+
+def group_threads():
+    """Threads of gloo's process groups in this process."""
+    names = (
+        path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")
+    )
+    return [name for name in names if "gloo" in name]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux")
+def test_no_thread_outlives_the_process_group(tmp_path):
+    assert not group_threads()
+    dist.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    dist.barrier()  # the thread has its name now
+    holder = [dist.group.WORLD]
+    holder.append(holder)  # as a runner does
+    del holder
+    assert group_threads()
+    cli.leave_process_group()
+    assert not group_threads() and not dist.is_initialized()

@@ -24,6 +24,7 @@ try:
     cli.check_ranks_resume_alike(config)
 except cli.UserError as error:
     print(error)
+cli.leave_process_group()
 """
 
 

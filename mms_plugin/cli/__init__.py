@@ -25,7 +25,7 @@ from .configs import load_config
 from .errors import RunFault, UserError, one_line, setting_up
 from .errors import debugging as debugging  # the tools call it as cli.debugging
 from .files import check_checkpoint, check_out, make_folder, set_work_dir
-from .launching import is_main_process, prepare_launcher
+from .launching import is_main_process, leave_process_group, prepare_launcher
 from .output import json_on_stdout, plain
 from .recipe_arguments import add_recipe_arguments, apply_recipe_arguments
 from .resume_choice import check_ranks_resume_alike, choose_checkpoint_to_resume
@@ -49,6 +49,7 @@ __all__ = [
     "enable_amp",
     "is_main_process",
     "json_on_stdout",
+    "leave_process_group",
     "load_config",
     "loading_checkpoint",
     "make_folder",

@@ -11,6 +11,7 @@ import torch
 
 from ..checkpoint import check_by_default
 from .errors import UserError, debugging
+from .launching import leave_process_group
 
 
 def run_command(main: Callable[[List[str]], None]) -> NoReturn:
@@ -45,7 +46,7 @@ def _leave(code: int) -> NoReturn:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # A rank that fails must not wait for the others.
         if code == 0:
-            torch.distributed.destroy_process_group()
+            leave_process_group()
         else:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 from datetime import timedelta
@@ -47,6 +48,17 @@ def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None
                 find_unused_parameters=config.get("find_unused_parameters", False),
             )
         config.model_wrapper_cfg.setdefault("device_ids", None)
+
+
+def leave_process_group() -> None:
+    """Leave the other ranks, once the runner is out of scope.
+
+    A runner refers to the group in cycles. If it goes with the interpreter only, gloo's
+    threads are still at work then, and now and then abort a process that has done all:
+    https://github.com/pytorch/pytorch/pull/179291
+    """
+    gc.collect()
+    torch.distributed.destroy_process_group()
 
 
 def _dist_timeout(config: Config) -> Optional[float]:

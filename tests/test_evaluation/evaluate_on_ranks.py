@@ -13,6 +13,7 @@ from mmengine.registry import MODELS, TRANSFORMS
 from mmengine.runner import Runner
 
 import mms_plugin  # noqa: F401
+from mms_plugin.cli import leave_process_group
 
 
 @TRANSFORMS.register_module()
@@ -82,3 +83,4 @@ def main(out):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    leave_process_group()

@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mms_plugin  # noqa: F401
+from mms_plugin.cli import leave_process_group
 
 
 class DisturbOneRank(Hook):
@@ -89,3 +90,4 @@ def main(out: str, options: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    leave_process_group()
