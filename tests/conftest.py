@@ -10,6 +10,7 @@ import toys
 import mms_plugin.datasets
 import mms_plugin.hooks
 import mms_plugin.sampling  # noqa: F401
+from mms_plugin.cli import end_workers
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def make_runner(tmp_path):
     from mmengine.config import Config
     from mmengine.runner import Runner
 
-    count = [0]
+    count, runners = [0], []
 
     def make(from_cfg=True, **changes):
         count[0] += 1
@@ -34,9 +35,12 @@ def make_runner(tmp_path):
             log_level="WARNING",
         )
         cfg.update(changes)
-        return Runner.from_cfg(Config(cfg)) if from_cfg else Runner(**cfg)
+        runners.append(Runner.from_cfg(Config(cfg)) if from_cfg else Runner(**cfg))
+        return runners[-1]
 
-    return make
+    yield make
+    for runner in runners:
+        end_workers(runner)
 
 
 @pytest.fixture

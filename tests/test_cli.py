@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch.distributed as dist
+import toys
 from mmengine.config import Config, ConfigDict
 
 from mms_plugin import cli
@@ -290,6 +292,21 @@ def test_a_reader_that_has_seen_enough():
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "a\n", "")
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+def test_workers_end_with_the_run(make_runner, by_epoch):
+    loader = toys.train_dataloader(num_workers=1, persistent_workers=True)
+    train_cfg = dict(by_epoch=True, max_epochs=1)
+    if not by_epoch:
+        train_cfg = dict(by_epoch=False, max_iters=3)
+    runner = make_runner(train_dataloader=loader, train_cfg=train_cfg)
+    before = set(multiprocessing.active_children())
+    during = []
+    with cli.run_started(runner):
+        runner.train()
+        during += set(multiprocessing.active_children()) - before
+    assert during and not any(worker.is_alive() for worker in during)
 
 
 def group_threads():

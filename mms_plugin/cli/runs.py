@@ -80,6 +80,18 @@ def run_started(runner: Runner) -> Iterator[None]:
         if load_from:
             _raise_if_unreadable(str(load_from), error)
         raise UserError(one_line(error)) from error
+    end_workers(runner)
+
+
+def end_workers(runner: Runner) -> None:
+    """Let go of a runner's loaders, whose workers then end.
+
+    Found by the garbage collector instead, torch's loader waits five seconds for each.
+    """
+    for kind in ("train", "val", "test"):
+        loop = getattr(runner, f"_{kind}_loop", None)
+        for name in ("dataloader_iterator", "dataloader"):
+            getattr(loop, "__dict__", {}).pop(name, None)
 
 
 @contextmanager
