@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import numpy as np
 from mmengine.logging import print_log
@@ -14,8 +14,8 @@ from ..randomness import mixed_seed, seeded
 from ..sampling.sized_index import SizedIndex
 from ..sampling.sizes import Size
 from .image_sizes import Recorded, build_dataset, image_sizes, init_dataset
-
-TARGET_SIZE = "target_size"
+from .named_pipeline import TARGET_SIZE, NamedPipeline, raise_named
+from .nested import leaves, wrapped
 
 # The size on its way through the wrappers between the index and the pipeline. Set only
 # while a sample is made, and apart for each thread and process.
@@ -41,7 +41,7 @@ def size_in_use() -> Optional[Size]:
     return _size_in_use.get()
 
 
-class _SizedPipeline:
+class _SizedPipeline(NamedPipeline):
     """A pipeline that starts by writing the size into the sample.
 
     Args:
@@ -50,7 +50,7 @@ class _SizedPipeline:
     """
 
     def __init__(self, pipeline: Callable, drops_empty: bool = False) -> None:
-        self.pipeline = pipeline
+        super().__init__(pipeline)
         self.drops_empty = drops_empty
 
     def __call__(self, results: Any) -> Any:
@@ -62,10 +62,7 @@ class _SizedPipeline:
             sample = self.pipeline(results)
         except Exception as error:
             if not self._replaces_unreadable(error, results):
-                named = _naming_the_file(error, results)
-                if named is None:
-                    raise
-                raise named from error
+                raise_named(error, results)
             sample = None
         finally:
             _drops_empty.reset(token)
@@ -89,31 +86,12 @@ class _SizedPipeline:
             )
         )
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "pipeline":
-            raise AttributeError(name)
-        return getattr(self.pipeline, name)
-
-    def __repr__(self) -> str:
-        return repr(self.pipeline)
-
 
 def _unread_file(results: Any) -> Optional[str]:
     """The image file of a sample whose image has not been loaded."""
     if not isinstance(results, dict) or "img" in results:
         return None
     return results.get("img_path")
-
-
-def _naming_the_file(error: Exception, results: Any) -> Optional[Exception]:
-    """The error with the image file in it; ``None``: as it is."""
-    path = results.get("img_path") if isinstance(results, dict) else None
-    if path is None or str(path) in str(error) or isinstance(error, ImportError):
-        return None
-    size = results.get(TARGET_SIZE)
-    at = "" if size is None else f" at (height, width) = {size}"
-    kind = ValueError if isinstance(error, ValueError) else RuntimeError
-    return kind(f"{path} gives no sample{at}: {type(error).__name__}: {error}")
 
 
 @DATASETS.register_module()
@@ -170,7 +148,7 @@ class MultiScaleDataset:
     def full_init(self) -> None:
         """Initialize the wrapped data set, if it is one that needs it."""
         if hasattr(self.dataset, "full_init"):
-            for leaf in _leaves(self.dataset):
+            for leaf in leaves(self.dataset):
                 init_dataset(leaf, self._recorded)
             self.dataset.full_init()
             _attach(self.dataset)
@@ -218,7 +196,7 @@ def _attach(dataset: Any) -> bool:
     Returns:
         Whether there is such a pipeline.
     """
-    inner = _wrapped(dataset)
+    inner = wrapped(dataset)
     if inner:
         # All of them, not the first alone.
         return sum(_attach(each) for each in inner) > 0
@@ -231,19 +209,3 @@ def _attach(dataset: Any) -> bool:
         test_mode = getattr(dataset, "test_mode", False)
         dataset.pipeline = _SizedPipeline(pipeline, drops_empty and not test_mode)
     return True
-
-
-def _leaves(dataset: Any) -> Iterator[Any]:
-    inner = _wrapped(dataset)
-    if not inner:
-        yield dataset
-    for each in inner:
-        yield from _leaves(each)
-
-
-def _wrapped(dataset: Any) -> List[Any]:
-    if isinstance(getattr(dataset, "datasets", None), (list, tuple)):
-        return list(dataset.datasets)
-    own: Dict[str, Any] = getattr(dataset, "__dict__", {})
-    inner = own.get("dataset", own.get("_dataset"))
-    return [inner] if hasattr(inner, "__getitem__") else []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any, Callable, NoReturn
 
-from .multi_scale_dataset import _leaves, _naming_the_file, _SizedPipeline
+from .nested import leaves
 
-__all__ = ["name_files"]
+__all__ = ["TARGET_SIZE", "NamedPipeline", "name_files", "raise_named"]
+
+TARGET_SIZE = "target_size"
+"""Where a sample holds the ``(height, width)`` of its batch."""
 
 
-class _NamedPipeline:
+class NamedPipeline:
     """A pipeline whose errors name the file of the sample.
 
     OpenCV's and Pillow's do not, and deep in a worker nothing else tells.
@@ -25,10 +28,7 @@ class _NamedPipeline:
         try:
             return self.pipeline(results)
         except Exception as error:
-            named = _naming_the_file(error, results)
-            if named is None:
-                raise
-            raise named from error
+            raise_named(error, results)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "pipeline":
@@ -39,15 +39,25 @@ class _NamedPipeline:
         return repr(self.pipeline)
 
 
+def raise_named(error: Exception, results: Any) -> NoReturn:
+    """Raise an error with the image file of its sample in it."""
+    path = results.get("img_path") if isinstance(results, dict) else None
+    if path is None or str(path) in str(error) or isinstance(error, ImportError):
+        raise error
+    size = results.get(TARGET_SIZE)
+    at = "" if size is None else f" at (height, width) = {size}"
+    kind = ValueError if isinstance(error, ValueError) else RuntimeError
+    text = f"{path} gives no sample{at}: {type(error).__name__}: {error}"
+    raise kind(text) from error
+
+
 def name_files(dataset: Any) -> None:
     """Let the errors of a data set's pipelines name the image file.
 
     Below wrappers, too. Workers that have started already keep what they have. A
     :class:`MultiScaleDataset` does so by itself.
     """
-    for leaf in _leaves(dataset):
+    for leaf in leaves(dataset):
         pipeline = getattr(leaf, "pipeline", None)
-        if callable(pipeline) and not isinstance(
-            pipeline, (_NamedPipeline, _SizedPipeline)
-        ):
-            leaf.pipeline = _NamedPipeline(pipeline)
+        if callable(pipeline) and not isinstance(pipeline, NamedPipeline):
+            leaf.pipeline = NamedPipeline(pipeline)

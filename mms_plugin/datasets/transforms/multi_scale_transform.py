@@ -14,7 +14,8 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 
 from ...host_versions import HOSTS
 from ...sampling.sizes import Size
-from ..multi_scale_dataset import TARGET_SIZE, drops_empty_samples, size_in_use
+from ..multi_scale_dataset import drops_empty_samples, size_in_use
+from ..named_pipeline import TARGET_SIZE
 from .instances import keep_instances, visible_instances
 
 _T = TypeVar("_T")
