@@ -8,6 +8,7 @@ have planned.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -101,9 +102,10 @@ class EpochPlanner:
         epoch, start = self.first_epoch
         if self._equally_long:
             return max(0, epoch + (iteration - start) // self._length(epoch))
-        while self.iterations_before(epoch + 1) <= iteration:
-            epoch += 1
-        return epoch
+        # Asked in every iteration: not by a walk over the epochs.
+        while self._starts[-1] <= iteration:
+            self.iterations_before(epoch + len(self._starts))
+        return epoch + max(0, bisect_right(self._starts, iteration) - 1)
 
     def used_before(self, epoch: int) -> int:
         """Images of an epoch, of all ranks, that its plan leaves out as used."""
