@@ -20,7 +20,8 @@ __all__ = [
 ]
 
 LAST_CHECKPOINT = "last_checkpoint"
-_TEMPLATES = ("epoch_{}.pth", "iter_{}.pth")
+TEMPLATES = ("epoch_{}.pth", "iter_{}.pth")
+"""What MMEngine calls its checkpoints, by epoch and by iteration."""
 _ZIP_START = b"PK\x03\x04"
 
 
@@ -45,7 +46,7 @@ class LatestCheckpoint(NamedTuple):
 def latest_checkpoint(
     work_dir: str,
     folder: Optional[str] = None,
-    templates: Sequence[str] = _TEMPLATES,
+    templates: Sequence[str] = TEMPLATES,
 ) -> LatestCheckpoint:
     """The checkpoint that ``last_checkpoint`` names, else the newest whole one.
 

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import all_gather_object
 
 from ..resuming import (
+    TEMPLATES,
     UnreadableCheckpointError,
     checkpoint_progress,
     latest_checkpoint,
@@ -96,7 +97,7 @@ def _check_resume(name: str) -> None:
 def _checkpoints_of(config: Config) -> Tuple[Optional[str], List[str]]:
     """Where the config's checkpoint hook writes, and under which names."""
     hook = (config.get("default_hooks") or {}).get("checkpoint") or {}
-    templates = ["epoch_{}.pth", "iter_{}.pth"]
+    templates = list(TEMPLATES)
     if hook.get("filename_tmpl"):
         templates.insert(0, str(hook["filename_tmpl"]))
     out_dir = hook.get("out_dir")

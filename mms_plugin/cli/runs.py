@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import traceback
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any, Iterator, List
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
 
 from ..datasets.named_pipeline import name_files
 from ..faults import explain_fault
@@ -32,9 +33,7 @@ class _RunNotes(Hook):
         self.begun = self.training = False
 
     def before_run(self, runner: Runner) -> None:
-        # Not the properties, which would build the loops.
-        for kind in ("train", "val", "test"):
-            loop = getattr(runner, f"_{kind}_loop", None)
+        for loop in _loops(runner):
             dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)
             if dataset is not None:
                 name_files(dataset)
@@ -88,10 +87,17 @@ def end_workers(runner: Runner) -> None:
 
     Found by the garbage collector instead, torch's loader waits five seconds for each.
     """
-    for kind in ("train", "val", "test"):
-        loop = getattr(runner, f"_{kind}_loop", None)
+    for loop in _loops(runner):
         for name in ("dataloader_iterator", "dataloader"):
-            getattr(loop, "__dict__", {}).pop(name, None)
+            vars(loop).pop(name, None)
+
+
+def _loops(runner: Runner) -> List[BaseLoop]:
+    # Not the properties, which would build the loops.
+    loops = (
+        getattr(runner, f"_{kind}_loop", None) for kind in ("train", "val", "test")
+    )
+    return [loop for loop in loops if isinstance(loop, BaseLoop)]
 
 
 @contextmanager
