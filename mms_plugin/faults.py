@@ -6,6 +6,7 @@ import errno
 import re
 from typing import NamedTuple, Optional
 
+from .error_text import message_lines
 from .fileio import NotWrittenError
 from .hooks import CheckpointNotSavedError
 
@@ -65,7 +66,7 @@ _LOST = re.compile(
 def _lost_rank(error: BaseException) -> Optional[Fault]:
     if not isinstance(error, RuntimeError) or _LOST.search(str(error)) is None:
         return None
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = message_lines(str(error))
     return Fault(
         "another rank has ended, or does not answer any more, and this one ends too: "
         f"its own messages say why (this rank: {lines[0]})",
@@ -79,7 +80,7 @@ def _bad_sample(error: BaseException) -> Optional[Fault]:
     in_worker = "in DataLoader worker process" in text
     if not in_worker and not _passed_through(error, _FETCHING):
         return None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = message_lines(text)
     said = lines[-1] if lines else ""
     if not in_worker:
         said = f"{type(error).__name__}: {said}"

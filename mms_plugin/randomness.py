@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from typing import Iterator, Optional
+from typing import Dict, Iterable, Iterator, Optional, Set
 
 import numpy as np
 import torch
@@ -51,18 +51,36 @@ def seeded(seed: Optional[int]) -> Iterator[None]:
     if seed is None:
         yield
         return
-    states = None
-    if get_worker_info() is None:
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    _seed_host(seed)
-    torch.default_generator.manual_seed(_for_torch(seed))
-    try:
+    in_worker = get_worker_info() is not None
+    with contextlib.nullcontext() if in_worker else kept_random_states():
+        _seed_host(seed)
+        torch.default_generator.manual_seed(_for_torch(seed))
         yield
-    finally:
-        if states is not None:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
+
+
+@contextlib.contextmanager
+def kept_random_states(devices: Iterable[torch.device] = ()) -> Iterator[None]:
+    """Put back the random states of Python, NumPy and torch.
+
+    Args:
+        devices: Those beside the CPU whose states are put back.
+    """
+    by_kind: Dict[str, Set[int]] = {}
+    for device in devices:
+        if device.type not in ("cpu", "meta"):
+            by_kind.setdefault(device.type, set()).add(device.index or 0)
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng([]))  # the CPU's alone
+        for kind, numbers in by_kind.items():
+            # torch 2.0 knows CUDA alone, and has no name for others.
+            other = {} if kind == "cuda" else {"device_type": kind}
+            stack.enter_context(torch.random.fork_rng(sorted(numbers), **other))
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
 
 
 def _seed_host(seed: int) -> None:

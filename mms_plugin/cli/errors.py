@@ -6,6 +6,8 @@ import os
 from contextlib import contextmanager
 from typing import Iterator
 
+from ..error_text import message_lines
+
 
 class UserError(Exception):
     """Bad input on a command's line; its text is shown as one line."""
@@ -38,10 +40,7 @@ def one_line(error: BaseException) -> str:
         cause = below
     text = str(cause.args[0]) if isinstance(cause, KeyError) and cause.args else ""
     text = text or str(cause)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if any(line.startswith("Original Traceback") for line in lines):
-        lines = lines[-1:]  # from a data loader's worker
-    text = " ".join(lines)
+    text = " ".join(message_lines(text))
     name = type(cause).__name__
     if not text:
         return name

@@ -22,13 +22,13 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
-from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..accelerator import device_module, free_cache, is_out_of_memory, run_measured
-from ..sampling import MultiScaleVariableBatchSampler, sized_index_class
+from ..error_text import message_lines
+from ..sampling import sized_index_class
 from .dry_run_plan import (
     NO_ROOM,
     DryRunPoint,
@@ -38,6 +38,11 @@ from .dry_run_plan import (
     too_large,
 )
 from .rank_agreement import RankAgreement
+from .runner_parts import (
+    built_train_loop,
+    multi_scale_sampler,
+    plain_optim_wrappers,
+)
 from .training_state import kept_training_state
 
 IMAGES = ("spread", "most_instances")
@@ -111,10 +116,10 @@ class DryRunHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """With ``compile``, make the number of shapes known to Dynamo."""
-        loop = runner._train_loop  # the property would build it, for a test too
-        if not isinstance(loop, BaseLoop) or not _compiles(runner):
+        loop = built_train_loop(runner)
+        if loop is None or not _compiles(runner):
             return
-        sampler = _multi_scale_sampler(loop.dataloader)
+        sampler = multi_scale_sampler(loop.dataloader)
         epochs: int = loop.max_epochs  # type: ignore[attr-defined]
         if sampler is not None and sampler.endless:
             epochs = 0
@@ -202,7 +207,7 @@ class _Trial:
             for param in self.runner.model.parameters():
                 if param.requires_grad and param.grad is None:
                     param.grad = torch.zeros_like(param)
-            wrappers = _wrappers(self.runner.optim_wrapper)
+            wrappers = plain_optim_wrappers(self.runner.optim_wrapper)
             _set_counts(self.runner.optim_wrapper, _accumulated(wrappers) - 1)
             self._iterate(self.batch)
 
@@ -222,7 +227,7 @@ class _Trial:
     def _run_update(self, batch: Any) -> None:
         """As many iterations as show an update's peak."""
         wrapper = self.runner.optim_wrapper
-        first, count = _iterations_of_update(_wrappers(wrapper))
+        first, count = _iterations_of_update(plain_optim_wrappers(wrapper))
         _set_counts(wrapper, first)
         peaks = []
         for _ in range(count):
@@ -240,7 +245,7 @@ class _Trial:
             self.finite = self.finite and bool(loss.isfinite().all())
 
     def _describe(self, error: Exception) -> str:
-        text = _last_line(error)
+        text = _first_line(error)
         # Its worker fills the host's memory, whatever the device.
         device = "the host" if self.batch is None else self.device
         where = f"{device}, rank {get_rank()}"
@@ -278,14 +283,9 @@ def _error(failure: str, trial: _Trial) -> Exception:
     return error
 
 
-def _last_line(error: Exception) -> str:
-    """The first line of a message; of one from a worker, the last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    from_worker = any(line.startswith("Original Traceback") for line in lines)
-    text = lines[-1] if from_worker else lines[0]
+def _first_line(error: Exception) -> str:
     name = type(error).__name__
+    text = (message_lines(str(error)) or [name])[0]
     return text if name in text else f"{name}: {text}"
 
 
@@ -328,20 +328,13 @@ def _check_model(model: nn.Module) -> None:
             )
 
 
-def _multi_scale_sampler(
-    loader: DataLoader,
-) -> Optional[MultiScaleVariableBatchSampler]:
-    sampler = getattr(loader, "batch_sampler", None)
-    return sampler if isinstance(sampler, MultiScaleVariableBatchSampler) else None
-
-
 def _batch_size(loader: DataLoader) -> int:
     size = getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size
     return int(size or 1)
 
 
 def _points(loader: DataLoader) -> List[DryRunPoint]:
-    sampler = _multi_scale_sampler(loader)
+    sampler = multi_scale_sampler(loader)
     if sampler is not None:
         return points_of_training(sampler)
     if isinstance(loader.dataset, IterableDataset):
@@ -358,7 +351,7 @@ def _loader(loader: DataLoader, points: Sequence[DryRunPoint], images: str) -> A
     if images == "most_instances":
         instances = _instances(loader.dataset)
     candidates: Sequence[int] = range(len(loader.dataset))  # type: ignore[arg-type]
-    sampler = _multi_scale_sampler(loader)
+    sampler = multi_scale_sampler(loader)
     landscape = None if sampler is None else sampler.landscape
     if landscape is not None:  # the kind that most images are of
         flag = 2 * landscape.sum() >= len(landscape)
@@ -398,14 +391,9 @@ def _instances(dataset: Any) -> List[int]:
     return counts
 
 
-def _wrappers(optim_wrapper: Any) -> List[Any]:
-    several = getattr(optim_wrapper, "optim_wrappers", None)
-    return list(several.values()) if several is not None else [optim_wrapper]
-
-
 def _prepare(optim_wrapper: Any) -> None:
     """Rates of 0: weights stay as they are, at the cost of a real step."""
-    for wrapper in _wrappers(optim_wrapper):
+    for wrapper in plain_optim_wrappers(optim_wrapper):
         for group in wrapper.optimizer.param_groups:
             group["lr"] = 0.0 * group["lr"]
         scaler = getattr(wrapper, "loss_scaler", None)
@@ -436,7 +424,7 @@ def _accumulated(wrappers: Sequence[Any]) -> int:
 
 
 def _set_counts(optim_wrapper: Any, inner_count: int) -> None:
-    for wrapper in _wrappers(optim_wrapper):
+    for wrapper in plain_optim_wrappers(optim_wrapper):
         # Not by initialize_count_status, which warns of such a start.
         wrapper._inner_count = inner_count
         wrapper._max_counts = -1

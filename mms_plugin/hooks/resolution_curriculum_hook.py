@@ -6,7 +6,6 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
@@ -14,6 +13,7 @@ from mmengine.runner.base_loop import BaseLoop
 from ..randomness import mixed_seed, set_seeds
 from ..sampling import MultiScaleVariableBatchSampler, ResolutionCurriculum
 from .resumed_iterator import ResumedIterator
+from .runner_parts import built_train_loop, multi_scale_sampler, plain_optim_wrappers
 from .schedule_bookkeeping import epoch_map, retime_schedulers, times_of
 
 SAMPLER_STATE = "multi_scale_sampler"
@@ -102,7 +102,7 @@ class ResolutionCurriculumHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Set the curriculum, ``max_iters`` and the schedules by iteration."""
-        loop = _built_train_loop(runner)
+        loop = built_train_loop(runner)
         if loop is None:  # validation or test alone
             return
         sampler = _sampler_of(loop)
@@ -132,7 +132,7 @@ class ResolutionCurriculumHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the sampler's place into the checkpoint."""
-        loop = _built_train_loop(runner)
+        loop = built_train_loop(runner)
         if loop is None:
             return
         meta = checkpoint["meta"]
@@ -254,9 +254,10 @@ class ResolutionCurriculumHook(Hook):
         self._accumulated.append(relative_batch_size)
         mean = sum(self._accumulated) / len(self._accumulated)
         scale = mean ** LR_SCALINGS[self.lr_scaling]
-        for group in _param_groups(runner.optim_wrapper):
-            self._unscaled.append((group, group["lr"]))
-            group["lr"] = group["lr"] * scale
+        for wrapper in plain_optim_wrappers(runner.optim_wrapper):
+            for group in wrapper.optimizer.param_groups:
+                self._unscaled.append((group, group["lr"]))
+                group["lr"] = group["lr"] * scale
 
     def _log_sizes(self, runner: Runner, drawn: Tuple, when: str) -> None:
         if drawn == self._last_sizes:
@@ -266,19 +267,14 @@ class ResolutionCurriculumHook(Hook):
         runner.logger.info(f"{when}: drawing from {len(drawn)} sizes: {names}")
 
 
-def _built_train_loop(runner: Runner) -> Optional[BaseLoop]:
-    # Not the property: it would build the loop, and the training data, for a test.
-    loop = runner._train_loop
-    return loop if isinstance(loop, BaseLoop) else None
-
-
 def _sampler_of(loop: BaseLoop) -> MultiScaleVariableBatchSampler:
-    sampler = getattr(loop.dataloader, "batch_sampler", None)
-    if not isinstance(sampler, MultiScaleVariableBatchSampler):
+    sampler = multi_scale_sampler(loop.dataloader)
+    if sampler is None:
+        got = type(getattr(loop.dataloader, "batch_sampler", None)).__name__
         raise ValueError(
             "ResolutionCurriculumHook needs the sampler that it grows: set "
             "train_dataloader.batch_sampler=dict(type='MultiScaleVariableBatchSampler',"
-            f" base_size=..., sizes=[...]), but got {type(sampler).__name__}"
+            f" base_size=..., sizes=[...]), but got {got}"
         )
     return sampler
 
@@ -291,16 +287,6 @@ def _differs_by_rank(runner: Runner) -> bool:
 
 def _counts_iterations(loop: BaseLoop) -> bool:
     return isinstance(loop, IterBasedTrainLoop)
-
-
-def _param_groups(optim_wrapper: Any) -> Iterator[dict]:
-    wrappers = (
-        optim_wrapper.values()
-        if isinstance(optim_wrapper, OptimWrapperDict)
-        else [optim_wrapper]
-    )
-    for wrapper in wrappers:
-        yield from wrapper.optimizer.param_groups
 
 
 def _scheduler_lists(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import random
 from collections import OrderedDict, defaultdict, deque
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
-from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
-__all__ = ["kept_random_states", "kept_training_state"]
+from ..randomness import kept_random_states
+from .runner_parts import plain_optim_wrappers
+
+__all__ = ["kept_training_state"]
 
 _PutBack = Callable[[], Any]
 
@@ -51,7 +52,7 @@ def kept_training_state(
         put_back.append(_kept(vars(owner), known))
     if message_hub is not None:
         put_back.append(_kept(vars(message_hub), known))
-    with kept_random_states(model):
+    with kept_random_states(param.device for param in model.parameters()):
         try:
             yield
         finally:
@@ -60,41 +61,18 @@ def kept_training_state(
                     back()
 
 
-@contextmanager
-def kept_random_states(model: nn.Module) -> Iterator[None]:
-    """Put back the random states of Python, NumPy and torch on the model's devices."""
-    devices: Dict[str, set] = {}
-    for param in model.parameters():
-        if param.device.type not in ("cpu", "meta"):
-            devices.setdefault(param.device.type, set()).add(param.device.index)
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng([]))  # the CPU's alone
-        for kind, indices in devices.items():
-            numbers = sorted(index or 0 for index in indices)
-            # torch 2.0 knows CUDA alone, and has no name for others.
-            other = {} if kind == "cuda" else {"device_type": kind}
-            stack.enter_context(torch.random.fork_rng(numbers, **other))
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)
-            random.setstate(python_state)
-
-
 def _owners(optim_wrapper: Any) -> Iterator[Any]:
     """The objects of the optimizer's side that hold state."""
     yield optim_wrapper
-    if isinstance(optim_wrapper, OptimWrapperDict):
-        for wrapper in optim_wrapper.values():
-            yield from _owners(wrapper)
-        return
-    for value in vars(optim_wrapper).values():
-        # The optimizer, a loss scaler, AGVM and where its halves come from.
-        if hasattr(value, "state_dict") and not isinstance(
-            value, (nn.Module, MessageHub)
-        ):
-            yield value
+    for wrapper in plain_optim_wrappers(optim_wrapper):
+        if wrapper is not optim_wrapper:
+            yield wrapper
+        for value in vars(wrapper).values():
+            # The optimizer, a loss scaler, AGVM and where its halves come from.
+            if hasattr(value, "state_dict") and not isinstance(
+                value, (nn.Module, MessageHub)
+            ):
+                yield value
 
 
 def _kept_gradient(param: nn.Parameter, known: _Known) -> _PutBack:

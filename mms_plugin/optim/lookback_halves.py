@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..randomness import kept_random_states
 from .batch_slicing import batch_size, first_images
 from .halves import Halves, from_order, gradient_copies, in_order
 from .variance import half_batch_variance
@@ -222,11 +223,10 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     values = [tensor.detach().clone() for tensor in tensors]
     grads = [param.grad for param in trainable]
     devices = sorted({t.device.index for t in trainable if t.device.type == "cuda"})
-    numpy_state, python_state = np.random.get_state(), random.getstate()
     for param in trainable:
         param.grad = None
     try:
-        with torch.random.fork_rng(devices):
+        with kept_random_states(param.device for param in trainable):
             # Else it would see the random numbers of the pass that comes next.
             seed = int(torch.randint(2**31, ()))
             torch.default_generator.manual_seed(seed)
@@ -236,8 +236,6 @@ def unchanged(model: nn.Module) -> Iterator[None]:
             random.seed(seed)
             yield
     finally:
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)
         for param, grad in zip(trainable, grads):
             param.grad = grad
         for module, name, buffer in buffers:
