@@ -33,7 +33,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["mms_plugin", "mms_plugin.*"]),
-    package_data={"mms_plugin": ["py.typed", "datasets/imagenet_wnids.txt"]},
+    package_data={"mms_plugin": ["py.typed", "evaluation/imagenet_wnids.txt"]},
     include_package_data=False,
     zip_safe=False,
     python_requires=">=3.8",

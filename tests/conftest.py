@@ -9,7 +9,7 @@ import toys
 
 import mms_plugin.datasets
 import mms_plugin.hooks
-import mms_plugin.sampling  # noqa: F401
+import mms_plugin.multi_scale  # noqa: F401
 from mms_plugin.cli import end_workers
 
 

@@ -24,7 +24,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
 from mms_plugin import cli
-from mms_plugin.datasets.transforms.common_corruption import load_corrupt
+from mms_plugin.evaluation.common_corruption import load_corrupt
 from mms_plugin.evaluation.conditions import (
     Condition,
     headline_metric,
@@ -39,7 +39,7 @@ from mms_plugin.evaluation.pipeline_size import (
     pipeline_at_size,
 )
 from mms_plugin.evaluation.smallest_size import check_sizes
-from mms_plugin.host_versions import require
+from mms_plugin.utils.host_versions import require
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:

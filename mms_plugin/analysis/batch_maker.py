@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 import torch
 from torch import nn
 
-from ..host_versions import require
+from ..utils.host_versions import require
 
 __all__ = ["MakeBatch", "batch_maker", "rois_per_image"]
 

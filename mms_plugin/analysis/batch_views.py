@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from mmengine.runner import Runner
 
-from ..sampling import Size
+from ..multi_scale.sizes import Size
 
 __all__ = ["BatchView", "DrawnObject", "ImageView", "batch_view", "first_batches"]
 

@@ -28,8 +28,8 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..host_versions import require
-from ..sampling import Size
+from ..multi_scale.sizes import Size
+from ..utils.host_versions import require
 from .batch_maker import batch_maker, rois_per_image
 from .flops import count_flops, training_flops_per_image
 

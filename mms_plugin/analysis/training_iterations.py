@@ -14,7 +14,9 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner, load_checkpoint
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 
-from ..sampling import Size, SizeSchedule, sized_index_class
+from ..multi_scale.size_schedule import SizeSchedule
+from ..multi_scale.sized_index import sized_index_class
+from ..multi_scale.sizes import Size
 from .batch_maker import batch_maker
 from .config_plan import is_multi_scale
 

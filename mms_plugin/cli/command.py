@@ -9,7 +9,7 @@ from typing import Callable, List, NoReturn
 
 import torch
 
-from ..checkpoint import check_by_default
+from ..checkpoints.safe_globals import check_by_default
 from .errors import UserError, debugging
 from .launching import leave_process_group
 

@@ -7,7 +7,7 @@ from typing import Mapping
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import CheckpointHook
 
-from ..fileio import BACKEND_NAME
+from ..checkpoints.atomic_local_backend import BACKEND_NAME
 from .errors import UserError
 from .launching import has_accelerator
 

@@ -9,7 +9,7 @@ from typing import Any, Mapping, Optional
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from ..host_versions import HOSTS
+from ..utils.host_versions import HOSTS
 from .errors import UserError, debugging, one_line
 
 

@@ -26,10 +26,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset
 
-from ..accelerator import device_module, free_cache, is_out_of_memory, run_measured
-from ..error_text import message_lines
-from ..sampling import sized_index_class
-from .dry_run_plan import (
+from ..checkpoints.training_state import kept_training_state
+from ..multi_scale.dry_run_plan import (
     NO_ROOM,
     DryRunPoint,
     chosen_images,
@@ -37,13 +35,15 @@ from .dry_run_plan import (
     recompilations,
     too_large,
 )
-from .rank_agreement import RankAgreement
-from .runner_parts import (
+from ..multi_scale.runner_parts import (
     built_train_loop,
     multi_scale_sampler,
     plain_optim_wrappers,
 )
-from .training_state import kept_training_state
+from ..multi_scale.sized_index import sized_index_class
+from ..utils.device import device_module, free_cache, is_out_of_memory, run_measured
+from ..utils.error_text import message_lines
+from ..utils.rank_agreement import RankAgreement
 
 IMAGES = ("spread", "most_instances")
 """How the images of a dry run are chosen."""
@@ -311,7 +311,7 @@ def _raised_limits(shapes: int) -> Dict[str, int]:
 
 
 def _check_model(model: nn.Module) -> None:
-    from ..optim.sharding import sharding_of
+    from ..utils.sharding import sharding_of
 
     strategy = sharding_of(model)
     if strategy is not None:

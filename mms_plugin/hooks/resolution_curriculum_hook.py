@@ -10,11 +10,18 @@ from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 
-from ..randomness import mixed_seed, set_seeds
-from ..sampling import MultiScaleVariableBatchSampler, ResolutionCurriculum
-from .resumed_iterator import ResumedIterator
-from .runner_parts import built_train_loop, multi_scale_sampler, plain_optim_wrappers
-from .schedule_bookkeeping import epoch_map, retime_schedulers, times_of
+from ..checkpoints.resumed_iterator import ResumedIterator
+from ..multi_scale.curriculum import ResolutionCurriculum
+from ..multi_scale.multi_scale_variable_batch_sampler import (
+    MultiScaleVariableBatchSampler,
+)
+from ..multi_scale.runner_parts import (
+    built_train_loop,
+    multi_scale_sampler,
+    plain_optim_wrappers,
+)
+from ..multi_scale.schedule_bookkeeping import epoch_map, retime_schedulers, times_of
+from ..utils.random_state import mixed_seed, set_seeds
 
 SAMPLER_STATE = "multi_scale_sampler"
 """Where a checkpoint holds the sampler's place in the training."""

@@ -6,7 +6,7 @@ import copy
 import math
 from typing import Any, Iterator, List, Mapping, Optional, Tuple
 
-from ..sampling import Size
+from ..multi_scale.sizes import Size
 from .config_edits import RecipeError, Report, kind_of, short
 
 _PLACES = ("data_preprocessor", "model.data_preprocessor")

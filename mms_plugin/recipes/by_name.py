@@ -6,7 +6,7 @@ import inspect
 from dataclasses import fields
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-from ..hooks import ResolutionCurriculumHook
+from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from .agvm import agvm_recipe
 from .config_edits import Report
 from .vbs import vbs_recipe
@@ -39,7 +39,7 @@ RECIPES: Dict[str, Callable[[Any, Mapping[str, Any], Report], Any]] = {
 def option_names(name: str) -> Tuple[str, ...]:
     """The options that a recipe of :data:`RECIPES` takes."""
     if name == "agvm":
-        from ..optim.agvm import AGVMConfig  # its package imports this one
+        from ..agvm.agvm import AGVMConfig  # its package imports this one
 
         return tuple(field.name for field in fields(AGVMConfig))
     parameters = inspect.signature(vbs_recipe).parameters

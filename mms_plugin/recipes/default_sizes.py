@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import List, Tuple
 
-from ..sampling import Size
+from ..multi_scale.sizes import Size
 
 # Smallest and largest relative to the base, and how many: arXiv 2309.04502's recipes,
 # 128 to 320 around 224 (ImageNet) and 512 to 1280 around 1024 (COCO).

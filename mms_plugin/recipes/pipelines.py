@@ -9,14 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-from .config_edits import (
-    RecipeError,
-    Report,
-    assign,
-    kind_of,
-    nested_components,
-    short,
-)
+from .config_edits import RecipeError, Report, assign, kind_of, nested_components, short
 from .size_transforms import (
     ALBUMENTATIONS,
     BORDER,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..datasets.transforms import default_size_arg
+from ..multi_scale.multi_scale_transform import default_size_arg
 from .config_edits import Kind, kind_of, short
 
 Sides = Tuple[float, float]

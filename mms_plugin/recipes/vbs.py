@@ -15,18 +15,12 @@ from typing import (
     Union,
 )
 
-from ..hooks import ResolutionCurriculumHook
-from ..sampling import Size, parse_size
-from ..sampling.size_schedule import SizeSchedule
-from ..sampling.sizes import parse_int
+from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
+from ..multi_scale.size_schedule import SizeSchedule
+from ..multi_scale.sizes import Size, parse_int, parse_size
 from .batch_augments import BatchAugments
 from .config_edits import RecipeError, Report, add_plugin_import, kind_of, short
-from .datasets import (
-    convert_dataset,
-    dataset_names,
-    pipeline_chains,
-    skip_type_keys,
-)
+from .datasets import convert_dataset, dataset_names, pipeline_chains, skip_type_keys
 from .default_sizes import default_sizes
 from .hooks import check_hooks, convert_hooks, hook_pipelines, hook_skip_type_keys
 from .models import fixed_input

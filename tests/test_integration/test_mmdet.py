@@ -14,8 +14,7 @@ from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 from mmengine.runner import Runner
 
 import mms_plugin
-from mms_plugin.datasets import MultiScaleDataset
-from mms_plugin.sampling import sized_index_class
+from mms_plugin.multi_scale import MultiScaleDataset, sized_index_class
 
 pytest.importorskip("mmdet")
 cv2 = pytest.importorskip("cv2")
@@ -35,7 +34,7 @@ SIZES = [64, 96, 128]
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     """Twelve images with objects, the last two of which lost their annotations."""
-    from mms_plugin.datasets.scenes import SceneParameters, write_scenes
+    from tools.demo.scenes import SceneParameters, write_scenes
 
     root = tmp_path_factory.mktemp("scenes") / "scenes"
     small = SceneParameters(

@@ -50,7 +50,7 @@ def root(tmp_path_factory):
     from mmengine.registry import MODELS
     from mmengine.runner import save_checkpoint
 
-    from mms_plugin.datasets.scenes import SceneParameters, write_scenes
+    from tools.demo.scenes import SceneParameters, write_scenes
 
     pytest.importorskip("cv2")
     root = tmp_path_factory.mktemp("evaluate")
@@ -184,7 +184,7 @@ def test_sizes_of_two_checkpoints(root, run_test, tmp_path, capfd):
 
 
 def test_corruptions(root, run_test, tmp_path):
-    from mms_plugin.datasets.transforms import CommonCorruption
+    from mms_plugin.evaluation import CommonCorruption
 
     pytest.importorskip("imagecorruptions")
     arguments = [

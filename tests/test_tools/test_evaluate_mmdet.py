@@ -52,7 +52,7 @@ test_cfg = dict(type='TestLoop')
 
 @pytest.fixture(scope="module")
 def write_config(tmp_path_factory):
-    from mms_plugin.datasets.scenes import SceneParameters, write_scenes
+    from tools.demo.scenes import SceneParameters, write_scenes
 
     pytest.importorskip("cv2")
     root = tmp_path_factory.mktemp("det")

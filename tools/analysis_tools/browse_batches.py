@@ -25,7 +25,7 @@ from mms_plugin.analysis import build_model
 from mms_plugin.analysis.batch_pictures import describe_batch, draw_batch
 from mms_plugin.analysis.batch_views import BatchView, batch_view, first_batches
 from mms_plugin.analysis.pictures import draw_contact_sheet
-from mms_plugin.sampling import Size
+from mms_plugin.multi_scale import Size
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:

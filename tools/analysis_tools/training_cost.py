@@ -30,7 +30,7 @@ from mms_plugin.analysis import (
     training_cost,
 )
 from mms_plugin.analysis.units import si_prefix
-from mms_plugin.sampling import Size
+from mms_plugin.multi_scale import Size
 
 # Where a model's stride is looked up: far above it, a multiple of the usual ones.
 LARGE = (1024, 1024)

@@ -44,7 +44,7 @@ def build_config(args: argparse.Namespace, arm: str) -> Any:
     """The config of one arm, as MMEngine's runner takes it."""
     from mmengine.hub import get_config
 
-    from mms_plugin.optim import scaled_lr
+    from mms_plugin.agvm import scaled_lr
 
     optimizer, batch, recipe = arm.split("-")
     config = get_config("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py")
@@ -362,7 +362,7 @@ def estimators(args: argparse.Namespace) -> Dict[str, Any]:
     the gradients of consecutive iterations are compared beside it; on the same
     batches, at the same weights, the halves are run one by one.
     """
-    from mms_plugin.optim import (
+    from mms_plugin.agvm import (
         half_batch_variance,
         smoothed_multiplier,
         target_multiplier,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List
 
-from mms_plugin.analysis.agvm_traffic import Cluster, traffic
 from mms_plugin.cli import ArgumentParser, UserError, json_on_stdout, run_command
+from tools.benchmarks.agvm_traffic_model import Cluster, traffic
 
 
 def table(rows: List[Dict[str, Any]]) -> str:

@@ -37,8 +37,8 @@ def measure(arm: str, num_images: int, objects: int) -> Dict[str, float]:
     from mmengine.dataset import BaseDataset
     from mmengine.registry import DATASETS
 
-    from mms_plugin.datasets import MultiScaleDataset
-    from mms_plugin.sampling.aspect_groups import landscape_flags
+    from mms_plugin.multi_scale import MultiScaleDataset
+    from mms_plugin.multi_scale.aspect_groups import landscape_flags
 
     class Synthetic(BaseDataset):
         def load_data_list(self) -> list:

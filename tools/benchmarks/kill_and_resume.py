@@ -42,8 +42,8 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 import torch
 
 from mms_plugin import cli
-from mms_plugin.fileio import write_atomically
-from mms_plugin.resuming import (
+from mms_plugin.checkpoints import write_atomically
+from mms_plugin.checkpoints.find_checkpoint import (
     UnreadableCheckpointError,
     checkpoint_progress,
     latest_checkpoint,

@@ -13,13 +13,13 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
-from mms_plugin.analysis.load_balance import load_balance
 from mms_plugin.cli import ArgumentParser, UserError, json_on_stdout, run_command
-from mms_plugin.datasets import MultiScaleDataset
-from mms_plugin.sampling import (
+from mms_plugin.multi_scale import (
     KeyedPermutationSampler,
+    MultiScaleDataset,
     MultiScaleVariableBatchSampler,
 )
+from tools.benchmarks.load_balance_model import load_balance
 
 
 class _Sizes(MultiScaleDataset):

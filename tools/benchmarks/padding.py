@@ -57,7 +57,7 @@ class Batches:
     def __init__(self, root: Path, annotations: str, images: str, divisor: int):
         from mmdet.models import DetDataPreprocessor
 
-        from mms_plugin.datasets import MultiScaleDataset
+        from mms_plugin.multi_scale import MultiScaleDataset
 
         self.preprocessor = DetDataPreprocessor(pad_size_divisor=divisor)
         self.dataset = MultiScaleDataset(
@@ -82,7 +82,7 @@ class Batches:
         self._samples: Dict[Tuple[Size, int], Any] = {}
 
     def sample(self, size: Size, index: int) -> Any:
-        from mms_plugin.sampling import sized_index_class
+        from mms_plugin.multi_scale import sized_index_class
 
         key = (size, int(index))
         if key not in self._samples:
@@ -114,7 +114,7 @@ def compare(args: Any) -> Dict[str, Any]:
     from mmengine.dataset import DefaultSampler
     from mmengine.registry import DefaultScope
 
-    from mms_plugin.sampling import MultiScaleVariableBatchSampler
+    from mms_plugin.multi_scale import MultiScaleVariableBatchSampler
 
     DefaultScope.get_instance("padding", scope_name="mmdet")
     data = Batches(Path(args.data_root), args.annotations, args.images, args.divisor)

@@ -17,7 +17,7 @@ from typing import Any, Dict
 
 from mmengine.dataset import InfiniteSampler
 
-from mms_plugin.sampling import MultiScaleVariableBatchSampler
+from mms_plugin.multi_scale import MultiScaleVariableBatchSampler
 
 
 def batch_sampler(args: argparse.Namespace, world_size: int) -> Any:

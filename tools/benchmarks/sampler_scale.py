@@ -15,7 +15,7 @@ from itertools import product
 from typing import Any, Callable, Dict, List, Optional
 
 from mms_plugin.cli import ArgumentParser, UserError, json_on_stdout, run_command
-from mms_plugin.sampling import (
+from mms_plugin.multi_scale import (
     KeyedPermutationSampler,
     MultiScaleVariableBatchSampler,
     ResolutionCurriculum,

@@ -32,7 +32,7 @@ def measure(arm: str, num_samples: int, batch_size: int) -> Dict[str, float]:
     import torch
     from mmengine.dataset import DefaultSampler
 
-    from mms_plugin.sampling import (
+    from mms_plugin.multi_scale import (
         MultiScaleVariableBatchSampler,
         ResolutionCurriculum,
     )

@@ -98,7 +98,7 @@ def count_sizes(model: Any, loader: Any, plan: Plan) -> Dict[Size, float]:
     proposals hit them.
     """
     from mms_plugin.analysis import training_flops_per_image
-    from mms_plugin.sampling.sized_index import sized_index_class
+    from mms_plugin.multi_scale.sized_index import sized_index_class
 
     dataset = loader.dataset
     count = min(COUNTED_IMAGES, len(dataset))

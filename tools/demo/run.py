@@ -398,7 +398,7 @@ def run_demo(args: argparse.Namespace, argv: Sequence[str]) -> Dict[str, Any]:
     import torch
     from mmengine.logging import MMLogger
 
-    from mms_plugin.datasets.scenes import SceneParameters, write_scenes
+    from tools.demo.scenes import SceneParameters, write_scenes
 
     # What the libraries tell about each config and checkpoint hides our own lines.
     MMLogger.get_current_instance().setLevel("WARNING")

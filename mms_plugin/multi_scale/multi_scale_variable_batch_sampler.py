@@ -1,0 +1,408 @@
+"""The batch sampler: one resolution a batch, as many images as its pixels allow.
+
+Here is what MMEngine and the hooks see, and the walk over an epoch. The plans are made
+in :mod:`epoch_planner`, a stream without an end in :mod:`batch_stream`, and where an
+interrupted training goes on is found in :mod:`resuming`.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from dataclasses import replace
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+from mmengine.dist import sync_random_seed
+from mmengine.logging import MessageHub
+from mmengine.registry import DATA_SAMPLERS
+
+from ..utils.random_state import mixed_seed
+from .aspect_groups import landscape_flags
+from .batch_stream import BatchStream
+from .curriculum import ResolutionCurriculum
+from .epoch_planner import EpochPlanner
+from .inner_sampler import (
+    EpochSampler,
+    check_dataset,
+    ended_before,
+    indices_of_epoch,
+    indices_of_rest,
+    is_endless,
+)
+from .sampler_state import (
+    epoch_state,
+    from_the_first_index,
+    images_before,
+    resume_epoch,
+    stream_state,
+    with_seeds_of,
+)
+from .size_schedule import SizeSchedule
+from .sized_index import SizedIndex, sized_batch
+from .sizes import Size, parse_int
+from .training_settings import ReadsSettings, TrainingSettings, check_can_fill_an_epoch
+
+
+@DATA_SAMPLERS.register_module()
+class MultiScaleVariableBatchSampler(ReadsSettings):
+    r"""Batches of one resolution each, drawn anew for every iteration (MSc-VBS).
+
+    At each iteration one resolution :math:`(H_t, W_t)` is drawn from ``sizes``, the
+    same on every rank, and the batch has
+    :math:`\max(1, \lfloor B H W / (H_t W_t) \rfloor)` images, so that an iteration
+    costs about the same at every resolution. With ``cost_model`` an image's cost takes
+    the place of its pixels in that budget. An epoch gives each index of the inner
+    sampler exactly once; its last batch is cut to what is left.
+
+    The draws depend on the seed and the epoch alone, not on any global generator, and
+    need no communication. Without a curriculum every epoch has as many iterations as
+    every other. The iterations of an epoch share out among the sizes by ``weights`` as
+    evenly as they can be; their order is random.
+
+    It yields lists of :class:`SizedIndex`; wrap the data set in
+    :class:`MultiScaleDataset` to get the size into the pipeline.
+
+    Source: arXiv 2309.04502, section 3; arXiv 2110.02178 (MobileViT), section 3.3.
+
+    Args:
+        sampler: The inner sampler: gives the indices of this rank. Built by MMEngine
+            from ``train_dataloader.sampler``.
+        batch_size: Images per rank at ``base_size``. Given by MMEngine from
+            ``train_dataloader.batch_size``.
+        base_size: Side in pixels, or ``(height, width)``, whose pixels times
+            ``batch_size`` are the budget of a batch. ``None``: the largest of
+            ``sizes``.
+        sizes: Resolutions, sides in pixels or ``(height, width)``, or a range
+            ``dict(min=128, max=320, num=7, divisor=32)``. ``None``: ``base_size``
+            alone, the fixed-size baseline (SSc-FBS).
+        weights: Relative frequency of each size, by iterations. Defaults to uniform.
+        batch_sizes: Images per rank at each size, in place of the pixel budget.
+        variable_batch: ``False`` gives every size ``batch_size`` images (MSc-FBS).
+        group_by_aspect_ratio: Portrait and landscape images never share a batch; the
+            data set's ``get_data_info`` gives their ``width`` and ``height``. The
+            last batches of each kind are smaller for it: on each rank, all batches of
+            an epoch together lack fewer images than two of the largest hold.
+        drop_last: Leave out the images that do not fill a last batch. The sizes are
+            then chosen so that these are few: fewer than one batch
+            (than two, with ``group_by_aspect_ratio``).
+        seed: Seed of the draws, the same on every rank. Defaults to the inner
+            sampler's, else to one shared through MMEngine.
+        cost_model: ``dict(alpha=1.0, beta=0.0)``: an image costs ``alpha * height *
+            width + beta``, and a batch has :math:`\max(1, \lfloor B (\alpha H W +
+            \beta) / (\alpha H_t W_t + \beta) \rfloor)` images, exactly. For models
+            of which a part, such as RoI heads, costs the same for an image of any
+            size. ``None``: the pixel budget, which is ``beta=0``.
+
+    Raises:
+        ValueError: An argument that cannot be; see the message.
+    """
+
+    def __init__(
+        self,
+        sampler: Any,
+        batch_size: int,
+        base_size: Any = None,
+        sizes: Any = None,
+        weights: Optional[Sequence[float]] = None,
+        batch_sizes: Optional[Sequence[int]] = None,
+        variable_batch: bool = True,
+        group_by_aspect_ratio: bool = False,
+        drop_last: bool = False,
+        seed: Optional[int] = None,
+        cost_model: Optional[Mapping[str, float]] = None,
+    ) -> None:
+        schedule = SizeSchedule(
+            batch_size,
+            base_size,
+            sizes,
+            weights,
+            batch_sizes,
+            variable_batch,
+            cost_model,
+        )
+        dataset = getattr(sampler, "dataset", None)
+        check_dataset(dataset)
+        landscape = landscape_flags(dataset) if group_by_aspect_ratio else None
+        if seed is None:
+            seed = getattr(sampler, "seed", None)
+        if seed is None:
+            seed = sync_random_seed()
+        self._settings = TrainingSettings(
+            inner_sampler=sampler,
+            schedule=schedule,
+            seed=parse_int(seed, "seed", minimum=0),
+            drop_last=bool(drop_last),
+            landscape=landscape,
+        )
+        self.sampler = EpochSampler(sampler, self.set_epoch)
+        self.endless = is_endless(sampler)
+        self.epoch = 0
+        self._planner = EpochPlanner(self._settings, self._indices_of)
+        self._stream = BatchStream(self._settings) if self.endless else None
+        # (epoch, position in its plan) that iterating it starts from.
+        self._begin = (0, 0)
+        # Until the first walk: a runner without a hook of ours may have resumed.
+        self._hub = _unused_message_hub()
+        check_can_fill_an_epoch(self._settings)
+
+    def set_curriculum(
+        self,
+        curriculum: ResolutionCurriculum,
+        max_epochs: Optional[int] = None,
+        max_iters: Optional[int] = None,
+    ) -> None:
+        """Let the sizes grow over a training.
+
+        Args:
+            curriculum: How they grow.
+            max_epochs: Epochs of the whole training, of which the curriculum's
+                fractions are; or
+            max_iters: its iterations, where the training is counted in these.
+        """
+        if (max_epochs is None) == (max_iters is None):
+            raise ValueError(
+                "one of max_epochs and max_iters must be given, but got "
+                f"max_epochs={max_epochs!r}, max_iters={max_iters!r}"
+            )
+        if self.endless and max_iters is None:
+            raise ValueError(
+                f"max_iters must be given: {type(self.inner_sampler).__name__} has no "
+                f"end, so there are no epochs to count, but got max_epochs={max_epochs}"
+            )
+        for name, value in (("max_epochs", max_epochs), ("max_iters", max_iters)):
+            if value is not None:
+                parse_int(value, name)
+        # A copy, for a curriculum that is refused to leave no trace.
+        schedule = copy.copy(self.schedule)
+        schedule.set_curriculum(curriculum)
+        settings = replace(
+            self._settings,
+            schedule=schedule,
+            max_epochs=max_epochs,
+            max_iters=max_iters,
+        )
+        check_can_fill_an_epoch(settings)
+        self._use(settings)
+
+    def sizes_at(self, fraction: float) -> Tuple[Size, ...]:
+        """The resolutions drawn from after a fraction of the training, 0 to 1."""
+        return self.schedule.distribution(fraction).sizes
+
+    def sizes_of_epoch(self, epoch: int) -> Tuple[Size, ...]:
+        """The resolutions drawn from in an epoch, all of it."""
+        return self._epochs.sizes_of(epoch)
+
+    def sizes_of_iteration(self, iteration: int) -> Tuple[Size, ...]:
+        """The resolutions drawn from around an iteration counted over the training.
+
+        Those of its epoch, where the inner sampler has epochs.
+        """
+        if self._stream is not None:
+            return self.sizes_at(self._stream.fraction(iteration))
+        return self.sizes_of_epoch(self.epoch_of(iteration))
+
+    # Resuming
+
+    def state_at(self, iteration: int, epoch: Optional[int] = None) -> Dict[str, Any]:
+        """Where a training stands, for its checkpoint: plain numbers and text.
+
+        Args:
+            iteration: Iterations that are done, over the training.
+            epoch: Epoch that they are done in. ``None``: the one that ``iteration``
+                lies in.
+        """
+        if self._stream is not None:
+            return stream_state(self._stream, iteration)
+        return epoch_state(self._planner, iteration, epoch)
+
+    def resume(
+        self,
+        iteration: int,
+        epoch: Optional[int] = None,
+        state: Optional[Mapping[str, Any]] = None,
+    ) -> int:
+        """Go on where an interrupted training stood.
+
+        In its own settings the same batches follow that would have followed. With
+        other ranks or batches the rest of the epoch is planned anew: no image is left
+        out, none comes again but those that fill up equal shares.
+
+        Args:
+            iteration: Iterations that are done, over the training.
+            epoch: Epoch that the training stands in, where the loop counts epochs:
+                the iterations are then counted as if all had been made in today's
+                settings. ``None``: the loop counts iterations, and these stay.
+            state: :meth:`state_at` of the checkpoint. ``None``: today's settings were
+                those of the interrupted training.
+
+        Returns:
+            The iterations that are done, as they are counted from here on.
+
+        Raises:
+            ValueError: The rest of the epoch cannot be told in these settings.
+        """
+        parse_int(iteration, "iteration", minimum=0)
+        self._hub = None
+        if state is not None:
+            self._use(with_seeds_of(self._settings, state))
+        if self._stream is not None:
+            if iteration:  # else workers may have drawn ahead already
+                images = images_before(self._stream, iteration, state)
+                if not self._stream.begins_anew:
+                    self._use(from_the_first_index(self._settings))
+                self._stream.start_at(iteration, images)
+            return iteration
+        resumed = resume_epoch(self._planner, iteration, epoch, state)
+        self._planner = resumed.planner
+        self._begin = (resumed.planner.rest.epoch, resumed.position)
+        return resumed.iterations
+
+    # The plan
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch, the inner sampler with it."""
+        self.epoch = parse_int(epoch, "epoch", minimum=0)
+        if hasattr(self.inner_sampler, "set_epoch"):
+            self.inner_sampler.set_epoch(epoch)
+
+    def plan(self, epoch: int) -> List[Tuple[int, int, int]]:
+        """``(height, width, batch_size)`` of every batch of this rank in an epoch.
+
+        A pure function of the seed, the epoch, the curriculum and the number of
+        samples; sizes and length are those of every rank. Of an epoch that was begun
+        in other settings (:meth:`resume`), the batches that are left.
+
+        Raises:
+            ValueError: The inner sampler has no end; ask :meth:`plan_iterations`.
+        """
+        planner = self._epochs
+        return planner.plan(parse_int(epoch, "epoch", minimum=0)).to_list()
+
+    def plan_iterations(self, start: int, stop: int) -> List[Tuple[int, int, int]]:
+        """``(height, width, batch_size)`` of iterations counted over the training.
+
+        Args:
+            start: First iteration, from 0 on, over all epochs.
+            stop: The iteration after the last.
+        """
+        parse_int(start, "start", minimum=0)
+        if self._stream is not None:
+            return self._stream.plan(start, stop).to_list()
+        return self._planner.plan_iterations(start, stop)
+
+    def batch_at(self, epoch: int, position: int) -> Tuple[int, int, int]:
+        """``(height, width, batch_size)`` of one batch of an epoch."""
+        planner = self._epochs
+        return planner.plan(epoch).at(position - planner.gap(epoch))
+
+    def batch_at_iteration(self, iteration: int) -> Tuple[int, int, int]:
+        """``(height, width, batch_size)`` of an iteration counted over the training."""
+        if self.endless:
+            return self.plan_iterations(iteration, iteration + 1)[0]
+        epoch = self.epoch_of(iteration)
+        return self.batch_at(epoch, iteration - self.iterations_before(epoch))
+
+    def total_batches(self, max_epochs: int) -> int:
+        """The exact number of iterations of a training of ``max_epochs`` epochs."""
+        return self.iterations_before(parse_int(max_epochs, "max_epochs", minimum=0))
+
+    def iterations_before(self, epoch: int) -> int:
+        """Iterations of all epochs before ``epoch``."""
+        return self._epochs.iterations_before(epoch)
+
+    def epoch_of(self, iteration: int) -> int:
+        """The epoch that an iteration counted over the training lies in."""
+        return self._epochs.epoch_of(iteration)
+
+    def __len__(self) -> int:
+        """Batches of the current epoch.
+
+        Where the inner sampler has no end: of one pass over the data set, about, as
+        MMEngine's own batch samplers say it.
+        """
+        if self._stream is not None:
+            return self._stream.batches_of_a_pass()
+        return self._planner.length(self.epoch)
+
+    def __iter__(self) -> Iterator[List[SizedIndex]]:
+        return self._iterate_epoch() if self._stream is None else iter(self._stream)
+
+    def _iterate_epoch(self) -> Iterator[List[SizedIndex]]:
+        plan, groups = self._planner.plan(self.epoch), self._planner.groups(self.epoch)
+        start = self._start_in(self.epoch)
+        used = self._planner.used_before(self.epoch)
+        if groups is None:
+            skip = int(plan.batch_sizes[:start].sum())
+            sources = [indices_of_rest(self.inner_sampler, used, skip)]
+            of_batches = np.zeros(len(plan), dtype=np.int64)
+        else:
+            of_batches = groups.of_batches
+            sources = groups.sources(plan, start)
+        for position in range(start, len(plan)):
+            height, width, batch_size = plan.at(position)
+            indices = itertools.islice(sources[of_batches[position]], batch_size)
+            seed = mixed_seed(self.seed, self.epoch, used, position)
+            batch = sized_batch(indices, (height, width), seed)
+            if len(batch) < batch_size:
+                raise ended_before(self.inner_sampler)
+            yield batch
+
+    def _start_in(self, epoch: int) -> int:
+        """The position in the epoch's plan from which on it is iterated."""
+        hub, self._hub = self._hub, None
+        if hub is not None and "iter" in hub.runtime_info:
+            # Resumed without a hook of ours: as the runner counts.
+            reached, done = hub.get_info("epoch"), hub.get_info("iter")
+            position = done - self.iterations_before(epoch)
+            # Loops that count iterations say one epoch, and leave out batches by
+            # themselves.
+            by_epoch = hub.get_info("max_epochs") > 1
+            length = self._planner.length(epoch)
+            if by_epoch and reached == epoch and 0 < position <= length:
+                self._begin = (epoch, position)
+        return self._begin[1] if epoch == self._begin[0] else 0
+
+    def _indices_of(self, epoch: int) -> np.ndarray:
+        return indices_of_epoch(self.inner_sampler, epoch, self.epoch)
+
+    @property
+    def _epochs(self) -> EpochPlanner:
+        """The planner, where there are epochs to plan."""
+        if self.endless:
+            raise ValueError(
+                f"sampler must have an end to be planned by epoch, but got "
+                f"{type(self.inner_sampler).__name__}; ask plan_iterations(start, stop)"
+            )
+        return self._planner
+
+    def _use(self, settings: TrainingSettings) -> None:
+        """Go on in other settings, from the same place."""
+        if settings.inner_sampler is not self.inner_sampler:
+            self.sampler = EpochSampler(settings.inner_sampler, self.set_epoch)
+        self._settings = settings
+        self._planner = replace(self._planner, settings=settings)
+        if self._stream is not None:
+            self._stream.settings = settings
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return dict(self.__dict__, _hub=None)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(batch_size={self.batch_size}, "
+            f"base_size={self.base_size}, sizes={list(self.sizes)}, "
+            f"batch_sizes={list(self.batch_sizes)}, "
+            f"weights={list(self.schedule.weights)}, drop_last={self.drop_last}, "
+            f"group_by_aspect_ratio={self.landscape is not None}, seed={self.seed})"
+        )
+
+
+def _unused_message_hub() -> Optional[MessageHub]:
+    """MMEngine's current message hub, if no training has used it yet.
+
+    A sampler is built when its own runner begins to train. That runner's hub counts no
+    iterations yet, so a hub that does is another runner's.
+    """
+    hub = MessageHub.get_current_instance()
+    return None if "iter" in hub.runtime_info else hub
