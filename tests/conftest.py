@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import toys
 
-import mms_plugin.datasets
 import mms_plugin.hooks
 import mms_plugin.multi_scale  # noqa: F401
 from mms_plugin.cli import end_workers

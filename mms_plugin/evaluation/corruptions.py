@@ -62,7 +62,7 @@ def choose_corruptions(names: Sequence[str]) -> List[str]:
 def corrupted_pipeline(
     pipeline: Pipeline, corruption: str, severity: int
 ) -> List[Dict[str, Any]]:
-    """A test pipeline with :class:`~mms_plugin.datasets.transforms.CommonCorruption`.
+    """A test pipeline with :class:`~mms_plugin.evaluation.CommonCorruption`.
 
     The corruption comes where the benchmarks have it: for classification (a pipeline
     that ends with ``PackInputs``) after the last transform that sets the size, as
