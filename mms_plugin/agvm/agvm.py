@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from numbers import Real
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ..utils.validation import is_number, parse_int
 from .variance import gradient_variance, smoothed_multiplier, target_multiplier
 
 __all__ = ["AGVM", "AGVMConfig"]
@@ -72,7 +72,7 @@ class AGVMConfig:
                     f"agvm: start_iter={self.start_iter} lies after "
                     f"stop_iter={self.stop_iter}. Swap them, or leave stop_iter None."
                 )
-        if not _is_number(self.momentum) or not 0 <= self.momentum < 1:
+        if not is_number(self.momentum) or not 0 <= self.momentum < 1:
             raise ValueError(
                 "agvm: momentum must be a number in [0, 1), such as 0.97, but got "
                 f"{self.momentum!r}."
@@ -92,7 +92,7 @@ class AGVMConfig:
                 f"but got {self.single_process!r}."
             )
         fraction = self.lookback_fraction
-        if not _is_number(fraction) or not 0 < fraction <= 1:
+        if not is_number(fraction) or not 0 < fraction <= 1:
             raise ValueError(
                 "agvm: lookback_fraction must be a number in (0, 1], such as 0.25, but "
                 f"got {fraction!r}."
@@ -102,7 +102,7 @@ class AGVMConfig:
             isinstance(bounds, str)
             or not isinstance(bounds, Sequence)
             or len(bounds) != 2
-            or not all(map(_is_number, bounds))
+            or not all(map(is_number, bounds))
         ):
             raise ValueError(
                 "agvm: ratio_range must be two numbers (low, high), such as "
@@ -115,11 +115,7 @@ class AGVMConfig:
             )
 
     def _check_integer(self, name: str, low: int) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise ValueError(
-                f"agvm: {name} must be an integer of at least {low}, but got {value!r}."
-            )
+        parse_int(getattr(self, name), f"agvm: {name}", low)
 
     @classmethod
     def build(cls, config: Optional[Mapping[str, Any]]) -> AGVMConfig:
@@ -284,9 +280,3 @@ def anchor_modules(anchor: str, modules: Sequence[str]) -> List[str]:
             "of it."
         )
     return inside
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return False
-    return not math.isnan(float(value))

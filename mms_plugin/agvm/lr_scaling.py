@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+
+from ..utils.validation import parse_int
 
 __all__ = ["scaled_lr"]
 
@@ -26,18 +27,11 @@ def scaled_lr(
     Raises:
         ValueError: A batch size is no positive integer, or the rule is unknown.
     """
-    _check_batch_size("batch_size", batch_size)
-    _check_batch_size("base_batch_size", base_batch_size)
+    parse_int(batch_size, "lr_scaling: batch_size")
+    parse_int(base_batch_size, "lr_scaling: base_batch_size")
     ratio = batch_size / base_batch_size
     if rule == "linear":
         return lr * ratio
     if rule == "sqrt":
         return lr * math.sqrt(ratio)
     raise ValueError(f"lr_scaling: rule must be 'linear' or 'sqrt', but got {rule!r}.")
-
-
-def _check_batch_size(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(
-            f"lr_scaling: {name} must be a positive integer, but got {value!r}."
-        )

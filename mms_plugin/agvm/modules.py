@@ -7,6 +7,8 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from torch import Tensor, nn
 
+from ..utils.tables import plain_table
+
 __all__ = [
     "REST",
     "assign_parameters",
@@ -232,11 +234,4 @@ def module_table(groups: Sequence[Dict[str, Any]], anchor: Sequence[str]) -> str
     for name, row in rows.items():
         mark = "anchor" if name in anchor else ""
         cells.append([name, *(f"{value:,}" for value in row), mark])
-    widths = [max(len(row[column]) for row in cells) for column in range(5)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column in (0, 4) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in cells
-    )
+    return plain_table(cells, text_columns=(0, 4))

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..utils.host_versions import require
+from ..utils.validation import is_integer
 
 __all__ = ["MakeBatch", "batch_maker", "rois_per_image"]
 
@@ -102,7 +103,7 @@ def rois_per_image(
     most = int(sampler.num * sampler.pos_fraction)
     if positive_rois is None:
         return sampler.num, most if sampler.add_gt_as_proposals else 0
-    if isinstance(positive_rois, bool) or not isinstance(positive_rois, int):
+    if not is_integer(positive_rois):
         raise ValueError(f"positive_rois must be an int, but got {positive_rois!r}")
     if not 0 <= positive_rois <= most:
         raise ValueError(

@@ -1,17 +1,5 @@
-"""Checkpoints: finding, reading safely, writing atomically, and what a resume needs."""
+"""Checkpoints: find them, read them safely, write them whole, and resume from them."""
 
-from .atomic_local_backend import (
-    BACKEND_NAME,
-    AtomicLocalBackend,
-    NotWrittenError,
-    remove_leftovers,
-    write_atomically,
-)
+from .atomic_local_backend import BACKEND_NAME, AtomicLocalBackend
 
-__all__ = [
-    "AtomicLocalBackend",
-    "BACKEND_NAME",
-    "NotWrittenError",
-    "remove_leftovers",
-    "write_atomically",
-]
+__all__ = ["BACKEND_NAME", "AtomicLocalBackend"]

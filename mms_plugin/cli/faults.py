@@ -6,9 +6,9 @@ import errno
 import re
 from typing import NamedTuple, Optional
 
-from ..checkpoints.atomic_local_backend import NotWrittenError
 from ..hooks.atomic_checkpoint_hook import CheckpointNotSavedError
 from ..utils.error_text import message_lines
+from ..utils.files import NotWrittenError
 
 __all__ = ["Fault", "explain_fault"]
 

@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional
 import torch
 from mmengine.config import Config
 
+from ..utils.validation import is_number
 from .errors import UserError
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
@@ -71,7 +72,7 @@ def _dist_timeout(config: Config) -> Optional[float]:
     seconds = dist_cfg.get("timeout")
     if seconds is None:
         return None
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+    if not is_number(seconds):
         raise UserError(f"env_cfg.dist_cfg.timeout={seconds!r} must be in seconds")
     if not 0 < seconds < math.inf:
         raise UserError(f"env_cfg.dist_cfg.timeout={seconds!r} must be above 0")

@@ -6,6 +6,8 @@ import copy
 import math
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ..utils.validation import is_integer
+
 __all__ = [
     "change_pipelines",
     "describe_sizes",
@@ -104,7 +106,7 @@ def pipeline_at_size(pipeline: Pipeline, size: int) -> List[Dict[str, Any]]:
     Raises:
         ValueError: ``size`` is no integer above 0; no transform sets a size.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+    if not is_integer(size) or size < 1:
         raise ValueError(f"size={size!r} must be an integer above 0, in pixels")
     factor = size / pipeline_size(pipeline)
 

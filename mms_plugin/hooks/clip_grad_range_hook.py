@@ -7,6 +7,8 @@ from typing import Any, Dict, Optional
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from ..utils.validation import parse_int
+
 __all__ = ["ClipGradRangeHook"]
 
 
@@ -34,11 +36,7 @@ class ClipGradRangeHook(Hook):
         for name, value in (("begin", begin), ("end", end)):
             if value is None and name == "end":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(
-                    f"ClipGradRangeHook: {name} must be an integer of at least 0, but "
-                    f"got {value!r}."
-                )
+            parse_int(value, f"ClipGradRangeHook: {name}", minimum=0)
         if end is not None and begin > end:
             raise ValueError(
                 f"ClipGradRangeHook: begin={begin} lies after end={end}. Swap them."

@@ -44,6 +44,7 @@ from ..multi_scale.sized_index import sized_index_class
 from ..utils.device import device_module, free_cache, is_out_of_memory, run_measured
 from ..utils.error_text import message_lines
 from ..utils.rank_agreement import RankAgreement
+from ..utils.validation import is_number
 
 IMAGES = ("spread", "most_instances")
 """How the images of a dry run are chosen."""
@@ -103,9 +104,7 @@ class DryRunHook(Hook):
             raise ValueError(
                 f"images must be one of {list(IMAGES)}, but got {images!r}"
             )
-        if isinstance(grace, bool) or not (
-            isinstance(grace, (int, float)) and 0 <= grace < math.inf
-        ):
+        if not is_number(grace) or not 0 <= grace < math.inf:
             raise ValueError(
                 f"grace must be a number of seconds of at least 0, but got {grace!r}"
             )

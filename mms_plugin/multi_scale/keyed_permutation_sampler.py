@@ -9,8 +9,8 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
+from ..utils.validation import parse_int
 from .keyed_permutation import BLOCK, KeyedPermutation
-from .sizes import parse_int
 
 # Sets the keys apart from those of the plans, which have the same seed and epoch.
 _KEY = 0x5EED

@@ -18,6 +18,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import DATA_SAMPLERS
 
 from ..utils.random_state import mixed_seed
+from ..utils.validation import parse_int
 from .aspect_groups import landscape_flags
 from .batch_stream import BatchStream
 from .curriculum import ResolutionCurriculum
@@ -40,7 +41,7 @@ from .sampler_state import (
 )
 from .size_schedule import SizeSchedule
 from .sized_index import SizedIndex, sized_batch
-from .sizes import Size, parse_int
+from .sizes import Size
 from .training_settings import ReadsSettings, TrainingSettings, check_can_fill_an_epoch
 
 

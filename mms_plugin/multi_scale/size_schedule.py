@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ..utils.validation import parse_int
 from .curriculum import ResolutionCurriculum, grown_range, grown_sizes, side_range
 from .sizes import (
     Size,
@@ -12,7 +13,6 @@ from .sizes import (
     cost_model_batch_size,
     parse_batch_sizes,
     parse_cost_model,
-    parse_int,
     parse_size,
     parse_sizes,
     parse_weights,

@@ -13,6 +13,8 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ..utils.validation import is_integer, parse_int
+
 Size = Tuple[int, int]
 """A resolution in pixels, ``(height, width)``."""
 
@@ -35,20 +37,6 @@ class SizeDistribution(NamedTuple):
         """Images that an iteration takes on average, per rank."""
         taken = sum(w * b for w, b in zip(self.weights, self.batch_sizes))
         return taken / sum(self.weights)
-
-
-def is_integer(value: Any) -> bool:
-    """Whether ``value`` is an integer (NumPy's included, ``bool`` excluded)."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def parse_int(value: Any, name: str, minimum: int = 1) -> int:
-    """Check that ``value`` is an integer of at least ``minimum``."""
-    if not is_integer(value) or value < minimum:
-        raise ValueError(
-            f"{name} must be an integer of at least {minimum}, but got {value!r}"
-        )
-    return int(value)
 
 
 def parse_size(value: Any, name: str) -> Size:

@@ -17,7 +17,8 @@ from typing import (
 
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from ..multi_scale.size_schedule import SizeSchedule
-from ..multi_scale.sizes import Size, parse_int, parse_size
+from ..multi_scale.sizes import Size, parse_size
+from ..utils.validation import parse_int
 from .batch_augments import BatchAugments
 from .config_edits import RecipeError, Report, add_plugin_import, kind_of, short
 from .datasets import convert_dataset, dataset_names, pipeline_chains, skip_type_keys

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 from mmengine import fileio
 
-from mms_plugin.checkpoints import (
-    AtomicLocalBackend,
+from mms_plugin.checkpoints import AtomicLocalBackend
+from mms_plugin.utils.files import (
     NotWrittenError,
     remove_leftovers,
     write_atomically,

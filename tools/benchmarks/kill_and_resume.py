@@ -42,12 +42,12 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 import torch
 
 from mms_plugin import cli
-from mms_plugin.checkpoints import write_atomically
 from mms_plugin.checkpoints.find_checkpoint import (
     UnreadableCheckpointError,
     checkpoint_progress,
     latest_checkpoint,
 )
+from mms_plugin.utils.files import write_atomically
 
 HERE = osp.dirname(osp.abspath(__file__))
 ROOT = osp.dirname(osp.dirname(HERE))

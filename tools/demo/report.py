@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from mms_plugin.utils.files import write_atomically
+from mms_plugin.utils.tables import markdown_table
 
 Plan = Sequence[Tuple[int, int, int]]
 Curve = List[Tuple[int, float]]
@@ -182,18 +184,6 @@ def assemble(tasks: Sequence[Task], about: Mapping[str, Any]) -> Dict[str, Any]:
     )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [cells[0].ljust(widths[0])]
-        padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:])]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
-    return "\n".join([line(rows[0]), line(rule), *(line(row) for row in rows[1:])])
-
-
 def _cost_table(task: Mapping[str, Any]) -> str:
     header = ["arm", "epochs", "iterations", "images", "training TFLOPs"]
     header += ["wall-clock (s)", "CPU time (s)"]
@@ -215,7 +205,7 @@ def _cost_table(task: Mapping[str, Any]) -> str:
             values = arm["metrics"][metric]
             row += [f"{values[key]:.1f}" for key in ("at_base_size", "mean_over_sizes")]
         rows.append(row)
-    return _table(rows)
+    return markdown_table(rows)
 
 
 def _ratio_table(task: Mapping[str, Any]) -> str:
@@ -232,7 +222,7 @@ def _ratio_table(task: Mapping[str, Any]) -> str:
             for key in ("at_base_size", "mean_over_sizes"):
                 row.append(f"{arm['metrics'][metric][key] - base[metric][key]:+.1f}")
         rows.append(row)
-    return _table(rows)
+    return markdown_table(rows)
 
 
 def _size_table(task: Mapping[str, Any], metric: str) -> str:
@@ -241,14 +231,14 @@ def _size_table(task: Mapping[str, Any], metric: str) -> str:
     for arm in task["arms"]:
         by_size = arm["metrics"][metric]["by_size"]
         rows.append([arm["name"], *(f"{by_size[size]:.1f}" for size in sizes)])
-    return _table(rows)
+    return markdown_table(rows)
 
 
-def _agvm_table(summary: Mapping[str, Any]) -> str:
+def _agvmmarkdown_table(summary: Mapping[str, Any]) -> str:
     rows = [["module", "phi, mean over the last third", "mu at the end"]]
     for module, phi in summary["phi"].items():
         rows.append([module, f"{phi:.2f}", f"{summary['mu'][module]:.2f}"])
-    return _table(rows)
+    return markdown_table(rows)
 
 
 def to_markdown(report: Mapping[str, Any]) -> str:
@@ -269,7 +259,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         for arm in task["arms"]:
             if "agvm" in arm:
                 parts.append(describe_agvm(arm))
-                parts.append(_agvm_table(arm["agvm"]))
+                parts.append(_agvmmarkdown_table(arm["agvm"]))
         for file, caption in task["pictures"].items():
             parts.append(f"![{caption}]({file})\n\n{caption}")
     parts.append("## How it was run")
@@ -286,10 +276,8 @@ def to_markdown(report: Mapping[str, Any]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write beside and rename: there is never half a file."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    """Write a text file; there is never half of it under the name."""
+    write_atomically(text.encode(), path)
 
 
 def write_report(folder: Path, report: Mapping[str, Any]) -> None:
