@@ -197,7 +197,7 @@ def test_base_and_lr_scaling_as_arguments():
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (dict(batch_size=0, base_batch_size=2), "batch_size must be a positive.*0"),
+        (dict(batch_size=0, base_batch_size=2), "batch_size must be an integer of at least 1.*0"),
         (dict(batch_size=2, base_batch_size=2.5), "base_batch_size must be.*2.5"),
         (dict(batch_size=2, base_batch_size=2, rule="log"), "rule must be.*'log'"),
     ],
