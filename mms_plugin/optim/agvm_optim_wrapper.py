@@ -16,10 +16,12 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..main_process_warning import warn_on_main_process
 from .agvm import AGVM, AGVMConfig
 from .directions import clip_gradient, update_direction
 from .halves import ConsecutiveHalves, Halves, MicroBatchHalves
 from .lookback_halves import LookbackHalves
+from .measurements import explain_without_effect
 from .modules import REST
 from .rank_halves import RankHalves
 from .sharding import refuse_sharding
@@ -93,14 +95,38 @@ class AGVMOptimWrapper(OptimWrapper):
         self._halves_state: Mapping[str, Any] = {}
         self._lookback_failed = False
         self._tied_rates = False
+        self._warned_without_effect = False
 
     # ------------------------------------------------------------------ the halves
     def initialize_count_status(
         self, model: nn.Module, init_counts: int, max_counts: int
     ) -> None:
-        """See MMEngine; also sets up how the halves come about."""
+        """See MMEngine; also sets up the halves, and warns where AGVM has no effect."""
         super().initialize_count_status(model, init_counts, max_counts)
-        self._attach(model)
+        self._warn_without_effect(self._attach(model), init_counts, max_counts)
+
+    def _warn_without_effect(self, halves: Halves, done: int, total: int) -> None:
+        """Warn once if nothing, or too little, is measured in this training."""
+        if self._warned_without_effect or done >= total:
+            return
+        text = explain_without_effect(
+            self.agvm.config,
+            done,
+            total,
+            self._accumulative_counts,
+            self.agvm.num_measured,
+            halves.compares_updates,
+        )
+        if not self.agvm.adjusted:
+            text = (
+                "AGVM has nothing to adjust: beside its anchor "
+                f"{self.agvm.config.anchor!r} it has no module with at least two "
+                "trainable numbers. Name further modules in agvm=dict(modules=[...]), "
+                "unfreeze a part of one, or train without AGVM."
+            )
+        if text is not None:
+            self._warned_without_effect = True
+            warn_on_main_process(text)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

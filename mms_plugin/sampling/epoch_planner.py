@@ -149,6 +149,17 @@ class EpochPlanner:
             drawn.update(dict.fromkeys(distribution.sizes))
         return tuple(drawn)
 
+    def epoch_fractions(self) -> List[float]:
+        """Return the fractions of the training, 0 to 1, at which its epochs begin."""
+        max_epochs, max_iters = self.settings.max_epochs, self.settings.max_iters
+        if max_epochs is None:
+            max_epochs = 1 if max_iters is None else self.epoch_of(max_iters - 1) + 1
+        return [self._fraction(epoch, 0.0) for epoch in range(max_epochs)]
+
+    def lookups(self) -> int:
+        """Return at how many points of an epoch its sizes are looked up."""
+        return self._looks(self.settings.room())
+
     def _looks(self, room: int) -> int:
         """At how many points of an epoch its sizes are looked up."""
         curriculum = self.settings.schedule.curriculum

@@ -21,6 +21,7 @@ from ..randomness import mixed_seed
 from .aspect_groups import landscape_flags
 from .batch_stream import BatchStream
 from .curriculum import ResolutionCurriculum
+from .curriculum_effect import even_fractions, explain_without_effect
 from .epoch_planner import EpochPlanner
 from .inner_sampler import (
     EpochSampler,
@@ -31,6 +32,7 @@ from .inner_sampler import (
     is_endless,
 )
 from .resuming import (
+    changes_since,
     epoch_state,
     from_the_first_index,
     images_before,
@@ -206,6 +208,26 @@ class MultiScaleVariableBatchSampler(ReadsSettings):
             return self.sizes_at(self._stream.fraction(iteration))
         return self.sizes_of_epoch(self.epoch_of(iteration))
 
+    def explain_curriculum(self) -> Optional[str]:
+        """Explain which setting of the curriculum has no effect in this training.
+
+        Returns:
+            The values and what to set; ``None`` where the sizes grow as they should,
+            or where there is no curriculum.
+        """
+        curriculum = self.curriculum
+        if curriculum is None:
+            return None
+        by_epoch = curriculum.by_epoch and not self.endless
+        if by_epoch:
+            fractions = self._planner.epoch_fractions()
+        elif self.max_epochs is not None:
+            fractions = even_fractions(self.max_epochs * self._planner.lookups())
+        else:
+            assert self.max_iters is not None
+            fractions = even_fractions(self.max_iters)
+        return explain_without_effect(curriculum, self.sizes_at, fractions, by_epoch)
+
     # Resuming
 
     def state_at(self, iteration: int, epoch: Optional[int] = None) -> Dict[str, Any]:
@@ -261,6 +283,18 @@ class MultiScaleVariableBatchSampler(ReadsSettings):
         self._planner = resumed.planner
         self._begin = (resumed.planner.rest.epoch, resumed.position)
         return resumed.iterations
+
+    def changes_since(self, state: Mapping[str, Any]) -> List[str]:
+        """Name the settings that differ from a checkpoint's and change the plans.
+
+        Args:
+            state: :meth:`state_at` of the checkpoint. One of an earlier version tells
+                the world size and the number of samples only.
+
+        Returns:
+            One text for each, such as ``'max_epochs is 6 (was 3)'``.
+        """
+        return changes_since(self._settings, state)
 
     # The plan
 

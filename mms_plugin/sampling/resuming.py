@@ -10,12 +10,13 @@ Pure functions, but that a new seed is put into the inner sampler.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .batch_stream import BatchStream
 from .epoch_planner import EpochPlanner
 from .epoch_rest import EpochRest, plan_digest
 from .inner_sampler import deals_in_turn, rank_and_world_size, with_seed
+from .plan_settings import changed_settings, plan_settings
 from .training_settings import TrainingSettings
 
 
@@ -78,7 +79,22 @@ def _common_state(
         world_size=rank_and_world_size(inner)[1],
         num_samples=settings.num_samples,
         first_epoch=list(first_epoch),
+        settings=plan_settings(settings),
     )
+
+
+def changes_since(settings: TrainingSettings, state: Mapping[str, Any]) -> List[str]:
+    """Name the settings that the plans depend on and that differ from a checkpoint's.
+
+    Args:
+        settings: The current ones.
+        state: :func:`epoch_state` or :func:`stream_state` of the checkpoint. One of an
+            earlier version holds the world size and the number of samples only.
+
+    Returns:
+        list[str]: One text for each, such as ``'max_epochs is 6 (was 3)'``.
+    """
+    return changed_settings(state.get("settings", state), plan_settings(settings))
 
 
 # Going on
@@ -210,11 +226,10 @@ def _rest_of(planner: EpochPlanner, state: Mapping[str, Any]) -> Tuple[EpochRest
 
 def _check_can_replan(settings: TrainingSettings, state: Mapping[str, Any]) -> None:
     """Refuse where the images that were used are not the first ones in order."""
-    _, world_size = rank_and_world_size(settings.inner_sampler)
+    changes = "; ".join(changes_since(settings, state))
     remedy = (
-        "resume with the world size, batch size and sizes that it was saved with "
-        f"(world size {state['world_size']}, here {world_size}), or from a "
-        "checkpoint of an epoch's end"
+        "resume with the settings that the checkpoint was saved with"
+        f"{f' ({changes})' if changes else ''}, or from a checkpoint of an epoch's end"
     )
     if settings.landscape is not None:
         raise ValueError(
