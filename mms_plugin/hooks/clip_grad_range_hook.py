@@ -54,7 +54,7 @@ class ClipGradRangeHook(Hook):
         """Take note of the wrapper's own clipping; warn of a range without effect."""
         if not getattr(runner.optim_wrapper, "clip_grad_kwargs", None):
             raise ValueError(
-                "ClipGradRangeHook needs to know how to clip. Set "
+                "ClipGradRangeHook needs the arguments for clipping. Set "
                 "optim_wrapper.clip_grad, for example dict(max_norm=1.0)."
             )
         self._clip_grad = runner.optim_wrapper.clip_grad_kwargs

@@ -50,8 +50,8 @@ class ResolutionCurriculumHook(Hook):
     checkpoint. What the model draws at random (dropout, RoI sampling) is seeded by the
     iteration, so that it is what an uninterrupted training would have drawn. With
     another world size or batch size the rest of the epoch is planned anew, and
-    iterations count as if all had been made in today's settings (``IterBasedTrainLoop``
-    keeps its count).
+    iterations count as if all had been made in the current settings
+    (``IterBasedTrainLoop`` keeps its count).
 
     In each iteration it records ``train/height``, ``train/width`` (pixels) and
     ``train/batch_size`` (images per rank) in the message hub, so that they stand in the
@@ -79,7 +79,7 @@ class ResolutionCurriculumHook(Hook):
             of them.
 
     Raises:
-        ValueError: An argument that cannot be; a training without the sampler.
+        ValueError: An argument is not valid; a training without the sampler.
     """
 
     # Before ParamSchedulerHook, whose schedulers go on from the rate that they find,
@@ -296,7 +296,7 @@ def _sampler_of(loop: BaseLoop) -> MultiScaleVariableBatchSampler:
     if sampler is None:
         got = type(getattr(loop.dataloader, "batch_sampler", None)).__name__
         raise ValueError(
-            "ResolutionCurriculumHook needs the sampler that it grows: set "
+            "ResolutionCurriculumHook needs the multi-scale batch sampler: set "
             "train_dataloader.batch_sampler=dict(type='MultiScaleVariableBatchSampler',"
             f" base_size=..., sizes=[...]), but got {got}"
         )

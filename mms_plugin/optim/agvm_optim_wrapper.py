@@ -73,7 +73,7 @@ class AGVMOptimWrapper(OptimWrapper):
             if "agvm_module" not in group:
                 raise ValueError(
                     f"{type(self).__name__} needs param groups that name their module. "
-                    "Set constructor='AGVMOptimWrapperConstructor' beside its type."
+                    "Set constructor='AGVMOptimWrapperConstructor' in optim_wrapper."
                 )
             trainable = sum(p.numel() for p in group["params"] if p.requires_grad)
             module = group["agvm_module"]
@@ -119,7 +119,7 @@ class AGVMOptimWrapper(OptimWrapper):
         )
         if not self.agvm.adjusted:
             text = (
-                "AGVM has nothing to adjust: beside its anchor "
+                "AGVM has nothing to adjust: besides its anchor "
                 f"{self.agvm.config.anchor!r} it has no module with at least two "
                 "trainable numbers. Name further modules in agvm=dict(modules=[...]), "
                 "unfreeze a part of one, or train without AGVM."
@@ -178,8 +178,8 @@ class AGVMOptimWrapper(OptimWrapper):
         print_log(
             f"AGVM cannot run the model on a part of a batch: {failure}. It compares "
             "consecutive iterations from now on, which mistakes the change of the "
-            "weights for noise. accumulative_counts=2 compares true halves; "
-            "agvm=dict(single_process='consecutive') does away with this warning.",
+            "weights for noise. Set accumulative_counts=2 to compare true halves, or "
+            "agvm=dict(single_process='consecutive') to turn this warning off.",
             logger="current",
             level=logging.WARNING,
         )
@@ -231,7 +231,7 @@ class AGVMOptimWrapper(OptimWrapper):
         # A loop of one's own that uses neither optim_context nor the runner.
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             raise ValueError(
-                "AGVM has not seen the distributed model. Run the forward pass within "
+                "AGVM needs the distributed model. Run the forward pass within "
                 "optim_wrapper.optim_context(model)."
             )
         return self._attach(nn.Identity())
@@ -403,8 +403,8 @@ class AGVMOptimWrapper(OptimWrapper):
             self._halves.load_state_dict(dict(self._halves_state))
         if missing:
             print_log(
-                f"AGVM: the checkpoint knows no module {', '.join(missing)}: their "
-                "multipliers start from 1.",
+                f"AGVM: the checkpoint has no multiplier for {', '.join(missing)}: "
+                "these start from 1.",
                 logger="current",
                 level=logging.WARNING,
             )

@@ -179,7 +179,8 @@ class EpochPlanner:
             return 1.0
         before: float = self.iterations_before(epoch)
         if part > 0:
-            # The epoch's length hangs on what is drawn: take it by its first sizes.
+            # The epoch's length depends on the draws: estimate it from the initial
+            # sizes.
             distribution = self.settings.schedule.distribution(before / max_iters)
             samples = len(self.settings.inner_sampler)
             before += part * samples / distribution.mean_batch_size
@@ -212,8 +213,8 @@ class EpochPlanner:
         most, fewest = samples_over_ranks(settings.inner_sampler, used)
         if used and not settings.drop_last and len(plan) > fewest:
             raise ValueError(
-                f"the rest of epoch {epoch} must have an image for every rank in each "
-                f"of {len(plan)} batches, but some ranks have {most} images left and "
+                f"the remaining {len(plan)} batches of epoch {epoch} must each have an "
+                f"image for every rank, but some ranks have {most} images left and "
                 f"some {fewest}; set round_up=True of the sampler, or resume from a "
                 "checkpoint of an epoch's end"
             )

@@ -101,7 +101,7 @@ class MultiScaleVariableBatchSampler(ReadsSettings):
             size. ``None``: the pixel budget, which is ``beta=0``.
 
     Raises:
-        ValueError: An argument that cannot be; see the message.
+        ValueError: An argument is not valid; see the message.
     """
 
     def __init__(
@@ -257,10 +257,10 @@ class MultiScaleVariableBatchSampler(ReadsSettings):
         Args:
             iteration: Iterations that are done, over the training.
             epoch: Epoch that the training stands in, where the loop counts epochs:
-                the iterations are then counted as if all had been made in today's
-                settings. ``None``: the loop counts iterations, and these stay.
-            state: :meth:`state_at` of the checkpoint. ``None``: today's settings were
-                those of the interrupted training.
+                the iterations are then counted as if all had been made in the
+                current settings. ``None``: the loop counts iterations, and these stay.
+            state: :meth:`state_at` of the checkpoint. ``None``: the current
+                settings were those of the interrupted training.
 
         Returns:
             The iterations that are done, as they are counted from here on.

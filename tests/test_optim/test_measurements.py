@@ -166,4 +166,4 @@ def test_a_model_with_an_anchor_only():
         getattr(model, name).requires_grad_(False)
     model.scale.requires_grad_(False)
     (text,) = _told(build(model), model, 0, 1000)
-    assert "nothing to adjust: beside its anchor 'backbone'" in text
+    assert "nothing to adjust: besides its anchor 'backbone'" in text
