@@ -26,6 +26,9 @@ class Halves:
     other_is_total: bool = True
     """Whether :meth:`other` is the sum of both halves, or the second one itself."""
 
+    compares_updates: bool = False
+    """Whether a measurement needs the update before; the first one then has none."""
+
     def __init__(self, params: Sequence[Tensor]) -> None:
         self.params = list(params)
 
@@ -114,6 +117,7 @@ class ConsecutiveHalves(Halves):
     """
 
     other_is_total = False
+    compares_updates = True
 
     def __init__(self, params: Sequence[Tensor]) -> None:
         super().__init__(params)

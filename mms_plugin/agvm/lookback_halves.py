@@ -55,6 +55,7 @@ class LookbackHalves(Halves):
     """
 
     other_is_total = False
+    compares_updates = True
 
     def __init__(
         self,

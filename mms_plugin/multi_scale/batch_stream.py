@@ -99,7 +99,7 @@ class BatchStream:
         grouped = None
         if self._settings.landscape is not None:
             grouped = GroupedStream(indices, self._settings.landscape)
-            # What waits for its turn hangs on every batch before.
+            # Queued images depend on all earlier batches.
             before = self._iteration if self._indices.begins_anew else 0
             for size in self.plan(0, before).batch_sizes.tolist():
                 grouped.take(size)

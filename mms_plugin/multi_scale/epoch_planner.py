@@ -149,6 +149,17 @@ class EpochPlanner:
             drawn.update(dict.fromkeys(distribution.sizes))
         return tuple(drawn)
 
+    def epoch_fractions(self) -> List[float]:
+        """Return the fractions of the training, 0 to 1, at which its epochs begin."""
+        max_epochs, max_iters = self.settings.max_epochs, self.settings.max_iters
+        if max_epochs is None:
+            max_epochs = 1 if max_iters is None else self.epoch_of(max_iters - 1) + 1
+        return [self._fraction(epoch, 0.0) for epoch in range(max_epochs)]
+
+    def lookups(self) -> int:
+        """Return at how many points of an epoch its sizes are looked up."""
+        return self._looks(self.settings.room())
+
     def _looks(self, room: int) -> int:
         """At how many points of an epoch its sizes are looked up."""
         curriculum = self.settings.schedule.curriculum
@@ -168,7 +179,8 @@ class EpochPlanner:
             return 1.0
         before: float = self.iterations_before(epoch)
         if part > 0:
-            # The epoch's length hangs on what is drawn: take it by its first sizes.
+            # The epoch's length depends on the draws: estimate it from the initial
+            # sizes.
             distribution = self.settings.schedule.distribution(before / max_iters)
             samples = len(self.settings.inner_sampler)
             before += part * samples / distribution.mean_batch_size
@@ -201,8 +213,8 @@ class EpochPlanner:
         most, fewest = samples_over_ranks(settings.inner_sampler, used)
         if used and not settings.drop_last and len(plan) > fewest:
             raise ValueError(
-                f"the rest of epoch {epoch} must have an image for every rank in each "
-                f"of {len(plan)} batches, but some ranks have {most} images left and "
+                f"the remaining {len(plan)} batches of epoch {epoch} must each have an "
+                f"image for every rank, but some ranks have {most} images left and "
                 f"some {fewest}; set round_up=True of the sampler, or resume from a "
                 "checkpoint of an epoch's end"
             )

@@ -21,6 +21,7 @@ from ..utils.random_state import mixed_seed
 from .aspect_groups import landscape_flags
 from .batch_stream import BatchStream
 from .curriculum import ResolutionCurriculum
+from .curriculum_effect import even_fractions, explain_without_effect
 from .epoch_planner import EpochPlanner
 from .inner_sampler import (
     EpochSampler,
@@ -31,6 +32,7 @@ from .inner_sampler import (
     is_endless,
 )
 from .sampler_state import (
+    changes_since,
     epoch_state,
     from_the_first_index,
     images_before,
@@ -95,7 +97,7 @@ class MultiScaleVariableBatchSampler(ReadsSettings):
             size. ``None``: the pixel budget, which is ``beta=0``.
 
     Raises:
-        ValueError: An argument that cannot be; see the message.
+        ValueError: An argument is not valid; see the message.
     """
 
     def __init__(
@@ -202,6 +204,26 @@ class MultiScaleVariableBatchSampler(ReadsSettings):
             return self.sizes_at(self._stream.fraction(iteration))
         return self.sizes_of_epoch(self.epoch_of(iteration))
 
+    def explain_curriculum(self) -> Optional[str]:
+        """Explain which setting of the curriculum has no effect in this training.
+
+        Returns:
+            The values and what to set; ``None`` where the sizes grow as they should,
+            or where there is no curriculum.
+        """
+        curriculum = self.curriculum
+        if curriculum is None:
+            return None
+        by_epoch = curriculum.by_epoch and not self.endless
+        if by_epoch:
+            fractions = self._planner.epoch_fractions()
+        elif self.max_epochs is not None:
+            fractions = even_fractions(self.max_epochs * self._planner.lookups())
+        else:
+            assert self.max_iters is not None
+            fractions = even_fractions(self.max_iters)
+        return explain_without_effect(curriculum, self.sizes_at, fractions, by_epoch)
+
     # Resuming
 
     def state_at(self, iteration: int, epoch: Optional[int] = None) -> Dict[str, Any]:
@@ -231,10 +253,10 @@ class MultiScaleVariableBatchSampler(ReadsSettings):
         Args:
             iteration: Iterations that are done, over the training.
             epoch: Epoch that the training stands in, where the loop counts epochs:
-                the iterations are then counted as if all had been made in today's
-                settings. ``None``: the loop counts iterations, and these stay.
-            state: :meth:`state_at` of the checkpoint. ``None``: today's settings were
-                those of the interrupted training.
+                the iterations are then counted as if all had been made in the
+                current settings. ``None``: the loop counts iterations, and these stay.
+            state: :meth:`state_at` of the checkpoint. ``None``: the current
+                settings were those of the interrupted training.
 
         Returns:
             The iterations that are done, as they are counted from here on.
@@ -257,6 +279,18 @@ class MultiScaleVariableBatchSampler(ReadsSettings):
         self._planner = resumed.planner
         self._begin = (resumed.planner.rest.epoch, resumed.position)
         return resumed.iterations
+
+    def changes_since(self, state: Mapping[str, Any]) -> List[str]:
+        """Name the settings that differ from a checkpoint's and change the plans.
+
+        Args:
+            state: :meth:`state_at` of the checkpoint. One of an earlier version tells
+                the world size and the number of samples only.
+
+        Returns:
+            One text for each, such as ``'max_epochs is 6 (was 3)'``.
+        """
+        return changes_since(self._settings, state)
 
     # The plan
 

@@ -10,12 +10,13 @@ Pure functions, but that a new seed is put into the inner sampler.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from .batch_stream import BatchStream
 from .epoch_planner import EpochPlanner
 from .epoch_rest import EpochRest, plan_digest
 from .inner_sampler import deals_in_turn, rank_and_world_size, with_seed
+from .plan_settings import changed_settings, plan_settings
 from .training_settings import TrainingSettings
 
 
@@ -78,7 +79,22 @@ def _common_state(
         world_size=rank_and_world_size(inner)[1],
         num_samples=settings.num_samples,
         first_epoch=list(first_epoch),
+        settings=plan_settings(settings),
     )
+
+
+def changes_since(settings: TrainingSettings, state: Mapping[str, Any]) -> List[str]:
+    """Name the settings that the plans depend on and that differ from a checkpoint's.
+
+    Args:
+        settings: The current ones.
+        state: :func:`epoch_state` or :func:`stream_state` of the checkpoint. One of an
+            earlier version holds the world size and the number of samples only.
+
+    Returns:
+        list[str]: One text for each, such as ``'max_epochs is 6 (was 3)'``.
+    """
+    return changed_settings(state.get("settings", state), plan_settings(settings))
 
 
 # Going on
@@ -110,13 +126,13 @@ def resume_epoch(
     """Go on within or at the beginning of an epoch.
 
     Args:
-        planner: In today's settings.
+        planner: In the current settings.
         iteration: Iterations that are done, over the training.
         epoch: Epoch that the training stands in, where the loop counts epochs: the
-            iterations are then counted as if all had been made in today's settings.
+            iterations are then counted as if all had been made in the current settings.
             ``None``: the loop counts iterations, and these stay.
-        state: :func:`epoch_state` of the checkpoint. ``None``: today's settings were
-            those of the interrupted training.
+        state: :func:`epoch_state` of the checkpoint. ``None``: the current
+            settings were those of the interrupted training.
 
     Raises:
         ValueError: The rest of the epoch cannot be told in these settings.
@@ -142,10 +158,10 @@ def images_before(
     """Images of all ranks that an interrupted training without epochs was given.
 
     Args:
-        stream: In today's settings.
+        stream: In the current settings.
         iteration: Iterations that are done.
-        state: :func:`stream_state` of the checkpoint. ``None``: today's settings were
-            those of the interrupted training.
+        state: :func:`stream_state` of the checkpoint. ``None``: the current
+            settings were those of the interrupted training.
 
     Raises:
         ValueError: What was given cannot be told in these settings.
@@ -159,9 +175,9 @@ def images_before(
     if images != natural or state["world_size"] != world_size:
         if state["num_samples"] != settings.num_samples:
             raise ValueError(
-                "a checkpoint of a stream of images needs the data set that it was "
-                f"saved with, of {state['num_samples']} samples, but got one of "
-                f"{settings.num_samples}"
+                "a checkpoint of a training with an endless sampler needs the dataset "
+                f"that it was saved with, of {state['num_samples']} samples, but got "
+                f"one of {settings.num_samples}"
             )
         _check_can_replan(settings, state)
     return images
@@ -194,7 +210,7 @@ def _rest_of(planner: EpochPlanner, state: Mapping[str, Any]) -> Tuple[EpochRest
     _, world_size = rank_and_world_size(settings.inner_sampler)
     if state["num_samples"] != settings.num_samples:
         raise ValueError(
-            "a checkpoint from within an epoch needs the data set that it was "
+            "a checkpoint from within an epoch needs the dataset that it was "
             f"saved with, of {state['num_samples']} samples, but got one of "
             f"{settings.num_samples}; resume from a checkpoint of an epoch's end"
         )
@@ -210,21 +226,20 @@ def _rest_of(planner: EpochPlanner, state: Mapping[str, Any]) -> Tuple[EpochRest
 
 def _check_can_replan(settings: TrainingSettings, state: Mapping[str, Any]) -> None:
     """Refuse where the images that were used are not the first ones in order."""
-    _, world_size = rank_and_world_size(settings.inner_sampler)
+    changes = "; ".join(changes_since(settings, state))
     remedy = (
-        "resume with the world size, batch size and sizes that it was saved with "
-        f"(world size {state['world_size']}, here {world_size}), or from a "
-        "checkpoint of an epoch's end"
+        "resume with the settings that the checkpoint was saved with"
+        f"{f' ({changes})' if changes else ''}, or from a checkpoint of an epoch's end"
     )
     if settings.landscape is not None:
         raise ValueError(
             "group_by_aspect_ratio=True needs the batches that the epoch was begun "
-            "with, since portrait and landscape images are not used up in the "
-            f"sampler's order: {remedy}"
+            "with, since portrait and landscape images do not follow the sampler's "
+            f"order: {remedy}"
         )
     if not deals_in_turn(settings.inner_sampler):
         raise ValueError(
             "sampler must be one that deals images to the ranks in turn, such as "
-            "DefaultSampler, for the rest of an epoch to be planned anew, but got "
+            "DefaultSampler, to plan the remaining batches of an epoch anew, but got "
             f"{type(settings.inner_sampler).__name__}: {remedy}"
         )

@@ -146,7 +146,7 @@ def check_can_fill_an_epoch(settings: TrainingSettings) -> None:
         iterations = count_iterations(settings.room(), distribution, settings.drop_last)
         if not iterations:
             raise ValueError(
-                f"drop_last=True needs a data set of at least one batch per rank, "
+                f"drop_last=True needs a dataset of at least one batch per rank, "
                 f"{math.ceil(distribution.mean_batch_size)} images on average over "
                 f"the sizes, but got {fewest}; lower batch_size or set "
                 "drop_last=False"
