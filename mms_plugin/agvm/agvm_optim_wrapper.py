@@ -16,6 +16,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..utils.main_process_warning import warn_on_main_process
 from ..utils.sharding import refuse_sharding
 from .agvm import AGVM, AGVMConfig
 from .directions import clip_gradient, update_direction
@@ -26,6 +27,7 @@ from .halves import (
     MicroBatch,
     MicroBatchHalves,
 )
+from .measurements import explain_without_effect
 from .modules import REST
 from .partial_batch_halves import PartialBatchHalves
 from .rank_halves import RankHalves
@@ -77,7 +79,7 @@ class AGVMOptimWrapper(OptimWrapper):
             if "agvm_module" not in group:
                 raise ValueError(
                     f"{type(self).__name__} needs param groups that name their module. "
-                    "Set constructor='AGVMOptimWrapperConstructor' beside its type."
+                    "Set constructor='AGVMOptimWrapperConstructor' in optim_wrapper."
                 )
             trainable = sum(p.numel() for p in group["params"] if p.requires_grad)
             module = group["agvm_module"]
@@ -99,14 +101,38 @@ class AGVMOptimWrapper(OptimWrapper):
         self._source_state: Mapping[str, Any] = {}
         self._lookback_failed = False
         self._tied_rates = False
+        self._warned_without_effect = False
 
     # ------------------------------------------------------------------ the halves
     def initialize_count_status(
         self, model: nn.Module, init_counts: int, max_counts: int
     ) -> None:
-        """See MMEngine; also sets up how the halves come about."""
+        """See MMEngine; also sets up the halves, and warns where AGVM has no effect."""
         super().initialize_count_status(model, init_counts, max_counts)
-        self._attach(model)
+        self._warn_without_effect(self._attach(model), init_counts, max_counts)
+
+    def _warn_without_effect(self, source: HalvesSource, done: int, total: int) -> None:
+        """Warn once if nothing, or too little, is measured in this training."""
+        if self._warned_without_effect or done >= total:
+            return
+        text = explain_without_effect(
+            self.agvm.config,
+            done,
+            total,
+            self._accumulative_counts,
+            self.agvm.num_measured,
+            source.compares_updates,
+        )
+        if not self.agvm.adjusted:
+            text = (
+                "AGVM has nothing to adjust: besides its anchor "
+                f"{self.agvm.config.anchor!r} it has no module with at least two "
+                "trainable numbers. Name further modules in agvm=dict(modules=[...]), "
+                "unfreeze a part of one, or train without AGVM."
+            )
+        if text is not None:
+            self._warned_without_effect = True
+            warn_on_main_process(text)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
@@ -157,8 +183,8 @@ class AGVMOptimWrapper(OptimWrapper):
         print_log(
             f"AGVM cannot run the model on a part of a batch: {failure}. It compares "
             "consecutive iterations from now on, which mistakes the change of the "
-            "weights for noise. accumulative_counts=2 compares true halves; "
-            "agvm=dict(single_process='consecutive') does away with this warning.",
+            "weights for noise. Set accumulative_counts=2 to compare true halves, or "
+            "agvm=dict(single_process='consecutive') to turn this warning off.",
             logger="current",
             level=logging.WARNING,
         )
@@ -210,7 +236,7 @@ class AGVMOptimWrapper(OptimWrapper):
         # A loop of one's own that uses neither optim_context nor the runner.
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             raise ValueError(
-                "AGVM has not seen the distributed model. Run the forward pass within "
+                "AGVM needs the distributed model. Run the forward pass within "
                 "optim_wrapper.optim_context(model)."
             )
         return self._attach(nn.Identity())
@@ -378,8 +404,8 @@ class AGVMOptimWrapper(OptimWrapper):
             self._source.load_state_dict(dict(self._source_state))
         if missing:
             print_log(
-                f"AGVM: the checkpoint knows no module {', '.join(missing)}: their "
-                "multipliers start from 1.",
+                f"AGVM: the checkpoint has no multiplier for {', '.join(missing)}: "
+                "these start from 1.",
                 logger="current",
                 level=logging.WARNING,
             )

@@ -85,6 +85,9 @@ class HalvesSource:
     failure: Optional[str] = None
     """Why this source does not work with the model; ``None``: it does."""
 
+    compares_updates: bool = False
+    """Whether a measurement needs the update before; the first one then has none."""
+
     def __init__(self, params: Sequence[Tensor]) -> None:
         self.params = list(params)
 
@@ -156,6 +159,8 @@ class ConsecutiveHalves(HalvesSource):
     batches, at weights one update apart: :func:`~.variance.half_batch_variance`
     turns their angle into that of two halves of one batch.
     """
+
+    compares_updates = True
 
     def __init__(self, params: Sequence[Tensor]) -> None:
         super().__init__(params)

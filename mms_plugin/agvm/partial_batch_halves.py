@@ -63,6 +63,8 @@ class PartialBatchHalves(HalvesSource):
         failure (str, optional): Why the part cannot be run.
     """
 
+    compares_updates = True
+
     def __init__(
         self,
         params: Sequence[Tensor],

@@ -72,8 +72,8 @@ class RankHalves(HalvesSource):
         except RuntimeError as error:
             raise ValueError(
                 "AGVM needs the communication hook of DistributedDataParallel, which "
-                "is taken (fp16 compression, another optimizer wrapper?). Remove the "
-                f"other hook. ({str(error).splitlines()[0]})"
+                "is taken (by fp16 compression or another optimizer wrapper). Remove "
+                f"the other hook. ({str(error).splitlines()[0]})"
             ) from error
 
     @contextmanager

@@ -129,7 +129,7 @@ def landscape_flags(dataset: Any) -> np.ndarray:
     get_data_info = getattr(dataset, "get_data_info", None)
     if get_data_info is None:
         raise ValueError(
-            "group_by_aspect_ratio=True needs a data set whose get_data_info(index) "
+            "group_by_aspect_ratio=True needs a dataset whose get_data_info(index) "
             f"gives the image's width and height, but got {type(dataset).__name__}"
         )
     flags = np.empty(len(dataset), dtype=bool)
@@ -146,9 +146,9 @@ def landscape_flags(dataset: Any) -> np.ndarray:
         if time.monotonic() > noted:
             print_log(
                 "group_by_aspect_ratio=True reads width and height of "
-                f"{len(dataset)} images record by record, {index + 1} so far. Give "
-                "MultiScaleDataset the config of the data set, not the data set, and "
-                "they are read while it is built.",
+                f"{len(dataset)} images one by one, {index + 1} so far. Give "
+                "MultiScaleDataset the config of the dataset, not a built one; it then "
+                "reads them while it builds the dataset.",
                 logger="current",
                 level=logging.WARNING,
             )

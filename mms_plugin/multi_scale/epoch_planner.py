@@ -124,7 +124,7 @@ class EpochPlanner:
     def _count_iterations(self, epoch: int) -> int:
         """Count the iterations of an epoch, including those done elsewhere."""
         capacity = self.settings.capacity()
-        if self._lookups(capacity) > 1:
+        if self.lookups(capacity) > 1:
             whole = len(self.shared_plan(epoch))
         else:  # without planning it
             distribution = self.distribution(epoch)
@@ -135,31 +135,47 @@ class EpochPlanner:
 
     def distribution(self, epoch: int, part: float = 0.0) -> SizeDistribution:
         """Return what is drawn from after ``part`` of an epoch, 0 to 1."""
-        schedule = self.settings.schedule
+        return self.settings.schedule.distribution(self.fraction(epoch, part))
+
+    def fraction(self, epoch: int, part: float = 0.0) -> float:
+        """Return the fraction of the training, 0 to 1, after ``part`` of an epoch."""
         max_epochs, max_iters = self.settings.max_epochs, self.settings.max_iters
         if max_epochs is not None:
-            return schedule.distribution(min((epoch + part) / max_epochs, 1.0))
+            return min((epoch + part) / max_epochs, 1.0)
         if max_iters is None:
-            return schedule.distribution(1.0)
+            return 1.0
         before: float = self.iterations_before(epoch)
         if part > 0:
-            # The epoch's length depends on what is drawn in it: estimate it from the
-            # sizes at its beginning.
-            initial = schedule.distribution(before / max_iters)
+            # The epoch's length depends on the draws: estimate it from the initial
+            # sizes.
+            initial = self.settings.schedule.distribution(before / max_iters)
             before += part * self.settings.shares.on_rank / initial.mean_batch_size
-        return schedule.distribution(min(before / max_iters, 1.0))
+        return min(before / max_iters, 1.0)
+
+    def epoch_fractions(self) -> List[float]:
+        """Return the fractions of the training, 0 to 1, at which its epochs begin."""
+        max_epochs, max_iters = self.settings.max_epochs, self.settings.max_iters
+        if max_epochs is None:
+            max_epochs = 1 if max_iters is None else self.epoch_of(max_iters - 1) + 1
+        return [self.fraction(epoch) for epoch in range(max_epochs)]
 
     def _collect_sizes(self, epoch: int) -> Tuple[Size, ...]:
         """Collect the sizes that are drawn from in an epoch, in order."""
-        lookups = self._lookups(self.settings.capacity())
+        lookups = self.lookups()
         drawn: Dict[Size, None] = {}
         for lookup in range(lookups):
             distribution = self.distribution(epoch, lookup / lookups)
             drawn.update(dict.fromkeys(distribution.sizes))
         return tuple(drawn)
 
-    def _lookups(self, capacity: int) -> int:
-        """Return at how many points of an epoch its sizes are looked up."""
+    def lookups(self, capacity: Optional[int] = None) -> int:
+        """Return at how many points of an epoch its sizes are looked up.
+
+        Args:
+            capacity: Images per rank that are planned. Defaults to a whole epoch.
+        """
+        if capacity is None:
+            capacity = self.settings.capacity()
         curriculum = self.settings.schedule.curriculum
         if curriculum is None or curriculum.by_epoch:
             return 1
@@ -182,7 +198,7 @@ class EpochPlanner:
         """
         settings = self.settings
         capacity = settings.capacity(used)
-        lookups = self._lookups(capacity)
+        lookups = self.lookups(capacity)
         passed = used / settings.shares.total
         plan = plan_epoch(
             capacity,

@@ -174,9 +174,9 @@ def with_seed(sampler: Any, seed: Optional[int]) -> Any:
         return InfiniteSampler(sampler.dataset, sampler.shuffle, seed)
     if is_endless(sampler) or not hasattr(sampler, "seed"):
         raise ValueError(
-            f"sampler must begin with the seed that the training began with, {seed!r}, "
-            f"but {type(sampler).__name__} does not take one once it is built; set "
-            "its seed in the config, and randomness=dict(seed=...)"
+            f"sampler must have the seed of the resumed training, {seed!r}, but "
+            f"{type(sampler).__name__} takes no seed after it is built; set its seed "
+            "in the config, and randomness=dict(seed=...)"
         )
     sampler.seed = seed
     return sampler

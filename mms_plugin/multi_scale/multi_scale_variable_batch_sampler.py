@@ -23,6 +23,7 @@ from ..utils.validation import parse_int
 from .aspect_groups import landscape_flags
 from .batch_stream import BatchStream
 from .curriculum import ResolutionCurriculum
+from .curriculum_effect import even_fractions, explain_without_effect
 from .epoch_planner import EpochPlanner
 from .inner_sampler import (
     EpochListener,
@@ -33,6 +34,7 @@ from .inner_sampler import (
 )
 from .multi_scale_dataset import check_wrapped
 from .sampler_state import (
+    changes_since,
     epoch_state,
     from_the_first_index,
     images_before,
@@ -238,6 +240,27 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             return self.sizes_at(self._stream.fraction(iteration))
         return self.sizes_of_epoch(self.epoch_of(iteration))
 
+    def explain_curriculum(self) -> Optional[str]:
+        """Explain which setting of the curriculum has no effect in this training.
+
+        Returns:
+            The values and what to set; ``None`` where the sizes grow as they should,
+            or where there is no curriculum.
+        """
+        curriculum = self.curriculum
+        if curriculum is None:
+            return None
+        by_epoch = curriculum.by_epoch and not self.endless
+        if by_epoch:
+            fractions = self._planner.epoch_fractions()
+        elif self.max_epochs is not None:
+            fractions = even_fractions(self.max_epochs * self._planner.lookups())
+        else:
+            assert self.max_iters is not None
+            fractions = even_fractions(self.max_iters)
+        return explain_without_effect(curriculum, self.sizes_at, fractions, by_epoch)
+
+    # Resuming
     # State
 
     def state_dict(self) -> Dict[str, Any]:
@@ -325,6 +348,18 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         self._planner = resumed.planner
         self._begin = self._next = (resumed.planner.started.epoch, resumed.position)
         return resumed.iterations
+
+    def changes_since(self, state: Mapping[str, Any]) -> List[str]:
+        """Name the settings that differ from a checkpoint's and change the plans.
+
+        Args:
+            state: :meth:`state_at` of the checkpoint. One of an earlier version tells
+                the world size and the number of samples only.
+
+        Returns:
+            One text for each, such as ``'max_epochs is 6 (was 3)'``.
+        """
+        return changes_since(self._settings, state)
 
     # The plan
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from .batch_stream import BatchStream
 from .epoch_planner import EpochPlanner, StartedEpoch
 from .inner_sampler import deals_in_turn, with_seed
 from .plan import Plan
+from .plan_settings import changed_settings, plan_settings
 from .training_settings import TrainingSettings
 
 
@@ -83,6 +84,7 @@ def _common_state(
         world_size=settings.shares.world_size,
         num_samples=settings.num_samples,
         first_epoch=list(first_epoch),
+        settings=plan_settings(settings),
     )
 
 
@@ -92,6 +94,20 @@ def plan_digest(plan: Plan) -> str:
     batches = np.column_stack([sizes[plan.choices], plan.batch_sizes])
     content = np.ascontiguousarray(batches, dtype="<i8").tobytes()
     return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def changes_since(settings: TrainingSettings, state: Mapping[str, Any]) -> List[str]:
+    """Name the settings that the plans depend on and that differ from a checkpoint's.
+
+    Args:
+        settings: The current ones.
+        state: :func:`epoch_state` or :func:`stream_state` of the checkpoint. One of an
+            earlier version holds the world size and the number of samples only.
+
+    Returns:
+        list[str]: One text for each, such as ``'max_epochs is 6 (was 3)'``.
+    """
+    return changed_settings(state.get("settings", state), plan_settings(settings))
 
 
 # Resuming
@@ -172,9 +188,9 @@ def images_before(
     if images != natural or state["world_size"] != settings.shares.world_size:
         if state["num_samples"] != settings.num_samples:
             raise ValueError(
-                "a checkpoint of a stream of images needs the dataset that it was "
-                f"saved with, of {state['num_samples']} samples, but got one of "
-                f"{settings.num_samples}"
+                "a checkpoint of a training with an endless sampler needs the dataset "
+                f"that it was saved with, of {state['num_samples']} samples, but got "
+                f"one of {settings.num_samples}"
             )
         _check_can_replan(settings, state)
     return images
@@ -225,20 +241,20 @@ def _started_epoch(
 
 def _check_can_replan(settings: TrainingSettings, state: Mapping[str, Any]) -> None:
     """Refuse where the images that were used are not the first ones in order."""
+    changes = "; ".join(changes_since(settings, state))
     remedy = (
-        "resume with the world size, batch size and sizes that it was saved with "
-        f"(world size {state['world_size']}, here {settings.shares.world_size}), or "
-        "from a checkpoint of an epoch's end"
+        "resume with the settings that the checkpoint was saved with"
+        f"{f' ({changes})' if changes else ''}, or from a checkpoint of an epoch's end"
     )
     if settings.landscape is not None:
         raise ValueError(
             "group_by_aspect_ratio=True needs the batches that the epoch was begun "
-            "with, since portrait and landscape images are not used up in the "
-            f"sampler's order: {remedy}"
+            "with, since portrait and landscape images do not follow the sampler's "
+            f"order: {remedy}"
         )
     if not deals_in_turn(settings.inner_sampler):
         raise ValueError(
             "sampler must be one that deals images to the ranks in turn, such as "
-            "DefaultSampler, for the rest of an epoch to be planned anew, but got "
+            "DefaultSampler, to plan the remaining batches of an epoch anew, but got "
             f"{type(settings.inner_sampler).__name__}: {remedy}"
         )
