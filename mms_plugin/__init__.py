@@ -32,6 +32,7 @@ from .hooks import (  # noqa: E402
     AtomicCheckpointHook,
     ClipGradRangeHook,
     DryRunHook,
+    MultiScaleSamplerHook,
     ResolutionCurriculumHook,
 )
 from .multi_scale import (  # noqa: E402
@@ -57,6 +58,7 @@ __all__ = [
     "ImageNetVariant",
     "KeyedPermutationSampler",
     "MultiScaleDataset",
+    "MultiScaleSamplerHook",
     "MultiScaleTransform",
     "MultiScaleVariableBatchSampler",
     "ResolutionCurriculumHook",

@@ -200,10 +200,11 @@ def test_resumed_training_equals_the_uninterrupted_one(train, changes, stop):
         assert resumed.loaded == expected
 
 
-def test_without_a_hook_the_epoch_goes_on_too(train):
-    whole = train("whole", hooks=[])
-    train("cut", hooks=[], stop=8)
-    resumed = train("cut", hooks=[], resume=True)
+def test_without_a_curriculum_the_epoch_continues_too(train):
+    hooks = [dict(type="MultiScaleSamplerHook")]
+    whole = train("whole", hooks=hooks)
+    train("cut", hooks=hooks, stop=8)
+    resumed = train("cut", hooks=hooks, resume=True)
     assert resumed.seen == whole.seen[6:]
     assert resumed.iter == resumed.max_iters == whole.iter
     assert resumed.loaded == [i for _, batch in resumed.seen for i in batch]
@@ -219,7 +220,7 @@ def test_without_a_hook_a_loop_by_iteration_is_exact_but_loads_what_it_skips(tra
 
 
 def test_another_runner_trained_in_between_is_not_mistaken(make_runner):
-    """Without a hook the sampler asks MMEngine's current message hub."""
+    """Without a hook, the sampler of a second runner starts from its beginning."""
     first = make_runner(train_cfg=dict(by_epoch=True, max_epochs=2))
     second = make_runner(train_cfg=dict(by_epoch=True, max_epochs=2))
     second.train()
