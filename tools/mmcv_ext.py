@@ -34,8 +34,13 @@ def roi_align_forward(
     _check_average(pool_mode)
     output.copy_(
         torch.ops.torchvision.roi_align(
-            input, rois, spatial_scale, aligned_height, aligned_width,
-            sampling_ratio, aligned,
+            input,
+            rois,
+            spatial_scale,
+            aligned_height,
+            aligned_width,
+            sampling_ratio,
+            aligned,
         )  # fmt: skip
     )
 
@@ -48,8 +53,14 @@ def roi_align_backward(
     _check_average(pool_mode)
     grad_input.copy_(
         torch.ops.torchvision._roi_align_backward(
-            grad_output, rois, spatial_scale, aligned_height, aligned_width,
-            *grad_input.shape, sampling_ratio, aligned,
+            grad_output,
+            rois,
+            spatial_scale,
+            aligned_height,
+            aligned_width,
+            *grad_input.shape,
+            sampling_ratio,
+            aligned,
         )  # fmt: skip
     )
 

@@ -146,7 +146,11 @@ class Combination:
                 raise MatrixError(f"{' '.join(step[1:4])} failed; see {self.log}")
         self._replace_opencv()
         packages = subprocess.check_output(
-            [str(self.python), "-c", "import sysconfig as s; print(s.get_path('purelib'))"],
+            [
+                str(self.python),
+                "-c",
+                "import sysconfig as s; print(s.get_path('purelib'))",
+            ],
             text=True,
         ).strip()
         mmcv = Path(packages) / "mmcv"
@@ -177,7 +181,9 @@ class Combination:
         Raises:
             MatrixError: A test failed.
         """
-        key = digest(ROOT / "mms_plugin", ROOT / "tests", ROOT / "tools", ROOT / "configs")
+        key = digest(
+            ROOT / "mms_plugin", ROOT / "tests", ROOT / "tools", ROOT / "configs"
+        )
         key += digest(self.requirements) + repr(arguments)
         if self.is_marked("slice", key):
             return (self.folder / "summary.txt").read_text()
