@@ -124,8 +124,9 @@ class Combination:
     def set_up(self) -> None:
         """Make the environment, or complete it, or find it complete."""
         text = self.requirements.read_text(encoding="utf-8")
-        key = digest(self.requirements, ROOT / "tools" / "mmcv_ext.py")
+        key = digest(self.requirements)
         if self.is_marked("environment", key):
+            self._add_operators()
             return
         version = wanted_python(text)
         interpreter = find_python(version)
@@ -145,18 +146,17 @@ class Combination:
             if self.run(*step):
                 raise MatrixError(f"{' '.join(step[1:4])} failed; see {self.log}")
         self._replace_opencv()
-        packages = subprocess.check_output(
-            [
-                str(self.python),
-                "-c",
-                "import sysconfig as s; print(s.get_path('purelib'))",
-            ],
-            text=True,
-        ).strip()
+        self._add_operators()
+        self.set_mark("environment", key)
+
+    def _add_operators(self) -> None:
+        """Put NMS and RoIAlign beside an mmcv without compiled operators."""
+        code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        command = [str(self.python), "-c", code]
+        packages = subprocess.check_output(command, text=True).strip()
         mmcv = Path(packages) / "mmcv"
         if not list(mmcv.glob("_ext.*.so")):
             shutil.copy(ROOT / "tools" / "mmcv_ext.py", mmcv / "_ext.py")
-        self.set_mark("environment", key)
 
     def _replace_opencv(self) -> None:
         """Put the headless build over opencv-python, which needs libGL."""
