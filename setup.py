@@ -1,7 +1,8 @@
 """Build script: ``pip install -e .`` or ``pip install -e .[cls,det]``.
 
-MMEngine is a requirement of the extras only: pip would put it over onedl-mmengine, which
-has the same import name. Importing the package without either names both commands."""
+MMEngine is a requirement of the extras only: pip would put it over onedl-mmengine,
+which has the same import name. Importing the package without either names both.
+"""
 
 import re
 from pathlib import Path

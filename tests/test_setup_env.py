@@ -117,7 +117,7 @@ class Project:
         """A .venv whose Python writes down how it is called, and does nothing.
 
         FAKE_SLEEP names a part of env.txt whose installation takes so long that a
-        test can interrupt it, until the file FAKE_GO names is there; FAKE_FAIL makes the
+        test can interrupt it, until the file FAKE_GO is there; FAKE_FAIL makes the
         last check fail; FAKE_NO_MMCV leaves mmcv out.
         """
         write_program(
