@@ -179,8 +179,8 @@ def check_by_default() -> None:
     if not check_is_on():
         del os.environ[forced]
         raise RuntimeError(
-            f"torch {torch.__version__} does not heed {forced}=1: checkpoints would be "
-            f"read without its weights_only check; to go on without it, set {unforced}=1"
+            f"torch {torch.__version__} does not heed {forced}=1: checkpoints would "
+            f"be read without its weights_only check; to continue, set {unforced}=1"
         )
 
 

@@ -12,8 +12,8 @@ class ResumedIterator:
 
     The loop leaves out what it has trained on: MMEngine's asks for each of those
     batches, onedl-mmengine's calls :meth:`skip_iter`. It gets nothing for these, at
-    once, and afterwards the batches of a data loader whose sampler is at the right place
-    already.
+    once, and afterwards the batches of a data loader whose sampler is at the right
+    place already.
 
     Args:
         dataloader: Of the loop.
