@@ -15,7 +15,9 @@ def nms(boxes, scores, iou_threshold, offset):
     if offset:
         # mmcv counts the last pixel in: a box from 0 to 9 is 10 wide.
         boxes = boxes + boxes.new_tensor([0.0, 0.0, offset, offset])
-    return torch.ops.torchvision.nms(boxes, scores, iou_threshold)
+    # mmcv compares in single precision, torchvision with the threshold as given.
+    threshold = torch.tensor(iou_threshold, dtype=torch.float32).item()
+    return torch.ops.torchvision.nms(boxes, scores, threshold)
 
 
 def _check_average(pool_mode):
