@@ -20,7 +20,7 @@ _SEEDED = ("impulse_noise", "glass_blur")
 _LEAST_SIDE = 32
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def load_corrupt() -> Callable[..., np.ndarray]:
     """``imagecorruptions.corrupt``, of the release that takes seeds.
 
@@ -45,7 +45,7 @@ def load_corrupt() -> Callable[..., np.ndarray]:
     return corrupt
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _compile_glass_blur() -> None:
     image = np.zeros((_LEAST_SIDE, _LEAST_SIDE, 3), np.uint8)
     load_corrupt()(image, corruption_name="glass_blur", severity=1, seed=0)

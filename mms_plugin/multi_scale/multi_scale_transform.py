@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar,
 import numpy as np
 from mmengine.registry import TRANSFORMS, DefaultScope
 
-from ..utils.host_versions import HOSTS
+from ..utils.host_versions import HOSTS, install_command
 from .instances import keep_instances, visible_instances
 from .multi_scale_dataset import drops_empty_samples, size_in_use
 from .named_pipeline import TARGET_SIZE
@@ -285,7 +285,7 @@ def _resolve(kind: Any) -> Any:
         return found
     library = kind.partition(".")[0] if "." in kind else ""
     missing = [
-        host.pip_command
+        install_command(host.name)
         for host in HOSTS
         # Without a library in its name it is looked for in the scope's and in mmcv.
         if host.name in ({library} if library else {scope, "mmcv"})

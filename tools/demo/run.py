@@ -30,6 +30,8 @@ import report  # noqa: E402
 from tasks import CLASSIFICATION, DETECTION, TASKS, DemoTask  # noqa: E402
 from trainings import DemoError, Trainings, say, threads_of  # noqa: E402
 
+from mms_plugin import cli  # noqa: E402
+
 DET_IMAGES = (640, 160)
 
 
@@ -443,6 +445,7 @@ def run_demo(args: argparse.Namespace, argv: Sequence[str]) -> Dict[str, Any]:
 if __name__ == "__main__":
     # A training that goes on alone would be of no use to anyone.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    cli.quiet_hosts()
     try:
         sys.exit(main())
     except KeyboardInterrupt:
