@@ -42,6 +42,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 import torch
 
 from mms_plugin import cli
+from mms_plugin.cli.smoke import smoke_arguments
 from mms_plugin.fileio import write_atomically
 from mms_plugin.resuming import (
     UnreadableCheckpointError,
@@ -462,7 +463,23 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     )
     parser.add_argument("--keep", metavar="FOLDER", help="keep failed runs there")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
-    return parser.parse_args(argv)
+    return parser.parse_args(
+        smoke_arguments(
+            parser,
+            argv,
+            lambda _: [
+                "--runs",
+                "2",
+                "--kills",
+                "1",
+                "--images",
+                "24",
+                "--modes",
+                "one",
+                "save",
+            ],
+        )
+    )
 
 
 def _import_ahead() -> None:

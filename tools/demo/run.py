@@ -30,7 +30,17 @@ import report  # noqa: E402
 from tasks import CLASSIFICATION, DETECTION, TASKS, DemoTask  # noqa: E402
 from trainings import DemoError, Trainings, say, threads_of  # noqa: E402
 
+from mms_plugin.cli.smoke import smoke_arguments  # noqa: E402
+
 DET_IMAGES = (640, 160)
+
+
+def smoke(folder: Path) -> List[str]:
+    """Return the arguments that stand for ``--smoke``."""
+    return (
+        f"--work-dir {folder / 'run'} --epochs 1 --train-images 24 --val-images 12 "
+        "--det-epochs 1 --det-images 8 2 --test-sizes 32 --det-test-sizes 64"
+    ).split()
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -87,7 +97,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         "--json", action="store_true", help="print report.json, and nothing else"
     )
-    args = parser.parse_args(argv)
+    args = parser.parse_args(smoke_arguments(parser, argv, smoke))
     least = dict(epochs=1, seed=0, jobs=1, train_images=12, val_images=12)
     least.update(det_epochs=1, test_sizes=16, det_test_sizes=32, det_images=1)
     for name, low in least.items():
