@@ -35,7 +35,7 @@ def test_no_toy_has_the_name_of_a_librarys_module(library):
         for name, module in one.module_dict.items()
         if module.__module__.split(".")[0] == library
     }
-    assert len(taken) > 20  # the library's modules are there
+    assert len(taken) > 10  # the library's modules are there
     toys = list(registered_names())
     assert len(toys) > 20
     assert [(name, file) for name, file in toys if name in taken] == []
