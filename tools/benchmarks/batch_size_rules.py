@@ -60,7 +60,7 @@ def smoke(folder: Path) -> List[str]:
     root = write_nuclei(folder / "data")
     return (
         f"--data-root {root} --work-dir {folder / 'run'} --clock cpu --repeats 1 "
-        "--warmup 1 --measure 96 192"
+        "--warmup 1 --sizes 96 128 --base-size 96 --batch-size 2 --measure 1 2"
     ).split()
 
 
