@@ -16,7 +16,8 @@ help:  ## list the commands
 	@echo "make lint     set up, then ruff and mypy alone"
 	@echo "make format   let ruff rewrite the code in place"
 	@echo "make env      set up alone: .venv, about 14 min the first time"
-	@echo "MMS_PYTHON=/path/to/python3.11 names the interpreter; PYTEST_ARGS goes to pytest."
+	@echo "MMS_PYTHON=/path/to/python3.11 names the interpreter; PYTEST_ARGS goes to pytest"
+	@echo "(PYTEST_ARGS='--random-order' shuffles the order of the files)."
 
 env:
 	@bash tools/setup_env.sh

@@ -17,6 +17,7 @@ from typing import Any, Dict
 
 from mmengine.dataset import InfiniteSampler
 
+from mms_plugin.cli.smoke import smoke_arguments
 from mms_plugin.multi_scale import MultiScaleVariableBatchSampler
 
 
@@ -55,7 +56,23 @@ def main() -> None:
     parser.add_argument("--num-samples", type=int, default=1_000_000)
     parser.add_argument("--world-sizes", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = parser.parse_args(
+        smoke_arguments(
+            parser,
+            None,
+            lambda _: [
+                "--iterations",
+                "300",
+                "--num-samples",
+                "1000",
+                "--batch-size",
+                "4",
+                "--world-sizes",
+                "1",
+                "8",
+            ],
+        )
+    )
     rows = [measure(args, world_size) for world_size in args.world_sizes]
     if args.json:
         print(json.dumps(rows, indent=2))

@@ -15,6 +15,8 @@ import subprocess
 import sys
 from typing import Dict, List
 
+from mms_plugin.cli.smoke import smoke_arguments
+
 ARMS = ("baseline", "ours", "ours-curriculum")
 
 
@@ -71,7 +73,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="runs of each")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(
+        smoke_arguments(
+            parser, None, lambda _: ["--num-samples", "2000", "--rounds", "1"]
+        )
+    )
     if min(args.num_samples, args.batch_size, args.rounds) < 1:
         parser.error("--num-samples, --batch-size and --rounds must be at least 1")
     if args.arm:
