@@ -17,7 +17,8 @@ help:  ## list the commands
 	@echo "make format   let ruff rewrite the code in place"
 	@echo "make matrix   a slice of the suite on the oldest and newest versions and the forks (20 GB)"
 	@echo "make env      set up only: .venv, about 5 min the first time"
-	@echo "MMS_PYTHON=/path/to/python3.11 names the interpreter; PYTEST_ARGS goes to pytest."
+	@echo "MMS_PYTHON=/path/to/python3.11 names the interpreter; PYTEST_ARGS goes to pytest"
+	@echo "(PYTEST_ARGS='--random-order' shuffles the order of the tests)."
 
 env:
 	@bash tools/setup_env.sh

@@ -23,7 +23,7 @@ loader = dict(
     batch_size=4, num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='ToyDataset', num=8, pipeline=[
-        dict(type='MakeImage', scale=(8, 8)), dict(type='Collect')]),
+        dict(type='MakeImage', scale=(8, 8)), dict(type='CollectToy')]),
     collate_fn=dict(type='default_collate'))
 train_dataloader = loader
 test_dataloader = loader

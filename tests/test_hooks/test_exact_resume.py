@@ -139,7 +139,7 @@ def dataset(num):
         num=num,
         pipeline=[
             dict(type="MultiScaleTransform", transform=dict(type="RandomImage")),
-            dict(type="Collect"),
+            dict(type="CollectToy"),
         ],
     )
 
@@ -322,7 +322,7 @@ def test_a_run_at_one_size_goes_on_at_many(make_runner, train, tmp_path, by_epoc
     image = dict(type="RandomImage", scale=(8, 8))
     size = dict(type="AtSize")
     dataset = dict(
-        type="ToyDataset", num=50, pipeline=[image, size, dict(type="Collect")]
+        type="ToyDataset", num=50, pipeline=[image, size, dict(type="CollectToy")]
     )
     checkpoint = dict(type="CheckpointHook", by_epoch=by_epoch, interval=2)
     train(
