@@ -29,9 +29,9 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..host_versions import require
+from ..input_channels import input_channels
 from ..sampling import Size
 from .batch_maker import batch_maker, rois_per_image
-from ..input_channels import input_channels
 from .flops import count_flops, training_flops_per_image
 
 __all__ = ["ModelFlops", "UncountedError", "model_flops", "total_stride"]

@@ -260,7 +260,10 @@ def _without_downloads(value: Any) -> Any:
         for key, item in value.items():
             kind = item.get("type") if isinstance(item, Mapping) else None
             # A new-style config names the class.
-            pretrained = str(kind).rpartition(".")[2] in ("Pretrained", "PretrainedInit")
+            pretrained = str(kind).rpartition(".")[2] in (
+                "Pretrained",
+                "PretrainedInit",
+            )
             if key == "init_cfg" and pretrained:
                 continue
             if key == "pretrained" and isinstance(item, str):

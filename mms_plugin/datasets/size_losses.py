@@ -7,7 +7,7 @@ without objects.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional
 
@@ -67,10 +67,9 @@ class LossTally:
         self._table = torch.zeros(
             _SLOTS, _ROWS, 2 + len(SizeLosses._fields), dtype=torch.int64
         )
-        try:
+        # Where /dev/shm is full, what workers count stays with them.
+        with suppress(OSError, RuntimeError):
             self._table.share_memory_()
-        except (OSError, RuntimeError):
-            pass  # /dev/shm is full: what workers count stays with them
 
     def add(self, size: Size, losses: SizeLosses) -> None:
         """Add what one image or more have lost at ``(height, width)``."""

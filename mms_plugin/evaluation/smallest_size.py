@@ -32,9 +32,7 @@ def _run(model: nn.Module, size: int) -> Any:
     divisor = getattr(model.data_preprocessor, "pad_size_divisor", None) or 1
     side = -(-size // divisor) * divisor
     parameter = next(model.parameters())
-    image = torch.zeros(
-        1, input_channels(model), side, side, device=parameter.device
-    )
+    image = torch.zeros(1, input_channels(model), side, side, device=parameter.device)
     backbone: Any = model.backbone
     training = model.training
     model.eval()

@@ -178,15 +178,11 @@ def _resized(shapes: np.ndarray, size: Optional[Size]) -> np.ndarray:
     if size is None:
         # The pipeline's size is not known here. Of one long side, ratios decide.
         return shapes / shapes.max(axis=1, keepdims=True)
-    factors = np.minimum(
-        max(size) / shapes.max(axis=1), min(size) / shapes.min(axis=1)
-    )
+    factors = np.minimum(max(size) / shapes.max(axis=1), min(size) / shapes.min(axis=1))
     return np.floor(shapes * factors[:, None] + 0.5)
 
 
-def _most_padding(
-    shapes: np.ndarray, counts: np.ndarray, batch_size: int
-) -> List[int]:
+def _most_padding(shapes: np.ndarray, counts: np.ndarray, batch_size: int) -> List[int]:
     """Return one or two of the images: those that the largest batch is padded to."""
 
     def most(of: np.ndarray) -> int:

@@ -44,8 +44,11 @@ class ResolutionCurriculumHook(Hook):
 
     In each iteration it records ``train/height``, ``train/width`` (pixels) and
     ``train/batch_size`` (images per rank) in the message hub, so that they stand in the
-    log, and as scalars in the visualizer. At the end of an epoch (with
-    ``IterBasedTrainLoop``, of a pass over the dataset) it logs what each size has lost: objects below ``min_box_side``, and images without any left.
+    log, and as scalars in the visualizer.
+
+    At the end of an epoch (with ``IterBasedTrainLoop``, of a pass over the dataset) it
+    logs what each size has lost: objects below ``min_box_side``, and images without any
+    left.
 
     Source: arXiv 2309.04502, section 3.2; CoreNet.
 

@@ -22,7 +22,8 @@ class AnnotatedBoxes(NamedTuple):
     """Boxes of a dataset's images.
 
     Attributes:
-        images: ``(height, width)`` of each box's image, in pixels, shape ``(boxes, 2)``.
+        images: ``(height, width)`` of each box's image in pixels, shape
+            ``(boxes, 2)``.
         sides: ``(height, width)`` of each box at that size, shape ``(boxes, 2)``.
         image_numbers: Which image each box lies in, shape ``(boxes,)``.
     """

@@ -94,7 +94,9 @@ def convert_dataset(
 def dataset_names(dataset: Mapping) -> str:
     """Such as ``RepeatDataset(CocoDataset)``."""
     name = kind_of(dataset).name
-    inner = list(dict.fromkeys(dataset_names(d) for _, d in inner_datasets(dataset, "")))
+    inner = list(
+        dict.fromkeys(dataset_names(d) for _, d in inner_datasets(dataset, ""))
+    )
     return f"{name}({', '.join(inner)})" if inner else name
 
 

@@ -145,8 +145,8 @@ def resize_config(transform: Mapping, use: SizeUse) -> Any:
     """The resize at one size that takes the place of one that draws among several."""
     dropped = (*use.size_args, "type", "resize_type", "ratio_range")
     # As it is written: a new-style config's class, once built, cannot be written down.
-    kind = dict.get(transform, "resize_type", "Resize")  # type: ignore[arg-type]
     kept: Any = copy.copy(transform)
+    kind = dict.get(kept, "resize_type", "Resize")
     for key in dropped:
         if key in kept:
             del kept[key]

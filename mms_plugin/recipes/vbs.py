@@ -335,8 +335,8 @@ def _report_losses(
         return
     spared = [each for each in schedule.sizes if lost[each].boxes < 0.01]
     report(
-        f"warning: at {size[0]}x{size[1]}, the smallest size, {lost[size].boxes:.1%} of "
-        f"the annotated boxes become smaller than min_box_side=1 pixels, and "
+        f"warning: at {size[0]}x{size[1]}, the smallest size, {lost[size].boxes:.1%} "
+        "of the annotated boxes become smaller than min_box_side=1 pixels, and "
         f"{lost[size].images:.1%} of the images lose all of theirs; less than 1 % of "
         f"the boxes are lost from {_smallest(spared)}"
     )

@@ -27,9 +27,7 @@ def model(channels, **preprocessor):
                 base_channels=8,
             ),
             neck=dict(type="mmpretrain.GlobalAveragePooling"),
-            head=dict(
-                type="mmpretrain.LinearClsHead", num_classes=2, in_channels=64
-            ),
+            head=dict(type="mmpretrain.LinearClsHead", num_classes=2, in_channels=64),
         )
     )
 

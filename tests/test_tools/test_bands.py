@@ -73,9 +73,7 @@ def write(folder, config_file, kind):
         batch_sampler=dict(
             type="MultiScaleVariableBatchSampler", base_size=32, sizes=[32, 64]
         ),
-        dataset=dict(
-            type="MultiScaleDataset", dataset=config.train_dataloader.dataset
-        ),
+        dataset=dict(type="MultiScaleDataset", dataset=config.train_dataloader.dataset),
     )
     config.val_dataloader = config.val_evaluator = config.val_cfg = None
     config.default_hooks.checkpoint = dict(type="CheckpointHook", interval=1)

@@ -108,9 +108,7 @@ def test_a_training_can_be_resumed_from_the_config_that_it_leaves(
 
 @pytest.mark.parametrize("recipe", ["vbs", "agvm", "vbs-cur+agvm"])
 def test_recipes(new_style, run_tool, tmp_path, recipe):
-    done = run_tool(
-        "train.py", new_style, "--work-dir", tmp_path, "--recipe", recipe
-    )
+    done = run_tool("train.py", new_style, "--work-dir", tmp_path, "--recipe", recipe)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "epoch_1.pth").is_file()
 
@@ -132,8 +130,9 @@ def test_sizes_and_corruptions(new_style, trained_new_style, run_tool, tmp_path)
         "--work-dir", tmp_path / "plain", "--test-data", new_style,
     )  # fmt: skip
     assert plain.returncode == 0, plain.stderr[-3000:]
-    assert json.loads(plain.stdout)["accuracy/top1"] == (
-        results[1]["metrics"]["accuracy/top1"]
+    assert (
+        json.loads(plain.stdout)["accuracy/top1"]
+        == (results[1]["metrics"]["accuracy/top1"])
     )
 
 
