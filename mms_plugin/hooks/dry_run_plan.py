@@ -172,13 +172,17 @@ def worst_batches(
     return batches
 
 
+# Bounds where a pipeline's own are not known: mmdet's usual ones.
+_USUAL_BOUNDS = (800, 1333)
+
+
 def _resized(shapes: np.ndarray, size: Optional[Size]) -> np.ndarray:
-    """Heights and widths within a size, ratios kept; as they are without a size."""
+    """Return heights and widths within a size, ratios kept."""
     shapes = np.asarray(shapes, dtype=np.float64)
-    if size is None:
-        # The pipeline's size is not known here. Of one long side, ratios decide.
-        return shapes / shapes.max(axis=1, keepdims=True)
-    factors = np.minimum(max(size) / shapes.max(axis=1), min(size) / shapes.min(axis=1))
+    bounds = size or _USUAL_BOUNDS
+    factors = np.minimum(
+        max(bounds) / shapes.max(axis=1), min(bounds) / shapes.min(axis=1)
+    )
     return np.floor(shapes * factors[:, None] + 0.5)
 
 

@@ -10,25 +10,19 @@ from mms_plugin.input_channels import input_channels
 pytest.importorskip("mmpretrain")
 
 
-def model(channels, **preprocessor):
-    from mmpretrain.models import build_classifier
-    from mmpretrain.utils import register_all_modules
+def model(channels):
+    from mmpretrain.models import (
+        GlobalAveragePooling,
+        ImageClassifier,
+        LinearClsHead,
+        ResNet,
+    )
 
-    register_all_modules(init_default_scope=False)
-    return build_classifier(
-        dict(
-            type="ImageClassifier",
-            data_preprocessor=preprocessor or None,
-            backbone=dict(
-                type="mmpretrain.ResNet",
-                depth=18,
-                in_channels=channels,
-                stem_channels=8,
-                base_channels=8,
-            ),
-            neck=dict(type="mmpretrain.GlobalAveragePooling"),
-            head=dict(type="mmpretrain.LinearClsHead", num_classes=2, in_channels=64),
-        )
+    return ImageClassifier(
+        backbone=ResNet(18, channels, stem_channels=8, base_channels=8),
+        neck=GlobalAveragePooling(),
+        head=LinearClsHead(num_classes=2, in_channels=64),
+        data_preprocessor=dict(type="mmpretrain.ClsDataPreprocessor"),
     )
 
 
@@ -96,7 +90,7 @@ def test_the_first_of_five_bands():
     assert found.shown == "bands 1 to 3 of 5"
     fractions = view(image[:2].astype(np.float32) / 10)
     assert fractions.pixels.max() == 255
-    assert fractions.shown == "band 1 of 2, in gray, values 0 to 0.7 scaled to 8 bits"
+    assert fractions.shown == "band 1 of 2, in gray, values 0 to 0.3 scaled to 8 bits"
 
 
 def test_eight_bit_color_is_shown_as_it_is():

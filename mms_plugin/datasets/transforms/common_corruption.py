@@ -106,8 +106,8 @@ class CommonCorruption:
         if image.dtype != np.uint8 or channels not in (1, 3):
             raise SettingError(
                 f"an image to corrupt must be uint8, but is {image.dtype} of "
-                f"{channels} channels: CommonCorruption({self.corruption!r}) needs one or three "
-                "channels of 8 bits. It comes before what normalizes, with "
+                f"{channels} channels: CommonCorruption({self.corruption!r}) needs one "
+                "or three channels of 8 bits. It comes before what normalizes, with "
                 "LoadImageFromFile(to_float32=False); leave corruptions out for other "
                 "data"
             )
