@@ -21,7 +21,9 @@ def model(channels):
     return ImageClassifier(
         backbone=ResNet(18, channels, stem_channels=8, base_channels=8),
         neck=GlobalAveragePooling(),
-        head=LinearClsHead(num_classes=2, in_channels=64),
+        head=LinearClsHead(
+            num_classes=2, in_channels=64, loss=dict(type="mmpretrain.CrossEntropyLoss")
+        ),
         data_preprocessor=dict(type="mmpretrain.ClsDataPreprocessor"),
     )
 
