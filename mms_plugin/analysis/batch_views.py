@@ -168,8 +168,8 @@ def batch_view(
     if not isinstance(inputs, torch.Tensor) or inputs.dim() != 4:
         found = getattr(inputs, "shape", type(inputs).__name__)
         raise ValueError(
-            f"{type(preprocessor).__name__} must give images of shape (N, channels, "
-            f"height, width), but gives {found}"
+            f"{type(preprocessor).__name__} must give images of shape (N, 3, height, "
+            f"width), or of another number of channels, but gives {found}"
         )
     height, width = (int(side) for side in inputs.shape[-2:])
     data_samples = data.get("data_samples") or [None] * len(inputs)

@@ -69,12 +69,11 @@ def write(folder, config_file, kind):
     config.test_dataloader.dataset.pipeline[0] = load
     for loader in (config.train_dataloader, config.test_dataloader):
         loader.dataset.update(data_root=str(folder / "data"), **extra)
-    config.train_dataloader.update(
-        batch_sampler=dict(
-            type="MultiScaleVariableBatchSampler", base_size=32, sizes=[32, 64]
-        ),
-        dataset=dict(type="MultiScaleDataset", dataset=config.train_dataloader.dataset),
+    loader = config.train_dataloader
+    loader.batch_sampler = dict(
+        type="MultiScaleVariableBatchSampler", base_size=32, sizes=[32, 64]
     )
+    loader.dataset = dict(type="MultiScaleDataset", dataset=loader.dataset)
     config.val_dataloader = config.val_evaluator = config.val_cfg = None
     config.default_hooks.checkpoint = dict(type="CheckpointHook", interval=1)
     config.train_cfg.max_epochs = 1
