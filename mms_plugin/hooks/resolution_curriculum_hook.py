@@ -22,6 +22,7 @@ from ..multi_scale.runner_parts import (
 )
 from ..multi_scale.schedule_bookkeeping import epoch_map, retime_schedulers, times_of
 from ..utils.random_state import mixed_seed, set_seeds
+from .size_loss_log import SizeLossLog
 
 SAMPLER_STATE = "multi_scale_sampler"
 """Where a checkpoint holds the sampler's place in the training."""
@@ -51,6 +52,10 @@ class ResolutionCurriculumHook(Hook):
     In each iteration it records ``train/height``, ``train/width`` (pixels) and
     ``train/batch_size`` (images per rank) in the message hub, so that they stand in the
     log, and as scalars in the visualizer.
+
+    At the end of an epoch (with ``IterBasedTrainLoop``, of a pass over the dataset) it
+    logs what each size has lost: objects below ``min_box_side``, and images without any
+    left.
 
     Source: arXiv 2309.04502, section 3.2; CoreNet.
 
@@ -103,6 +108,7 @@ class ResolutionCurriculumHook(Hook):
         self._accumulated: List[float] = []
         self._unscaled: List[Tuple[dict, Any]] = []
         self._last_sizes: Tuple = ()
+        self._losses = SizeLossLog()
         self._loaded: Optional[Dict[str, Any]] = None
         self._loaded_info: Dict[str, Any] = {}
         self._times: List[Tuple[Sequence, List[Dict[str, Any]]]] = []
@@ -207,6 +213,7 @@ class ResolutionCurriculumHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Go to the epoch, and say which sizes it draws from."""
+        self._losses.start(runner)
         loop = runner.train_loop
         if _counts_iterations(loop):
             return
@@ -253,6 +260,23 @@ class ResolutionCurriculumHook(Hook):
         for group, lr in self._unscaled:
             group["lr"] = lr
         self._unscaled = []
+        loop = runner.train_loop
+        if not _counts_iterations(loop) or runner.iter + 1 == loop.max_iters:
+            return  # the end of the epoch says it
+        sampler, done = _sampler_of(loop), runner.iter + 1
+        if sampler.endless:  # once a pass over the dataset, about
+            if done % max(len(sampler), 1) == 0:
+                self._losses.log(runner, f"Iteration {done}")
+        elif sampler.epoch_of(done) != sampler.epoch_of(done - 1):
+            self._losses.log(runner, f"Epoch {sampler.epoch_of(done)}")
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Log what each size has taken from the dataset."""
+        loop = runner.train_loop
+        if not _counts_iterations(loop):
+            self._losses.log(runner, f"Epoch {runner.epoch + 1}")
+        else:
+            self._losses.log(runner, f"Iteration {runner.iter}")
 
     def _scale_lr(self, runner: Runner, relative_batch_size: float) -> None:
         accumulated = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
