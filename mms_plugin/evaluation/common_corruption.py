@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict
 import numpy as np
 from mmengine.registry import TRANSFORMS
 
+from ..utils.setting_error import SettingError
 from .corruptions import CORRUPTIONS, SEVERITIES
 
 __all__ = ["CommonCorruption", "load_corrupt"]
@@ -101,13 +102,17 @@ class CommonCorruption:
             image: ``(height, width, 3)`` uint8 BGR, as MMEngine's libraries load it,
                 or ``(height, width)``; not changed.
         """
-        if image.dtype != np.uint8:
-            raise ValueError(
-                f"an image to corrupt must be uint8, but is {image.dtype}: "
-                "CommonCorruption comes before what normalizes"
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        if image.dtype != np.uint8 or channels not in (1, 3):
+            raise SettingError(
+                f"an image to corrupt must be uint8, but is {image.dtype} of "
+                f"{channels} channels: CommonCorruption({self.corruption!r}) needs one "
+                "or three channels of 8 bits. It comes before what normalizes, with "
+                "LoadImageFromFile(to_float32=False); leave corruptions out for other "
+                "data"
             )
         if min(image.shape[:2]) < _LEAST_SIDE:
-            raise ValueError(
+            raise SettingError(
                 f"an image of {image.shape[0]} x {image.shape[1]} pixels is too small "
                 f"to corrupt: both sides must have at least {_LEAST_SIDE}"
             )

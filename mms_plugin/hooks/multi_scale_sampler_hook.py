@@ -21,6 +21,7 @@ from ..multi_scale.runner_parts import (
     required_sampler,
 )
 from ..multi_scale.size_log import SizeLog
+from ..multi_scale.size_loss_log import SizeLossLog
 from ..multi_scale.training_length import TrainingLength
 
 
@@ -42,7 +43,8 @@ class MultiScaleSamplerHook(Hook):
 
     In each iteration it records ``train/height``, ``train/width`` (pixels) and
     ``train/batch_size`` (images per rank) in the message hub, so that they are in the
-    log, and as scalars in the visualizer.
+    log, and as scalars in the visualizer. Once an epoch it logs how many images and
+    boxes each size has lost, summed over the ranks.
 
     Args:
         lr_scaling: Scale the learning rate of an iteration with its batch size relative
@@ -63,6 +65,7 @@ class MultiScaleSamplerHook(Hook):
         self._checkpoint = SamplerCheckpoint()
         self._length = TrainingLength()
         self._log = SizeLog()
+        self._losses = SizeLossLog()
         self._sampler: Optional[MultiScaleVariableBatchSampler] = None
 
     @property
@@ -108,6 +111,7 @@ class MultiScaleSamplerHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the epoch, and log which sizes it draws from."""
+        self._losses.start(runner)
         loop = runner.train_loop
         if counts_iterations(loop):
             return
@@ -141,8 +145,24 @@ class MultiScaleSamplerHook(Hook):
         data_batch: Any = None,
         outputs: Optional[dict] = None,
     ) -> None:
-        """Restore the learning rate for the schedulers."""
+        """Restore the learning rate; log what the sizes of a pass have lost."""
         self._lr_scaling.restore()
+        loop = runner.train_loop
+        if not counts_iterations(loop) or runner.iter + 1 == loop.max_iters:
+            return  # logged at the end of the epoch
+        sampler, done = self._sampler_of(loop), runner.iter + 1
+        if sampler.endless:  # about once a pass over the dataset
+            if done % max(len(sampler), 1) == 0:
+                self._losses.log(runner, f"Iteration {done}")
+        elif sampler.epoch_of(done) != sampler.epoch_of(done - 1):
+            self._losses.log(runner, f"Epoch {sampler.epoch_of(done)}")
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Log what each size has lost of the dataset."""
+        if counts_iterations(runner.train_loop):
+            self._losses.log(runner, f"Iteration {runner.iter}")
+        else:
+            self._losses.log(runner, f"Epoch {runner.epoch + 1}")
 
     def _sampler_of(self, loop: BaseLoop) -> MultiScaleVariableBatchSampler:
         return required_sampler(loop, type(self).__name__)

@@ -25,6 +25,10 @@ class ResolutionCurriculumHook(MultiScaleSamplerHook):
     such as exact resume, ``runner.max_iters``, schedulers and the log, is as in
     :class:`MultiScaleSamplerHook`.
 
+    At the end of an epoch (with ``IterBasedTrainLoop``, of a pass over the dataset) it
+    logs what each size has lost: objects below ``min_box_side``, and images without any
+    left.
+
     Source: arXiv 2309.04502, section 3.2; CoreNet.
 
     Args:

@@ -14,21 +14,21 @@ from .vbs import vbs_recipe
 __all__ = ["RECIPES", "apply_recipes", "option_names"]
 
 
-def _vbs(config: Any, options: Mapping[str, Any], report: Report) -> Any:
+def _vbs(config: Any, options: Mapping[str, Any], report: Optional[Report]) -> Any:
     return vbs_recipe(config, report=report, **options)
 
 
-def _vbs_cur(config: Any, options: Mapping[str, Any], report: Report) -> Any:
+def _vbs_cur(config: Any, options: Mapping[str, Any], report: Optional[Report]) -> Any:
     curriculum = {k: v for k, v in options.items() if k in _curriculum_options()}
     others = {k: v for k, v in options.items() if k not in curriculum}
     return vbs_recipe(config, curriculum or True, report=report, **others)
 
 
-def _agvm(config: Any, options: Mapping[str, Any], report: Report) -> Any:
+def _agvm(config: Any, options: Mapping[str, Any], report: Optional[Report]) -> Any:
     return agvm_recipe(config, dict(options), report=report)
 
 
-RECIPES: Dict[str, Callable[[Any, Mapping[str, Any], Report], Any]] = {
+RECIPES: Dict[str, Callable[[Any, Mapping[str, Any], Optional[Report]], Any]] = {
     "vbs": _vbs,
     "vbs-cur": _vbs_cur,
     "agvm": _agvm,
@@ -87,7 +87,7 @@ def apply_recipes(
             if report is not None:
                 report(name, line)
 
-        config = RECIPES[name](config, own, tell)
+        config = RECIPES[name](config, own, tell if report is not None else None)
     return config
 
 

@@ -256,7 +256,8 @@ def _wrapped(
     if scope is not None:
         # The transform is looked up in the scope that the wrapper is built in.
         wrapped["_scope_"] = scope
-        transform = {k: v for k, v in transform.items() if k != "_scope_"}
+        transform = copy.copy(transform)
+        del transform["_scope_"]
     return {**wrapped, "transform": transform, **options}
 
 
