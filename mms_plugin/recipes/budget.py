@@ -365,8 +365,8 @@ def _report_choice(
     if costs.model is not None:
         factor, prefix = si_prefix(costs.own)
         line = (
-            f"an iteration of the config's own has {costs.own / factor:.4g} {prefix}FLOPs "
-            f"a rank, counted on {costs.model.counted_on}"
+            f"an iteration of the config's own has {costs.own / factor:.4g} "
+            f"{prefix}FLOPs a rank, counted on {costs.model.counted_on}"
         )
         if costs.model.rois is not None:
             line += f", with {costs.model.rois[1]} positive RoIs an image"

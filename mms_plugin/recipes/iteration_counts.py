@@ -51,7 +51,7 @@ def scale_iterations(config: Any, factor: float, report: Report) -> None:
         old = owner[key]
         if isinstance(old, (list, tuple)):
             new = [
-                tuple([scaled(value[0]), scaled(value[1])])
+                (scaled(value[0]), scaled(value[1]))
                 if isinstance(value, (list, tuple))
                 else scaled(value)
                 for value in old

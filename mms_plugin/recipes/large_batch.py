@@ -20,7 +20,7 @@ WARMUP_PART = 1 / 8
 DELAY = 100
 DELAY_PART = 0.03
 
-# Updates from one measurement to the next: at most 10, above a batch of 1,000 at most 5.
+# The most updates from one measurement to the next; the second above a batch of 1,000.
 INTERVAL, INTERVAL_OF_THOUSANDS = 10, 5
 MEASUREMENTS = 100
 

@@ -177,22 +177,24 @@ def _scale_rate(
         )
     optimizer["lr"] = scaled_lr(rate, shares.total, base, rule)
     report(
-        f"optim_wrapper.optimizer.lr: {rate:.6g} -> {optimizer['lr']:.6g} ({rule} rule, "
-        f"from a batch of {base} to {shares.total})"
+        f"optim_wrapper.optimizer.lr: {rate:.6g} -> {optimizer['lr']:.6g} ({rule} "
+        f"rule, from a batch of {base} to {shares.total})"
     )
     # MMEngine counts without accumulation; so --auto-scale-lr changes nothing here.
     scaling = dict(config.get("auto_scale_lr") or dict(enable=False))
     scaling["base_batch_size"] = shares.images_of_iteration
     config["auto_scale_lr"] = scaling
-    report(
-        f"auto_scale_lr.base_batch_size: {base} -> {shares.images_of_iteration}, the "
-        "images of one iteration"
-    )
+    if base != shares.images_of_iteration:
+        report(
+            f"auto_scale_lr.base_batch_size: {base} -> {shares.images_of_iteration}, "
+            "the images of one iteration"
+        )
 
 
 def _find_warmup(config: Mapping) -> _Warmup:
     """The schedulers that raise the rate at the start, and their length in epochs."""
-    found, epochs = [], 0
+    found: List[int] = []
+    epochs = 0
     for index, scheduler in enumerate(scheduler_list(config)):
         if not isinstance(scheduler, Mapping) or scheduler.get("begin"):
             continue
@@ -207,7 +209,7 @@ def _find_warmup(config: Mapping) -> _Warmup:
         if not rises.get(name, False):
             continue
         found.append(index)
-        end = scheduler.get("end")
+        end: Any = scheduler.get("end")
         if scheduler.get("by_epoch", True) and is_integer(end) and end < _FOR_EVER:
             epochs = max(epochs, end)
     return _Warmup(found, epochs)
@@ -281,7 +283,7 @@ def _set_warmup(
         ),
         *kept,
     ]
-    length = f"{times.warmup} updates"
+    length = f"{times.warmup} update" + ("s" if times.warmup > 1 else "")
     if shares.accumulation > 1:
         length += f" ({iterations} iterations)"
     report(
