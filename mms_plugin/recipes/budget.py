@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
+import os
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from mmengine.registry import DefaultScope
@@ -228,7 +230,9 @@ def _costs(
         raise RecipeError("model", "is missing")
     sizes = {*counted_as.values(), counted}
     try:
-        model = model_flops(build_model(config), sizes, own.get("positive_rois"))
+        # What builds takes entries out of its config.
+        built = build_model(copy.deepcopy(config))
+        model = model_flops(built, sizes, own.get("positive_rois"))
     except UncountedError as error:
         raise RecipeError(
             "model", f"{error}; estimate='pixels' takes them to go with the pixels"
@@ -242,6 +246,11 @@ def _costs(
 
 
 def _read_times(name: Any) -> Any:
+    if not isinstance(name, (str, os.PathLike)):  # open() takes numbers as files
+        raise ValueError(
+            "times must be a file that calibrate_batch_sizes.py --json wrote, but got "
+            f"{name!r}"
+        )
     try:
         with open(name) as stream:
             return read_times(json.load(stream))
@@ -310,7 +319,7 @@ def _as_planned(
     world_size, num_samples = own.get("world_size") or 1, own.get("num_samples")
 
     def planned(config: Any, size: Optional[Size]) -> TrainingCost:
-        plan = config_plan(config, num_samples, world_size, size)
+        plan = config_plan(copy.deepcopy(config), num_samples, world_size, size)
         return training_cost(plan, costs.model, costs.seconds)
 
     try:

@@ -89,7 +89,7 @@ def size_sets(
     )
     subsets: List[Tuple[Size, ...]] = []
     if fixed:
-        subsets = [tuple(below)]
+        subsets = [tuple(below)] if below else []
     elif len(below) > _MOST_COMBINED:
         subsets = [tuple(below[first:]) for first in range(len(below))]
     else:
@@ -97,7 +97,9 @@ def size_sets(
             subsets += list(combinations(below, number))
     for subset in subsets:
         every = (*subset, base)
-        for number in range(min(2, len(subset)), len(every) + 1):
+        # Two sizes at least to start with, where another set has the smallest only.
+        fewest = 1 if fixed else min(2, len(subset))
+        for number in range(fewest, len(every) + 1):
             yield every, every[:number]
 
 

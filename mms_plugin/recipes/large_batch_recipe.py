@@ -227,7 +227,10 @@ def _fit_times(
     scope = str(config.get("default_scope") or "mmengine")
     try:
         with DefaultScope.overwrite_default_scope(scope):
-            plan = config_plan(config, num_samples, shares.world_size, size)
+            # A dataset that is built to be counted takes entries out of its config.
+            plan = config_plan(
+                copy.deepcopy(config), num_samples, shares.world_size, size
+            )
     except (KeyError, ValueError) as error:
         text = str(error).replace("--num-samples", "num_samples=N")
         raise RecipeError(
