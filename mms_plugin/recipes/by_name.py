@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import fields
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from ..agvm.agvm import AGVMConfig
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
@@ -62,7 +72,7 @@ def option_names(name: str) -> Tuple[str, ...]:
 
 def apply_recipes(
     config: Any,
-    names: str,
+    recipes: Union[str, Sequence[str]],
     options: Optional[Mapping[str, Any]] = None,
     report: Optional[Callable[[str, str], None]] = None,
 ) -> Any:
@@ -70,14 +80,15 @@ def apply_recipes(
 
     Args:
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
-        names: Names of :data:`RECIPES`, joined by ``'+'``.
+        recipes: Names of :data:`RECIPES`, in a list or joined by ``'+'``.
         options: Arguments; each goes to the recipes that know it.
         report: Called with a recipe's name and a line, for each change.
 
     Raises:
         ValueError: An unknown name or option; a config that cannot be converted.
     """
-    wanted, options = names.split("+"), dict(options or {})
+    wanted = recipes.split("+") if isinstance(recipes, str) else list(recipes)
+    options = dict(options or {})
     for name in wanted:
         if name not in RECIPES:
             raise ValueError(f"{name!r} is not one of {', '.join(RECIPES)}")
@@ -87,7 +98,8 @@ def apply_recipes(
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(
-            f"recipe {names} has no option {unknown[0]!r}, but {', '.join(known)}"
+            f"recipe {'+'.join(wanted)} has no option {unknown[0]!r}, but "
+            f"{', '.join(known)}"
         )
     for name in wanted:
         own = {k: v for k, v in options.items() if k in option_names(name)}
