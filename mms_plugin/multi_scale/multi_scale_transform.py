@@ -38,6 +38,9 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmdet", "MixUp"): ("img_scale", "wh"),
     ("mmdet", "CachedMixUp"): ("img_scale", "wh"),
     ("mmdet", "RandomAffine"): ("border", "wh"),
+    ("mmseg", "RandomCrop"): ("crop_size", "hw"),
+    ("mmseg", "ResizeShortestEdge"): ("scale", "short"),
+    ("mmseg", "RandomMosaic"): ("img_scale", "hw"),
     ("mmpretrain", "RandomResizedCrop"): ("scale", "hw"),
     ("mmpretrain", "RandomCrop"): ("crop_size", "hw"),
     ("mmpretrain", "CenterCrop"): ("crop_size", "wh"),
@@ -86,7 +89,7 @@ class MultiScaleTransform:
         size_arg: The transform's argument that takes the size; a dotted path reaches
             into nested configs (``'transforms.0.size'``), and a pair names one
             argument for each of the two sides. Defaults to what the transforms of
-            mmcv, mmdet and mmpretrain take, ``'scale'`` for others.
+            mmcv, mmdet, mmpretrain and mmseg take, ``'scale'`` for others.
         order: ``'wh'`` or ``'hw'``, the order of the two sides; ``'short'`` or
             ``'long'`` gives that side alone, as an ``int``. Defaults likewise,
             ``'wh'`` for others.

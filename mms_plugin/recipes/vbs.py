@@ -22,10 +22,12 @@ from ..utils.validation import parse_int
 from .batch_augments import BatchAugments
 from .config_edits import RecipeError, Report, add_plugin_import, kind_of, short
 from .datasets import convert_dataset, dataset_names, pipeline_chains, skip_type_keys
-from .default_sizes import default_sizes
+from .default_sizes import default_sizes, scaled_to_side, sizes_of_range
+from .evaluation_size import evaluation_size
 from .hooks import check_hooks, convert_hooks, hook_pipelines, hook_skip_type_keys
 from .models import fixed_input
 from .pipelines import Steps
+from .size_transforms import Sides
 
 __all__ = ["vbs_recipe"]
 
@@ -118,8 +120,8 @@ def vbs_recipe(
     own, base, steps = _read_pipelines(config, loader, base_size)
     augments = BatchAugments(config, own or base)
     if sizes is None:
-        chosen = augments.sizes or default_sizes(
-            base, steps.dense, augments.pad_size_divisor
+        chosen = augments.sizes or _chosen_sizes(
+            base, steps, augments.pad_size_divisor, base_size is not None
         )
         if len(chosen) == 1:
             raise RecipeError(
@@ -221,25 +223,54 @@ def _old_batch_sampler(loader: Mapping) -> _OldBatchSampler:
 def _read_pipelines(
     config: Any, loader: Mapping, base_size: Any
 ) -> Tuple[Optional[Size], Size, Steps]:
-    """The pipelines' own size, the base size, and what is to be done to them."""
-    base = None if base_size is None else parse_size(base_size, "base_size")
+    """Return the pipelines' own size, the base size, and what is to be done to them."""
+    given = None if base_size is None else parse_size(base_size, "base_size")
     place = f"{_LOADER}.dataset"
     chains = pipeline_chains(loader["dataset"], place)
     skipped = skip_type_keys(loader["dataset"]) | hook_skip_type_keys(config)
-    steps = Steps(str(config.get("default_scope") or ""), skipped, base is not None)
+    # Where the transforms draw among sizes, the test's is the one they are around.
+    around = given or evaluation_size(config)
+    steps = Steps(str(config.get("default_scope") or ""), skipped, around)
     for leaf, chain in chains:
         if not chain:
             raise RecipeError(f"{leaf}.pipeline", "is missing")
         steps.read(chain, leaf)
     for pipeline in hook_pipelines(config):
         steps.read([pipeline], pipeline.place)
-    if steps.size is None:
-        assert base is not None  # else the transform was refused
-        return None, base, steps
-    if any(side < 1 or side != int(side) for side in steps.size):
-        raise RecipeError(place, f"its size is no number of pixels: {steps.size}")
-    own = int(steps.size[0]), int(steps.size[1])
-    return own, base or own, steps
+    own = None if steps.size is None else _whole_size(steps.size, place)
+    if given is not None:
+        return own, given, steps
+    if own is not None:
+        return own, own, steps
+    assert around is not None  # else the transform was refused
+    return None, _whole_size(around, place), steps
+
+
+def _whole_size(size: Sides, place: str) -> Size:
+    if any(side < 1 or side != int(side) for side in size):
+        raise RecipeError(place, f"its size is no number of pixels: {size}")
+    return int(size[0]), int(size[1])
+
+
+def _chosen_sizes(
+    base: Size, steps: Steps, pad_size_divisor: int, base_given: bool
+) -> Tuple[Size, ...]:
+    """Return the sizes that the config itself drew among, else the usual ones."""
+    if not steps.drawn or base_given:
+        return default_sizes(base, steps.dense, pad_size_divisor)
+    sizes: List[Size] = []
+    for drawn in steps.drawn:
+        sides = [min(size) for size in drawn.sizes]
+        if drawn.is_range:
+            sizes += sizes_of_range(base, min(sides), max(sides), pad_size_divisor)
+        elif drawn.keep_ratio:
+            sizes += [scaled_to_side(base, int(side)) for side in sides]
+        else:
+            sizes += [(int(height), int(width)) for height, width in drawn.sizes]
+    shortest = [min(size) for size in sizes]
+    if min(shortest) <= min(base) <= max(shortest):
+        sizes.append(base)
+    return tuple(sorted(set(sizes), key=lambda size: (size[0] * size[1], size)))
 
 
 def _curriculum_hook(
