@@ -17,7 +17,7 @@ from typing import (
 
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from ..multi_scale.size_schedule import SizeSchedule
-from ..multi_scale.sizes import Size, parse_size
+from ..multi_scale.sizes import Size, parse_size, parse_sizes
 from ..utils.validation import parse_int
 from .batch_augments import BatchAugments
 from .config_edits import RecipeError, Report, add_plugin_import, kind_of, short
@@ -25,7 +25,7 @@ from .datasets import convert_dataset, dataset_names, pipeline_chains, skip_type
 from .default_sizes import default_sizes, scaled_to_side, sizes_of_range
 from .evaluation_size import evaluation_size
 from .hooks import check_hooks, convert_hooks, hook_pipelines, hook_skip_type_keys
-from .models import fixed_input
+from .models import checked_model
 from .pipelines import Steps
 from .size_transforms import Sides
 
@@ -59,7 +59,7 @@ def vbs_recipe(
     group_by_aspect_ratio: Optional[bool] = None,
     drop_last: Optional[bool] = None,
     seed: Optional[int] = None,
-    check_model: bool = True,
+    check_model: Union[str, bool] = "run",
     report: Optional[Report] = None,
 ) -> Any:
     """The same config with multi-scale variable-batch sampling (MSc-VBS).
@@ -96,8 +96,10 @@ def vbs_recipe(
             mmdet's ``AspectRatioBatchSampler``.
         drop_last: As the sampler's. Defaults to what the config has.
         seed: As the sampler's.
-        check_model: Refuse a model that is bound to one input size. False: convert it
-            all the same.
+        check_model: Refuse a model that is bound to one input size: ``'run'`` builds
+            it and runs it at the smallest and the largest size, ``'names'`` goes by
+            what the config shows, False converts it all the same. Defaults to
+            ``'run'``.
         report: Called with a line for each change, ``place: old -> new``.
 
     Returns:
@@ -112,13 +114,9 @@ def vbs_recipe(
     loader = _loader(config)
     old = _old_batch_sampler(loader)
     check_hooks(config)
-    found = fixed_input(config.get("model")) if check_model else None
-    if found is not None:
-        raise RecipeError(
-            found[0], f"{found[1]}; check_model=False converts the config all the same"
-        )
     own, base, steps = _read_pipelines(config, loader, base_size)
     augments = BatchAugments(config, own or base)
+    sizes_given = sizes is not None
     if sizes is None:
         chosen = augments.sizes or _chosen_sizes(
             base, steps, augments.pad_size_divisor, base_size is not None
@@ -130,6 +128,12 @@ def vbs_recipe(
                 "what the network divides it by; name them: sizes=[...]",
             )
         sizes = [_side(size) for size in chosen]
+    checked = checked_model(
+        config, base, _every_size(base, sizes), check_model, sizes_given
+    )
+    config["model"] = checked.model
+    if not sizes_given:
+        sizes = [_side(size) for size in checked.sizes]
     if group_by_aspect_ratio is None:
         group_by_aspect_ratio = True if old.by_aspect_ratio else None
     sampler = _with(
@@ -146,6 +150,8 @@ def vbs_recipe(
     schedule = _check_sizes(loader["batch_size"], sampler, hook)
 
     report(f"{_LOADER}.batch_sampler: {old.name or 'none'} -> {_call(sampler)}")
+    for line in checked.lines:
+        report(line)
     _report_batches(schedule, config, report)
     place, names = f"{_LOADER}.dataset", dataset_names(loader["dataset"])
     report(f"{place}: {names} -> MultiScaleDataset({names})")
@@ -347,6 +353,10 @@ def _convert_variables(
                 config[key] = copy.deepcopy(new)
                 report(f"{key}: the same as in the data set")
                 break
+
+
+def _every_size(base: Size, sizes: Any) -> Tuple[Size, ...]:
+    return parse_sizes(sizes) if sizes is not None else (base,)
 
 
 def _with(config: Dict[str, Any], **options: Any) -> Dict[str, Any]:
