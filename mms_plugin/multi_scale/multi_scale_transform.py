@@ -29,6 +29,7 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmcv", "RandomResize"): ("scale", "wh"),
     ("mmcv", "Pad"): ("size", "wh"),
     ("mmcv", "CenterCrop"): ("crop_size", "wh"),
+    ("mmdet", "FixScaleResize"): ("scale", "wh"),
     ("mmdet", "FixShapeResize"): (("width", "height"), "wh"),
     ("mmdet", "ResizeShortestEdge"): ("scale", "short"),
     ("mmdet", "RandomCrop"): ("crop_size", "wh"),

@@ -19,10 +19,11 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from ..analysis.batch_maker import batch_maker
+from ..analysis.model_flops import call_on_meta, meta_state
 from ..multi_scale.sizes import Size
 from ..utils.error_text import message_lines
 from .config_edits import kind_of
@@ -46,24 +47,31 @@ class ModelRun:
 
     Attributes:
         ran: What was run: ``'the model'``, ``'its features'`` or ``'its backbone'``;
-            ``None`` if nothing of it runs on fake tensors at the base size.
+            ``None`` if nothing of it runs without data at the base size.
         stride: Pixels of a cell of the backbone's last map; ``None``: not known.
         takes_small_maps: The backbone has the argument ``pad_small_map``, which is off.
     """
 
     def __init__(self, model: nn.Module, base_size: Size) -> None:
-        self._model = model.train()
-        self._failures: Dict[Size, Optional[str]] = {}
+        self._failures: Dict[Size, Optional[str]] = {base_size: None}
         self.ran: Optional[str] = None
         self.stride: Optional[int] = None
         self.takes_small_maps = _takes_small_maps(model)
         self._run: Optional[Callable[[Size], Any]] = None
-        for name, run in _ways(self._model):
+        maps: List[Any] = []
+        backbone = getattr(model, "backbone", None)
+        if isinstance(backbone, nn.Module):
+            handle = backbone.register_forward_hook(
+                lambda module, args, out: maps.append(out)
+            )
+        for name, run in _ways(model.train()):
             if _failure(run, base_size) is None:
                 self.ran, self._run = name, run
                 break
-        if self._run is not None:
-            self.stride = _stride(self._model, base_size)
+        if isinstance(backbone, nn.Module):
+            handle.remove()
+        if self._run is not None and maps:
+            self.stride = _stride(maps[-1], base_size)
 
     def failure(self, size: Size) -> Optional[str]:
         """Return why the model does not run at a size; ``None`` if it runs."""
@@ -210,7 +218,7 @@ def _quietly() -> Iterator[None]:
 
 
 def _ways(model: nn.Module) -> Iterator[Tuple[str, Callable[[Size], Any]]]:
-    """Yield ways to run a model, the most complete first."""
+    """Yield ways to run a model, the most complete first, the fastest of each first."""
     any_model: Any = model
     if not isinstance(model, _Features):
         try:
@@ -218,38 +226,76 @@ def _ways(model: nn.Module) -> Iterator[Tuple[str, Callable[[Size], Any]]]:
         except ValueError:  # of none of the libraries
             pass
         else:
-            yield "the model", _WholeRun(model, make_batch)
+            on_meta = batch_maker(model, device="meta")
+            yield "the model", _OnMeta(
+                model, lambda size: dict(on_meta(2, *size), mode="tensor")
+            )
+            yield "the model", _OnFake(
+                model, lambda size: dict(make_batch(2, *size), mode="tensor")
+            )
+    parts = [("its backbone", any_model.backbone)] if _backbone(model) else []
     if hasattr(model, "extract_feat"):
-        yield "its features", lambda size: any_model.extract_feat(
-            _images(model, size)
-        )
-    if isinstance(getattr(model, "backbone", None), nn.Module):
-        yield "its backbone", lambda size: any_model.backbone(_images(model, size))
+        parts.insert(0, ("its features", _FeaturesOf(model)))
+    for name, part in parts:
+        yield name, _OnMeta(part, lambda size: _images(model, size, "meta"))
+        yield name, _OnFake(part, lambda size: _images(model, size, "cpu"))
 
 
-class _WholeRun:
-    """A forward pass of a whole model on a batch made outside of fake tensors."""
+class _FeaturesOf(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
 
-    def __init__(self, model: nn.Module, make_batch: Callable[..., Any]) -> None:
-        self._model = model
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.model.extract_feat(images)
+
+
+class _OnMeta:
+    """Run a module on meta tensors: fast, but for those that compute on the way."""
+
+    def __init__(self, module: nn.Module, make_batch: Callable[[Size], Any]) -> None:
+        self._module = module
+        self._state = meta_state(module)
         self._make_batch = make_batch
 
     def __call__(self, size: Size) -> None:
-        with unset_fake_temporarily():
-            batch = self._make_batch(2, *size)
-        self._model(**batch, mode="tensor")
+        batch = self._make_batch(size)
+        if isinstance(batch, torch.Tensor):
+            call_on_meta(self._module, self._state, batch)
+        else:
+            call_on_meta(self._module, self._state, **batch)
 
 
-def _images(model: nn.Module, size: Size) -> torch.Tensor:
+class _OnFake:
+    """Run a module on PyTorch's fake tensors, with what it made outside them."""
+
+    def __init__(self, module: nn.Module, make_batch: Callable[[Size], Any]) -> None:
+        self._module = module
+        self._make_batch = make_batch
+
+    def __call__(self, size: Size) -> None:
+        batch = self._make_batch(size)
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            if isinstance(batch, torch.Tensor):
+                self._module(batch)
+            else:
+                self._module(**batch)
+
+
+def _backbone(model: nn.Module) -> bool:
+    return isinstance(getattr(model, "backbone", None), nn.Module)
+
+
+def _images(model: nn.Module, size: Size, device: str) -> torch.Tensor:
     preprocessor: Any = getattr(model, "data_preprocessor", model)
     divisor = getattr(preprocessor, "pad_size_divisor", 1)
     height, width = (-(-side // divisor) * divisor for side in size)
-    return torch.zeros(2, 3, height, width)
+    return torch.zeros(2, 3, height, width, device=device)
 
 
 def _failure(run: Callable[[Size], Any], size: Size) -> Optional[str]:
     try:
-        with _quietly(), FakeTensorMode(allow_non_fake_inputs=True):
+        with _quietly(), torch.no_grad():
             run(size)
     except Exception as error:  # whatever a model raises
         text = (message_lines(str(error)) or [""])[0].strip()
@@ -257,15 +303,8 @@ def _failure(run: Callable[[Size], Any], size: Size) -> Optional[str]:
     return None
 
 
-def _stride(model: nn.Module, size: Size) -> Optional[int]:
-    backbone = getattr(model, "backbone", None)
-    if not isinstance(backbone, nn.Module):
-        return None
-    try:
-        with _quietly(), FakeTensorMode(allow_non_fake_inputs=True):
-            out = backbone(_images(model, size))
-    except Exception:
-        return None
+def _stride(out: Any, size: Size) -> Optional[int]:
+    """Return the pixels of a cell of a backbone's last map."""
     last = out[-1] if isinstance(out, (list, tuple)) and out else out
     if not isinstance(last, torch.Tensor) or last.dim() != 4:
         return None
