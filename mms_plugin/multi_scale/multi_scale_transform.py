@@ -147,7 +147,7 @@ class MultiScaleTransform:
             self._check_argument(path, size_arg)
         if size_ratio is None:
             size_ratio = _lookup(_SIZE_RATIOS, self._class, 1.0)
-        self.size_ratio = _parse_size_ratio(size_ratio)
+        self.size_ratio = parse_size_ratio(size_ratio)
         self._built: Dict[Size, Any] = {}
 
     def __call__(self, results: Dict) -> Any:
@@ -210,13 +210,13 @@ class MultiScaleTransform:
         sides = (size[1], size[0]) if self.order == "wh" else (size[0], size[1])
         if len(self.size_arg) == 2:
             for path, side in zip(self.size_arg, sides):
-                _set(config, path, side)
+                set_size(config, path, side)
         elif self.order in ("short", "long"):
-            _set(
+            set_size(
                 config, self.size_arg[0], (min if self.order == "short" else max)(size)
             )
         else:
-            _set(config, self.size_arg[0], sides)
+            set_size(config, self.size_arg[0], sides)
         return config
 
     def __getattr__(self, name: str) -> Any:
@@ -271,7 +271,7 @@ class MultiScaleTransform:
         if rest:
             # A path into nested configs must lead somewhere.
             try:
-                _set(copy.deepcopy(self._config), path, 0)
+                set_size(copy.deepcopy(self._config), path, 0)
             except (KeyError, IndexError, TypeError, ValueError):
                 raise ValueError(
                     f"size_arg must lead to a nested config of the transform, but got "
@@ -359,7 +359,8 @@ def _parse_size_arg(value: Any) -> Tuple[str, ...]:
     return paths
 
 
-def _parse_size_ratio(value: Any) -> Tuple[float, float]:
+def parse_size_ratio(value: Any) -> Tuple[float, float]:
+    """Read a ratio of sizes: a number, or ``(height, width)``."""
     pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(pair) != 2 or not all(_is_number(r) and r != 0 for r in pair):
         raise ValueError(
@@ -378,7 +379,8 @@ def _parameters(kind: Any) -> Tuple[List[str], bool]:
     return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _set(config: Any, path: str, value: Any) -> None:
+def set_size(config: Any, path: str, value: Any) -> None:
+    """Set what a dotted path leads to in a nested config, in place."""
     *parents, last = path.split(".")
     for key in parents:
         config = config[int(key)] if isinstance(config, list) else config[key]

@@ -107,6 +107,8 @@ class Steps:
         skipped: Names of transforms that a dataset or a hook leaves out at times.
         base_size: The size that the batch size is for, where the transforms draw among
             sizes; ``None`` if it is not known.
+        sized_later: The data preprocessor gives the batch its size: pipelines need
+            not.
 
     Attributes:
         size: ``(height, width)`` that all pipelines give; ``None`` where they draw.
@@ -115,8 +117,13 @@ class Steps:
     """
 
     def __init__(
-        self, scope: str, skipped: Set[str], base_size: Optional[Sides]
+        self,
+        scope: str,
+        skipped: Set[str],
+        base_size: Optional[Sides],
+        sized_later: bool = False,
     ) -> None:
+        self.sized_later = sized_later
         self.scope = scope
         self.skipped = skipped
         self.base_size = base_size
@@ -198,6 +205,8 @@ class Steps:
     def _read_without_resize(
         self, cuts: Sequence[_Step], names: Sequence[str], what: str
     ) -> None:
+        if not cuts and self.sized_later:
+            return
         if not cuts:
             raise RecipeError(
                 what,

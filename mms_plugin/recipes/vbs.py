@@ -19,7 +19,7 @@ from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from ..multi_scale.size_schedule import SizeSchedule
 from ..multi_scale.sizes import Size, parse_size, parse_sizes
 from ..utils.validation import parse_int
-from .batch_augments import BatchAugments
+from .batch_augments import BatchAugments, batch_resize_size
 from .config_edits import RecipeError, Report, add_plugin_import, kind_of, short
 from .datasets import convert_dataset, dataset_names, pipeline_chains, skip_type_keys
 from .default_sizes import default_sizes, scaled_to_side, sizes_of_range
@@ -164,6 +164,7 @@ def vbs_recipe(
     new_loader["dataset"] = dict(type="MultiScaleDataset", dataset=dataset)
     config[_LOADER] = new_loader
     augments.leave_out(config, report)
+    augments.wrap(config, report)
     convert_hooks(config, steps, rewritten, report)
     _convert_variables(config, rewritten, report)
     hooks = list(config.get("custom_hooks") or ())
@@ -235,8 +236,10 @@ def _read_pipelines(
     chains = pipeline_chains(loader["dataset"], place)
     skipped = skip_type_keys(loader["dataset"]) | hook_skip_type_keys(config)
     # Where the transforms draw among sizes, the test's is the one they are around.
-    around = given or evaluation_size(config)
-    steps = Steps(str(config.get("default_scope") or ""), skipped, around)
+    resized = batch_resize_size(config)
+    around = given or resized or evaluation_size(config)
+    scope = str(config.get("default_scope") or "")
+    steps = Steps(scope, skipped, around, resized is not None)
     for leaf, chain in chains:
         if not chain:
             raise RecipeError(f"{leaf}.pipeline", "is missing")
