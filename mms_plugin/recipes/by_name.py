@@ -6,9 +6,12 @@ import inspect
 from dataclasses import fields
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
+from ..agvm.agvm import AGVMConfig
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from .agvm import agvm_recipe
+from .budget import BUDGET_OPTIONS, budget_options, refuse_unused_options
 from .config_edits import Report
+from .large_batch_recipe import LARGE_BATCH_OPTIONS
 from .vbs import vbs_recipe
 
 __all__ = ["RECIPES", "apply_recipes", "option_names"]
@@ -19,13 +22,19 @@ def _vbs(config: Any, options: Mapping[str, Any], report: Report) -> Any:
 
 
 def _vbs_cur(config: Any, options: Mapping[str, Any], report: Report) -> Any:
+    if "budget" in options:
+        options = budget_options(config, options, report)
+    refuse_unused_options(options)
+    options = {k: v for k, v in options.items() if k not in BUDGET_OPTIONS}
     curriculum = {k: v for k, v in options.items() if k in _curriculum_options()}
     others = {k: v for k, v in options.items() if k not in curriculum}
     return vbs_recipe(config, curriculum or True, report=report, **others)
 
 
 def _agvm(config: Any, options: Mapping[str, Any], report: Report) -> Any:
-    return agvm_recipe(config, dict(options), report=report)
+    large_batch = {k: v for k, v in options.items() if k in LARGE_BATCH_OPTIONS}
+    others = {k: v for k, v in options.items() if k not in large_batch}
+    return agvm_recipe(config, others, report=report, **large_batch)
 
 
 RECIPES: Dict[str, Callable[[Any, Mapping[str, Any], Report], Any]] = {
@@ -39,16 +48,16 @@ RECIPES: Dict[str, Callable[[Any, Mapping[str, Any], Report], Any]] = {
 def option_names(name: str) -> Tuple[str, ...]:
     """The options that a recipe of :data:`RECIPES` takes."""
     if name == "agvm":
-        from ..agvm.agvm import AGVMConfig  # its package imports this one
-
-        return tuple(field.name for field in fields(AGVMConfig))
+        own = [field.name for field in fields(AGVMConfig)]
+        return (*own, *LARGE_BATCH_OPTIONS)
     parameters = inspect.signature(vbs_recipe).parameters
     own = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
     own.remove("report")
     if name == "vbs":
         own.remove("start_sizes")
         return tuple(own)
-    return (*own, *(k for k in _curriculum_options() if k not in own))
+    own += [k for k in (*_curriculum_options(), *BUDGET_OPTIONS) if k not in own]
+    return tuple(own)
 
 
 def apply_recipes(
