@@ -25,6 +25,7 @@ from .datasets import convert_dataset, dataset_names, pipeline_chains, skip_type
 from .default_sizes import default_sizes, scaled_to_side, sizes_of_range
 from .evaluation_size import evaluation_size
 from .hooks import check_hooks, convert_hooks, hook_pipelines, hook_skip_type_keys
+from .iteration_counts import counts_iterations, scale_iterations
 from .models import checked_model
 from .pipelines import Steps
 from .size_transforms import Sides
@@ -34,6 +35,9 @@ __all__ = ["vbs_recipe"]
 _LOADER = "train_dataloader"
 _SAMPLER = "MultiScaleVariableBatchSampler"
 _HOOK = "ResolutionCurriculumHook"
+
+# Points of a training at which its batch sizes are looked up for their mean.
+_PROBES = 1000
 
 # MMEngine's own way (torch's), and mmdet's.
 _BATCH_SAMPLERS = ("BatchSampler", "AspectRatioBatchSampler")
@@ -60,6 +64,7 @@ def vbs_recipe(
     drop_last: Optional[bool] = None,
     seed: Optional[int] = None,
     check_model: Union[str, bool] = "run",
+    keep: Optional[str] = None,
     report: Optional[Report] = None,
 ) -> Any:
     """The same config with multi-scale variable-batch sampling (MSc-VBS).
@@ -100,6 +105,10 @@ def vbs_recipe(
             it and runs it at the smallest and the largest size, ``'names'`` goes by
             what the config shows, False converts it all the same. Defaults to
             ``'run'``.
+        keep: What a training that counts iterations keeps: ``'iterations'``, their
+            number, each of which takes more images on average; or ``'images'``, the
+            number of images that it sees, with fewer iterations: ``max_iters``,
+            schedules and intervals shrink alike. Defaults to ``'iterations'``.
         report: Called with a line for each change, ``place: old -> new``.
 
     Returns:
@@ -110,6 +119,8 @@ def vbs_recipe(
             argument cannot be, with its name.
     """
     report = report or (lambda line: None)
+    if keep not in (None, "images", "iterations"):
+        raise ValueError(f"keep must be 'images' or 'iterations', but got {keep!r}")
     config = copy.deepcopy(config)
     loader = _loader(config)
     old = _old_batch_sampler(loader)
@@ -152,7 +163,8 @@ def vbs_recipe(
     report(f"{_LOADER}.batch_sampler: {old.name or 'none'} -> {_call(sampler)}")
     for line in checked.lines:
         report(line)
-    _report_batches(schedule, config, report)
+    _report_batches(schedule, report)
+    _set_iterations(config, schedule, keep, report)
     place, names = f"{_LOADER}.dataset", dataset_names(loader["dataset"])
     report(f"{place}: {names} -> MultiScaleDataset({names})")
     rewritten: List[Tuple[Any, Any]] = []
@@ -313,7 +325,7 @@ def _check_sizes(
     return schedule
 
 
-def _report_batches(schedule: SizeSchedule, config: Mapping, report: Report) -> None:
+def _report_batches(schedule: SizeSchedule, report: Report) -> None:
     batches = [
         f"{size[0]}x{size[1]}: {images}"
         for size, images in zip(schedule.sizes, schedule.batch_sizes)
@@ -334,13 +346,26 @@ def _report_batches(schedule: SizeSchedule, config: Mapping, report: Report) -> 
             f"note: batches of one image reach {max(single):.2f} times the pixels of a "
             "batch at the base size; memory goes with them"
         )
-    train_cfg = config.get("train_cfg")
-    if isinstance(train_cfg, Mapping) and train_cfg.get("max_iters"):
-        drawn = schedule.distribution(1.0)
+
+
+def _set_iterations(
+    config: Any, schedule: SizeSchedule, keep: Optional[str], report: Report
+) -> None:
+    """Lower the number of iterations where the images are to stay the same."""
+    if not counts_iterations(config):
+        if keep is not None:
+            report(f"note: keep={keep!r} has no effect, since the training has epochs")
+        return
+    fractions = ((i + 0.5) / _PROBES for i in range(_PROBES))
+    images = sum(schedule.distribution(f).mean_batch_size for f in fractions) / _PROBES
+    most = config["train_cfg"].get("max_iters")
+    if keep == "images":
+        scale_iterations(config, schedule.batch_size / images, report)
+    elif most:
         report(
-            f"note: train_cfg.max_iters={train_cfg['max_iters']} is kept, while an "
-            f"iteration takes {drawn.mean_batch_size:.3g} images on average where it "
-            f"took {schedule.batch_size}"
+            f"note: train_cfg.max_iters={most} is kept, while an iteration takes "
+            f"{images:.3g} images on average where it took {schedule.batch_size}; "
+            "keep='images' lowers it"
         )
 
 
