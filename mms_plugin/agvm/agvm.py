@@ -176,6 +176,15 @@ class AGVM:
             )
         self.reset()
 
+    @property
+    def adjusted(self) -> List[str]:
+        """Modules whose multiplier a measurement can change."""
+        return [
+            name
+            for name in self.modules
+            if name not in self._fixed and [name] != self.anchors
+        ]
+
     def reset(self) -> None:
         """Back to the start: all multipliers 1, nothing measured."""
         self.multipliers: Dict[str, float] = dict.fromkeys(self.modules, 1.0)

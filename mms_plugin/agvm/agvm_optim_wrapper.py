@@ -16,12 +16,20 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..utils.main_process_warning import warn_on_main_process
 from ..utils.sharding import refuse_sharding
 from .agvm import AGVM, AGVMConfig
 from .directions import clip_gradient, update_direction
-from .halves import ConsecutiveHalves, Halves, MicroBatchHalves
-from .lookback_halves import LookbackHalves
+from .halves import (
+    ConsecutiveHalves,
+    Halves,
+    HalvesSource,
+    MicroBatch,
+    MicroBatchHalves,
+)
+from .measurements import explain_without_effect
 from .modules import REST
+from .partial_batch_halves import PartialBatchHalves
 from .rank_halves import RankHalves
 from .variance import inner_products
 
@@ -71,7 +79,7 @@ class AGVMOptimWrapper(OptimWrapper):
             if "agvm_module" not in group:
                 raise ValueError(
                     f"{type(self).__name__} needs param groups that name their module. "
-                    "Set constructor='AGVMOptimWrapperConstructor' beside its type."
+                    "Set constructor='AGVMOptimWrapperConstructor' in optim_wrapper."
                 )
             trainable = sum(p.numel() for p in group["params"] if p.requires_grad)
             module = group["agvm_module"]
@@ -89,34 +97,57 @@ class AGVMOptimWrapper(OptimWrapper):
                 logger="current",
                 level=logging.WARNING,
             )
-        self._halves: Optional[Halves] = None
-        self._halves_state: Mapping[str, Any] = {}
+        self._source: Optional[HalvesSource] = None
+        self._source_state: Mapping[str, Any] = {}
         self._lookback_failed = False
         self._tied_rates = False
+        self._warned_without_effect = False
 
     # ------------------------------------------------------------------ the halves
     def initialize_count_status(
         self, model: nn.Module, init_counts: int, max_counts: int
     ) -> None:
-        """See MMEngine; also sets up how the halves come about."""
+        """See MMEngine; also sets up the halves, and warns where AGVM has no effect."""
         super().initialize_count_status(model, init_counts, max_counts)
-        self._attach(model)
+        self._warn_without_effect(self._attach(model), init_counts, max_counts)
+
+    def _warn_without_effect(self, source: HalvesSource, done: int, total: int) -> None:
+        """Warn once if nothing, or too little, is measured in this training."""
+        if self._warned_without_effect or done >= total:
+            return
+        text = explain_without_effect(
+            self.agvm.config,
+            done,
+            total,
+            self._accumulative_counts,
+            self.agvm.num_measured,
+            source.compares_updates,
+        )
+        if not self.agvm.adjusted:
+            text = (
+                "AGVM has nothing to adjust: besides its anchor "
+                f"{self.agvm.config.anchor!r} it has no module with at least two "
+                "trainable numbers. Name further modules in agvm=dict(modules=[...]), "
+                "unfreeze a part of one, or train without AGVM."
+            )
+        if text is not None:
+            self._warned_without_effect = True
+            warn_on_main_process(text)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """See MMEngine; also sets up how the halves come about."""
-        halves = self._attach(model)
-        update = self._position(self._inner_count)[0]
-        measures, next_measures = self._measures(update), self._measures(update + 1)
-        with halves.watch(model, measures, next_measures), self._forward_context(model):
+        source = self._attach(model)
+        place = self._place_of(self._inner_count)
+        with source.forward(model, place), self._forward_context(model):
             yield
 
     def _forward_context(self, model: nn.Module) -> ContextManager[None]:
         return super().optim_context(model)
 
-    def _attach(self, model: nn.Module) -> Halves:
-        if self._halves is not None:
-            return self._halves
+    def _attach(self, model: nn.Module) -> HalvesSource:
+        if self._source is not None:
+            return self._source
         refuse_sharding(model)
         params, config = self._params(), self.agvm.config
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
@@ -126,34 +157,34 @@ class AGVMOptimWrapper(OptimWrapper):
                     f"MMDistributedDataParallel, but got {type(model).__name__}. Set "
                     "model_wrapper_cfg=dict(type='MMDistributedDataParallel')."
                 )
-            self._halves = RankHalves(params, model)
+            self._source = RankHalves(params, model)
         elif self._accumulative_counts > 1:
-            self._halves = MicroBatchHalves(params)
+            self._source = MicroBatchHalves(params)
         elif (
             self.agvm.config.single_process == "lookback" and not self._lookback_failed
         ):
-            self._halves = LookbackHalves(
+            self._source = PartialBatchHalves(
                 params,
                 config.lookback_fraction,
                 self._forward_context,
                 self._loss_scale,
             )
         else:
-            self._halves = ConsecutiveHalves(params)
-        self._halves.load_state_dict(dict(self._halves_state))
-        self._halves_state = {}
-        return self._halves
+            self._source = ConsecutiveHalves(params)
+        self._source.load_state_dict(dict(self._source_state))
+        self._source_state = {}
+        return self._source
 
     def _gives_up_lookback(self) -> bool:
         """Whether a part of a batch turned out not to be runnable."""
-        failure = getattr(self._halves, "failure", None)
+        failure = None if self._source is None else self._source.failure
         if failure is None:
             return False
         print_log(
             f"AGVM cannot run the model on a part of a batch: {failure}. It compares "
             "consecutive iterations from now on, which mistakes the change of the "
-            "weights for noise. accumulative_counts=2 compares true halves; "
-            "agvm=dict(single_process='consecutive') does away with this warning.",
+            "weights for noise. Set accumulative_counts=2 to compare true halves, or "
+            "agvm=dict(single_process='consecutive') to turn this warning off.",
             logger="current",
             level=logging.WARNING,
         )
@@ -163,13 +194,15 @@ class AGVMOptimWrapper(OptimWrapper):
     def _params(self) -> List[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
-    def _position(self, iteration: int) -> Tuple[int, int, int]:
-        """Update that an iteration is part of, its index in it, and their number."""
+    def _place_of(self, iteration: int) -> MicroBatch:
+        """Return the place of an iteration among the updates and measurements."""
         update, index = divmod(iteration, self._accumulative_counts)
         count = self._accumulative_counts
         if self._max_counts > 0:  # the last update of the training may have fewer
             count = min(count, self._max_counts - update * count)
-        return update, index, count
+        return MicroBatch(
+            self._measures(update), self._measures(update + 1), index, count
+        )
 
     def _measures(self, update: int) -> bool:
         return self.agvm.config.measures(update, self._accumulative_counts)
@@ -181,7 +214,7 @@ class AGVMOptimWrapper(OptimWrapper):
             tuple, optional: The first one, counted over the training, and their number.
             None where nothing is measured, or the ranks' own exchange is part of it.
         """
-        if isinstance(self._halves, RankHalves):
+        if isinstance(self._source, RankHalves):
             return None
         counts, config = self._accumulative_counts, self.agvm.config
         first = config.start_iter // counts
@@ -194,18 +227,16 @@ class AGVMOptimWrapper(OptimWrapper):
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """See MMEngine; on measured iterations the first half is set aside."""
-        update, index, count = self._position(self._inner_count)
-        measures = self._measures(update)
-        halves = self._halves or self._attach_without_model()
-        halves.before_backward(measures, index, count)
-        super().backward(loss, **kwargs)
-        halves.after_backward(measures, index, count)
+        place = self._place_of(self._inner_count)
+        source = self._source or self._attach_without_model()
+        with source.backward(place):
+            super().backward(loss, **kwargs)
 
-    def _attach_without_model(self) -> Halves:
+    def _attach_without_model(self) -> HalvesSource:
         # A loop of one's own that uses neither optim_context nor the runner.
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             raise ValueError(
-                "AGVM has not seen the distributed model. Run the forward pass within "
+                "AGVM needs the distributed model. Run the forward pass within "
                 "optim_wrapper.optim_context(model)."
             )
         return self._attach(nn.Identity())
@@ -217,17 +248,17 @@ class AGVMOptimWrapper(OptimWrapper):
         The gradients are measured as the backward pass left them, before clipping.
         The second moments of Adam take in the clipped gradient, as in the step.
         """
-        update = self._position(self._inner_count - 1)[0]
         if self._tied_rates:
             for group in self.param_groups[1:]:
                 group["lr"] = self.param_groups[0]["lr"]
-        if self._halves is not None:
-            if self._measures(update):
-                self._measure(self._halves)
-            self._halves.after_measure(self._measures(update + 1))
+        if self._source is not None:
+            place = self._place_of(self._inner_count - 1)
+            halves = self._source.take(place)
+            if halves is not None:
+                self._measure(halves)
             if self._gives_up_lookback():
-                self._halves = ConsecutiveHalves(self._params())
-                self._halves.after_measure(self._measures(update + 1))
+                self._source = ConsecutiveHalves(self._params())
+                self._source.take(place)
         with self._modulated_rates():
             super().step(**kwargs)
 
@@ -240,11 +271,7 @@ class AGVMOptimWrapper(OptimWrapper):
 
     @torch.no_grad()
     def _measure(self, halves: Halves) -> None:
-        first = halves.take()
-        if first is None:
-            return
-        local = self._inner_products(first, halves)
-        products = halves.reduce(local).tolist()
+        products = halves.reduce(self._inner_products(halves)).tolist()
         overflow = not all(math.isfinite(v) for row in products for v in row)
         if overflow and self._drops_overflow():
             return
@@ -253,13 +280,13 @@ class AGVMOptimWrapper(OptimWrapper):
             self.message_hub.update_scalar(f"train/agvm/mu/{name}", mu)
             self.message_hub.update_scalar(f"train/agvm/phi/{name}", phi)
 
-    def _inner_products(self, first: Dict[Tensor, Tensor], halves: Halves) -> Tensor:
-        """``[<a, a>, <a, b>, <b, b>]`` of each module, shape (modules, 3)."""
+    def _inner_products(self, halves: Halves) -> Tensor:
+        """Return ``[<a, a>, <a, b>, <b, b>]`` of each module, shape (modules, 3)."""
         index = {name: row for row, name in enumerate(self.agvm.modules)}
         device = self._params()[0].device
         dtype = torch.float32 if device.type == "mps" else torch.float64
         products = torch.zeros(len(index), 3, dtype=dtype, device=device)
-        if not first:
+        if not halves.first:
             return products
         gradient = None
         if self._direction.depends_on_scale:
@@ -271,8 +298,8 @@ class AGVMOptimWrapper(OptimWrapper):
         for group in self.optimizer.param_groups:
             row = index.get(group["agvm_module"])
             for param in group["params"]:
-                other = halves.other(param)
-                if row is None or param not in first or other is None:
+                first, other = halves.first.get(param), halves.other.get(param)
+                if row is None or first is None or other is None:
                     continue
                 if param.grad is None:
                     continue
@@ -281,7 +308,7 @@ class AGVMOptimWrapper(OptimWrapper):
                     state = self.optimizer.state.get(param, {})
                     weight = self._direction.weight(param, group, state, gradient)
                 products[row] += inner_products(
-                    first[param], other, weight, halves.other_is_total
+                    first, other, weight, halves.other_is_total
                 ).to(device)
         return products
 
@@ -326,12 +353,12 @@ class AGVMOptimWrapper(OptimWrapper):
     def state_dict(self) -> Dict[str, Any]:
         """The optimizer's state, and AGVM's under ``'agvm'``."""
         state = super().state_dict()
-        halves = self._halves_state
-        if self._halves is not None:
-            halves = self._halves.state_dict()
+        source_state = self._source_state
+        if self._source is not None:
+            source_state = self._source.state_dict()
         state["agvm"] = dict(
             self.agvm.state_dict(),
-            halves=dict(halves),
+            halves=dict(source_state),
             lookback_failed=self._lookback_failed,
             tied_rates=self._tied_rates,
         )
@@ -356,7 +383,7 @@ class AGVMOptimWrapper(OptimWrapper):
             self.base_param_settings["lr"] = copy.copy(rate)
         super().load_state_dict(state_dict)
         if agvm is None:
-            self._halves_state = {}
+            self._source_state = {}
             # Schedulers of the plain run know one group, and step the first alone.
             self._tied_rates = plain_groups == 1 < len(self.optimizer.param_groups)
             self.agvm.reset()
@@ -370,15 +397,15 @@ class AGVMOptimWrapper(OptimWrapper):
         missing = self.agvm.load_state_dict(agvm)
         self._tied_rates = bool(agvm.get("tied_rates", False))
         self._lookback_failed = bool(agvm.get("lookback_failed", False))
-        self._halves_state = agvm.get("halves", {})
-        if isinstance(self._halves, LookbackHalves) and self._lookback_failed:
-            self._halves = ConsecutiveHalves(self._params())
-        if self._halves is not None:
-            self._halves.load_state_dict(dict(self._halves_state))
+        self._source_state = agvm.get("halves", {})
+        if isinstance(self._source, PartialBatchHalves) and self._lookback_failed:
+            self._source = ConsecutiveHalves(self._params())
+        if self._source is not None:
+            self._source.load_state_dict(dict(self._source_state))
         if missing:
             print_log(
-                f"AGVM: the checkpoint knows no module {', '.join(missing)}: their "
-                "multipliers start from 1.",
+                f"AGVM: the checkpoint has no multiplier for {', '.join(missing)}: "
+                "these start from 1.",
                 logger="current",
                 level=logging.WARNING,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
@@ -14,9 +14,18 @@ from ..utils.sharding import refuse_sharding
 from .agvm import AGVMConfig, anchor_modules
 from .directions import update_direction
 from .lr_scaling import scaled_lr
-from .modules import REST, assign_parameters, find_modules, module_table, split_groups
+from .modules import (
+    REST,
+    assign_parameters,
+    find_modules,
+    module_table,
+    shared_parameters,
+    split_groups,
+)
 
 __all__ = ["AGVMOptimWrapperConstructor"]
+
+_MOST_SHOWN = 5
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -111,11 +120,10 @@ class AGVMOptimWrapperConstructor:
 
     def _build_optimizer(self, model: nn.Module) -> Any:
         paramwise_cfg = self.paramwise_cfg
-        if paramwise_cfg and self.base == "DefaultOptimWrapperConstructor":
-            every = sum(1 for _ in model.named_parameters(remove_duplicate=False))
-            if every > sum(1 for _ in model.parameters()):
-                # It would otherwise refuse a model with shared parameters.
-                paramwise_cfg = {"bypass_duplicate": True, **paramwise_cfg}
+        default = self.base == "DefaultOptimWrapperConstructor"
+        if paramwise_cfg and default and shared_parameters(model):
+            # It would otherwise refuse a model with shared parameters.
+            paramwise_cfg = {"bypass_duplicate": True, **paramwise_cfg}
         constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
             dict(
                 type=self.base,
@@ -125,7 +133,35 @@ class AGVMOptimWrapperConstructor:
                 paramwise_cfg=paramwise_cfg,
             )
         )
-        return constructor(model).optimizer
+        try:
+            return constructor(model).optimizer
+        except ValueError as error:
+            # torch names no parameter.
+            shared = shared_parameters(model)
+            if not shared or "more than one parameter group" not in str(error):
+                raise
+            bypassed = bool((paramwise_cfg or {}).get("bypass_duplicate"))
+            raise ValueError(self._shared_text(shared, bypassed)) from error
+
+    def _shared_text(self, shared: Sequence[Sequence[str]], bypassed: bool) -> str:
+        """Explain that a constructor put shared parameters into several groups."""
+        shown = "; ".join(" = ".join(names) for names in shared[:_MOST_SHOWN])
+        if len(shared) > _MOST_SHOWN:
+            shown += f"; and {len(shared) - _MOST_SHOWN} more"
+        remedy = (
+            "Set bypass_duplicate=True in paramwise_cfg, so that each lies in the "
+            "group of its first name."
+        )
+        if bypassed:
+            remedy = (
+                "It does so with bypass_duplicate=True in paramwise_cfg too: set base "
+                "to a constructor that heeds it, such as "
+                "'DefaultOptimWrapperConstructor', or do not share them."
+            )
+        return (
+            f"constructor {self.base!r} put parameters that the model shares under "
+            f"several names into more than one param group: {shown}. {remedy}"
+        )
 
 
 def _refuse_sparse_gradients(model: nn.Module) -> None:

@@ -1,111 +1,158 @@
-"""How one process comes by the gradients of two halves."""
+"""The gradients of two halves of a batch, and what a source of them has to do."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+from dataclasses import dataclass
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+)
 
 import torch
 from torch import Tensor, nn
 
 from .variance import half_batch_variance
 
-__all__ = ["ConsecutiveHalves", "Halves", "MicroBatchHalves"]
+__all__ = [
+    "ConsecutiveHalves",
+    "Halves",
+    "HalvesSource",
+    "MicroBatchHalves",
+    "MicroBatch",
+    "gradients_of",
+]
+
+GradientDict = Dict[Tensor, Tensor]
+"""The gradient of each parameter that has one."""
 
 
-class Halves:
-    """Source of the first half's gradients; the second half's follow from them.
+@dataclass(frozen=True)
+class MicroBatch:
+    """The place of an iteration among the updates and the measurements.
 
-    An optimizer wrapper calls, in this order, :meth:`watch` around the forward pass,
-    :meth:`before_backward` and :meth:`after_backward` around each backward pass,
-    :meth:`take` before an update that is to be measured, :meth:`reduce` on what was
-    measured, :meth:`half_variance` on the variances, and :meth:`after_measure` in
-    every update, with the gradients as the backward pass left them.
+    Attributes:
+        measures: Whether its update is measured.
+        next_measures: Whether the next update is measured.
+        index: Of this iteration in its update, from 0.
+        count: Iterations that are accumulated for the update.
     """
 
+    measures: bool
+    next_measures: bool
+    index: int = 0
+    count: int = 1
+
+
+class Halves(NamedTuple):
+    """What one measurement compares.
+
+    Attributes:
+        first: Gradients of the first half. Empty on a rank that leaves the measuring
+            to another.
+        other: Gradients of the second half, or of both halves together.
+        other_is_total: Whether ``other`` is the sum of both halves.
+        reduce: Makes the measured products the same on every rank.
+        half_variance: Turns the variance of what was compared into that of two halves
+            of one batch. ``None``: these are two halves of one batch.
+    """
+
+    first: GradientDict
+    other: GradientDict
     other_is_total: bool = True
-    """Whether :meth:`other` is the sum of both halves, or the second one itself."""
+    reduce: Callable[[Tensor], Tensor] = lambda products: products
+    half_variance: Optional[Callable[[float], float]] = None
+
+
+class HalvesSource:
+    """Where the gradients of two halves come from.
+
+    The optimizer wrapper runs the forward pass of every iteration within
+    :meth:`forward`, its backward pass within :meth:`backward`, and calls :meth:`take`
+    once before every update, with the gradients as the backward passes left them.
+
+    Args:
+        params: Parameters in the order of the optimizer.
+    """
+
+    failure: Optional[str] = None
+    """Why this source does not work with the model; ``None``: it does."""
+
+    compares_updates: bool = False
+    """Whether a measurement needs the update before; the first one then has none."""
 
     def __init__(self, params: Sequence[Tensor]) -> None:
         self.params = list(params)
 
     @contextmanager
-    def watch(
-        self, model: nn.Module, measures: bool, next_measures: bool
-    ) -> Iterator[None]:
-        """Wraps the forward pass."""
+    def forward(self, model: nn.Module, place: MicroBatch) -> Iterator[None]:
+        """Surround the forward pass of an iteration."""
         yield
 
-    def before_backward(self, measures: bool, index: int, count: int) -> None:
-        """Called before backward pass ``index`` of the ``count`` of an update."""
+    @contextmanager
+    def backward(self, place: MicroBatch) -> Iterator[None]:
+        """Surround the backward pass of an iteration."""
+        yield
 
-    def after_backward(self, measures: bool, index: int, count: int) -> None:
-        """Called after it."""
-
-    def take(self) -> Optional[Dict[Tensor, Tensor]]:
-        """The first half's gradient of each parameter that has one.
+    def take(self, place: MicroBatch) -> Optional[Halves]:
+        """Return the halves of a measured update, and prepare for the next update.
 
         Returns:
-            dict, optional: None where this update has no halves. Empty on a rank that
-            leaves the measuring to another.
+            ``None`` where the update is not measured, or has no halves.
         """
         raise NotImplementedError
 
-    def other(self, param: Tensor) -> Optional[Tensor]:
-        """What the first half is compared with, see :attr:`other_is_total`."""
-        return param.grad
-
-    def reduce(self, products: Tensor) -> Tensor:
-        """Makes the measured products the same on every rank."""
-        return products
-
-    def half_variance(self, variance: float) -> float:
-        """Variance of two halves, from that of what was compared."""
-        return variance
-
-    def after_measure(self, next_measures: bool) -> None:
-        """Keeps what the next update's measurement needs."""
-
     def state_dict(self) -> Dict[str, Any]:
-        """What a resumed training needs to go on bit for bit."""
+        """Return what a resumed training needs to continue bit for bit."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over a saved state."""
+        """Restore a saved state."""
 
 
-class MicroBatchHalves(Halves):
+class MicroBatchHalves(HalvesSource):
     """The halves are the first and the second half of the accumulated micro-batches.
 
-    With an odd number the first half has one more. The gradients that have piled up
-    in the middle are copied once; the second half is the sum less that copy, each
-    half weighted by its micro-batches.
+    With an odd number the first half has one more. The gradients accumulated by the
+    middle are copied once; the second half is the sum less that copy, each half
+    weighted by its micro-batches.
     """
 
     def __init__(self, params: Sequence[Tensor]) -> None:
         super().__init__(params)
-        self._first: Dict[Tensor, Tensor] = {}
+        self._first: GradientDict = {}
         self._seen = 0
-        self._complete = False
 
-    def after_backward(self, measures: bool, index: int, count: int) -> None:
+    @contextmanager
+    def backward(self, place: MicroBatch) -> Iterator[None]:
+        """Copy the gradients after the first half of the micro-batches."""
+        yield
         # A training resumed within an update has not seen its first micro-batches.
-        self._seen = 1 if index == 0 else self._seen + 1
-        if measures and index + 1 == (count + 1) // 2 == self._seen and count > 1:
+        self._seen = 1 if place.index == 0 else self._seen + 1
+        middle = (place.count + 1) // 2
+        if place.measures and place.index + 1 == middle == self._seen < place.count:
             self._first = gradient_copies(self.params)
-        self._complete = self._seen == count
 
-    def take(self) -> Optional[Dict[Tensor, Tensor]]:
+    def take(self, place: MicroBatch) -> Optional[Halves]:
+        """Return the copied half and the whole gradient."""
         first, self._first = self._first, {}
-        if not self._complete or not first:
+        if not place.measures or self._seen != place.count or not first:
             return None
-        for param in self.params:  # reached by the second half alone
-            if param.grad is not None and param not in first:
-                first[param] = torch.zeros_like(param.grad)
-        return first
+        total = gradients_of(self.params)
+        for param, gradient in total.items():  # reached by the second half only
+            if param not in first:
+                first[param] = torch.zeros_like(gradient)
+        return Halves(first, total)
 
 
-class ConsecutiveHalves(Halves):
+class ConsecutiveHalves(HalvesSource):
     """The halves are the batches of this iteration and of the one before.
 
     The gradients of the iteration before a measured one are copied. Both are whole
@@ -113,51 +160,61 @@ class ConsecutiveHalves(Halves):
     turns their angle into that of two halves of one batch.
     """
 
-    other_is_total = False
+    compares_updates = True
 
     def __init__(self, params: Sequence[Tensor]) -> None:
         super().__init__(params)
-        self._previous: Optional[Dict[Tensor, Tensor]] = None
+        self._previous: Optional[GradientDict] = None
 
-    def take(self) -> Optional[Dict[Tensor, Tensor]]:
-        previous, self._previous = self._previous, None
-        return previous
-
-    def half_variance(self, variance: float) -> float:
-        return half_batch_variance(variance)
-
-    def after_measure(self, next_measures: bool) -> None:
-        self._previous = gradient_copies(self.params) if next_measures else None
+    def take(self, place: MicroBatch) -> Optional[Halves]:
+        """Return the last gradient and this one; keep this one for the next update."""
+        halves = None
+        if place.measures and self._previous is not None:
+            halves = Halves(
+                self._previous,
+                gradients_of(self.params),
+                other_is_total=False,
+                half_variance=half_batch_variance,
+            )
+        self._previous = gradient_copies(self.params) if place.next_measures else None
+        return halves
 
     def state_dict(self) -> Dict[str, Any]:
+        """Return the kept gradients in the order of the parameters."""
         if self._previous is None:
             return {}
         return dict(previous=in_order(self.params, self._previous))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the kept gradients."""
         self._previous = None
         if len(state.get("previous", ())) == len(self.params):
             self._previous = from_order(self.params, state["previous"])
 
 
-def gradient_copies(params: Sequence[Tensor]) -> Dict[Tensor, Tensor]:
-    """The gradient of each parameter that has one, as copies."""
+def gradients_of(params: Sequence[Tensor]) -> GradientDict:
+    """Return the gradient of each parameter that has one."""
+    return {param: param.grad for param in params if param.grad is not None}
+
+
+def gradient_copies(params: Sequence[Tensor]) -> GradientDict:
+    """Return a copy of the gradient of each parameter that has one."""
     return {
-        param: param.grad.detach().clone() for param in params if param.grad is not None
+        param: grad.detach().clone() for param, grad in gradients_of(params).items()
     }
 
 
 def in_order(
     params: Sequence[Tensor], tensors: Mapping[Tensor, Tensor]
 ) -> List[Optional[Tensor]]:
-    """Tensors by parameter, as a checkpoint can hold them."""
+    """Return tensors by parameter as a list, which a checkpoint can hold."""
     return [tensors.get(param) for param in params]
 
 
 def from_order(
     params: Sequence[Tensor], tensors: Sequence[Optional[Tensor]]
-) -> Dict[Tensor, Tensor]:
-    """What :func:`in_order` was given, on the parameters' devices."""
+) -> GradientDict:
+    """Return what :func:`in_order` was given, on the parameters' devices."""
     return {
         param: tensor.to(param.device)
         for param, tensor in zip(params, tensors)

@@ -14,6 +14,7 @@ __all__ = [
     "assign_parameters",
     "find_modules",
     "module_table",
+    "shared_parameters",
     "split_groups",
 ]
 
@@ -179,6 +180,22 @@ def assign_parameters(model: nn.Module, modules: Sequence[str]) -> Dict[Tensor, 
     for _, param in named:
         owner.setdefault(param, REST)
     return owner
+
+
+def shared_parameters(model: nn.Module) -> List[List[str]]:
+    """Return the names of each parameter that the model has under several.
+
+    Args:
+        model: The model, not wrapped.
+
+    Returns:
+        list[list[str]]: Dotted names of one trainable parameter each, in order.
+    """
+    names: Dict[Tensor, List[str]] = {}
+    for name, param in model.named_parameters(remove_duplicate=False):
+        if param.requires_grad:
+            names.setdefault(param, []).append(name)
+    return [found for found in names.values() if len(found) > 1]
 
 
 def split_groups(

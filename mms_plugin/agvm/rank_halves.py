@@ -1,15 +1,16 @@
-"""How several processes come by the gradients of two halves."""
+"""Halves of several processes: the first and the last ranks."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from .halves import Halves
+from .halves import GradientDict, Halves, HalvesSource, MicroBatch, gradients_of
 
 __all__ = ["RankHalves", "first_half_size"]
 
@@ -19,7 +20,7 @@ def first_half_size(world_size: int) -> int:
     return world_size // 2
 
 
-class RankHalves(Halves):
+class RankHalves(HalvesSource):
     """The halves are the first and the last ranks of a ``DistributedDataParallel``.
 
     A communication hook averages each bucket as DDP itself does, bucket by bucket
@@ -71,19 +72,22 @@ class RankHalves(Halves):
         except RuntimeError as error:
             raise ValueError(
                 "AGVM needs the communication hook of DistributedDataParallel, which "
-                "is taken (fp16 compression, another optimizer wrapper?). Remove the "
-                f"other hook. ({str(error).splitlines()[0]})"
+                "is taken (by fp16 compression or another optimizer wrapper). Remove "
+                f"the other hook. ({str(error).splitlines()[0]})"
             ) from error
 
-    def before_backward(self, measures: bool, index: int, count: int) -> None:
-        self._active = measures and index + 1 == count
+    @contextmanager
+    def backward(self, place: MicroBatch) -> Iterator[None]:
+        """Let the first half reduce its buckets in a measured update."""
+        self._active = place.measures and place.index + 1 == place.count
         self._pending.clear()
-
-    def after_backward(self, measures: bool, index: int, count: int) -> None:
-        self._active = False
+        try:
+            yield
+        finally:
+            self._active = False
 
     def average(self, bucket: Any) -> torch.futures.Future[Tensor]:
-        """Averages one bucket over all ranks; the communication hook."""
+        """Average one bucket over all ranks; the communication hook."""
         # The product that DDP computes without a hook: its bits, too, are the same.
         buffer = bucket.buffer().mul_(self._average)
         if self._active and self._in_first_half:
@@ -106,17 +110,20 @@ class RankHalves(Halves):
             self.bytes_sent_extra += first.numel() * first.element_size()
         self._pending.append((first, work, views))
 
-    def take(self) -> Optional[Dict[Tensor, Tensor]]:
-        halves: Dict[Tensor, Tensor] = {}
+    def take(self, place: MicroBatch) -> Optional[Halves]:
+        """Return the first half's part of the mean, on rank 0, and the mean."""
+        first: GradientDict = {}
         pending, self._pending = self._pending, []
-        for first, work, views in pending:
+        for buffer, work, views in pending:
             if work is not None:
                 work.wait()
             for param, size, stride, offset in views:
-                halves[param] = first.as_strided(size, stride, offset)
-        return halves
+                first[param] = buffer.as_strided(size, stride, offset)
+        if not place.measures:
+            return None
+        return Halves(first, gradients_of(self.params), reduce=self._share)
 
-    def reduce(self, products: Tensor) -> Tensor:
+    def _share(self, products: Tensor) -> Tensor:
         dist.broadcast(products, self._root, group=self._group)
         return products
 

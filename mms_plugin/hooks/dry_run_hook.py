@@ -90,7 +90,7 @@ class DryRunHook(Hook):
 
     Raises:
         ValueError: A batch does not fit into the memory (names the size, the batch
-            size, the rank, and what to change); an argument that cannot be; a model
+            size, the rank, and what to change); an argument is not valid; a model
             that shards its weights (FSDP, DeepSpeed, ColossalAI), or whose
             ``DistributedDataParallel`` has ``static_graph=True``.
         RuntimeError: An iteration fails for another reason.
@@ -315,15 +315,16 @@ def _check_model(model: nn.Module) -> None:
     strategy = sharding_of(model)
     if strategy is not None:
         raise ValueError(
-            "DryRunHook puts back whole weights and optimizer states, which "
-            f"{strategy} shards over the processes: leave the hook out"
+            "DryRunHook restores whole weights and optimizer states, which "
+            f"{strategy} shards over the processes: remove the hook"
         )
     for module in model.modules():
         if isinstance(module, DistributedDataParallel) and module.static_graph:
             raise ValueError(
-                "DryRunHook would teach DistributedDataParallel another graph than the "
-                "training's, as static_graph=True learns it from the first passes: "
-                "leave one of the two out (model_wrapper_cfg.static_graph)"
+                "DryRunHook needs DistributedDataParallel without a static graph: "
+                "static_graph=True learns it from the first passes, which would be "
+                "those of the dry run. Remove the hook, or set static_graph=False in "
+                "model_wrapper_cfg"
             )
 
 
@@ -338,7 +339,7 @@ def _points(loader: DataLoader) -> List[DryRunPoint]:
         return points_of_training(sampler)
     if isinstance(loader.dataset, IterableDataset):
         raise ValueError(
-            "DryRunHook needs a data set whose images can be asked for by index, but "
+            "DryRunHook needs a dataset that loads images by index, but "
             f"got {type(loader.dataset).__name__}"
         )
     return [DryRunPoint(None, _batch_size(loader))]
@@ -389,7 +390,7 @@ def _instances(dataset: Any) -> List[int]:
             counts.append(len(record["instances"]))
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(
-                "images='most_instances' needs a data set of MMEngine whose records "
+                "images='most_instances' needs an MMEngine dataset whose records "
                 f"have 'instances', but got {type(dataset).__name__}; set "
                 "images='spread'"
             ) from error

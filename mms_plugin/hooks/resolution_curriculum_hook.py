@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -21,6 +32,7 @@ from ..multi_scale.runner_parts import (
     plain_optim_wrappers,
 )
 from ..multi_scale.schedule_bookkeeping import epoch_map, retime_schedulers, times_of
+from ..utils.main_process_warning import warn_on_main_process
 from ..utils.random_state import mixed_seed, set_seeds
 
 SAMPLER_STATE = "multi_scale_sampler"
@@ -45,8 +57,8 @@ class ResolutionCurriculumHook(Hook):
     checkpoint. What the model draws at random (dropout, RoI sampling) is seeded by the
     iteration, so that it is what an uninterrupted training would have drawn. With
     another world size or batch size the rest of the epoch is planned anew, and
-    iterations count as if all had been made in today's settings (``IterBasedTrainLoop``
-    keeps its count).
+    iterations count as if all had been made in the current settings
+    (``IterBasedTrainLoop`` keeps its count).
 
     In each iteration it records ``train/height``, ``train/width`` (pixels) and
     ``train/batch_size`` (images per rank) in the message hub, so that they stand in the
@@ -74,7 +86,7 @@ class ResolutionCurriculumHook(Hook):
             of them.
 
     Raises:
-        ValueError: An argument that cannot be; a training without the sampler.
+        ValueError: An argument is not valid; a training without the sampler.
     """
 
     # Before ParamSchedulerHook, whose schedulers go on from the rate that they find,
@@ -157,6 +169,7 @@ class ResolutionCurriculumHook(Hook):
         """Go to the place in the training that was resumed from."""
         loop = runner.train_loop
         sampler = _sampler_of(loop)
+        self._warn_without_effect(loop)
         state, self._loaded = self._loaded, None
         if loop.iter == 0:  # not resumed, though weights may have been loaded
             sampler.resume(0, None if sampler.endless else 0)
@@ -170,12 +183,23 @@ class ResolutionCurriculumHook(Hook):
                 epoch=0 if sampler.endless else sampler.epoch_of(loop.iter),
             )
             return
+        saved = state
         if state is None and self._ended_another_epoch(loop):
             whole = sampler.iterations_before(loop.epoch)
             state = sampler.state_at(whole, loop.epoch)
+        reason = _reason(sampler, saved)
         done = sampler.resume(loop.iter, loop.epoch, state)
         if done != loop.iter:
-            self._count_from(runner, done)
+            self._count_from(runner, done, reason)
+
+    def _warn_without_effect(self, loop: BaseLoop) -> None:
+        """Warn of settings of the curriculum that have no effect in this training."""
+        remaining = loop.max_epochs - loop.epoch
+        if _counts_iterations(loop):
+            remaining = loop.max_iters - loop.iter
+        text = _sampler_of(loop).explain_curriculum() if remaining > 0 else None
+        if text is not None:
+            warn_on_main_process(text)
 
     def _ended_another_epoch(self, loop: BaseLoop) -> bool:
         """Whether a training without the hook, in other batches, ended an epoch."""
@@ -185,13 +209,13 @@ class ResolutionCurriculumHook(Hook):
         ended: bool = loop.iter * epochs == loop.epoch * iters
         return ended
 
-    def _count_from(self, runner: Runner, done: int) -> None:
-        """Count iterations as today's settings do, ``done`` of them being done."""
+    def _count_from(self, runner: Runner, done: int, reason: str) -> None:
+        """Count iterations as the current settings do, ``done`` of them being done."""
         loop = runner.train_loop
         runner.logger.warning(
-            f"the {loop.iter} iterations of the checkpoint count as {done}: an epoch "
-            "has another number of iterations with this world size and these batch "
-            "sizes. The learning rate stays as configured."
+            f"The {loop.iter} iterations of the checkpoint count as {done}, since the "
+            f"epochs have another number of iterations now: {reason}. The learning "
+            "rate stays as configured."
         )
         for schedulers, times in self._times:
             for scheduler, own in zip(schedulers, times):
@@ -279,11 +303,37 @@ def _sampler_of(loop: BaseLoop) -> MultiScaleVariableBatchSampler:
     if sampler is None:
         got = type(getattr(loop.dataloader, "batch_sampler", None)).__name__
         raise ValueError(
-            "ResolutionCurriculumHook needs the sampler that it grows: set "
+            "ResolutionCurriculumHook needs the multi-scale batch sampler: set "
             "train_dataloader.batch_sampler=dict(type='MultiScaleVariableBatchSampler',"
             f" base_size=..., sizes=[...]), but got {got}"
         )
     return sampler
+
+
+def _reason(
+    sampler: MultiScaleVariableBatchSampler, state: Optional[Mapping[str, Any]]
+) -> str:
+    """Say why the epochs of a resumed training have another length.
+
+    Args:
+        sampler: In the current settings.
+        state: Of the sampler, in the checkpoint. ``None``: it holds none.
+    """
+    if state is None:
+        return "the checkpoint was saved without ResolutionCurriculumHook"
+    changes = sampler.changes_since(state)
+    if "settings" not in state:
+        # Of a version that recorded the world size and the number of samples only.
+        changes.append(
+            "the checkpoint does not record the batch sizes, the sizes and the "
+            "curriculum with its max_epochs, which may have changed"
+        )
+    elif not changes:
+        return (
+            "no recorded setting has changed, so a callable schedule or the sampler "
+            "itself plans otherwise"
+        )
+    return "; ".join(changes)
 
 
 def _differs_by_rank(runner: Runner) -> bool:

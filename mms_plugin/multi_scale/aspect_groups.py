@@ -17,6 +17,7 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from mmengine.logging import print_log
 
+from .multi_scale_dataset import MultiScaleDataset
 from .plan import Plan, cut_batches
 
 # Seconds of reading records one by one before a note says why it takes so long.
@@ -50,7 +51,7 @@ def group_epoch(
     """Group a rank's images of an epoch, and cut its plan to the groups.
 
     Args:
-        plan: Of all ranks, with :func:`spare_room`.
+        plan: Of all ranks, with :func:`spare_images`.
         indices: Shape ``(images,)``: the rank's, in the sampler's order.
         landscape: Shape ``(samples,)``, :func:`landscape_flags`.
         drop_last: Full batches alone.
@@ -63,7 +64,7 @@ def group_epoch(
     return replace(plan, batch_sizes=batch_sizes), EpochGroups(of_batches, kinds)
 
 
-def spare_room(largest_batch: int) -> int:
+def spare_images(largest_batch: int) -> int:
     """Images that a plan must have room for beyond those that there are."""
     return largest_batch - 1
 
@@ -78,7 +79,7 @@ def deal_batches(
 
     Args:
         capacities: Shape ``(iterations,)``, images of the batches; their sum is that
-            of ``counts`` and :func:`spare_room` (with ``drop_last``: less it).
+            of ``counts`` and :func:`spare_images` (with ``drop_last``: less it).
         counts: Images in each group.
         drop_last: Full batches alone.
 
@@ -128,7 +129,7 @@ def landscape_flags(dataset: Any) -> np.ndarray:
     get_data_info = getattr(dataset, "get_data_info", None)
     if get_data_info is None:
         raise ValueError(
-            "group_by_aspect_ratio=True needs a data set whose get_data_info(index) "
+            "group_by_aspect_ratio=True needs a dataset whose get_data_info(index) "
             f"gives the image's width and height, but got {type(dataset).__name__}"
         )
     flags = np.empty(len(dataset), dtype=bool)
@@ -145,9 +146,9 @@ def landscape_flags(dataset: Any) -> np.ndarray:
         if time.monotonic() > noted:
             print_log(
                 "group_by_aspect_ratio=True reads width and height of "
-                f"{len(dataset)} images record by record, {index + 1} so far. Give "
-                "MultiScaleDataset the config of the data set, not the data set, and "
-                "they are read while it is built.",
+                f"{len(dataset)} images one by one, {index + 1} so far. Give "
+                "MultiScaleDataset the config of the dataset, not a built one; it then "
+                "reads them while it builds the dataset.",
                 logger="current",
                 level=logging.WARNING,
             )
@@ -156,8 +157,6 @@ def landscape_flags(dataset: Any) -> np.ndarray:
 
 
 def _recorded_sizes(dataset: Any) -> Optional[np.ndarray]:
-    from .multi_scale_dataset import MultiScaleDataset
-
     length = len(dataset)
     # MMEngine's num_batch_per_epoch puts a slice around it: its first samples.
     while type(dataset).__name__ == "_SlicedDataset":

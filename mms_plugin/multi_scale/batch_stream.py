@@ -1,4 +1,4 @@
-"""Batches from a sampler without an end: no epochs, iterations alone."""
+"""Batches from a sampler without an end: iterations, but no epochs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from ..utils.random_state import mixed_seed
 from .aspect_groups import GroupedStream
-from .epoch_rest import used_on_rank
-from .inner_sampler import EndlessStream, rank_and_world_size
+from .inner_sampler import RewindableIndices
 from .plan import STREAM_BLOCK, Plan, plan_stream
+from .shares import used_on_rank
 from .sized_index import SizedIndex, sized_batch
 from .sizes import SizeDistribution
 from .training_settings import TrainingSettings
@@ -21,8 +21,8 @@ from .training_settings import TrainingSettings
 class BatchStream:
     """The batches of an endless inner sampler, and how far they have been given.
 
-    What an iteration draws is a pure function of the settings. Which images it gets is
-    not: the inner sampler goes on from where it is.
+    The size of an iteration is a pure function of the settings. Its images are not:
+    the inner sampler continues from where it is.
 
     Args:
         settings: Of the training.
@@ -30,25 +30,25 @@ class BatchStream:
 
     def __init__(self, settings: TrainingSettings) -> None:
         self._settings = settings
-        self._indices = EndlessStream(settings.inner_sampler)
+        self._indices = RewindableIndices(settings.inner_sampler)
         self._start = (0, 0)
-        self._iteration = 0
+        self.iteration = 0
 
     @property
     def settings(self) -> TrainingSettings:
-        """Of the training. With others, the sizes are theirs from here on."""
+        """Settings of the training; setting others changes the sizes from here on."""
         return self._settings
 
     @settings.setter
     def settings(self, settings: TrainingSettings) -> None:
         if settings.inner_sampler is not self._settings.inner_sampler:
-            self._indices = EndlessStream(settings.inner_sampler)
+            self._indices = RewindableIndices(settings.inner_sampler)
         self._settings = settings
 
     @property
-    def begins_anew(self) -> bool:
-        """Whether iterating starts from the first batch, not from the last given."""
-        return self._indices.begins_anew
+    def can_rewind(self) -> bool:
+        """Whether iterating starts from the first batch, not after the last given."""
+        return self._indices.can_rewind
 
     @property
     def start(self) -> Tuple[int, int]:
@@ -56,26 +56,28 @@ class BatchStream:
         return self._start
 
     def start_at(self, iteration: int, images: int) -> None:
-        """Leave out what an interrupted training was given; :attr:`begins_anew` only.
+        """Leave out what an interrupted training was given.
+
+        Only where :attr:`can_rewind` holds.
 
         Args:
             iteration: The first iteration to come.
             images: Images of all ranks before it.
         """
-        rank, world_size = rank_and_world_size(self._settings.inner_sampler)
+        shares = self._settings.shares
         self._start = (iteration, images)
-        self._iteration = iteration
+        self.iteration = iteration
         if self._settings.landscape is None:
-            self._indices.skip(used_on_rank(images, rank, world_size))
+            self._indices.skip(used_on_rank(images, shares.rank, shares.world_size))
 
     def fraction(self, iteration: int) -> float:
-        """Fraction of the training, 0 to 1, before an iteration."""
+        """Return the fraction of the training, 0 to 1, before an iteration."""
         if self._settings.max_iters is None:
             return 1.0
         return min(iteration / self._settings.max_iters, 1.0)
 
     def plan(self, start: int, stop: int) -> Plan:
-        """The plan of iterations ``start`` to ``stop``, the latter not among them."""
+        """Return the plan of iterations ``start`` to ``stop``, without ``stop``."""
 
         def distribution_at(iteration: int) -> SizeDistribution:
             return self._settings.schedule.distribution(self.fraction(iteration))
@@ -83,38 +85,38 @@ class BatchStream:
         return plan_stream(start, stop, distribution_at, self._settings.seed)
 
     def images_between(self, start: int, stop: int) -> int:
-        """Images of all ranks in iterations ``start`` to ``stop``."""
-        _, world_size = rank_and_world_size(self._settings.inner_sampler)
-        return world_size * int(self.plan(start, stop).batch_sizes.sum())
+        """Return the images of all ranks in iterations ``start`` to ``stop``."""
+        images = int(self.plan(start, stop).batch_sizes.sum())
+        return self._settings.shares.world_size * images
 
     def batches_of_a_pass(self) -> int:
-        """Batches of one pass over the data set, about."""
+        """Return about how many batches one pass over the dataset has."""
         mean = self._settings.schedule.distribution(1.0).mean_batch_size
         return max(1, math.ceil(len(self._settings.inner_sampler) / mean))
 
     def __iter__(self) -> Iterator[List[SizedIndex]]:
-        if self._indices.begins_anew:
-            self._iteration = self._start[0]
+        if self._indices.can_rewind:
+            self.iteration = self._start[0]
         indices = iter(self._indices)
         grouped = None
         if self._settings.landscape is not None:
             grouped = GroupedStream(indices, self._settings.landscape)
-            # What waits for its turn hangs on every batch before.
-            before = self._iteration if self._indices.begins_anew else 0
+            # Queued images depend on all earlier batches.
+            before = self.iteration if self._indices.can_rewind else 0
             for size in self.plan(0, before).batch_sizes.tolist():
                 grouped.take(size)
-        planned, plan = self._iteration, Plan((), np.empty(0), np.empty(0))
+        planned, plan = self.iteration, Plan((), np.empty(0), np.empty(0))
         while True:
-            if self._iteration >= planned + len(plan):
-                planned = self._iteration
+            if self.iteration >= planned + len(plan):
+                planned = self.iteration
                 plan = self.plan(planned, planned + STREAM_BLOCK)
-            height, width, batch_size = plan.at(self._iteration - planned)
+            height, width, batch_size = plan.at(self.iteration - planned)
             taken: Iterable[int] = itertools.islice(indices, batch_size)
             if grouped is not None:
                 taken = grouped.take(batch_size)
-            seed = mixed_seed(self._settings.seed, self._iteration)
+            seed = mixed_seed(self._settings.seed, self.iteration)
             batch = sized_batch(taken, (height, width), seed)
             if not batch:
                 return
-            self._iteration += 1
+            self.iteration += 1
             yield batch

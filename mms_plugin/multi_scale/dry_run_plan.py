@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from .epoch_planner import LOOKS_PER_EPOCH
+from .epoch_planner import LOOKUPS_PER_EPOCH
 from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
 from .sizes import Size
 
@@ -82,7 +82,7 @@ def _fractions(sampler: MultiScaleVariableBatchSampler) -> Iterator[float]:
     if curriculum is None:
         yield 1.0
     elif sampler.endless or not curriculum.by_epoch:
-        looks = sampler.max_iters or LOOKS_PER_EPOCH * (sampler.max_epochs or 1)
+        looks = sampler.max_iters or LOOKUPS_PER_EPOCH * (sampler.max_epochs or 1)
         looks = min(looks, _MOST_LOOKS)
         for look in range(looks):
             yield look / looks

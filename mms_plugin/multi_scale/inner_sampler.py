@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Callable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional
 
 import numpy as np
-from mmengine.dataset import BaseDataset, DefaultSampler, InfiniteSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from .epoch_rest import left_over_ranks, used_on_rank
+from .shares import Shares, used_on_rank
 
-# They have a length and never end. By name: they are mmdet's, or come without a base.
+# They have a length and never end. By name: they are mmdet's, or have no common base.
 _ENDLESS_SAMPLERS = {
     "InfiniteSampler",
     "MultiSourceSampler",
     "GroupMultiSourceSampler",
 }
 
-# From the start of an endless stream: the indices that can be given once more.
+# How many indices from the start of an endless sampler can be given once more.
 KEPT_INDICES = 2**16
 
 
-class EpochSampler:
-    """The inner sampler as MMEngine sees it.
+class EpochListener:
+    """The inner sampler, with a call to the batch sampler at every new epoch.
 
-    MMEngine announces an epoch to ``batch_sampler.sampler`` alone; from here it reaches
-    the batch sampler too. All else is the inner sampler's own.
+    MMEngine announces an epoch to ``batch_sampler.sampler`` only. Everything else is
+    the inner sampler's own.
 
     Args:
         sampler: The inner sampler.
@@ -49,12 +49,12 @@ class EpochSampler:
         return getattr(self._sampler, name)
 
 
-class EndlessStream:
-    """The indices of an endless sampler, from the beginning as long as it is near.
+class RewindableIndices:
+    """The indices of an endless sampler, which can be read again from the start.
 
-    Such a sampler cannot be iterated anew (MMEngine's holds one generator), but the
-    workers of an iteration-based loop draw ahead before the curriculum is set. What is
-    drawn first is kept, so that a training still begins with the first index.
+    Such a sampler cannot be iterated a second time (MMEngine's holds one generator),
+    but the workers of an iteration-based loop draw ahead before the curriculum is set.
+    The first indices are kept, so that a training still begins with the first one.
 
     Args:
         sampler: The endless sampler.
@@ -66,7 +66,7 @@ class EndlessStream:
         self._first: Optional[List[int]] = []
 
     @property
-    def begins_anew(self) -> bool:
+    def can_rewind(self) -> bool:
         """Whether the next iteration starts from the first index."""
         return self._first is not None
 
@@ -82,9 +82,9 @@ class EndlessStream:
             yield index
 
     def skip(self, count: int) -> None:
-        """Leave out indices from the beginning, for good."""
+        """Drop indices from the beginning, for good."""
         if self._first is None:
-            raise RuntimeError("indices were taken before others can be left out")
+            raise RuntimeError("too many indices were taken to skip from the beginning")
         if self._indices is None:
             self._indices = iter(self._sampler)
         kept, self._first = self._first[count:], self._first[:count]
@@ -94,83 +94,54 @@ class EndlessStream:
 
 
 def is_endless(sampler: Any) -> bool:
-    """Whether ``sampler`` never stops giving indices."""
+    """Return whether ``sampler`` never stops giving indices."""
     if not hasattr(sampler, "__len__"):
         return True
     return any(base.__name__ in _ENDLESS_SAMPLERS for base in type(sampler).__mro__)
 
 
-def rank_and_world_size(sampler: Any) -> Tuple[int, int]:
-    """Of the process that the sampler gives its share."""
-    world_size = getattr(sampler, "world_size", getattr(sampler, "num_replicas", 1))
-    return getattr(sampler, "rank", 0), world_size
-
-
 def deals_in_turn(sampler: Any) -> bool:
-    """Whether rank ``r`` of ``W`` has positions ``r, r + W, ...`` of one order."""
+    """Return whether rank ``r`` of ``W`` has positions ``r, r + W, ...``."""
     dealing = (DefaultSampler, DistributedSampler, InfiniteSampler)
     return isinstance(sampler, dealing) or hasattr(sampler, "iter_from")
 
 
-def pads_shares(sampler: Any) -> bool:
-    """Whether ranks have equal shares, the last images of which come a second time."""
-    return bool(getattr(sampler, "round_up", True))
-
-
-def total_samples(sampler: Any) -> int:
-    """Samples of an epoch, of all ranks together."""
-    _, world_size = rank_and_world_size(sampler)
+def shares_of(sampler: Any) -> Shares:
+    """Return how a sampler shares out its samples, without asking other ranks."""
+    rank = getattr(sampler, "rank", 0)
+    world_size = getattr(sampler, "world_size", getattr(sampler, "num_replicas", 1))
+    padded = bool(getattr(sampler, "round_up", True))
     dataset = getattr(sampler, "dataset", None)
-    if pads_shares(sampler) or world_size == 1 or dataset is None:
-        return len(sampler) * world_size
-    return len(dataset)
+    on_rank = len(sampler) if hasattr(sampler, "__len__") else 1
+    total = on_rank * world_size
+    distinct = total if dataset is None else len(dataset)
+    if not padded and world_size > 1 and dataset is not None:
+        total = distinct
+    return Shares(rank, world_size, on_rank, total, distinct, padded)
 
 
-def samples_over_ranks(sampler: Any, used: int = 0) -> Tuple[int, int]:
-    """Most and fewest samples that any rank has, without asking the others.
-
-    Args:
-        sampler: The inner sampler.
-        used: Samples of the epoch that were used before, by all ranks together. Ranks
-            that have one sample fewer left get one a second time if shares are padded.
-    """
-    _, world_size = rank_and_world_size(sampler)
-    total = total_samples(sampler)
-    if used:
-        # What fills up shares is left to those of today's ranks.
-        total = min(total, len(sampler.dataset))
-    most, fewest = left_over_ranks(total, used, world_size)
-    return most, most if pads_shares(sampler) else fewest
-
-
-def indices_from(sampler: Any, position: int) -> Iterator[int]:
-    """The rank's indices of an epoch, from its ``position``-th on."""
-    if position and hasattr(sampler, "iter_from"):
-        return iter(sampler.iter_from(position))
-    return itertools.islice(iter(sampler), position, None)
-
-
-def indices_of_rest(sampler: Any, used: int, skip: int) -> Iterator[int]:
-    """The rank's indices of what is left of an epoch.
+def remaining_indices(
+    sampler: Any, shares: Shares, used: int, skip: int
+) -> Iterator[int]:
+    """Return the rank's indices of the rest of an epoch.
 
     Args:
         sampler: The inner sampler.
+        shares: From :func:`shares_of`.
         used: Samples of the epoch that were used before, by all ranks together.
-        skip: Indices to leave out of this rank's rest.
+        skip: Indices of this rank to leave out after those.
     """
-    rank, world_size = rank_and_world_size(sampler)
-    positions = [used_on_rank(used, rank, world_size) + skip]
-    if used:
-        # Shares are equal: a rank with one image fewer gets one a second time.
-        positions.append(0)
-    # No generator of our own: a million indices would each pass through it.
-    return itertools.chain.from_iterable(
-        indices_from(sampler, position) for position in positions
-    )
+    start = used_on_rank(used, shares.rank, shares.world_size) + skip
+    if start and hasattr(sampler, "iter_from"):
+        indices = iter(sampler.iter_from(start))
+    else:
+        indices = itertools.islice(iter(sampler), start, None)
+    # Equal shares: a rank with one image fewer gets one a second time.
+    return itertools.chain(indices, sampler) if used else indices
 
 
 def indices_of_epoch(sampler: Any, epoch: int, current: int) -> np.ndarray:
-    """All indices that the rank has in an epoch, shape ``(samples,)``.
+    """Return all indices that the rank has in an epoch, shape ``(samples,)``.
 
     Args:
         sampler: The inner sampler.
@@ -184,12 +155,12 @@ def indices_of_epoch(sampler: Any, epoch: int, current: int) -> np.ndarray:
     finally:
         set_epoch(current)
     if len(indices) != len(sampler):
-        raise ended_before(sampler)
+        raise too_few_indices(sampler)
     return indices
 
 
-def ended_before(sampler: Any) -> ValueError:
-    """The error for a sampler that gave fewer indices than its length."""
+def too_few_indices(sampler: Any) -> ValueError:
+    """Return the error for a sampler that gave fewer indices than its length."""
     return ValueError(
         f"sampler must give as many indices as its length says, {len(sampler)}, but "
         f"{type(sampler).__name__} ended before"
@@ -197,50 +168,15 @@ def ended_before(sampler: Any) -> ValueError:
 
 
 def with_seed(sampler: Any, seed: Optional[int]) -> Any:
-    """The sampler as it is at its beginning with another seed."""
+    """Return the sampler as it is at its beginning with another seed."""
     if type(sampler) is InfiniteSampler:
         # It holds one generator of indices, which may have begun.
         return InfiniteSampler(sampler.dataset, sampler.shuffle, seed)
     if is_endless(sampler) or not hasattr(sampler, "seed"):
         raise ValueError(
-            f"sampler must begin with the seed that the training began with, {seed!r}, "
-            f"but {type(sampler).__name__} cannot be given one once it is built; set "
-            "its seed in the config, and randomness=dict(seed=...)"
+            f"sampler must have the seed of the resumed training, {seed!r}, but "
+            f"{type(sampler).__name__} takes no seed after it is built; set its seed "
+            "in the config, and randomness=dict(seed=...)"
         )
     sampler.seed = seed
     return sampler
-
-
-def check_dataset(dataset: Any) -> None:
-    """Refuse a data set of MMEngine that would lose the batch's size."""
-    from .multi_scale_dataset import MultiScaleDataset
-
-    # MMEngine's num_batch_per_epoch puts a slice around it.
-    while not isinstance(dataset, MultiScaleDataset) and hasattr(dataset, "_dataset"):
-        dataset = dataset._dataset
-    if isinstance(dataset, MultiScaleDataset):
-        return
-    name = type(dataset).__name__
-    inner = list(_nested_datasets(dataset))
-    if any(isinstance(d, MultiScaleDataset) for d in inner):
-        raise ValueError(
-            f"dataset must be a MultiScaleDataset on the outside, but got it inside "
-            f"{name}: write dataset=dict(type='MultiScaleDataset', "
-            f"dataset=dict(type='{name}', ...))"
-        )
-    if any(isinstance(d, BaseDataset) for d in inner):
-        raise ValueError(
-            f"dataset must be wrapped for its pipeline to learn the size of the batch, "
-            f"but got {name}: write dataset=dict(type='MultiScaleDataset', "
-            f"dataset=dict(type='{name}', ...))"
-        )
-
-
-def _nested_datasets(dataset: Any) -> Iterator[Any]:
-    yield dataset
-    inner = getattr(dataset, "datasets", None)
-    if not isinstance(inner, (list, tuple)):
-        inner = [getattr(dataset, "dataset", None)]
-    for nested in inner:
-        if nested is not None:
-            yield from _nested_datasets(nested)

@@ -7,11 +7,12 @@ from contextvars import ContextVar
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import numpy as np
+from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement
 
-from ..utils.nested_datasets import leaves, wrapped
+from ..utils.nested_datasets import leaves, walk, wrapped
 from ..utils.random_state import mixed_seed, seeded
 from .image_sizes import Recorded, build_dataset, image_sizes, init_dataset
 from .named_pipeline import TARGET_SIZE, NamedPipeline, raise_named
@@ -214,3 +215,33 @@ def _attach(dataset: Any) -> bool:
         test_mode = getattr(dataset, "test_mode", False)
         dataset.pipeline = _SizedPipeline(pipeline, drops_empty and not test_mode)
     return True
+
+
+def check_wrapped(dataset: Any) -> None:
+    """Refuse a dataset of MMEngine that would lose the size of the batch.
+
+    Args:
+        dataset: Of the inner sampler.
+
+    Raises:
+        ValueError: It is not a :class:`MultiScaleDataset` on the outside.
+    """
+    # MMEngine's num_batch_per_epoch puts a slice around it.
+    while not isinstance(dataset, MultiScaleDataset) and hasattr(dataset, "_dataset"):
+        dataset = dataset._dataset
+    if isinstance(dataset, MultiScaleDataset):
+        return
+    name = type(dataset).__name__
+    inner = list(walk(dataset))
+    if any(isinstance(each, MultiScaleDataset) for each in inner):
+        raise ValueError(
+            f"dataset must be a MultiScaleDataset on the outside, but got it inside "
+            f"{name}: write dataset=dict(type='MultiScaleDataset', "
+            f"dataset=dict(type='{name}', ...))"
+        )
+    if any(isinstance(each, BaseDataset) for each in inner):
+        raise ValueError(
+            f"dataset must be wrapped for its pipeline to learn the size of the batch, "
+            f"but got {name}: write dataset=dict(type='MultiScaleDataset', "
+            f"dataset=dict(type='{name}', ...))"
+        )

@@ -1,14 +1,14 @@
-"""The plan of an epoch: which resolution and how many images in each iteration.
+"""The plan of an epoch: the resolution and the number of images of each iteration.
 
 Pure functions of the seed, the epoch, the number of samples and what may be drawn.
-They know no data set and no process group: every rank that asks gets the same sizes.
+They know no dataset and no process group: every rank gets the same sizes.
 
-The number of iterations is settled before any draw: ``ceil(N / mean batch size)``. So
-an epoch's length is known without planning it, and epochs that draw from the same sizes
+The number of iterations is fixed before any draw: ``ceil(N / mean batch size)``. So an
+epoch's length is known without planning it, and epochs that draw from the same sizes
 are equally long. Each size then gets its share of the iterations, rounded up or down at
-random, and they come in random order. A few draws are exchanged for others where the
-images would not come out even; the next epochs give back what that took from a size, so
-that over a training the shares are those of the weights.
+random, in random order. A few draws are exchanged for others where the batches would
+not hold exactly the epoch's images; the next epochs return what that took from a size,
+so that over a training the shares are those of the weights.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import numpy as np
 
 from .sizes import Size, SizeDistribution
 
-# Infinite streams are drawn in blocks, so that any iteration is found at once.
+# Endless streams are drawn in blocks, so that any iteration is found directly.
 STREAM_BLOCK = 256
 
-# Iterations that a size can be owed from epoch to epoch.
-_MOST_OWED = 2.0
+# The largest deficit of iterations that a size carries to the next epoch.
+_LARGEST_DEFICIT = 2.0
 
 _EPOCH_DRAWS = 0
 _STREAM_DRAWS = 1
@@ -34,11 +34,11 @@ _STREAM_DRAWS = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """The iterations of an epoch, or of a stretch of an endless stream.
+    """The iterations of an epoch, or of a part of an endless stream.
 
     Attributes:
         sizes: The resolutions that occur, ``(height, width)`` in pixels.
-        choices: Shape ``(iterations,)``: which of ``sizes`` each iteration has.
+        choices: Shape ``(iterations,)``: position in ``sizes`` for each iteration.
         batch_sizes: Shape ``(iterations,)``: images of each iteration, per rank.
     """
 
@@ -50,12 +50,12 @@ class Plan:
         return len(self.choices)
 
     def at(self, position: int) -> Tuple[int, int, int]:
-        """``(height, width, batch_size)`` of one iteration."""
+        """Return ``(height, width, batch_size)`` of one iteration."""
         height, width = self.sizes[self.choices[position]]
         return height, width, int(self.batch_sizes[position])
 
     def to_list(self) -> List[Tuple[int, int, int]]:
-        """As ``(height, width, batch_size)`` per iteration."""
+        """Return ``(height, width, batch_size)`` of every iteration."""
         return [
             (*self.sizes[choice], batch_size)
             for choice, batch_size in zip(
@@ -65,12 +65,13 @@ class Plan:
 
 
 def epoch_generator(seed: int, epoch: int, used: int = 0) -> np.random.Generator:
-    """The generator of an epoch's draws, apart from every global one.
+    """Return the generator of an epoch's draws, independent of every global one.
 
     Args:
-        seed: Of the training.
+        seed: Seed of the training.
         epoch: Number of the epoch.
-        used: Images that were used before, where only the rest is planned.
+        used: Images that were used before, where only the rest of the epoch is
+            planned. Defaults to 0.
     """
     place = [_EPOCH_DRAWS, seed, epoch]
     return np.random.default_rng([*place, used] if used else place)
@@ -79,14 +80,14 @@ def epoch_generator(seed: int, epoch: int, used: int = 0) -> np.random.Generator
 def count_iterations(
     num_samples: int, distribution: SizeDistribution, drop_last: bool = False
 ) -> int:
-    """Iterations of an epoch that draws from one distribution, without planning it.
+    """Count the iterations of an epoch that draws from one distribution.
 
     Args:
         num_samples: Samples of the epoch on one rank.
         distribution: What is drawn from.
         drop_last: Leave out the images that do not fill a last batch.
     """
-    # Exact: a quotient rounded past an integer would plan a batch too many.
+    # Exact fractions: a quotient rounded past an integer would plan one batch more.
     weights = [Fraction(weight) for weight in distribution.weights]
     images = sum(w * b for w, b in zip(weights, distribution.batch_sizes))
     quotient = num_samples * sum(weights) / images
@@ -98,8 +99,8 @@ def plan_epoch(
     distribution_at: Callable[[float], SizeDistribution],
     generator: np.random.Generator,
     drop_last: bool = False,
-    looks: int = 1,
-    owed: Optional[np.ndarray] = None,
+    lookups: int = 1,
+    deficit: Optional[np.ndarray] = None,
 ) -> Plan:
     """Plan one epoch.
 
@@ -108,10 +109,10 @@ def plan_epoch(
         distribution_at: What is drawn from after a part of the epoch, 0 to 1.
         generator: Source of the draws, :func:`epoch_generator`.
         drop_last: Leave out the images that do not fill a last batch.
-        looks: At how many evenly spaced points of the epoch ``distribution_at`` is
-            looked up. 1: at the start alone.
-        owed: Shape ``(sizes,)``: iterations that each size is owed from the epochs
-            before, :func:`share_iterations`. Defaults to none.
+        lookups: At how many evenly spaced points of the epoch ``distribution_at`` is
+            looked up. Defaults to 1, the start of the epoch.
+        deficit: Shape ``(sizes,)``: iterations that each size lacks from earlier
+            epochs, from :func:`share_iterations`. Defaults to zeros.
 
     Returns:
         The plan. Without ``drop_last`` its batch sizes sum to ``num_samples``, and all
@@ -121,13 +122,13 @@ def plan_epoch(
     choices: List[np.ndarray] = []
     batch_sizes: List[np.ndarray] = []
     planned, even, drawn = 0, False, np.zeros(0, dtype=np.int64)
-    for end, distribution in _stretches(num_samples, distribution_at, looks):
+    for end, distribution in _stretches(num_samples, distribution_at, lookups):
         if end <= planned:
             continue
-        # Where the sizes change a batch may run over, but not at the epoch's end.
+        # A batch may run over where the sizes change, but not at the end of the epoch.
         even = end == num_samples
         counts, _ = share_iterations(
-            end - planned, distribution, generator, drop_last and even, owed, even
+            end - planned, distribution, generator, drop_last and even, deficit, even
         )
         drawn = np.repeat(np.arange(len(counts)), counts)
         generator.shuffle(drawn)
@@ -142,7 +143,7 @@ def plan_epoch(
     all_choices = np.concatenate([np.zeros(0, dtype=np.int64), *choices])
     all_sizes = np.concatenate([np.zeros(0, dtype=np.int64), *batch_sizes])
     if not even:
-        # A stretch before the last ran over the epoch's end.
+        # An earlier stretch ran over the end of the epoch.
         needed = int(np.searchsorted(np.cumsum(all_sizes), num_samples, "left")) + 1
         all_choices, all_sizes = all_choices[:needed], all_sizes[:needed]
     over = int(all_sizes.sum()) - num_samples
@@ -150,8 +151,8 @@ def plan_epoch(
         all_choices, all_sizes = all_choices[:-1], all_sizes[:-1]
     elif over > 0:
         if even and 2 * over > all_sizes[-1]:
-            # The cut would leave little of the last batch, or nothing: few images are
-            # hard on batch normalization. One of the largest of its stretch bears it.
+            # The cut would leave few images in the last batch, or none, which is bad
+            # for batch normalization. Cut one of the largest of its stretch.
             stretch = all_sizes[len(all_sizes) - len(drawn) :]
             largest = np.flatnonzero(stretch == stretch.max()) - len(stretch)
             swap = int(largest[generator.integers(len(largest))])
@@ -164,13 +165,13 @@ def plan_epoch(
 def _stretches(
     num_samples: int,
     distribution_at: Callable[[float], SizeDistribution],
-    looks: int,
+    lookups: int,
 ) -> List[Tuple[int, SizeDistribution]]:
-    """``(end, distribution)`` of the epoch's parts that draw from the same sizes."""
+    """Return ``(end, distribution)`` of the parts that draw from the same sizes."""
     stretches: List[Tuple[int, SizeDistribution]] = []
-    for look in range(looks):
-        distribution = distribution_at(look / looks)
-        end = num_samples * (look + 1) // looks
+    for lookup in range(lookups):
+        distribution = distribution_at(lookup / lookups)
+        end = num_samples * (lookup + 1) // lookups
         if stretches and stretches[-1][1] == distribution:
             stretches[-1] = (end, distribution)
         else:
@@ -183,30 +184,32 @@ def share_iterations(
     distribution: SizeDistribution,
     generator: np.random.Generator,
     drop_last: bool = False,
-    owed: Optional[np.ndarray] = None,
+    deficit: Optional[np.ndarray] = None,
     even: bool = True,
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """How many iterations of an epoch each size gets.
+    """Share out the iterations of an epoch among the sizes.
 
     Args:
         num_samples: Samples of the epoch on one rank.
         distribution: What is drawn from.
         generator: Source of the draws, :func:`epoch_generator`.
         drop_last: The batches hold at most the samples, and fewer than a largest batch
-            are left. Otherwise they hold all, and without a largest one they do not.
-        owed: Shape ``(sizes,)``: iterations that each size is owed from the epochs
-            before. Defaults to none.
-        even: ``False``: share out only, whatever the batches hold.
+            are left over. Otherwise they hold all samples, and would not without one
+            of the largest batches.
+        deficit: Shape ``(sizes,)``: iterations that each size lacks from earlier
+            epochs. Defaults to zeros.
+        even: Let the batches hold exactly the samples, as ``drop_last`` says.
+            ``False`` only shares out.
 
     Returns:
-        ``counts`` and ``owed`` after this epoch, both of shape ``(sizes,)``.
+        ``counts`` and the ``deficit`` after this epoch, both of shape ``(sizes,)``.
     """
     capacities = np.asarray(distribution.batch_sizes, dtype=np.int64)
     weights = np.asarray(distribution.weights, dtype=np.float64)
     iterations = count_iterations(num_samples, distribution, drop_last)
     due = weights / weights.sum() * iterations
-    if owed is not None:
-        due = due + owed
+    if deficit is not None:
+        due = due + deficit
     counts = _round_shares(due, iterations, generator)
     while even:
         spare = int(counts @ capacities) - num_samples
@@ -220,8 +223,8 @@ def share_iterations(
         counts = _exchange(
             counts, capacities, due, low - spare, high - spare, generator
         )
-    # Bounded: what cannot be given back is not piled up.
-    left = np.clip(due - counts, -_MOST_OWED, _MOST_OWED)
+    # Bounded: what no later epoch can return does not accumulate.
+    left = np.clip(due - counts, -_LARGEST_DEFICIT, _LARGEST_DEFICIT)
     return counts, left - left.mean()
 
 
@@ -245,10 +248,10 @@ def _exchange(
     high: int,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """Put one size in another's place to gain from ``low`` to ``high`` images.
+    """Replace one size by another to gain from ``low`` to ``high`` images.
 
     The exchange that departs least from what is due; where none gains as much, one
-    that goes as far as it can in that direction. It always ends: the mean batch times
+    that goes as far as possible in that direction. It always ends: the mean batch times
     the iterations is within reach, and an exchange gains less than the larger of its
     two batches holds.
     """
@@ -259,7 +262,7 @@ def _exchange(
     if not fits.any():
         fits = (gain > 0) if low > 0 else (gain < 0)
     old, new = old[fits], new[fits]
-    # Of the squared distance to what is due, what the exchange adds.
+    # What the exchange adds to the squared distance to what is due.
     excess = counts - due
     cost = excess[new] - excess[old]
     best = np.flatnonzero(cost <= cost.min() + 1e-9)
@@ -271,11 +274,11 @@ def _exchange(
 
 
 def cut_batches(batch_sizes: np.ndarray, images: int) -> np.ndarray:
-    """Take ``images`` off the last batches, leaving at least one image in each.
+    """Remove ``images`` from the last batches, leaving at least one image in each.
 
     Args:
         batch_sizes: Shape ``(iterations,)``.
-        images: How many to take off.
+        images: How many to remove.
 
     Returns:
         Shape ``(iterations,)``.
@@ -301,9 +304,9 @@ def plan_stream(
     distribution_at: Callable[[int], SizeDistribution],
     seed: int,
 ) -> Plan:
-    """Plan iterations ``start`` to ``stop`` of a stream without an end.
+    """Plan iterations ``start`` to ``stop`` of an endless stream.
 
-    Each is drawn on its own, so that any stretch is found without the ones before it.
+    Each is drawn independently, so that any part is found without those before it.
 
     Args:
         start: First iteration.
@@ -343,7 +346,7 @@ def plan_stream(
 
 
 def _stream_draws(iterations: range, seed: int) -> np.ndarray:
-    """A number from 0 to 1 for each iteration, whatever stretch is asked."""
+    """Return a number from 0 to 1 for each iteration, the same for any range."""
     first_block = iterations.start // STREAM_BLOCK
     draws = [
         np.random.default_rng([_STREAM_DRAWS, seed, block]).random(STREAM_BLOCK)

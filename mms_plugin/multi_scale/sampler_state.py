@@ -1,31 +1,35 @@
-"""Where a training stands, for its checkpoint, and going on from there.
+"""Where a sampler stands in a training, for its checkpoint, and how it resumes there.
 
 A checkpoint holds plain numbers and text. In the settings that it was saved in, a
-training goes on at a position of the same plan. In others, the rest of its epoch is
-planned anew, if what was used can be told: see :mod:`epoch_rest`.
+training continues at a position of the same plan. In other settings, the rest of its
+epoch is planned anew, if the checkpoint tells which images were used.
 
-Pure functions, but that a new seed is put into the inner sampler.
+Pure functions, except that a new seed is put into the inner sampler.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+import numpy as np
 
 from .batch_stream import BatchStream
-from .epoch_planner import EpochPlanner
-from .epoch_rest import EpochRest, plan_digest
-from .inner_sampler import deals_in_turn, rank_and_world_size, with_seed
+from .epoch_planner import EpochPlanner, StartedEpoch
+from .inner_sampler import deals_in_turn, with_seed
+from .plan import Plan
+from .plan_settings import changed_settings, plan_settings
 from .training_settings import TrainingSettings
 
 
 class ResumedEpoch(NamedTuple):
-    """Where a training with epochs goes on.
+    """Where a training with epochs continues.
 
     Attributes:
-        planner: Plans it from here on; the epoch is that of its ``rest``.
-        position: In the plan of that epoch: batches that are done.
-        iterations: That are done over the training, as the planner counts them.
+        planner: Plans it from here on; the epoch is that of its ``started``.
+        position: Batches of the plan of that epoch that are done.
+        iterations: Iterations that are done over the training, as the planner counts.
     """
 
     planner: EpochPlanner
@@ -39,55 +43,80 @@ class ResumedEpoch(NamedTuple):
 def epoch_state(
     planner: EpochPlanner, iteration: int, epoch: Optional[int] = None
 ) -> Dict[str, Any]:
-    """Where a training with epochs stands.
+    """Return where a training with epochs stands.
 
     Args:
         planner: Of the training.
         iteration: Iterations that are done, over the training.
-        epoch: Epoch that they are done in. ``None``: the one that ``iteration`` lies
+        epoch: Epoch that they are done in. Defaults to the one that ``iteration`` lies
             in.
     """
-    _, world_size = rank_and_world_size(planner.settings.inner_sampler)
     state = _common_state(planner.settings, planner.first_epoch)
     if epoch is None:
         epoch = planner.epoch_of(iteration)
-    position = iteration - planner.iterations_before(epoch) - planner.gap(epoch)
-    state.update(epoch=epoch, position=max(position, 0))
-    if position > 0:
+    position = iteration - planner.iterations_before(epoch)
+    position = max(position - planner.iterations_done_elsewhere(epoch), 0)
+    state.update(iteration=iteration, epoch=epoch, position=position)
+    if position:
         begun = planner.used_before(epoch)
         plan = planner.shared_plan(epoch, begun)
-        used = begun + world_size * int(plan.batch_sizes[:position].sum())
+        images = int(plan.batch_sizes[:position].sum())
+        used = begun + planner.settings.shares.world_size * images
         state.update(begun=begun, images=used, plan=plan_digest(plan))
     return state
 
 
 def stream_state(stream: BatchStream, iteration: int) -> Dict[str, Any]:
-    """Where a training without epochs stands after ``iteration`` iterations."""
+    """Return where a training without epochs stands after ``iteration`` iterations."""
     start, images = stream.start
     images += stream.images_between(start, iteration)
-    return dict(_common_state(stream.settings, (0, 0)), images=images)
+    state = _common_state(stream.settings, (0, 0))
+    state.update(iteration=iteration, images=images)
+    return state
 
 
 def _common_state(
     settings: TrainingSettings, first_epoch: Tuple[int, int]
 ) -> Dict[str, Any]:
-    inner = settings.inner_sampler
     return dict(
         seed=settings.seed,
-        sampler_seed=getattr(inner, "seed", None),
-        world_size=rank_and_world_size(inner)[1],
+        sampler_seed=getattr(settings.inner_sampler, "seed", None),
+        world_size=settings.shares.world_size,
         num_samples=settings.num_samples,
         first_epoch=list(first_epoch),
+        settings=plan_settings(settings),
     )
 
 
-# Going on
+def plan_digest(plan: Plan) -> str:
+    """Return a digest of a plan, the same for plans with the same batches."""
+    sizes = np.asarray(plan.sizes, dtype=np.int64).reshape(-1, 2)
+    batches = np.column_stack([sizes[plan.choices], plan.batch_sizes])
+    content = np.ascontiguousarray(batches, dtype="<i8").tobytes()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def changes_since(settings: TrainingSettings, state: Mapping[str, Any]) -> List[str]:
+    """Name the settings that the plans depend on and that differ from a checkpoint's.
+
+    Args:
+        settings: The current ones.
+        state: :func:`epoch_state` or :func:`stream_state` of the checkpoint. One of an
+            earlier version holds the world size and the number of samples only.
+
+    Returns:
+        list[str]: One text for each, such as ``'max_epochs is 6 (was 3)'``.
+    """
+    return changed_settings(state.get("settings", state), plan_settings(settings))
+
+
+# Resuming
 
 
 def with_seeds_of(
     settings: TrainingSettings, state: Mapping[str, Any]
 ) -> TrainingSettings:
-    """The order of the images is that of the seed the training began with."""
+    """Return the settings with the seeds that the training began with."""
     inner = settings.inner_sampler
     if getattr(inner, "seed", None) != state["sampler_seed"]:
         inner = with_seed(inner, state["sampler_seed"])
@@ -95,10 +124,10 @@ def with_seeds_of(
 
 
 def from_the_first_index(settings: TrainingSettings) -> TrainingSettings:
-    """With an endless inner sampler that has not begun."""
+    """Return the settings with an endless inner sampler that has not begun."""
     inner = settings.inner_sampler
-    anew = with_seed(inner, getattr(inner, "seed", None))
-    return replace(settings, inner_sampler=anew)
+    fresh = with_seed(inner, getattr(inner, "seed", None))
+    return replace(settings, inner_sampler=fresh)
 
 
 def resume_epoch(
@@ -107,61 +136,61 @@ def resume_epoch(
     epoch: Optional[int],
     state: Optional[Mapping[str, Any]],
 ) -> ResumedEpoch:
-    """Go on within or at the beginning of an epoch.
+    """Resume within or at the beginning of an epoch.
 
     Args:
-        planner: In today's settings.
+        planner: In the current settings.
         iteration: Iterations that are done, over the training.
         epoch: Epoch that the training stands in, where the loop counts epochs: the
-            iterations are then counted as if all had been made in today's settings.
-            ``None``: the loop counts iterations, and these stay.
-        state: :func:`epoch_state` of the checkpoint. ``None``: today's settings were
-            those of the interrupted training.
+            iterations are then counted as if all had been made in the current
+            settings. ``None``: the loop counts iterations, and these stay.
+        state: :func:`epoch_state` of the checkpoint. ``None``: the current settings
+            were those of the interrupted training.
 
     Raises:
-        ValueError: The rest of the epoch cannot be told in these settings.
+        ValueError: The rest of the epoch is not known in these settings.
     """
     if state is None:
         return _resume_without_state(planner, iteration, epoch)
-    rest, position = _rest_of(planner, state)
-    resumed = replace(planner, rest=rest, first_epoch=(0, 0))
+    started, position = _started_epoch(planner, state)
+    resumed = replace(planner, started=started, first_epoch=(0, 0))
     if epoch is not None:
-        done = resumed.iterations_before(rest.epoch) + resumed.gap(rest.epoch)
-        return ResumedEpoch(resumed, position, done + position)
-    # From here on epochs are counted from this one, which began so long before. Its
-    # length is taken as if the training began with it: where it began is not known yet.
-    first = replace(resumed, first_epoch=(rest.epoch, 0))
-    began = iteration - first.gap(rest.epoch) - position
-    counted = replace(resumed, first_epoch=(rest.epoch, began))
+        done = resumed.iterations_before(started.epoch) + position
+        done += resumed.iterations_done_elsewhere(started.epoch)
+        return ResumedEpoch(resumed, position, done)
+    # Epochs are counted from this one on. Its own length is measured as if the training
+    # began with it, since the iteration at which it began is not known yet.
+    first = replace(resumed, first_epoch=(started.epoch, 0))
+    began = iteration - first.iterations_done_elsewhere(started.epoch) - position
+    counted = replace(resumed, first_epoch=(started.epoch, began))
     return ResumedEpoch(counted, position, iteration)
 
 
 def images_before(
     stream: BatchStream, iteration: int, state: Optional[Mapping[str, Any]]
 ) -> int:
-    """Images of all ranks that an interrupted training without epochs was given.
+    """Return the images of all ranks that an interrupted stream has given.
 
     Args:
-        stream: In today's settings.
+        stream: In the current settings.
         iteration: Iterations that are done.
-        state: :func:`stream_state` of the checkpoint. ``None``: today's settings were
-            those of the interrupted training.
+        state: :func:`stream_state` of the checkpoint. ``None``: the current settings
+            were those of the interrupted training.
 
     Raises:
-        ValueError: What was given cannot be told in these settings.
+        ValueError: The images that were given are not known in these settings.
     """
     settings = stream.settings
     natural = stream.images_between(0, iteration)
     if state is None:
         return natural
-    _, world_size = rank_and_world_size(settings.inner_sampler)
     images: int = state["images"]
-    if images != natural or state["world_size"] != world_size:
+    if images != natural or state["world_size"] != settings.shares.world_size:
         if state["num_samples"] != settings.num_samples:
             raise ValueError(
-                "a checkpoint of a stream of images needs the data set that it was "
-                f"saved with, of {state['num_samples']} samples, but got one of "
-                f"{settings.num_samples}"
+                "a checkpoint of a training with an endless sampler needs the dataset "
+                f"that it was saved with, of {state['num_samples']} samples, but got "
+                f"one of {settings.num_samples}"
             )
         _check_can_replan(settings, state)
     return images
@@ -181,50 +210,51 @@ def _resume_without_state(
             "world size and batch size that it was saved with, or from a "
             "checkpoint of an epoch's end"
         )
-    whole = replace(planner, rest=EpochRest(reached, 0), first_epoch=(0, 0))
+    whole = replace(planner, started=StartedEpoch(reached, 0), first_epoch=(0, 0))
     return ResumedEpoch(whole, position, iteration)
 
 
-def _rest_of(planner: EpochPlanner, state: Mapping[str, Any]) -> Tuple[EpochRest, int]:
-    """The epoch of a checkpoint and the position in its plan."""
+def _started_epoch(
+    planner: EpochPlanner, state: Mapping[str, Any]
+) -> Tuple[StartedEpoch, int]:
+    """Return the epoch of a checkpoint and the position in its plan."""
     epoch, position = state["epoch"], state["position"]
     if position == 0:
-        return EpochRest(epoch, 0), 0
+        return StartedEpoch(epoch, 0), 0
     settings = planner.settings
-    _, world_size = rank_and_world_size(settings.inner_sampler)
     if state["num_samples"] != settings.num_samples:
         raise ValueError(
-            "a checkpoint from within an epoch needs the data set that it was "
+            "a checkpoint from within an epoch needs the dataset that it was "
             f"saved with, of {state['num_samples']} samples, but got one of "
             f"{settings.num_samples}; resume from a checkpoint of an epoch's end"
         )
-    begun = EpochRest(epoch, state["begun"])
+    begun = StartedEpoch(epoch, state["begun"])
     first_epoch = (state["first_epoch"][0], state["first_epoch"][1])
-    before = replace(planner, rest=begun, first_epoch=first_epoch)
+    before = replace(planner, started=begun, first_epoch=first_epoch)
     digest = plan_digest(before.shared_plan(epoch, begun.images))
-    if state["world_size"] == world_size and state["plan"] == digest:
+    same_ranks = state["world_size"] == settings.shares.world_size
+    if same_ranks and state["plan"] == digest:
         return begun, position
     _check_can_replan(settings, state)
-    return EpochRest(epoch, state["images"]), 0
+    return StartedEpoch(epoch, state["images"]), 0
 
 
 def _check_can_replan(settings: TrainingSettings, state: Mapping[str, Any]) -> None:
     """Refuse where the images that were used are not the first ones in order."""
-    _, world_size = rank_and_world_size(settings.inner_sampler)
+    changes = "; ".join(changes_since(settings, state))
     remedy = (
-        "resume with the world size, batch size and sizes that it was saved with "
-        f"(world size {state['world_size']}, here {world_size}), or from a "
-        "checkpoint of an epoch's end"
+        "resume with the settings that the checkpoint was saved with"
+        f"{f' ({changes})' if changes else ''}, or from a checkpoint of an epoch's end"
     )
     if settings.landscape is not None:
         raise ValueError(
             "group_by_aspect_ratio=True needs the batches that the epoch was begun "
-            "with, since portrait and landscape images are not used up in the "
-            f"sampler's order: {remedy}"
+            "with, since portrait and landscape images do not follow the sampler's "
+            f"order: {remedy}"
         )
     if not deals_in_turn(settings.inner_sampler):
         raise ValueError(
             "sampler must be one that deals images to the ranks in turn, such as "
-            "DefaultSampler, for the rest of an epoch to be planned anew, but got "
+            "DefaultSampler, to plan the remaining batches of an epoch anew, but got "
             f"{type(settings.inner_sampler).__name__}: {remedy}"
         )

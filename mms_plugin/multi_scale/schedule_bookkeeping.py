@@ -172,8 +172,8 @@ class _TimeMap:
         if unknown:
             warnings.warn(
                 f"{type(scheduler).__name__} was converted to iterations for epochs of "
-                f"equal length, and its {unknown} cannot be corrected without its "
-                "config: build the runner with Runner.from_cfg",
+                f"equal length, and correcting its {unknown} needs its config: build "
+                "the runner with Runner.from_cfg",
                 stacklevel=2,
             )
 

@@ -135,6 +135,11 @@ class SizeSchedule:
         return [self.distribution(0.0), self.distribution(1.0)]
 
     @property
+    def has_table(self) -> bool:
+        """Whether the batch sizes were given, in place of a budget."""
+        return self._has_table
+
+    @property
     def largest_batch(self) -> int:
         """Images of the largest batch that may be drawn, per rank."""
         every = [self._distribution_of(self.sizes), *self.distributions()]

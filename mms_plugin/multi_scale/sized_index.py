@@ -18,33 +18,32 @@ class SizedIndex(int):
 
     Attributes:
         size: ``(height, width)`` in pixels.
-        seed: Of the batch, for what is random in making its samples. ``None``: the
-            process's generators go on.
+        seed: Seed of the batch, for what is random in loading its samples. ``None``
+            leaves the generators of the process alone.
     """
 
     size: Size
     seed: Optional[int] = None
 
     def __reduce__(self) -> Tuple:
-        return _make, (self.size, int(self), self.seed)
+        return _sized_index, (self.size, int(self), self.seed)
 
 
 @lru_cache(maxsize=None)
 def sized_index_class(size: Size) -> Type[SizedIndex]:
-    """The class of the indices of batches at ``size``, one for each size."""
+    """Return the class of the indices of batches at ``size``, one for each size."""
     return type("SizedIndex", (SizedIndex,), {"size": size})
 
 
 def sized_batch(indices: Iterable[int], size: Size, seed: int) -> List[SizedIndex]:
-    """The indices of a batch at ``size``, with the batch's seed."""
+    """Return the indices of a batch at ``size``, with the batch's seed."""
     batch = list(map(sized_index_class(size), indices))
-    attributes = dict(seed=seed)  # one for all: an own one costs as much as the index
     for index in batch:
-        index.__dict__ = attributes
+        index.seed = seed
     return batch
 
 
-def _make(size: Size, index: int, seed: Optional[int] = None) -> SizedIndex:
+def _sized_index(size: Size, index: int, seed: Optional[int] = None) -> SizedIndex:
     sized = sized_index_class(size)(index)
     if seed is not None:
         sized.seed = seed

@@ -205,7 +205,7 @@ def parse_cost_model(value: Any) -> Optional[CostModel]:
         )
     if beta is None or beta < 0:
         raise ValueError(
-            "cost_model['beta'], the cost of an image beside that of its pixels, must "
+            "cost_model['beta'], the fixed cost of an image, must "
             f"be a finite number of at least 0, but got {value['beta']!r}"
         )
     return CostModel(alpha, beta)

@@ -94,7 +94,7 @@ class RankAgreement:
         if not self._wait(lambda: self._store.check([verdict]), _PATIENCE):
             raise RuntimeError(
                 f"rank {self._rank} has waited {_PATIENCE:.0f} s for the other ranks "
-                "to end a step of the dry run; their logs tell what they do"
+                "to finish a step of the dry run; see their logs for what they do"
             )
         answer = self._store.get(verdict)
         if answer == _FINE:

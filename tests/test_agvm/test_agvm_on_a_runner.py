@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from agvm_toy import ToyDetector, toy_batch, weights
+from agvm_toy import ToyDetector, logged, toy_batch, weights
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
@@ -172,3 +172,28 @@ def test_clipping_within_a_range_and_exponential_warm_up(tmp_path):
     expected = [0.01 * 0.001 ** (1 - i / warmup) for i in range(warmup)]
     expected += [0.01] * 6 + [0.001] * 6
     np.testing.assert_allclose(rates, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "train_cfg, length",
+    [
+        (dict(by_epoch=True, max_epochs=2), "12 iterations (6 updates"),
+        (dict(by_epoch=False, max_iters=9), "9 iterations (5 updates"),
+    ],
+    ids=["epochs", "iterations"],
+)
+def test_agvm_that_never_measures_says_so_in_both_loops(tmp_path, train_cfg, length):
+    def told(start_iter, folder, **changes):
+        runner = _runner(
+            tmp_path / folder, folder, counts=2, train_cfg=train_cfg, **changes
+        )
+        runner.optim_wrapper["agvm"].update(start_iter=start_iter, interval=1)
+        with logged() as messages:
+            runner.train()
+        found = [m for m in messages if m.startswith("AGVM never")]
+        assert (runner.optim_wrapper.agvm.num_measured == 0) == bool(found)
+        return found
+
+    (text,) = told(600, "late")
+    assert "start_iter=600" in text and length in text
+    assert told(0, "early") == []

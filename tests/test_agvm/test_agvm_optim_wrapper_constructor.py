@@ -197,7 +197,10 @@ def test_base_and_lr_scaling_as_arguments():
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (dict(batch_size=0, base_batch_size=2), "batch_size must be a positive.*0"),
+        (
+            dict(batch_size=0, base_batch_size=2),
+            "batch_size must be an integer.*at least 1.*0",
+        ),
         (dict(batch_size=2, base_batch_size=2.5), "base_batch_size must be.*2.5"),
         (dict(batch_size=2, base_batch_size=2, rule="log"), "rule must be.*'log'"),
     ],
@@ -273,3 +276,77 @@ def test_a_constructor_may_be_called_twice():
         wrapper = constructor(ToyDetector())
         assert wrapper.clip_grad_kwargs == dict(clip_value=0.5)
         assert wrapper.grad_name == "grad_value"
+
+
+def _model_with_shared_parameters():
+    model = ToyDetector()
+    model.roi_head.bbox_head = nn.Linear(5, 5)
+    model.extra = nn.Linear(5, 5)
+    model.extra.weight = model.roi_head.bbox_head.weight
+    return model
+
+
+def test_shared_parameters_in_several_groups_are_named():
+    refused = dict(PARAMWISE, bypass_duplicate=False)
+    words = (
+        r"roi_head\.bbox_head\.weight = extra\.weight\. Set bypass_duplicate=True in "
+        "paramwise_cfg"
+    )
+    with pytest.raises(ValueError, match=words):
+        build(_model_with_shared_parameters(), SGD, paramwise_cfg=refused)
+    for base in ("mmengine.DefaultOptimWrapperConstructor", "_HeedlessConstructor"):
+        with pytest.raises(ValueError, match=words):
+            build(
+                _model_with_shared_parameters(), SGD, base=base, paramwise_cfg=PARAMWISE
+            )
+    # What the message says to set is enough.
+    heeded = dict(PARAMWISE, bypass_duplicate=True)
+    for base in (
+        "DefaultOptimWrapperConstructor",
+        "mmengine.DefaultOptimWrapperConstructor",
+    ):
+        model = _model_with_shared_parameters()
+        wrapper = build(model, SGD, base=base, paramwise_cfg=heeded)
+        assert set(_options(wrapper)) == set(model.parameters())
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class _HeedlessConstructor:
+    """One group for each name, as constructors with their own ``add_params`` do."""
+
+    def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
+        pass
+
+    def __call__(self, model):
+        named = model.named_parameters(remove_duplicate=False)
+        groups = [dict(params=[param]) for _, param in named]
+        return OptimWrapper(torch.optim.SGD(groups, lr=0.1))
+
+
+def test_a_base_constructor_that_does_not_heed_bypass_duplicate():
+    with pytest.raises(ValueError, match="extra.weight.*too: set base to a construct"):
+        build(
+            _model_with_shared_parameters(),
+            SGD,
+            base="_HeedlessConstructor",
+            paramwise_cfg=dict(PARAMWISE, bypass_duplicate=True),
+        )
+
+
+def test_other_errors_of_a_base_constructor_stay_as_they_are():
+    with pytest.raises(ValueError, match="^base_wd should not be None$"):
+        build(
+            _model_with_shared_parameters(),
+            dict(type="SGD", lr=0.1),
+            paramwise_cfg=PARAMWISE,
+        )
+
+
+def test_many_shared_parameters_are_listed_in_part():
+    model = ToyDetector()
+    model.backbone = nn.ModuleList(nn.Linear(2, 2) for _ in range(4))
+    model.neck = nn.ModuleList(nn.Linear(2, 2) for _ in range(4))
+    for ours, other in zip(model.backbone, model.neck):
+        other.weight, other.bias = ours.weight, ours.bias
+    with pytest.raises(ValueError, match="neck.0.weight; .*; and 3 more. Set bypass"):
+        build(model, SGD, paramwise_cfg=dict(PARAMWISE, bypass_duplicate=False))

@@ -121,7 +121,7 @@ def test_sizes_may_change_within_the_epoch():
         100,
         lambda part: small if part < 0.45 else large,
         epoch_generator(0, 0),
-        looks=100,
+        lookups=100,
     )
     # 45 samples in batches of 10 run to 50; 50 are left for batches of 4.
     assert plan.to_list() == [(1, 1, 10)] * 5 + [(2, 2, 4)] * 12 + [(2, 2, 2)]
@@ -136,7 +136,7 @@ def test_the_first_sizes_may_run_over_the_whole_epoch(drop_last):
         lambda part: small if part < 0.9 else large,
         epoch_generator(0, 0),
         drop_last=drop_last,
-        looks=10,
+        lookups=10,
     )
     expected = [(1, 1, 10)] + ([] if drop_last else [(1, 1, 8)])
     assert plan.to_list() == expected

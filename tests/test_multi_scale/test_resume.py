@@ -10,7 +10,7 @@ import pytest
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 
 from mms_plugin.multi_scale import MultiScaleVariableBatchSampler, ResolutionCurriculum
-from mms_plugin.multi_scale.epoch_rest import left_over_ranks, used_on_rank
+from mms_plugin.multi_scale.shares import left_over_ranks, used_on_rank
 
 SIZES = [4, 6, 8, 10, 12]
 NUM = 101

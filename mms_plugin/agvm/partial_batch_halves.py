@@ -1,10 +1,11 @@
-"""How one process compares two batches at the same weights."""
+"""Halves in one process: the last batch and a part of this one, at equal weights."""
 
 from __future__ import annotations
 
 import inspect
 import random
 from contextlib import contextmanager
+from functools import partial
 from typing import (
     Any,
     Callable,
@@ -24,13 +25,21 @@ from torch import Tensor, nn
 
 from ..utils.random_state import kept_random_states
 from .batch_slicing import batch_size, first_images
-from .halves import Halves, from_order, gradient_copies, in_order
+from .halves import (
+    Halves,
+    HalvesSource,
+    MicroBatch,
+    from_order,
+    gradient_copies,
+    gradients_of,
+    in_order,
+)
 from .variance import half_batch_variance
 
-__all__ = ["LookbackHalves", "unchanged"]
+__all__ = ["PartialBatchHalves", "unchanged"]
 
 
-class LookbackHalves(Halves):
+class PartialBatchHalves(HalvesSource):
     """The halves are the batch of the last iteration and a part of this one.
 
     Before the update that precedes a measured iteration, its gradient and the weights
@@ -54,7 +63,7 @@ class LookbackHalves(Halves):
         failure (str, optional): Why the part cannot be run.
     """
 
-    other_is_total = False
+    compares_updates = True
 
     def __init__(
         self,
@@ -70,16 +79,14 @@ class LookbackHalves(Halves):
         self._loss_scale = loss_scale
         self._size: Optional[int] = None
         self._part: Optional[_Call] = None
-        self._grads: Dict[Tensor, Tensor] = {}
+        self._halves: Optional[Halves] = None
         self._last = _Last({}, {}, 0)
 
     @contextmanager
-    def watch(
-        self, model: nn.Module, measures: bool, next_measures: bool
-    ) -> Iterator[None]:
-        """Notes the size of a batch, and copies a part of a measured one."""
+    def forward(self, model: nn.Module, place: MicroBatch) -> Iterator[None]:
+        """Note the size of a batch, and copy a part of a measured one."""
         self._part = self._size = None
-        if self.failure or not (measures or next_measures):
+        if self.failure or not (place.measures or place.next_measures):
             yield
             return
         model = getattr(model, "module", model)
@@ -94,7 +101,7 @@ class LookbackHalves(Halves):
                 return
             try:
                 self._size = batch_size(call.arguments)
-                if measures and self._last.grads:
+                if place.measures and self._last.grads:
                     count = max(1, int(self._fraction * self._size))
                     for name, value in call.arguments.items():
                         call.arguments[name] = first_images(value, self._size, count)
@@ -109,18 +116,31 @@ class LookbackHalves(Halves):
         finally:
             handle.remove()
 
-    def after_backward(self, measures: bool, index: int, count: int) -> None:
-        part, self._part, self._grads = self._part, None, {}
+    @contextmanager
+    def backward(self, place: MicroBatch) -> Iterator[None]:
+        """Run the copied part at the last weights, once the backward pass is done."""
+        self._halves = None
+        yield
+        part, self._part = self._part, None
         if part is None or self.failure:
             return
         try:
-            self._grads = self._gradients(part)
+            grads = self._gradients(part)
         except Exception as error:  # whatever a model makes of fewer images
             self.failure = (
                 f"it failed on {part.size} images of a batch: "
                 f"{type(error).__name__}: {error}"
             )
-        self._part_size = part.size
+            return
+        if grads:
+            self._halves = Halves(
+                grads,
+                self._last.grads,
+                other_is_total=False,
+                half_variance=partial(
+                    half_batch_variance, ratio=part.size / self._last.size
+                ),
+            )
 
     def _gradients(self, part: _Call) -> Dict[Tensor, Tensor]:
         with unchanged(part.model), torch.enable_grad(), self._last_weights():
@@ -128,9 +148,7 @@ class LookbackHalves(Halves):
                 losses = part.model(*part.args, **part.kwargs)
             loss = part.model.parse_losses(losses)[0]  # type: ignore[operator]
             (loss * self._loss_scale()).backward()
-            return {
-                param: param.grad for param in self.params if param.grad is not None
-            }
+            return gradients_of(self.params)
 
     @contextmanager
     def _last_weights(self) -> Iterator[None]:
@@ -145,20 +163,15 @@ class LookbackHalves(Halves):
                 param.data = weight
             torch.clear_autocast_cache()
 
-    def take(self) -> Optional[Dict[Tensor, Tensor]]:
-        grads, self._grads = self._grads, {}
-        return grads or None
-
-    def other(self, param: Tensor) -> Optional[Tensor]:
-        return self._last.grads.get(param)
-
-    def half_variance(self, variance: float) -> float:
-        return half_batch_variance(variance, self._part_size / self._last.size)
-
-    def after_measure(self, next_measures: bool) -> None:
+    def take(self, place: MicroBatch) -> Optional[Halves]:
+        """Return the halves; keep gradient and weights where the next is measured."""
+        halves, self._halves = self._halves, None
         self._last = _Last({}, {}, 0)
-        if not next_measures or self.failure:
-            return
+        if place.next_measures and not self.failure:
+            self._keep()
+        return halves if place.measures else None
+
+    def _keep(self) -> None:
         if self._size is None:
             self.failure = "no call in mode='loss' was seen in optim_context(model)"
             return
