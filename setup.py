@@ -41,6 +41,7 @@ setup(
     extras_require={
         "cls": ["mmcv>=2.0.0,<2.3", "mmpretrain>=1.0.0,<2.0"],
         "det": ["mmcv>=2.0.0,<2.3", "mmdet>=3.0.0,<4.0"],
+        "seg": ["mmcv>=2.0.0,<2.2", "mmsegmentation>=1.0.0,<2.0", "ftfy", "regex"],
         "corruptions": ["imagecorruptions-imaug>=1.1.5"],
         "dev": [
             "hypothesis",

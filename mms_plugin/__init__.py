@@ -36,6 +36,7 @@ from .hooks import (  # noqa: E402
 )
 from .multi_scale import (  # noqa: E402
     KeyedPermutationSampler,
+    MultiScaleDataPreprocessor,
     MultiScaleDataset,
     MultiScaleTransform,
     MultiScaleVariableBatchSampler,
@@ -56,6 +57,7 @@ __all__ = [
     "DryRunHook",
     "ImageNetVariant",
     "KeyedPermutationSampler",
+    "MultiScaleDataPreprocessor",
     "MultiScaleDataset",
     "MultiScaleTransform",
     "MultiScaleVariableBatchSampler",

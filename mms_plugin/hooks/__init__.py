@@ -3,6 +3,7 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook, CheckpointNotSavedError
 from .clip_grad_range_hook import ClipGradRangeHook
 from .dry_run_hook import DryRunHook
+from .first_batch_hook import FirstBatchHook
 from .resolution_curriculum_hook import ResolutionCurriculumHook
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     "CheckpointNotSavedError",
     "ClipGradRangeHook",
     "DryRunHook",
+    "FirstBatchHook",
     "ResolutionCurriculumHook",
 ]

@@ -155,7 +155,7 @@ class DryRunHook(Hook):
         ):
             runner.model.train()
             _prepare(runner.optim_wrapper)
-            batches = iter(_loader(loader, points, self.images))
+            batches = iter(batches_of_points(loader, points, self.images))
             for number, point in enumerate(points):
                 trial = _Trial(runner, point)
                 with _on_this_rank_alone(runner.model):
@@ -345,8 +345,14 @@ def _points(loader: DataLoader) -> List[DryRunPoint]:
     return [DryRunPoint(None, _batch_size(loader))]
 
 
-def _loader(loader: DataLoader, points: Sequence[DryRunPoint], images: str) -> Any:
-    """Batches of the points, in order, from the training's data set."""
+def batches_of_points(
+    loader: DataLoader, points: Sequence[DryRunPoint], images: str = "spread"
+) -> Any:
+    """Return a loader of one batch of each point, from the training's dataset.
+
+    Its worker is a process of its own, whose copy of the dataset keeps the training's
+    untouched.
+    """
     instances = None
     if images == "most_instances":
         instances = _instances(loader.dataset)
