@@ -51,6 +51,13 @@ setup(
             "mmpretrain>=1.2.0,<2.0",
         ],
         "det": ["mmengine>=0.10.3,<1.0", "mmcv>=2.0.0,<2.2", "mmdet>=3.2.0,<4.0"],
+        "seg": [
+            "mmengine>=0.10.3,<1.0",
+            "mmcv>=2.0.0,<2.2",
+            "mmsegmentation>=1.2.0,<2.0",
+            "ftfy",
+            "regex",
+        ],
         "onedl-cls": [
             "onedl-mmengine>=0.10.12,<1.0",
             "onedl-mmcv>=2.3.6,<2.4",

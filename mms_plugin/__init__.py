@@ -37,6 +37,7 @@ from .hooks import (  # noqa: E402
 )
 from .multi_scale import (  # noqa: E402
     KeyedPermutationSampler,
+    MultiScaleDataPreprocessor,
     MultiScaleDataset,
     MultiScaleTransform,
     MultiScaleVariableBatchSampler,
@@ -57,6 +58,7 @@ __all__ = [
     "DryRunHook",
     "ImageNetVariant",
     "KeyedPermutationSampler",
+    "MultiScaleDataPreprocessor",
     "MultiScaleDataset",
     "MultiScaleSamplerHook",
     "MultiScaleTransform",

@@ -29,7 +29,7 @@ def batch_maker(
     positive_rois: Optional[int] = None,
     device: Union[None, str, torch.device] = None,
 ) -> MakeBatch:
-    """Synthetic batches for a classifier of mmpretrain or a detector of mmdet.
+    """Make batches without data for a model of mmpretrain, mmdet or mmseg.
 
     They are what the model gets from its data preprocessor: tensors on the model's
     device, padded to ``pad_size_divisor``, with labels, boxes and masks. So
@@ -44,7 +44,7 @@ def batch_maker(
     and grows as the RPN learns.
 
     Args:
-        model: An mmpretrain classifier or an mmdet detector, built.
+        model: An mmpretrain classifier, an mmdet detector or an mmseg segmentor, built.
         positive_rois: Positive RoIs of each image. Default: as many as the sampler
             takes at most (``num * pos_fraction``), the most expensive training.
         device: Where the tensors are made. Default: the model's.
@@ -67,8 +67,11 @@ def batch_maker(
         )
     if "mmpretrain" in libraries:
         return _classification_batches(model, device)
+    if "mmseg" in libraries:
+        return _segmentation_batches(model, device)
     raise ValueError(
-        "model must be a classifier of mmpretrain or a detector of mmdet, but got "
+        "model must be a classifier of mmpretrain, a detector of mmdet or a segmentor "
+        "of mmseg, but got "
         f"{type(model).__name__} of {type(model).__module__}: write make_batch("
         "batch_size, height, width) for it yourself"
     )
@@ -154,6 +157,32 @@ def _classification_batches(
             inputs=torch.zeros(
                 batch_size, channels, *_padded(model, height, width), device=place
             ),
+            data_samples=[sample] * batch_size,
+        )
+
+    return make_batch
+
+
+def _segmentation_batches(
+    model: nn.Module, device: Union[None, str, torch.device]
+) -> MakeBatch:
+    mmseg_structures = require("mmseg.structures", "batch_maker")
+    structures = require("mmengine.structures", "batch_maker")
+
+    def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
+        place = _device(model, device)
+        shape = _padded(model, height, width)
+        labels = torch.zeros(1, *shape, dtype=torch.long, device=place)
+        metainfo = dict(
+            img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape
+        )
+        sample = mmseg_structures.SegDataSample(
+            metainfo=metainfo, gt_sem_seg=structures.PixelData(data=labels)
+        )
+        if type(getattr(model, "decode_head", None)).__name__ == "PIDHead":
+            sample.gt_edge_map = structures.PixelData(data=labels)
+        return dict(
+            inputs=torch.zeros(batch_size, 3, *shape, device=place),
             data_samples=[sample] * batch_size,
         )
 

@@ -30,7 +30,13 @@ from .launching import is_main_process, leave_process_group, prepare_launcher
 from .output import json_on_stdout, plain
 from .recipe_arguments import add_recipe_arguments, apply_recipe_arguments
 from .resume_choice import check_ranks_resume_alike, choose_checkpoint_to_resume
-from .runs import build_runner, end_workers, loading_checkpoint, run_started
+from .runs import (
+    build_runner,
+    check_first_batch,
+    end_workers,
+    loading_checkpoint,
+    run_started,
+)
 
 __all__ = [
     "ArgumentParser",
@@ -43,6 +49,7 @@ __all__ = [
     "add_recipe_arguments",
     "apply_recipe_arguments",
     "build_runner",
+    "check_first_batch",
     "check_checkpoint",
     "check_out",
     "check_ranks_resume_alike",

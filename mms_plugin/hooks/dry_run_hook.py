@@ -398,6 +398,17 @@ def _shapes_and_instances(dataset: Any) -> Optional[Tuple[np.ndarray, List[int]]
     return np.asarray(shapes, dtype=np.float64).reshape(-1, 2), counts
 
 
+def batches_of_points(
+    loader: DataLoader, points: Sequence[DryRunPoint], images: str = "spread"
+) -> DataLoader:
+    """Return a loader of the batches of each point, from the training's dataset.
+
+    Its worker is a process of its own, whose copy of the dataset keeps the training's
+    untouched.
+    """
+    return _loader(loader, _batches(loader, points, images))
+
+
 def _loader(
     loader: DataLoader, trials: Sequence[Tuple[DryRunPoint, List[int]]]
 ) -> DataLoader:

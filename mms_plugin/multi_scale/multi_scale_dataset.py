@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
+from mmengine.structures import BaseDataElement
 
 from ..utils.nested_datasets import leaves, walk, wrapped
 from ..utils.random_state import mixed_seed, seeded
@@ -163,6 +164,10 @@ class MultiScaleDataset:
             _size_in_use.reset(token)
         if not self._has_pipeline and isinstance(sample, dict):
             sample.setdefault(TARGET_SIZE, index.size)
+        packed = sample.get("data_samples") if isinstance(sample, dict) else None
+        if isinstance(packed, BaseDataElement):
+            # For a data preprocessor that pads to the size of the batch.
+            packed.set_metainfo({TARGET_SIZE: index.size})
         return sample
 
     def __len__(self) -> int:

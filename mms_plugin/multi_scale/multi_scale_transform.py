@@ -31,6 +31,7 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmcv", "RandomResize"): ("scale", "wh"),
     ("mmcv", "Pad"): ("size", "wh"),
     ("mmcv", "CenterCrop"): ("crop_size", "wh"),
+    ("mmdet", "FixScaleResize"): ("scale", "wh"),
     ("mmdet", "FixShapeResize"): (("width", "height"), "wh"),
     ("mmdet", "ResizeShortestEdge"): ("scale", "short"),
     ("mmdet", "RandomCrop"): ("crop_size", "wh"),
@@ -40,6 +41,9 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmdet", "MixUp"): ("img_scale", "wh"),
     ("mmdet", "CachedMixUp"): ("img_scale", "wh"),
     ("mmdet", "RandomAffine"): ("border", "wh"),
+    ("mmseg", "RandomCrop"): ("crop_size", "hw"),
+    ("mmseg", "ResizeShortestEdge"): ("scale", "short"),
+    ("mmseg", "RandomMosaic"): ("img_scale", "hw"),
     ("mmpretrain", "RandomResizedCrop"): ("scale", "hw"),
     ("mmpretrain", "RandomCrop"): ("crop_size", "hw"),
     ("mmpretrain", "CenterCrop"): ("crop_size", "wh"),
@@ -88,7 +92,7 @@ class MultiScaleTransform:
         size_arg: The transform's argument that takes the size; a dotted path reaches
             into nested configs (``'transforms.0.size'``), and a pair names one
             argument for each of the two sides. Defaults to what the transforms of
-            mmcv, mmdet and mmpretrain take, ``'scale'`` for others.
+            mmcv, mmdet, mmpretrain and mmseg take, ``'scale'`` for others.
         order: ``'wh'`` or ``'hw'``, the order of the two sides; ``'short'`` or
             ``'long'`` gives that side alone, as an ``int``. Defaults likewise,
             ``'wh'`` for others.
@@ -145,7 +149,7 @@ class MultiScaleTransform:
             self._check_argument(path, size_arg)
         if size_ratio is None:
             size_ratio = _lookup(_SIZE_RATIOS, self._class, 1.0)
-        self.size_ratio = _parse_size_ratio(size_ratio)
+        self.size_ratio = parse_size_ratio(size_ratio)
         self._built: Dict[Size, Any] = {}
 
     def __call__(self, results: Dict) -> Any:
@@ -211,13 +215,13 @@ class MultiScaleTransform:
         sides = (size[1], size[0]) if self.order == "wh" else (size[0], size[1])
         if len(self.size_arg) == 2:
             for path, side in zip(self.size_arg, sides):
-                _set(config, path, side)
+                set_size(config, path, side)
         elif self.order in ("short", "long"):
-            _set(
+            set_size(
                 config, self.size_arg[0], (min if self.order == "short" else max)(size)
             )
         else:
-            _set(config, self.size_arg[0], sides)
+            set_size(config, self.size_arg[0], sides)
         return config
 
     def __getattr__(self, name: str) -> Any:
@@ -272,7 +276,7 @@ class MultiScaleTransform:
         if rest:
             # A path into nested configs must lead somewhere.
             try:
-                _set(copy.deepcopy(self._config), path, 0)
+                set_size(copy.deepcopy(self._config), path, 0)
             except (KeyError, IndexError, TypeError, ValueError):
                 raise ValueError(
                     f"size_arg must lead to a nested config of the transform, but got "
@@ -360,7 +364,8 @@ def _parse_size_arg(value: Any) -> Tuple[str, ...]:
     return paths
 
 
-def _parse_size_ratio(value: Any) -> Tuple[float, float]:
+def parse_size_ratio(value: Any) -> Tuple[float, float]:
+    """Read a ratio of sizes: a number, or ``(height, width)``."""
     pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(pair) != 2 or not all(_is_number(r) and r != 0 for r in pair):
         raise ValueError(
@@ -379,7 +384,8 @@ def _parameters(kind: Any) -> Tuple[List[str], bool]:
     return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _set(config: Any, path: str, value: Any) -> None:
+def set_size(config: Any, path: str, value: Any) -> None:
+    """Set what a dotted path leads to in a nested config, in place."""
     *parents, last = path.split(".")
     for key in parents:
         config = config[int(key)] if isinstance(config, list) else config[key]

@@ -101,6 +101,7 @@ HOSTS: Tuple[Host, ...] = (
     Host("mmcv", "2.0.0", "2.3.0", ("mmcv", "mmcv-lite")),
     Host("mmdet", "3.0.0", "4.0.0", ("mmdet",)),
     Host("mmpretrain", "1.0.0", "2.0.0", ("mmpretrain",)),
+    Host("mmseg", "1.0.0", "2.0.0", ("mmsegmentation",)),
 )
 # The maintained forks: the same import names, other distributions and versions.
 FORKS: Tuple[Host, ...] = (
