@@ -1,0 +1,123 @@
+"""Detectors small enough to train from scratch on one core in minutes."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Tuple
+
+from mmengine.config import ConfigDict
+
+_CONFIGS = {
+    "faster-rcnn": "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
+    "mask-rcnn": "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py",
+    "retinanet": "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py",
+}
+NAMES = tuple(_CONFIGS)
+
+CHANNELS = (16, 32, 64, 128)  # of ResNet-18's stages: a quarter of the usual ones
+FEATURES = 32  # channels of the feature pyramid and the heads
+ROIS = 32  # per image, in training
+
+
+def detector(name: str, num_classes: int = 4, num_levels: int = 4) -> ConfigDict:
+    """Return the config of a small detector.
+
+    ResNet-18 with a quarter of the channels, batch norm that trains, a feature
+    pyramid of 32 channels, square anchors, 32 RoIs per image; from scratch.
+
+    Args:
+        name: One of :data:`NAMES`.
+        num_classes: Number of categories. Defaults to 4.
+        num_levels: Levels of the feature pyramid, of strides 4, 8, ..., at most 4;
+            the backbone has as many stages. Defaults to 4.
+
+    Returns:
+        ConfigDict: What ``MODELS`` builds in mmdet's scope.
+    """
+    from mmengine.hub import get_config
+
+    if name not in _CONFIGS:
+        raise ValueError(f"model must be one of {', '.join(NAMES)}, but got {name!r}.")
+    if num_levels not in (2, 3, 4):
+        raise ValueError(f"num_levels must be 2, 3 or 4, but got {num_levels!r}.")
+    model = ConfigDict(get_config(_CONFIGS[name]).model.to_dict())
+    strides = [4 * 2**level for level in range(num_levels)]
+    model["backbone"].update(
+        depth=18,
+        base_channels=CHANNELS[0],
+        stem_channels=CHANNELS[0],
+        num_stages=num_levels,
+        strides=(1, 2, 2, 2)[:num_levels],
+        dilations=(1,) * num_levels,
+        out_indices=tuple(range(num_levels)),
+        frozen_stages=-1,
+        norm_cfg=dict(type="BN", requires_grad=True),
+        norm_eval=False,
+        init_cfg=None,
+    )
+    model["neck"] = dict(
+        type="FPN",
+        in_channels=list(CHANNELS[:num_levels]),
+        out_channels=FEATURES,
+        num_outs=num_levels,
+    )
+    if name == "retinanet":
+        _shrink_one_stage(model, num_classes, strides)
+    else:
+        _shrink_two_stages(model, num_classes, strides)
+    return model
+
+
+def _anchors(strides: List[int]) -> Dict[str, Any]:
+    return dict(type="AnchorGenerator", scales=[3], ratios=[1.0], strides=strides)
+
+
+def _shrink_one_stage(
+    model: Dict[str, Any], num_classes: int, strides: List[int]
+) -> None:
+    model["bbox_head"].update(
+        num_classes=num_classes,
+        in_channels=FEATURES,
+        feat_channels=FEATURES,
+        stacked_convs=2,
+        anchor_generator=_anchors(strides),
+    )
+    model["test_cfg"].update(nms_pre=200)
+
+
+def _shrink_two_stages(
+    model: Dict[str, Any], num_classes: int, strides: List[int]
+) -> None:
+    model["rpn_head"].update(
+        in_channels=FEATURES,
+        feat_channels=FEATURES,
+        anchor_generator=_anchors(strides),
+    )
+    roi = model["roi_head"]
+    roi["bbox_roi_extractor"].update(out_channels=FEATURES, featmap_strides=strides)
+    # 56 splits RoIs among levels for images of 800 px; the objects here are smaller.
+    roi["bbox_roi_extractor"]["finest_scale"] = 14
+    roi["bbox_head"].update(
+        in_channels=FEATURES, fc_out_channels=4 * FEATURES, num_classes=num_classes
+    )
+    if "mask_head" in roi:
+        roi["mask_roi_extractor"].update(
+            out_channels=FEATURES, featmap_strides=strides, finest_scale=14
+        )
+        roi["mask_head"].update(
+            num_convs=2,
+            in_channels=FEATURES,
+            conv_out_channels=FEATURES,
+            num_classes=num_classes,
+        )
+    train, test = model["train_cfg"], model["test_cfg"]
+    train["rpn"]["sampler"]["num"] = 64
+    train["rcnn"]["sampler"]["num"] = ROIS
+    train["rpn_proposal"].update(nms_pre=100, max_per_img=50)
+    test["rpn"].update(nms_pre=100, max_per_img=50)
+
+
+def input_size(side: int, num_levels: int = 4) -> Tuple[int, int]:
+    """Return the smallest multiple of the coarsest stride that holds ``side``."""
+    stride = 4 * 2 ** (num_levels - 1)
+    padded = -(-side // stride) * stride
+    return padded, padded
