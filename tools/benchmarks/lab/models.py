@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 from mmengine.config import ConfigDict
 
@@ -40,6 +40,8 @@ def detector(name: str, num_classes: int = 4, num_levels: int = 4) -> ConfigDict
     if num_levels not in (2, 3, 4):
         raise ValueError(f"num_levels must be 2, 3 or 4, but got {num_levels!r}.")
     model = ConfigDict(get_config(_CONFIGS[name]).model.to_dict())
+    # Batches of 48 px stay 48 px.
+    model["data_preprocessor"]["pad_size_divisor"] = 16
     strides = [4 * 2**level for level in range(num_levels)]
     model["backbone"].update(
         depth=18,
@@ -114,10 +116,3 @@ def _shrink_two_stages(
     train["rcnn"]["sampler"]["num"] = ROIS
     train["rpn_proposal"].update(nms_pre=100, max_per_img=50)
     test["rpn"].update(nms_pre=100, max_per_img=50)
-
-
-def input_size(side: int, num_levels: int = 4) -> Tuple[int, int]:
-    """Return the smallest multiple of the coarsest stride that holds ``side``."""
-    stride = 4 * 2 ** (num_levels - 1)
-    padded = -(-side // stride) * stride
-    return padded, padded

@@ -202,7 +202,8 @@ class _Watch(Hook):
             hub.update_info(key, hub.get_info(key, 0.0) + end - start)
         self._start = now
         self._note_agvm(runner)
-        self._check_loss(runner, float(outputs["loss"]) if outputs else math.nan)
+        loss = outputs["loss"].detach() if outputs else math.nan
+        self._check_loss(runner, float(loss))
         self._tell(runner, len(data_batch["inputs"]))
 
     def _note_agvm(self, runner: Any) -> None:
