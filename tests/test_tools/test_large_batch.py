@@ -14,8 +14,9 @@ pytest.importorskip("mmdet")
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "benchmarks"))
 
+import large_batch  # noqa: E402
 from agvm_lab import config, grid, page, summary, tables  # noqa: E402
-from agvm_lab.protocol import Protocol  # noqa: E402
+from agvm_lab.protocol import SMOKE, Protocol  # noqa: E402
 from lab import scenes  # noqa: E402
 
 PROTOCOL = Protocol()
@@ -276,6 +277,39 @@ def test_rates_warm_up_exponentially_and_fall_twice():
     assert rates[3360] == pytest.approx(0.01)
 
 
+# -------------------------------------------------------------------- real trainings
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory):
+    return large_batch.Trainer(SMOKE, tmp_path_factory.mktemp("work"))
+
+
+@pytest.mark.distributed
+def test_two_ranks_make_the_updates_of_one(trainer, tmp_path):
+    arm = grid.make_arm("sgd", 4, True, 0.01, variant="two-ranks", ranks=2)
+    result = trainer(arm, tmp_path)
+    assert result["updates"] == 4 and result["images"] == 16
+    assert not result["diverged"] and result["mean_multipliers"]["neck"] != 1
+    # Halves are those of the ranks, and each has one micro-batch an update.
+    assert len(result["loss"]) == 4 and len(result["measured"]) == 3
+
+
+def test_multi_scale_arm_takes_fewer_updates(trainer, tmp_path):
+    arm = grid.make_arm("sgd", 4, True, 0.01, variant="vbs-cur", multi_scale=True)
+    result = trainer(arm, tmp_path)
+    # 16 images in batches of 3 at 48 px, 2 at 64 px and 1 at 80 px, full ones only.
+    assert 12 < result["images"] <= 16
+    assert 0 < result["updates"] < 4
+
+
+@pytest.mark.parametrize("model", ["mask-rcnn", "retinanet", "faster-rcnn-swin"])
+def test_other_models_train(trainer, tmp_path, model):
+    result = trainer(grid.make_arm("adamw", 4, True, 1e-3, model=model), tmp_path)
+    heads = dict.fromkeys(("retinanet",), "bbox_head")
+    head = heads.get(model, "roi_head.bbox_head")
+    assert result["mean_multipliers"][head] != 1
+    assert ("mask_ap" in result) == (model == "mask-rcnn")
+
+
 # ---------------------------------------------------------------------------- page
 def test_page_of_a_whole_benchmark_has_every_table_and_figure(tmp_path):
     results = grown()
@@ -338,10 +372,7 @@ def test_smoke_trains_arms_and_writes_nothing_around_it(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert {p: p.stat().st_mtime_ns for p in (ROOT / "docs").rglob("*")} == before
     assert not list(tmp_path.iterdir())
-    arms = {
-        arm["variant"] + arm["optimizer"]: arm
-        for arm in json.loads(done.stdout)["arms"]
-    }
+    results = json.loads(done.stdout)["arms"]
     keys = {"task", "model", "optimizer", "batch", "agvm", "variant", "lr", "seed"}
     for arm in results:
         assert keys | {"updates", "ap", "diverged", "commit", "command"} <= arm.keys()
@@ -349,7 +380,7 @@ def test_smoke_trains_arms_and_writes_nothing_around_it(tmp_path):
     (adamw,) = [arm for arm in results if arm["optimizer"] == "adamw"]
     assert adamw["updates"] == 4
     assert adamw["measured"][-1]["mu"]["neck"] != 1
-    assert adamw["images"] == 32
+    assert adamw["images"] == 16
     diverged = [arm for arm in results if arm["diverged"]]
     assert [arm["lr"] for arm in diverged] == [1e6] and diverged[0]["ap"] == 0
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fnmatch
+import json
 import os
 import platform
 import sys
@@ -51,6 +52,7 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
         default=ROOT / "docs" / "large_batch.md",
         help="page that --report writes; its figures go beside it",
     )
+    parser.add_argument("--rank-arm", type=Path, help=argparse.SUPPRESS)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="list the arms and stop")
     what.add_argument("--report", action="store_true", help="write the page and stop")
@@ -68,7 +70,9 @@ def main() -> None:
     args = parse_args()
     # For the commands that only read results, torch and mmdet are not needed.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if args.smoke:
+    if args.rank_arm:
+        train_as_rank(args)
+    elif args.smoke:
         smoke(args)
     elif args.list:
         list_arms(args)
@@ -154,23 +158,20 @@ def run(args: argparse.Namespace) -> None:
 
 def smoke(args: argparse.Namespace) -> None:
     """Train a few arms of a few images in a temporary folder and write the page."""
-    import json
-
     from agvm_lab import grid
     from agvm_lab.protocol import SMOKE
     from lab.arms import ArmStore, work_through
 
     first = [
-        grid.make_arm("sgd", 4, False, 0.01),
-        grid.make_arm("adamw", 8, True, 1e-3),
-        grid.make_arm("sgd", 8, False, 1e6),
+        grid.make_arm("adamw", 4, True, 1e-3),
+        grid.make_arm("sgd", 4, False, 1e6),
     ]
 
     def plan(results: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
         done = {result["name"]: result for result in results}
         arms = list(first)
-        if first[1]["name"] in done:
-            multipliers = done[first[1]["name"]]["mean_multipliers"]
+        if first[0]["name"] in done:
+            multipliers = done[first[0]["name"]]["mean_multipliers"]
             arms.append(
                 grid.make_arm(
                     "lamb", 4, False, 1e-3, variant="fixed", multipliers=multipliers
@@ -204,22 +205,60 @@ class Trainer:
 
         torch.set_num_threads(1)
         self.protocol = protocol
+        self.work_dir = work_dir
         counts = dict(train=protocol.train_images, val=protocol.val_images)
         self.sets = {
             split: draw(work_dir / "scenes", "detection", split, count, protocol.side)
             for split, count in counts.items()
         }
 
-    def __call__(self, arm: Dict[str, Any], folder: Path) -> Dict[str, Any]:
-        """Train an arm, or continue it, and return its result."""
-        from agvm_lab.config import arm_epochs, runner_config
-        from lab.arms import git_commit
-        from lab.training import mean_by_module, train
+    def config(self, arm: Dict[str, Any]) -> Dict[str, Any]:
+        """Return the arguments of the arm's runner."""
+        from agvm_lab.config import runner_config
 
-        config = runner_config(arm, self.protocol, self.sets["train"], self.sets["val"])
+        return runner_config(arm, self.protocol, self.sets["train"], self.sets["val"])
+
+    def train(self, arm: Dict[str, Any], folder: Path) -> Any:
+        """Train an arm in this process, as one of its ranks if it has several."""
+        from lab.training import train
+
         # pycocotools prints its tables.
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            outcome = train(config, folder)
+            return train(self.config(arm), folder)
+
+    def train_on_ranks(self, arm: Dict[str, Any], folder: Path, ranks: int) -> Any:
+        """Train an arm on several processes and return the outcome of all."""
+        from lab.arms import write_json
+        from lab.ranks import run_on_ranks
+        from lab.training import Outcome
+
+        outcomes = [folder / f"outcome.rank{rank}.json" for rank in range(ranks)]
+        for path in outcomes:
+            path.unlink(missing_ok=True)
+        order = dict(arm=arm, protocol=self.protocol.to_dict())
+        write_json(order, folder / "order.json")
+        command = [sys.executable, str(Path(__file__).resolve())]
+        command += ["--work-dir", str(self.work_dir)]
+        command += ["--rank-arm", str(folder / "order.json")]
+        run_on_ranks(command, ranks)
+        parts = [json.loads(path.read_text()) for path in outcomes if path.exists()]
+        # A rank whose loss explodes leaves the others behind.
+        part = next((part for part in parts if part["diverged"]), parts[0])
+        sums = {key: ranks * part[key] for key in ("images", "cpu_seconds")}
+        return Outcome(**{**part, **sums})
+
+    def __call__(self, arm: Dict[str, Any], folder: Path) -> Dict[str, Any]:
+        """Train an arm, or continue it, and return its result."""
+        from agvm_lab.config import arm_epochs
+        from lab.arms import git_commit
+        from lab.training import mean_by_module
+
+        config = self.config(arm)
+        ranks = arm["settings"].get("ranks", 1)
+        if ranks > 1:
+            outcome = self.train_on_ranks(arm, folder, ranks)
+        else:
+            outcome = self.train(arm, folder)
         metrics = outcome.metrics
         result = dict(
             arm,
@@ -245,6 +284,24 @@ class Trainer:
         if arm["model"] == "mask-rcnn":
             result["mask_ap"] = percent(metrics, "coco/segm_mAP")
         return result
+
+
+def train_as_rank(args: argparse.Namespace) -> None:
+    """Be one rank of an arm that trains on several processes."""
+    import dataclasses
+
+    from agvm_lab.protocol import Protocol
+    from lab.arms import write_json
+    from lab.ranks import join
+
+    rank = join()
+    order = json.loads(args.rank_arm.read_text())
+    trainer = Trainer(Protocol(**order["protocol"]), args.work_dir)
+    folder = args.rank_arm.parent
+    outcome = trainer.train(order["arm"], folder)
+    write_json(dataclasses.asdict(outcome), folder / f"outcome.rank{rank}.json")
+    sys.stderr.flush()
+    os._exit(0)  # gloo's threads may wait for a rank that is gone
 
 
 def percent(metrics: Dict[str, float], name: str) -> float:

@@ -21,8 +21,9 @@ OPTIMIZERS: Dict[str, Dict[str, Any]] = {
     "lamb": dict(type="mmpretrain.Lamb", weight_decay=0.05),
 }
 
-MULTI_SCALE_SIZES = (32, 48, 64, 80)
-"""Sizes of the arms with the multi-scale sampler; 64 is the base size."""
+MULTI_SCALE_SIZES = (48, 64, 80)
+"""Sizes of the arms with the multi-scale sampler; 64 is the base size. At 32 px the
+coarsest level would have a single anchor, at which mmdet's RPN head fails."""
 
 
 def runner_config(
@@ -62,6 +63,20 @@ def runner_config(
         curriculum,
         dict(type="ClipGradRangeHook", begin=begin * counts, end=end * counts),
     ]
+    distributed: Dict[str, Any] = {}
+    if ranks > 1:
+        distributed = dict(
+            launcher="pytorch",
+            # On a CPU; rank 0's statistics of batch norm count, as in its checkpoints.
+            cfg=dict(
+                model_wrapper_cfg=dict(
+                    type="MMDistributedDataParallel",
+                    device_ids=None,
+                    broadcast_buffers=True,
+                )
+            ),
+            env_cfg=dict(dist_cfg=dict(backend="gloo")),
+        )
     return dict(
         model=detector(arm["model"]),
         default_scope="mmdet",
@@ -71,6 +86,7 @@ def runner_config(
         param_scheduler=schedule(protocol, iterations, counts),
         custom_hooks=hooks,
         randomness=dict(seed=arm["seed"]),
+        **distributed,
         **validation(val_set, ("bbox", "segm") if with_mask else ("bbox",)),
     )
 
@@ -155,8 +171,7 @@ def _make_multi_scale(
     """
     batch_sampler = loader["batch_sampler"]
     batch_sampler.update(sizes=list(MULTI_SCALE_SIZES))
-    base = batch_sampler["base_size"]
-    hook.update(schedule="linear", start_sizes=[MULTI_SCALE_SIZES[0]], end_sizes=[base])
+    hook.update(schedule="linear", start_sizes=[MULTI_SCALE_SIZES[0]])
     pipeline = loader["dataset"]["dataset"]["pipeline"]
     pipeline.insert(0, dict(type="MultiScaleResize", keep_ratio=True))
     with np.load(Path(loader["dataset"]["dataset"]["folder"]) / "objects.npz") as file:

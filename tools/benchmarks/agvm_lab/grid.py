@@ -200,7 +200,7 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
         arms += sweep.arms() + _at_best(sweep, False, agvm=True)
     for sweep in at_256.values():
         arms += _both(sweep, variant="vbs-cur", multi_scale=True)
-    for model in ("mask-rcnn", "retinanet"):
+    for model in ("mask-rcnn", "retinanet", "faster-rcnn-swin"):
         arms += other_model(model, at_256, at_16)
     return arms
 

@@ -94,8 +94,8 @@ class Protocol:
 
 
 SMOKE = Protocol(
-    train_images=32,
-    val_images=8,
+    train_images=16,
+    val_images=4,
     epochs=1,
     micro_batch=2,
     measurements=4,

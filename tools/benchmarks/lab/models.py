@@ -8,12 +8,14 @@ from mmengine.config import ConfigDict
 
 _CONFIGS = {
     "faster-rcnn": "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
+    "faster-rcnn-swin": "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
     "mask-rcnn": "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py",
     "retinanet": "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py",
 }
 NAMES = tuple(_CONFIGS)
 
 CHANNELS = (16, 32, 64, 128)  # of ResNet-18's stages: a quarter of the usual ones
+SWIN_CHANNELS = (24, 48, 96, 192)
 FEATURES = 32  # channels of the feature pyramid and the heads
 ROIS = 32  # per image, in training
 
@@ -21,8 +23,9 @@ ROIS = 32  # per image, in training
 def detector(name: str, num_classes: int = 4, num_levels: int = 4) -> ConfigDict:
     """Return the config of a small detector.
 
-    ResNet-18 with a quarter of the channels, batch norm that trains, a feature
-    pyramid of 32 channels, square anchors, 32 RoIs per image; from scratch.
+    ResNet-18 with a quarter of the channels and batch norm that trains, or a Swin
+    transformer of 24 channels; a feature pyramid of 32 channels, square anchors, 32
+    RoIs per image; from scratch.
 
     Args:
         name: One of :data:`NAMES`.
@@ -43,7 +46,26 @@ def detector(name: str, num_classes: int = 4, num_levels: int = 4) -> ConfigDict
     # Batches of 48 px stay 48 px.
     model["data_preprocessor"]["pad_size_divisor"] = 16
     strides = [4 * 2**level for level in range(num_levels)]
-    model["backbone"].update(
+    channels = SWIN_CHANNELS if name.endswith("swin") else CHANNELS
+    model["backbone"] = ConfigDict(
+        _swin(num_levels) if name.endswith("swin") else _resnet(num_levels)
+    )
+    model["neck"] = ConfigDict(
+        type="FPN",
+        in_channels=list(channels[:num_levels]),
+        out_channels=FEATURES,
+        num_outs=num_levels,
+    )
+    if name == "retinanet":
+        _shrink_one_stage(model, num_classes, strides)
+    else:
+        _shrink_two_stages(model, num_classes, strides)
+    return model
+
+
+def _resnet(num_levels: int) -> Dict[str, Any]:
+    return dict(
+        type="ResNet",
         depth=18,
         base_channels=CHANNELS[0],
         stem_channels=CHANNELS[0],
@@ -54,19 +76,22 @@ def detector(name: str, num_classes: int = 4, num_levels: int = 4) -> ConfigDict
         frozen_stages=-1,
         norm_cfg=dict(type="BN", requires_grad=True),
         norm_eval=False,
-        init_cfg=None,
+        style="pytorch",
     )
-    model["neck"] = dict(
-        type="FPN",
-        in_channels=list(CHANNELS[:num_levels]),
-        out_channels=FEATURES,
-        num_outs=num_levels,
+
+
+def _swin(num_levels: int) -> Dict[str, Any]:
+    return dict(
+        type="SwinTransformer",
+        embed_dims=SWIN_CHANNELS[0],
+        depths=(2,) * num_levels,
+        num_heads=(1, 2, 4, 8)[:num_levels],
+        strides=(4, 2, 2, 2)[:num_levels],
+        window_size=4,
+        mlp_ratio=2,
+        drop_path_rate=0.0,
+        out_indices=tuple(range(num_levels)),
     )
-    if name == "retinanet":
-        _shrink_one_stage(model, num_classes, strides)
-    else:
-        _shrink_two_stages(model, num_classes, strides)
-    return model
 
 
 def _anchors(strides: List[int]) -> Dict[str, Any]:

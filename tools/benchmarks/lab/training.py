@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -38,7 +39,7 @@ class Outcome:
         updates: Updates of the weights.
         train_seconds: Wall-clock seconds of the training iterations.
         cpu_seconds: Processor seconds of the training iterations.
-        images: Images trained on.
+        images: Images that this rank has trained on.
         loss: Means of the training loss over up to 60 equal parts of the training.
         agvm: Measurements of AGVM, see :func:`thinned`; empty without AGVM.
     """
@@ -133,7 +134,10 @@ def _completed(
         experiment_name=f"{folder.name}-{os.getpid()}-{next(_experiments)}",
         log_level="WARNING",
         resume=True,
-        env_cfg=dict(mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0)),
+        env_cfg=dict(
+            config.get("env_cfg", {}),
+            mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+        ),
     )
 
 
@@ -242,7 +246,7 @@ class _Watch(Hook):
     def _tell(self, runner: Any, images: int) -> None:
         self._told_images += images
         passed = time.monotonic() - self._told
-        if passed < 60:
+        if passed < 60 or not is_main_process():
             return
         loss = runner.message_hub.get_scalar("train/loss").mean(50)
         tell(
