@@ -134,6 +134,27 @@ def test_only_wanted_arms_are_trained(tmp_path):
     assert store.is_done("yes") and not store.is_done("no")
 
 
+def test_an_arm_that_fails_leaves_the_others_be(tmp_path):
+    store = arms.ArmStore(tmp_path / "results", tmp_path / "work")
+    names = ["first", "broken", "last"]
+
+    def train(arm, folder):
+        if arm["name"] == "broken":
+            raise ValueError("no such thing")
+        return dict(arm)
+
+    assembled = []
+    with pytest.raises(RuntimeError, match="arms that failed: broken"):
+        arms.work_through(
+            store,
+            lambda results: [dict(name=name) for name in names],
+            train,
+            after_arm=lambda: assembled.append(len(store.results())),
+        )
+    assert [store.is_done(name) for name in names] == [True, False, True]
+    assert assembled == [1, 2]
+
+
 def _hold(results, work, ready):
     with arms.ArmStore(results, work).claim("arm") as mine:
         ready.put(mine)

@@ -151,8 +151,8 @@ def run(args: argparse.Namespace) -> None:
         lambda results: grid.plan(results, args.seeds),
         train,
         lambda arm: fnmatch.fnmatch(arm["name"], args.only),
+        lambda: store.assemble(about()),
     )
-    store.assemble(about())
     tell(f"{finished} arms trained; nothing is pending.")
 
 

@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Union
 
@@ -105,39 +106,60 @@ def work_through(
     plan: Callable[[List[Result]], Sequence[Arm]],
     train: Callable[[Arm, Path], Result],
     wanted: Callable[[Arm], bool] = lambda arm: True,
+    after_arm: Callable[[], Any] = lambda: None,
 ) -> int:
     """Train arm after arm until the plan has no arm without a result.
 
     The plan is asked anew before each arm, so that it may depend on the results of
-    all processes so far. Arms that another process trains are waited for.
+    all processes so far. Arms that another process trains are waited for. An arm that
+    fails is told of and left out, so that it does not keep the others from training.
 
     Args:
         store: Where results and checkpoints are.
         plan: All arms that follow from the results so far, the most urgent first.
         train: Trains an arm in its folder, or continues it, and returns its result.
         wanted: Whether to train an arm at all. Defaults to all.
+        after_arm: Called after each arm that this process has finished. Defaults to
+            nothing.
 
     Returns:
         int: Number of arms that this process has finished.
+
+    Raises:
+        RuntimeError: Arms have failed; all others are done.
     """
     finished = 0
+    failed: List[str] = []
     while True:
         arms = [arm for arm in plan(store.results()) if wanted(arm)]
-        pending = [arm for arm in arms if not store.is_done(arm["name"])]
+        pending = [
+            arm
+            for arm in arms
+            if not store.is_done(arm["name"]) and arm["name"] not in failed
+        ]
         if not pending:
-            return finished
+            break
         for arm in pending:
             with store.claim(arm["name"]) as mine:
                 # Another process may have finished it since the plan was made.
                 if not mine or store.is_done(arm["name"]):
                     continue
                 tell(f"{arm['name']}: begins ({len(pending)} arms pending)")
-                result = train(arm, store.folder(arm["name"]))
+                try:
+                    result = train(arm, store.folder(arm["name"]))
+                except Exception:
+                    tell(f"{arm['name']}: failed\n{traceback.format_exc()}")
+                    failed.append(arm["name"])
+                    break
                 store.save(arm["name"], result)
                 finished += 1
+                after_arm()
                 break
         else:
             time.sleep(WAIT_SECONDS)
+    if failed:
+        raise RuntimeError(f"arms that failed: {', '.join(failed)}")
+    return finished
 
 
 def tell(line: str) -> None:
