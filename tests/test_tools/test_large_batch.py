@@ -319,7 +319,8 @@ def test_page_of_a_whole_benchmark_has_every_table_and_figure(tmp_path):
     # Best rates: seeds alike, so that the spread is nothing and AGVM's lead is 1.
     assert "| SGD | 256 | 480 | 0.08 | 20.0 (20.0 to 20.0) | 0.32 | 21.0" in text
     assert "| +1.0 | +1.0 |" in text
-    for name in ("ap_over_batch", "ap_over_rate", "phi_over_batch", "multipliers"):
+    figures = ("ap_over_batch", "ap_over_rate", "phi_over_batch")
+    for name in (*figures, "phi_over_training", "multipliers"):
         picture = (tmp_path / f"page_{name}.png").read_bytes()
         assert picture.startswith(b"\x89PNG") and f"(page_{name}.png)" in text
 

@@ -33,6 +33,9 @@ def write_page(results: Sequence[Result], page: Path, seeds: int = 3) -> None:
     blocks["ap-over-rate"] = _figure(page, "ap_over_rate", ap_over_rate, results)
     blocks["variances"] = tables.variances(results)
     blocks["phi-over-batch"] = _figure(page, "phi_over_batch", phi_over_batch, results)
+    blocks["phi-over-training"] = _figure(
+        page, "phi_over_training", phi_over_training, results
+    )
     blocks["multipliers"] = _figure(page, "multipliers", multipliers, results)
     blocks["ablations"] = tables.ablations(results)
     blocks["long-runs"] = tables.long_runs(results)
@@ -138,26 +141,40 @@ def phi_over_batch(results: Sequence[Result], path: Path) -> str:
     return _draw(panels and [panels], path, "batch", "Φ", title)
 
 
+def phi_over_training(results: Sequence[Result], path: Path) -> str:
+    """Draw the variances over the training at AGVM's best rates."""
+    title = "Gradient variance over the training, at AGVM's best rate"
+    return _over_training(results, path, "phi", "Φ", title)
+
+
 def multipliers(results: Sequence[Result], path: Path) -> str:
     """Draw the multipliers over the training at AGVM's best rates."""
+    title = "AGVM's multipliers over the training, at its best rate"
+    return _over_training(results, path, "mu", "multiplier", title)
+
+
+def _over_training(
+    results: Sequence[Result], path: Path, key: str, y_label: str, title: str
+) -> str:
+    """Draw what AGVM measured, a row of panels for each optimizer."""
     rows = []
     for optimizer in summary.optimizers(results):
         row = []
         for batch in summary.batches(results, optimizer):
             arm = summary.agvm_arm(results, optimizer, batch)
             if arm is not None:
-                row.append(_multipliers_panel(arm))
+                row.append(_measured_panel(arm, key))
         if row:
             rows.append(row)
-    title = "AGVM's multipliers over the training, at its best rate"
-    return _draw(rows, path, "part of the training", "multiplier", title)
+    return _draw(rows, path, "part of the training", y_label, title)
 
 
-def _multipliers_panel(arm: Result) -> Panel:
+def _measured_panel(arm: Result, key: str) -> Panel:
     lines = []
-    x = [part["update"] / arm["updates"] for part in arm["measured"]]
-    for name in arm["measured"][0]["mu"]:
-        y = [part["mu"][name] for part in arm["measured"]]
+    for name in arm["mean_multipliers"]:
+        parts = [part for part in arm["measured"] if name in part[key]]
+        x = [part["update"] / arm["updates"] for part in parts]
+        y = [part[key][name] for part in parts]
         lines.append(Line(tables.module_name(name), x, y, markers=False))
     optimizer = tables.optimizer_name(arm["optimizer"])
     return Panel(f"{optimizer}, batch {arm['batch']}, rate {arm['lr']:g}", lines)
