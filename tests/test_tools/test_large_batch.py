@@ -155,6 +155,17 @@ def test_plan_of_a_whole_benchmark():
     assert {arm["model"] for arm in results} >= {"mask-rcnn", "retinanet"}
 
 
+def test_a_best_rate_at_the_end_of_a_full_grid_stays_provisional():
+    results = []
+    for _ in range(grid.MOST_RATES):
+        for arm in grid.Sweep(results, "lamb", 256).arms():
+            if arm["name"] not in {result["name"] for result in results}:
+                results.append(made(arm, 100 * arm["lr"]))
+    assert len(results) == grid.MOST_RATES
+    best = summary.best_of(results, "lamb", 256, False)
+    assert best.rate == max(result["lr"] for result in results) and not best.complete
+
+
 def test_ablations_take_the_multipliers_that_agvm_measured():
     results = grown()
     fixed, heads, mean = (

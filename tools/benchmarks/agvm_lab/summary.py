@@ -26,7 +26,8 @@ class Best:
         rate: The learning rate with the highest AP of seed 0.
         aps: AP of each seed at this rate, in percent.
         updates: Updates of the weights.
-        complete: Whether the sweep is complete, so that the rate is not provisional.
+        complete: Whether the sweep is complete and the rate not at its end, so that
+            the rate is not provisional.
     """
 
     rate: float
@@ -55,7 +56,8 @@ def best_of(
     complete = False
     if batch in START_RATES[optimizer] and agvm in sweep_kinds(optimizer, batch):
         sweep = Sweep(results, optimizer, batch)
-        complete = sweep.best(agvm) == rate
+        inside = rate not in (sweep.rates[0], sweep.rates[-1])
+        complete = inside and sweep.best(agvm) == rate
     return Best(
         rate=rate,
         aps=tuple(float(arm["ap"]) for arm in sorted(arms, key=lambda a: a["seed"])),
