@@ -178,6 +178,39 @@ def test_an_arm_is_claimed_by_one_process_and_free_when_it_is_killed(tmp_path):
         assert mine
 
 
+def _work(results, work, log, start):
+    def plan(done):
+        # The last arm follows from all others, whoever trains them.
+        names = [f"arm-{number}" for number in range(8)]
+        if {result["name"] for result in done} >= set(names):
+            names.append("last")
+        return [dict(name=name) for name in names]
+
+    def train(arm, folder):
+        with open(log, "a") as stream:
+            stream.write(f"{arm['name']}\n")
+        time.sleep(0.02)
+        return dict(arm)
+
+    start.wait()
+    arms.work_through(arms.ArmStore(results, work), plan, train)
+
+
+def test_two_processes_share_a_list_of_arms(tmp_path, monkeypatch):
+    monkeypatch.setattr(arms, "WAIT_SECONDS", 0.01)
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(2)
+    folders = (tmp_path / "results", tmp_path / "work", tmp_path / "log")
+    workers = [context.Process(target=_work, args=(*folders, start)) for _ in "ab"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    trained = (tmp_path / "log").read_text().split()
+    assert trained[-1] == "last" and len(trained) == len(set(trained)) == 9
+
+
 def test_names_of_arms_are_names_of_files(tmp_path):
     store = arms.ArmStore(tmp_path, tmp_path)
     with pytest.raises(ValueError, match="name of an arm .* but got '../a'"):
