@@ -18,7 +18,7 @@ pytest.importorskip("mmdet")
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "benchmarks"))
 
-from lab import arms, pages, scenes, training  # noqa: E402
+from lab import arms, pages, panoptic, scenes, training  # noqa: E402
 from lab.models import NAMES, detector  # noqa: E402
 
 
@@ -84,16 +84,52 @@ def test_scenes_are_drawn_once(drawn):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_detectors_have_a_quarter_of_the_channels(name):
+def test_detectors_are_narrow_and_train_as_a_whole(name):
     from mmdet.registry import MODELS
     from mmengine.registry import DefaultScope
 
     with DefaultScope.overwrite_default_scope("mmdet"):
         model = MODELS.build(detector(name))
-    assert model.backbone.layer4[0].conv1.out_channels == 512 // 4
+    widest = 8 * 24 if name == "faster-rcnn-swin" else 512 // 4
+    assert model.neck.lateral_convs[-1].conv.in_channels == widest
     assert all(param.requires_grad for param in model.parameters())
     with pytest.raises(ValueError, match="model must be one of .*, but got 'yolo'"):
         detector("yolo")
+
+
+# ------------------------------------------------------------------------ panoptic
+def test_panoptic_quality_of_made_segments():
+    truth = np.full((10, 10), 4)
+    truth[:4, :5] = 1000  # category 0, 20 pixels
+    truth[6:, :5] = 2001  # category 1, 20 pixels
+    predicted = np.full((10, 10), 4)
+    predicted[:4, :4] = 7000  # 16 of its 20 pixels: IoU 0.8
+    predicted[6:, :2] = 3001  # 8 of 20: no match
+    predicted[0, 9] = 9  # no category
+    counts = panoptic.compare_segments(predicted, truth, 5)
+    assert counts[0] == (pytest.approx(0.8), 1, 0, 0)
+    assert counts[1] == (0.0, 0, 1, 1)
+    assert counts[2] == counts[3] == (0.0, 0, 0, 0)
+    # The background: 60 true pixels, all but one predicted, and 4 + 12 too many.
+    assert counts[4] == (pytest.approx(59 / 76), 1, 0, 0)
+    quality = panoptic.panoptic_quality([counts, counts])
+    assert quality == pytest.approx((0.8 + 0 + 59 / 76) / 3)
+    assert panoptic.panoptic_quality([]) == 0
+
+
+def test_true_segments_have_panoptic_quality_1(drawn):
+    import torch
+
+    dataset = scenes.DrawnScenes(drawn, with_seg=True, with_mask=True)
+    metric = panoptic.ScenesPanopticQuality(drawn)
+    for index in range(6):
+        sample = dataset[index]
+        ids = sample["gt_seg_map"].astype(np.int64)
+        for number, mask in enumerate(sample["gt_masks"].masks, start=3):
+            ids[mask.astype(bool)] += 1000 * number
+        predicted = dict(sem_seg=torch.from_numpy(ids[None]))
+        metric.process(None, [dict(img_id=index, pred_panoptic_seg=predicted)])
+    assert metric.evaluate(6) == {"scenes/PQ": 1.0}
 
 
 # --------------------------------------------------------------------------- arms

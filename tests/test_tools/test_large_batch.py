@@ -312,13 +312,16 @@ def test_multi_scale_arm_takes_fewer_updates(trainer, tmp_path):
     assert 0 < result["updates"] < 4
 
 
-@pytest.mark.parametrize("model", ["mask-rcnn", "retinanet", "faster-rcnn-swin"])
+@pytest.mark.parametrize("model", grid.OTHER_MODELS)
 def test_other_models_train(trainer, tmp_path, model):
     result = trainer(grid.make_arm("adamw", 4, True, 1e-3, model=model), tmp_path)
     heads = dict.fromkeys(("retinanet",), "bbox_head")
     head = heads.get(model, "roi_head.bbox_head")
     assert result["mean_multipliers"][head] != 1
     assert ("mask_ap" in result) == (model == "mask-rcnn")
+    if model == "panoptic-fpn":
+        assert result["mean_multipliers"]["semantic_head"] != 1
+        assert result["metric"] == "scenes/PQ"
 
 
 # ---------------------------------------------------------------------------- page

@@ -127,7 +127,8 @@ def about() -> Dict[str, Any]:
         command="python tools/benchmarks/large_batch.py",
         protocol=Protocol().to_dict(),
         data="scenes of mms_plugin.datasets.scenes, drawn by tools/benchmarks/lab",
-        ap="percent, COCO's box AP on the validation scenes (mask-rcnn: mask_ap too)",
+        ap="percent, COCO's box AP on the validation scenes (mask-rcnn: mask_ap too; "
+        "panoptic-fpn: panoptic quality)",
         train_seconds="wall-clock of the training iterations; cores were shared",
     )
 
@@ -260,11 +261,14 @@ class Trainer:
         else:
             outcome = self.train(arm, folder)
         metrics = outcome.metrics
+        panoptic = arm["model"] == "panoptic-fpn"
+        metric = "scenes/PQ" if panoptic else "coco/bbox_mAP"
         result = dict(
             arm,
             epochs=arm_epochs(arm, self.protocol),
             updates=outcome.updates,
-            ap=percent(metrics, "coco/bbox_mAP"),
+            ap=percent(metrics, metric),
+            metric=metric,
             ap_50=percent(metrics, "coco/bbox_mAP_50"),
             ap_75=percent(metrics, "coco/bbox_mAP_75"),
             diverged=outcome.diverged,

@@ -21,6 +21,9 @@ OPTIMIZERS: Dict[str, Dict[str, Any]] = {
     "lamb": dict(type="mmpretrain.Lamb", weight_decay=0.05),
 }
 
+METRICS = {"mask-rcnn": ("bbox", "segm"), "panoptic-fpn": ("panoptic",)}
+"""What is measured, where it is not only the box AP."""
+
 MULTI_SCALE_SIZES = (48, 64, 80)
 """Sizes of the arms with the multi-scale sampler; 64 is the base size. At 32 px the
 coarsest level would have a single anchor, at which mmdet's RPN head fails."""
@@ -42,12 +45,13 @@ def runner_config(
     micro = protocol.micro(batch)
     counts = protocol.counts(batch) // ranks
     epochs = arm_epochs(arm, protocol)
-    with_mask = arm["model"] == "mask-rcnn"
+    with_mask = arm["model"] in ("mask-rcnn", "panoptic-fpn")
     train_loader = fixed_size_loader(
         dict(
             type="DrawnScenes",
             folder=str(train_set),
             with_mask=with_mask,
+            with_seg=arm["model"] == "panoptic-fpn",
             pipeline=[dict(type="RandomFlip", prob=0.5), dict(type="PackDetInputs")],
         ),
         micro,
@@ -87,7 +91,7 @@ def runner_config(
         custom_hooks=hooks,
         randomness=dict(seed=arm["seed"]),
         **distributed,
-        **validation(val_set, ("bbox", "segm") if with_mask else ("bbox",)),
+        **validation(val_set, METRICS.get(arm["model"], ("bbox",))),
     )
 
 

@@ -11,6 +11,12 @@ Curve = Dict[float, float]
 MODULES = ("backbone", "neck", "rpn_head", "roi_head.bbox_head")
 HEADS = ("rpn_head", "roi_head.bbox_head", "roi_head.mask_head", "bbox_head")
 
+TASKS = {
+    "mask-rcnn": "instance segmentation",
+    "panoptic-fpn": "panoptic segmentation",
+}
+OTHER_MODELS = ("mask-rcnn", "retinanet", "panoptic-fpn", "faster-rcnn-swin")
+
 START_RATES: Dict[str, Dict[int, Tuple[float, ...]]] = {
     "sgd": {
         16: (0.01, 0.02, 0.04),
@@ -55,7 +61,7 @@ def make_arm(
     parts += [f"lr{lr:g}", f"s{seed}"]
     return dict(
         name="_".join(parts),
-        task="instance segmentation" if model == "mask-rcnn" else "detection",
+        task=TASKS.get(model, "detection"),
         model=model,
         optimizer=optimizer,
         batch=batch,
@@ -200,7 +206,7 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
         arms += sweep.arms() + _at_best(sweep, False, agvm=True)
     for sweep in at_256.values():
         arms += _both(sweep, variant="vbs-cur", multi_scale=True)
-    for model in ("mask-rcnn", "retinanet", "faster-rcnn-swin"):
+    for model in OTHER_MODELS:
         arms += other_model(model, at_256, at_16)
     return arms
 

@@ -17,6 +17,7 @@ _MODULES = {
     "roi_head.bbox_head": "box head",
     "roi_head.mask_head": "mask head",
     "bbox_head": "box head",
+    "semantic_head": "semantic head",
 }
 NOTHING = "No arm of this part has been trained yet."
 
@@ -287,7 +288,9 @@ def other_models(results: Sequence[Result]) -> str:
             )
     if len(rows) == 1:
         return NOTHING
-    return markdown_table(rows, 2) + "\n\nMask R-CNN: box AP / mask AP."
+    return markdown_table(rows, 2) + (
+        "\n\nBox AP; Mask R-CNN: box AP / mask AP; panoptic FPN: panoptic quality."
+    )
 
 
 def _ap(arm: Optional[Result]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, Sequence
 
+from . import panoptic  # noqa: F401  registers its metric
+
 
 def validation(
     folder: Path,
@@ -16,14 +18,22 @@ def validation(
 
     Args:
         folder: Folder that :func:`lab.scenes.draw` returned for the split ``'val'``.
-        metrics: ``'bbox'``, ``'segm'`` or both. Defaults to ``('bbox',)``.
+        metrics: ``'bbox'``, ``'segm'`` or both, or ``'panoptic'`` by itself. Defaults
+            to ``('bbox',)``.
         batch_size: Images per batch. Defaults to 64.
         transforms: Transforms before ``PackDetInputs``. Defaults to none.
 
     Returns:
         dict: ``val_dataloader``, ``val_cfg`` and ``val_evaluator``. ``runner.val()``
-        then returns ``'coco/bbox_mAP'`` and so on, between 0 and 1.
+        then returns ``'coco/bbox_mAP'`` and so on, or ``'scenes/PQ'``, between 0 and 1.
     """
+    evaluator: Dict[str, Any] = dict(
+        type="CocoMetric",
+        metric=list(metrics),
+        ann_file=str(folder / "instances.json"),
+    )
+    if tuple(metrics) == ("panoptic",):
+        evaluator = dict(type="ScenesPanopticQuality", folder=str(folder))
     return dict(
         val_dataloader=dict(
             batch_size=batch_size,
@@ -37,9 +47,5 @@ def validation(
             ),
         ),
         val_cfg=dict(),
-        val_evaluator=dict(
-            type="CocoMetric",
-            metric=list(metrics),
-            ann_file=str(folder / "instances.json"),
-        ),
+        val_evaluator=evaluator,
     )

@@ -10,6 +10,7 @@ _CONFIGS = {
     "faster-rcnn": "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
     "faster-rcnn-swin": "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
     "mask-rcnn": "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py",
+    "panoptic-fpn": "mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py",
     "retinanet": "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py",
 }
 NAMES = tuple(_CONFIGS)
@@ -60,6 +61,18 @@ def detector(name: str, num_classes: int = 4, num_levels: int = 4) -> ConfigDict
         _shrink_one_stage(model, num_classes, strides)
     else:
         _shrink_two_stages(model, num_classes, strides)
+    if name == "panoptic-fpn":
+        # One category of stuff, the background. Images are a hundred times smaller
+        # than COCO's, and so is the smallest piece of stuff that counts.
+        # Its head doubles the size of each level until all are alike.
+        model["data_preprocessor"]["pad_size_divisor"] = strides[-1]
+        kinds = dict(num_things_classes=num_classes, num_stuff_classes=1)
+        model["semantic_head"].update(
+            in_channels=FEATURES, inner_channels=FEATURES, end_level=num_levels, **kinds
+        )
+        model["semantic_head"]["norm_cfg"] = ConfigDict(type="BN", requires_grad=True)
+        model["panoptic_fusion_head"].update(kinds)
+        model["test_cfg"]["panoptic"]["stuff_area_limit"] = 40
     return model
 
 
