@@ -306,7 +306,8 @@ def status(results: Sequence[Result], seeds: int) -> str:
     """Return what has been trained and what has not."""
     names = summary.missing(results, seeds)
     hours = sum(arm["cpu_seconds"] for arm in results) / 3600
-    text = f"{len(results)} arms have been trained, in {hours:.1f} hours of a core."
+    number = "1 arm has" if len(results) == 1 else f"{len(results)} arms have"
+    text = f"{number} been trained, in {hours:.1f} hours of a core."
     if names:
         shown = ", ".join(f"`{name}`" for name in names[:6])
         more = f" and {len(names) - 6} more" if len(names) > 6 else ""
