@@ -135,7 +135,7 @@ class ScenesDetection(SizeTask):
     @property
     def counts(self) -> Dict[str, int]:
         """Images by split."""
-        return dict(train=24, val=8) if self.small else dict(train=800, val=400)
+        return dict(train=16, val=4) if self.small else dict(train=800, val=400)
 
     @property
     def scene_size(self) -> int:
@@ -406,7 +406,7 @@ def tasks(small: bool = False) -> Dict[str, SizeTask]:
             ScenesDetection(
                 "detection",
                 "scenes",
-                SizeRange(base=64, step=8, low=48, high=72, wide=80),
+                SizeRange(base=64, step=16, low=48, high=80, wide=96),
                 epochs=2,
                 batch_size=8,
                 corruptions=("fog",),

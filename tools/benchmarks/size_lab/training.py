@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import lab.scenes  # noqa: F401  (registers its dataset)
 import torch
@@ -411,8 +412,7 @@ def run_arm(task: SizeTask, arm: SizeArm, seed: int, places: Places) -> Dict[str
     init_default_scope(task.scope)
     num_images = task.num_images(places.data_root, places.cache)
     stages = stages_of(task, arm, seed, places, num_images)
-    # pycocotools prints its tables.
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with contextlib.redirect_stdout(_nowhere()):  # pycocotools prints its tables
         for stage in stages:
             train_stage(task, stage, seed, places)
         with DefaultScope.overwrite_default_scope(task.scope):
@@ -429,6 +429,12 @@ def run_arm(task: SizeTask, arm: SizeArm, seed: int, places: Places) -> Dict[str
     return dict(
         task=task.name, data=task.data, arm=arm.name, seed=seed, **cost, **result
     )
+
+
+@functools.lru_cache(maxsize=None)
+def _nowhere() -> Any:
+    # Never closed: MMEngine's loggers keep the standard output that they find.
+    return open(os.devnull, "w")
 
 
 def _model_config(task: SizeTask) -> Any:
