@@ -118,26 +118,29 @@ def sweep_rates(
     return rates
 
 
+def sweep_kinds(optimizer: str, batch: int) -> Tuple[bool, ...]:
+    """Return the values of ``agvm`` that the sweep at a batch compares.
+
+    Only plain training at batch 16, where all variances are alike, and with LAMB,
+    which is there as the usual rival of AGVM.
+    """
+    return (False,) if batch == 16 or optimizer == "lamb" else (False, True)
+
+
 class Sweep:
-    """Plain and AGVM over the same rates at one batch, with one optimizer.
+    """Faster R-CNN over a grid of rates at one batch, with one optimizer.
+
+    Plain training and AGVM take the same rates; see :func:`sweep_kinds`.
 
     Args:
         results: Results so far.
         optimizer: Name of the optimizer.
         batch: Images per update.
-        kinds: Values of ``agvm`` to compare. Defaults to plain and AGVM.
-        model: Name of the model. Defaults to ``'faster-rcnn'``.
     """
 
-    def __init__(
-        self,
-        results: Sequence[Result],
-        optimizer: str,
-        batch: int,
-        kinds: Sequence[bool] = (False, True),
-        model: str = "faster-rcnn",
-    ) -> None:
-        self.key = dict(model=model, optimizer=optimizer, batch=batch)
+    def __init__(self, results: Sequence[Result], optimizer: str, batch: int) -> None:
+        self.key = dict(model="faster-rcnn", optimizer=optimizer, batch=batch)
+        kinds = sweep_kinds(optimizer, batch)
         self.curves = {kind: curve(results, agvm=kind, **self.key) for kind in kinds}
         start = START_RATES[optimizer][batch]
         self.rates = sweep_rates(start, list(self.curves.values()))
@@ -172,64 +175,51 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
     at_256 = {name: Sweep(results, name, 256) for name in main}
     for sweep in at_256.values():
         arms += sweep.arms()
-    at_16 = {name: Sweep(results, name, 16, (False,)) for name in main}
-    for name, sweep in at_16.items():
+    at_16 = {name: Sweep(results, name, 16) for name in main}
+    for sweep in at_16.values():
         arms += sweep.arms()
         # The variances at batch 16 come from this one.
-        arms += _at_best(sweep, name, 16, False, agvm=True)
-    for name, sweep in at_256.items():
-        for kind in (False, True):
-            arms += _seeds(sweep, name, 256, kind, seeds)
-    for name, sweep in at_16.items():
-        arms += _seeds(sweep, name, 16, False, seeds)
-    for name, sweep in at_256.items():
-        arms += ablations(results, name, sweep)
-    for name, sweep in at_256.items():
-        arms += _long(sweep, name)
-    for batch in (1024, 64):
-        for name in main:
-            sweep = Sweep(results, name, batch)
-            arms += sweep.arms()
-            for kind in (False, True):
-                arms += _seeds(sweep, name, batch, kind, seeds)
-    for name, sweep in at_256.items():
-        arms += schedules(name, sweep)
+        arms += _at_best(sweep, False, agvm=True)
+    for sweep in at_256.values():
+        arms += _seeds(sweep, seeds)
+    for sweep in at_16.values():
+        arms += _seeds(sweep, seeds)
+    for sweep in at_256.values():
+        arms += ablations(results, sweep)
+    for sweep in at_256.values():
+        arms += _both(sweep, variant="long", epoch_factor=2)
+    for name in main:
+        sweep = Sweep(results, name, 1024)
+        arms += sweep.arms() + _seeds(sweep, seeds)
+    for name in main:
+        arms += Sweep(results, name, 64).arms()
+    for sweep in at_256.values():
+        arms += schedules(sweep)
     for batch in (256, 1024):
         sweep = Sweep(results, "lamb", batch)
-        arms += sweep.arms()
-    for name, sweep in at_256.items():
-        arms += multi_scale(name, sweep)
+        arms += sweep.arms() + _at_best(sweep, False, agvm=True)
+    for sweep in at_256.values():
+        arms += _both(sweep, variant="vbs-cur", multi_scale=True)
     for model in ("mask-rcnn", "retinanet"):
         arms += other_model(model, at_256, at_16)
     return arms
 
 
-def _at_best(
-    sweep: Sweep, optimizer: str, batch: int, kind: bool, **settings: Any
-) -> List[Arm]:
+def _at_best(sweep: Sweep, kind: bool, **settings: Any) -> List[Arm]:
+    """An arm at the best rate of plain training or AGVM, once it is known."""
     rate = sweep.best(kind)
     if rate is None:
         return []
-    return [make_arm(optimizer, batch, **{"agvm": kind, "lr": rate, **settings})]
+    return [make_arm(**{**sweep.key, "agvm": kind, "lr": rate, **settings})]
 
 
-def _seeds(
-    sweep: Sweep, optimizer: str, batch: int, kind: bool, seeds: int
-) -> List[Arm]:
-    return [
-        arm
-        for seed in range(1, seeds)
-        for arm in _at_best(sweep, optimizer, batch, kind, seed=seed)
-    ]
+def _both(sweep: Sweep, **settings: Any) -> List[Arm]:
+    """Plain and AGVM, each at its best rate."""
+    return [arm for kind in sweep.curves for arm in _at_best(sweep, kind, **settings)]
 
 
-def _long(sweep: Sweep, optimizer: str) -> List[Arm]:
-    """Twice the epochs at the best rates: about as many updates as published."""
-    return [
-        arm
-        for kind in (False, True)
-        for arm in _at_best(sweep, optimizer, 256, kind, variant="long", epoch_factor=2)
-    ]
+def _seeds(sweep: Sweep, seeds: int) -> List[Arm]:
+    return [arm for seed in range(1, seeds) for arm in _both(sweep, seed=seed)]
 
 
 def mean_multiplier(multipliers: Mapping[str, float]) -> float:
@@ -237,7 +227,7 @@ def mean_multiplier(multipliers: Mapping[str, float]) -> float:
     return sum(multipliers.values()) / len(multipliers)
 
 
-def ablations(results: Sequence[Result], optimizer: str, sweep: Sweep) -> List[Arm]:
+def ablations(results: Sequence[Result], sweep: Sweep) -> List[Arm]:
     """Return the arms that tell AGVM from other factors of the rates.
 
     All have the best rate of AGVM: its own mean multipliers, fixed from the start;
@@ -250,7 +240,7 @@ def ablations(results: Sequence[Result], optimizer: str, sweep: Sweep) -> List[A
     multipliers = dict(own[0]["mean_multipliers"])
     if not multipliers:  # too short a training to measure anything
         return []
-    key = dict(optimizer=optimizer, batch=sweep.key["batch"])
+    key = sweep.key
     heads = {name: 1.5 for name in multipliers if name in HEADS}
     plain = dict(key, agvm=False)
     arms = [
@@ -277,7 +267,7 @@ def ablations(results: Sequence[Result], optimizer: str, sweep: Sweep) -> List[A
     return arms
 
 
-def schedules(optimizer: str, sweep: Sweep) -> List[Arm]:
+def schedules(sweep: Sweep) -> List[Arm]:
     """Return AGVM at its best rate with other schedules, bounds and halves.
 
     Fewer and more measurements; the start at half and twice the usual time; a lower
@@ -286,7 +276,7 @@ def schedules(optimizer: str, sweep: Sweep) -> List[Arm]:
     rate = sweep.best(True)
     if rate is None:
         return []
-    key = dict(optimizer=optimizer, batch=sweep.key["batch"], agvm=True, lr=rate)
+    key = dict(sweep.key, agvm=True, lr=rate)
     arms = [
         make_arm(variant=f"measurements-{number}", measurements=number, **key)
         for number in (20, 50, 100, 400)
@@ -298,17 +288,6 @@ def schedules(optimizer: str, sweep: Sweep) -> List[Arm]:
         make_arm(variant="two-ranks", ranks=2, **key),
     ]
     return arms
-
-
-def multi_scale(optimizer: str, sweep: Sweep) -> List[Arm]:
-    """Return the arms with the multi-scale sampler and its curriculum at batch 256."""
-    return [
-        arm
-        for kind in (False, True)
-        for arm in _at_best(
-            sweep, optimizer, 256, kind, variant="vbs-cur", multi_scale=True
-        )
-    ]
 
 
 def other_model(

@@ -81,8 +81,9 @@ def _shrink_one_stage(
         in_channels=FEATURES,
         feat_channels=FEATURES,
         stacked_convs=2,
-        anchor_generator=_anchors(strides),
     )
+    # Not by update, which merges: its octaves exclude scales.
+    model["bbox_head"]["anchor_generator"] = ConfigDict(_anchors(strides))
     model["test_cfg"].update(nms_pre=200)
 
 
