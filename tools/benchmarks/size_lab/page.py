@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
+from lab.pages import markdown_table, update_page
+
 from .arms import ablation_arms, all_arms, main_arms, order_runs, peer_arms
 from .summary import (
     arm_table,
@@ -36,36 +38,42 @@ TITLES = {
 }
 
 
+INTRODUCTION = """
+Small models trained from scratch on two CPU cores; every number comes from
+[results/multi_scale.json](results/multi_scale.json). FLOPs are counted (forward and
+backward), and ratios are against SSc-FBS with the same seed. CPU time is processor time
+of the training iterations on a machine that other work shared: an indication only. `±`
+is the standard deviation over the seeds. An answer to a claim is the sign of the mean
+gain over the seeds; "within the spread" says that the mean is smaller than the standard
+deviation of the gains.
+"""
+
+
 def write_page(results: Sequence[Result], page: Path, seeds: int) -> None:
-    """Write the Markdown page and its figures beside it.
+    """Write tables and figures into a page, and the figures beside it.
+
+    A page that is there keeps what lies outside the markers of the blocks.
 
     Args:
         results: Results of the arms that are done, in any order.
         page: File of the page; figures are ``<stem>_<task>_*.png`` in its folder.
         seeds: Seeds that an answer to a claim takes.
     """
+    page = Path(page).resolve()
     page.parent.mkdir(parents=True, exist_ok=True)
-    known = tasks()
-    present = [name for name in known if by_arm(results, name)]
-    lines = [
-        "# Multi-scale training until the baseline is level",
-        "",
-        "<!-- Written by tools/benchmarks/multi_scale.py --report. Do not edit. -->",
-        "",
-        "Small models trained from scratch on two CPU cores; every number comes from "
-        "[results/multi_scale.json](results/multi_scale.json). The arms are described "
-        "at the end of this page. "
-        "FLOPs are counted (forward and backward), and ratios are against SSc-FBS with "
-        "the same seed. CPU time is processor time of the training iterations on a "
-        "machine that other work shared: read it as an indication only. "
-        "`±` is the standard deviation over the seeds.",
-        "",
-        *_missing(results, seeds),
-    ]
-    for name in present:
-        lines += ["", f"## {TITLES[name]}", "", *_task(results, name, page, seeds)]
-    lines += ["", *_arms()]
-    page.write_text("\n".join(lines) + "\n")
+    blocks = {
+        "introduction": INTRODUCTION,
+        "status": "\n".join(_missing(results, seeds)),
+    }
+    for name in tasks():
+        lines = [f"## {TITLES[name]}", ""]
+        if by_arm(results, name):
+            lines += _task(results, name, page, seeds)
+        else:
+            lines += ["No training is done yet."]
+        blocks[name] = "\n".join(lines)
+    blocks["arms"] = "\n".join(_arms())
+    update_page(page, "Multi-scale training until the baseline is level", blocks)
 
 
 def _missing(results: Sequence[Result], seeds: int) -> List[str]:
@@ -187,8 +195,7 @@ def _unit(value: float) -> Tuple[str, float]:
 
 
 def _table(rows: Sequence[Sequence[str]], text_columns: int = 1) -> List[str]:
-    rule = ["---" if n < text_columns else "---:" for n in range(len(rows[0]))]
-    return [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]
+    return [markdown_table(rows, text_columns)]
 
 
 def _arms() -> List[str]:

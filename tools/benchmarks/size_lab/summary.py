@@ -179,7 +179,8 @@ def arm_table(
 ) -> List[List[str]]:
     """Return a row per arm that has results, below a header.
 
-    Ratios are against the baseline, seed by seed; without it they are left out.
+    Ratios are against the baseline, seed by seed. Columns without a value are left
+    out.
     """
     arms = by_arm(results, task)
     base = arms.get(BASELINE, [])
@@ -194,6 +195,7 @@ def arm_table(
             "at base size",
             "mean over sizes",
             "corrupted",
+            "mask AP",
             "ECE",
             "NLL",
         ]
@@ -220,11 +222,13 @@ def arm_table(
                 cell(spread(own, lambda r: r["value"])),
                 cell(spread(own, mean_over_sizes)),
                 cell(spread(own, lambda r: r.get("corrupted"))),
+                cell(spread(own, lambda r: r.get("mask_value"))),
                 cell(spread(own, lambda r: r.get("ece"))),
                 cell(spread(own, lambda r: r.get("nll")), 2),
             ]
         )
-    return rows
+    used = [column for column in zip(*rows) if set(column[1:]) != {"–"}]
+    return [list(row) for row in zip(*used)]
 
 
 def worth_table(

@@ -369,6 +369,7 @@ def measure(task: SizeTask, model: torch.nn.Module, places: Places) -> Dict[str,
         bins=base.get("bins"),
     )
     if "coco/segm_mAP" in base:
+        result["mask_value"] = percent(base, "coco/segm_mAP")
         result["mask_by_size"] = {
             side: percent(found, "coco/segm_mAP") for side, found in by_size.items()
         }
