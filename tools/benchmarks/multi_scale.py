@@ -205,7 +205,7 @@ def about() -> Dict[str, Any]:
         command="python tools/benchmarks/multi_scale.py",
         value="percent at the base size, after the last iteration",
         by_size="percent by side of the test images in pixels",
-        corrupted="percent at the base size, mean over corrupted_by at severity 3",
+        corrupted="percent at the base size, mean over corrupted_by, at severity",
         train_flops="forward and backward, counted on the trained model",
         train_seconds="wall-clock of the training iterations; cores were shared",
         train_cpu_seconds="processor time of the training iterations, one thread",

@@ -100,7 +100,8 @@ def _task(results: Sequence[Result], name: str, page: Path, seeds: int) -> List[
         f"Base size {sides.base} px, sizes {sides.low} to {sides.high} px (wide: "
         f"{sides.wide} px) in steps of {sides.step}, {task.epochs} epochs, batch "
         f"{task.batch_size} at the base size; `{task.metric}` in percent on "
-        f"`{task.data}`.",
+        f"`{task.data}`. Corruptions: {len(task.corruptions)} of ImageNet-C's at "
+        f"severity {task.severity}.",
         "",
         f"The paper's claims; an answer takes {seeds} seeds:",
         "",

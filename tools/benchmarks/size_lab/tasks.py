@@ -31,7 +31,8 @@ class SizeTask:
         scope: Library that the config's short names belong to.
         metric: MMEngine's name of the metric.
         factor: The metric's value times this is percent.
-        corruptions: Those of the robustness test, each at severity 3.
+        corruptions: Those of the robustness test.
+        severity: How strong these are, 1 to 5; they are made for images of 224 pixels.
         data_folder: Folder below the data root; empty: drawn, no data needed.
         small: Whether this is a smoke test's task, with less data and model.
     """
@@ -45,6 +46,7 @@ class SizeTask:
     metric: str
     factor: float
     corruptions: Tuple[str, ...]
+    severity: int = 3
     data_folder: str = ""
     small: bool = False
 
@@ -122,10 +124,10 @@ def _sized(**transform: Any) -> Dict[str, Any]:
     return dict(type="MultiScaleTransform", transform=transform)
 
 
-def _corrupt(corruption: str) -> List[Dict[str, Any]]:
+def _corrupt(corruption: str, severity: int) -> List[Dict[str, Any]]:
     if not corruption:
         return []
-    return [dict(type="CommonCorruption", corruption=corruption, severity=3)]
+    return [dict(type="CommonCorruption", corruption=corruption, severity=severity)]
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ class ScenesDetection(SizeTask):
     def test_pipeline(self, size: int, corruption: str = "") -> List[Dict[str, Any]]:
         """Return resizing to exactly the size, corruptions before it."""
         return [
-            *_corrupt(corruption),
+            *_corrupt(corruption, self.severity),
             dict(type="Resize", scale=(size, size), keep_ratio=False),
             dict(type="PackDetInputs", meta_keys=DET_KEYS),
         ]
@@ -272,7 +274,7 @@ class NucleiDetection(SizeTask):
         """Return resizing to exactly the size, corruptions before it."""
         return [
             dict(type="LoadImageFromFile"),
-            *_corrupt(corruption),
+            *_corrupt(corruption, self.severity),
             dict(type="Resize", scale=(size, size), keep_ratio=False),
             dict(type="PackDetInputs", meta_keys=DET_KEYS),
         ]
@@ -365,7 +367,7 @@ class PhotoClassification(SizeTask):
         return [
             dict(type="ResizeEdge", scale=round(size * 8 / 7), edge="short"),
             dict(type="CenterCrop", crop_size=size),
-            *_corrupt(corruption),
+            *_corrupt(corruption, self.severity),
             dict(type="PackInputs"),
         ]
 
@@ -435,6 +437,7 @@ def tasks(small: bool = False) -> Dict[str, SizeTask]:
             epochs=60,
             batch_size=16,
             corruptions=FOUR_CORRUPTIONS,
+            severity=1,
             **detection,
         ),
         PhotoClassification(

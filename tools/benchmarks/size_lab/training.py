@@ -385,6 +385,7 @@ def measure(task: SizeTask, model: torch.nn.Module, places: Places) -> Dict[str,
         sum(by_corruption.values()) / len(by_corruption) if by_corruption else None
     )
     result["corrupted_by"] = by_corruption
+    result["severity"] = task.severity
     return result
 
 
