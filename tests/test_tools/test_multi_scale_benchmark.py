@@ -37,7 +37,6 @@ SIDES = SizeRange(base=64, step=8, low=40, high=80, wide=96)
 def result(arm, seed, value, **changes):
     """The result of an arm of the detection task."""
     fields = dict(
-        name=f"detection_{arm}_seed{seed}",
         task="detection",
         data="scenes",
         arm=arm,
@@ -367,6 +366,37 @@ def test_list_and_bad_input(tmp_path):
         *("--only", "nothing*", "--results", str(tmp_path / "r")), cwd=tmp_path
     )
     assert none.returncode == 1 and "--only must match an arm" in none.stderr
+
+
+def test_an_arm_that_fails_is_told_and_the_others_go_on(
+    small_places, tmp_path, monkeypatch, capsys
+):
+    small = tasks(small=True)
+    names = ("SSc-FBS", "MSc-VBSWC", "MSc-VBSWC precise BN", "SSc-FBS short")
+    arms = [
+        arm
+        for arm in multi_scale.planned_arms(small, 1, "classification_*")
+        if arm["arm"] in names
+    ]
+    trained = []
+
+    def run_arm(task, arm, seed, places):
+        if arm.name == "MSc-VBSWC":
+            raise RuntimeError("out of luck")
+        trained.append(arm.name)
+        return result(arm.name, seed, 1.0)
+
+    monkeypatch.setattr(training, "run_arm", run_arm)
+    args = multi_scale.parse_args(
+        ["--results", str(tmp_path / "results"), "--work-dir", str(tmp_path / "work")]
+    )
+    with pytest.raises(SystemExit, match="failed: classification_msc-vbswc_seed0"):
+        multi_scale.work(args, small, arms)
+    # What reuses its weights has nothing to begin with.
+    assert trained == ["SSc-FBS", "SSc-FBS short"]
+    assert "RuntimeError: out of luck" in capsys.readouterr().err
+    done = json.loads((tmp_path / "results.json").read_text())
+    assert {arm["arm"] for arm in done["arms"]} == {"SSc-FBS", "SSc-FBS short"}
 
 
 KILLED = """

@@ -25,8 +25,9 @@ import platform
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results" / "multi_scale"
@@ -158,10 +159,21 @@ def run(args: argparse.Namespace) -> None:
     tell(f"{finished} arms trained; nothing is pending.")
 
 
+class ArmFailed(Exception):
+    """An arm could not be trained or measured; its name is the argument."""
+
+
 def work(
     args: argparse.Namespace, tasks: Mapping[str, Any], arms: Sequence[Dict]
 ) -> int:
-    """Train arms, each after the one whose weights it reuses; return their number."""
+    """Train arms, each after the one whose weights it reuses; return their number.
+
+    An arm that fails is told with its traceback and left out, for the others to go
+    on.
+
+    Raises:
+        SystemExit: Arms have failed, after all others are done.
+    """
     from lab.arms import ArmStore, git_commit, tell, work_through
     from size_lab.arms import all_arms
     from size_lab.training import Places, run_arm
@@ -169,16 +181,27 @@ def work(
     store = ArmStore(args.results, args.work_dir)
     places = Places(args.data_root.resolve(), store.work_dir)
     commit = git_commit(ROOT)
+    failed: Set[str] = set()
+    finished = 0
 
     def plan(results: Sequence[Mapping[str, Any]]) -> List[Dict]:
         done = {result["name"] for result in results}
-        return [arm for arm in arms if not arm["after"] or arm["after"] in done]
+        return [
+            arm
+            for arm in arms
+            if arm["name"] not in failed and (not arm["after"] or arm["after"] in done)
+        ]
 
     def train(arm: Dict, folder: Path) -> Dict[str, Any]:
+        nonlocal finished
         task = tasks[arm["task"]]
         spec = all_arms(task.sides)[arm["arm"]]
-        result = run_arm(task, spec, arm["seed"], places)
-        store.assemble(about())
+        try:
+            result = run_arm(task, spec, arm["seed"], places)
+        except Exception as error:
+            traceback.print_exc()
+            raise ArmFailed(arm["name"]) from error
+        finished += 1
         tell(
             f"{arm['name']}: {result['metric']} {result['value']:.1f} %, "
             f"{result['iterations']} iterations, "
@@ -193,8 +216,16 @@ def work(
             finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
 
-    finished = work_through(store, plan, train)
+    while True:
+        try:
+            work_through(store, plan, train)
+            break
+        except ArmFailed as error:
+            failed.add(str(error))
+            tell(f"{error} has failed and is left out")
     store.assemble(about())
+    if failed:
+        raise SystemExit(f"failed: {', '.join(sorted(failed))}")
     return finished
 
 
