@@ -7,36 +7,39 @@ allow_failed_imports=False)``.
 
 # Before anything else: an unsupported host must fail with one clear line, not
 # somewhere inside the imports below.
-from .host_versions import check_host_versions
+from .utils.host_versions import check_host_versions
 
 check_host_versions()
 
-from .checkpoint import allow_mmengine_checkpoints  # noqa: E402
+from .checkpoints.safe_globals import allow_mmengine_checkpoints  # noqa: E402
 
 allow_mmengine_checkpoints()
 
-from .datasets import (  # noqa: E402
-    CommonCorruption,
-    ImageNetVariant,
-    MultiScaleDataset,
-    MultiScaleTransform,
-)
-from .evaluation import CalibrationError, ClassSubset  # noqa: E402
-from .hooks import (  # noqa: E402
-    AtomicCheckpointHook,
-    ClipGradRangeHook,
-    DryRunHook,
-    ResolutionCurriculumHook,
-)
-from .optim import (  # noqa: E402
+from .agvm import (  # noqa: E402
     AGVMOptimWrapper,
     AGVMOptimWrapperConstructor,
     AmpAGVMOptimWrapper,
     BFloat16AGVMOptimWrapper,
     BFloat16OptimWrapper,
 )
-from .sampling import (  # noqa: E402
+from .evaluation import (  # noqa: E402
+    CalibrationError,
+    ClassSubset,
+    CommonCorruption,
+    ImageNetVariant,
+)
+from .hooks import (  # noqa: E402
+    AtomicCheckpointHook,
+    ClipGradRangeHook,
+    DryRunHook,
+    MultiScaleSamplerHook,
+    ResolutionCurriculumHook,
+)
+from .multi_scale import (  # noqa: E402
     KeyedPermutationSampler,
+    MultiScaleDataPreprocessor,
+    MultiScaleDataset,
+    MultiScaleTransform,
     MultiScaleVariableBatchSampler,
 )
 from .version import __version__  # noqa: E402
@@ -55,7 +58,9 @@ __all__ = [
     "DryRunHook",
     "ImageNetVariant",
     "KeyedPermutationSampler",
+    "MultiScaleDataPreprocessor",
     "MultiScaleDataset",
+    "MultiScaleSamplerHook",
     "MultiScaleTransform",
     "MultiScaleVariableBatchSampler",
     "ResolutionCurriculumHook",

@@ -24,7 +24,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
 from mms_plugin import cli
-from mms_plugin.datasets.transforms.common_corruption import load_corrupt
+from mms_plugin.evaluation.common_corruption import load_corrupt
 from mms_plugin.evaluation.conditions import (
     Condition,
     headline_metric,
@@ -39,7 +39,7 @@ from mms_plugin.evaluation.pipeline_size import (
     pipeline_at_size,
 )
 from mms_plugin.evaluation.smallest_size import check_sizes
-from mms_plugin.host_versions import require
+from mms_plugin.utils.host_versions import require
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
@@ -218,6 +218,14 @@ def run_conditions(
     with cli.setting_up("--sizes"):
         sizes = {item.size for item in conditions if item.size is not None}
         check_sizes(runner.model, sorted(sizes))
+    corrupted = next((item for item in conditions if item.corruption), None)
+    if corrupted is not None:
+        # Images that cannot be corrupted show before the clean ones are evaluated.
+        with cli.setting_up("--corruptions"):
+            loader = dataloader_at(config, corrupted)
+            loader.num_workers = 0
+            loader.pop("prefetch_factor", None)
+            runner.build_dataloader(loader, seed=runner.seed).dataset[0]
     for checkpoint in checkpoints:
         with cli.loading_checkpoint(checkpoint):
             runner.load_checkpoint(checkpoint)

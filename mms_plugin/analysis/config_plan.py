@@ -19,9 +19,13 @@ from typing import (
 
 from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS, TRANSFORMS
 
-from ..datasets.transforms import MultiScaleTransform
-from ..hooks import ResolutionCurriculumHook
-from ..sampling import MultiScaleVariableBatchSampler, ResolutionCurriculum, Size
+from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
+from ..multi_scale.curriculum import ResolutionCurriculum
+from ..multi_scale.multi_scale_transform import MultiScaleTransform
+from ..multi_scale.multi_scale_variable_batch_sampler import (
+    MultiScaleVariableBatchSampler,
+)
+from ..multi_scale.sizes import Size
 from .training_plan import EpochPlan, fixed_size_plan
 
 __all__ = [

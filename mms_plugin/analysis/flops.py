@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..sampling import Size
+from ..multi_scale.sizes import Size
 
 __all__ = [
     "count_flops",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
-from ..sampling import Size
+from ..multi_scale.sizes import Size
 from .cost_fit import CostFit, Measurement, fit_cost
 
 __all__ = [

@@ -7,7 +7,7 @@ import statistics
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ..accelerator import device_module, free_cache, is_out_of_memory, run_measured
+from ..utils.device import device_module, free_cache, is_out_of_memory, run_measured
 
 __all__ = ["Timing", "is_out_of_memory", "time_iterations"]
 

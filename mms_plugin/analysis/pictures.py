@@ -7,11 +7,13 @@ series has a marker and a line style of its own too. Needs matplotlib
 
 from __future__ import annotations
 
+import io
 import os
-from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
+
+from ..utils.files import write_atomically
 
 __all__ = [
     "draw_contact_sheet",
@@ -42,11 +44,10 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save_figure(figure: Any, path: PathLike) -> None:
-    """Write beside and rename: there is never half a picture."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png")
-    os.replace(partial, path)
+    """Write a figure as PNG; there is never half a picture under the name."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_atomically(content.getvalue(), path)
 
 
 def draw_plans(

@@ -6,7 +6,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
-from ..sampling import Size
+from ..multi_scale.sizes import Size
 from .config_plan import counted_size, fixed_size, is_multi_scale
 from .run_log import RunLog
 from .training_iterations import size_schedule

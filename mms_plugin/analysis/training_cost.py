@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from ..sampling import Size
-from ..sampling.sizes import side_length
+from ..multi_scale.sizes import Size, side_length
 from .config_plan import ConfigPlan, EpochCount
 from .model_flops import ModelFlops
 

@@ -14,7 +14,9 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner, load_checkpoint
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 
-from ..sampling import Size, SizeSchedule, sized_index_class
+from ..multi_scale.size_schedule import SizeSchedule
+from ..multi_scale.sized_index import sized_index_class
+from ..multi_scale.sizes import Size
 from .batch_maker import batch_maker
 from .config_plan import is_multi_scale
 
@@ -258,7 +260,12 @@ def _without_downloads(value: Any) -> Any:
     if isinstance(value, Mapping):
         kept = {}
         for key, item in value.items():
-            pretrained = isinstance(item, Mapping) and item.get("type") == "Pretrained"
+            kind = item.get("type") if isinstance(item, Mapping) else None
+            # A new-style config names the class.
+            pretrained = str(kind).rpartition(".")[2] in (
+                "Pretrained",
+                "PretrainedInit",
+            )
             if key == "init_cfg" and pretrained:
                 continue
             if key == "pretrained" and isinstance(item, str):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import List, Optional, Tuple
 
-from ..sampling import MultiScaleVariableBatchSampler, ResolutionCurriculum
+from ..multi_scale.curriculum import ResolutionCurriculum
+from ..multi_scale.multi_scale_variable_batch_sampler import (
+    MultiScaleVariableBatchSampler,
+)
 
 __all__ = ["fixed_size_plan", "training_plan"]
 

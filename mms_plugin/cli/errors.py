@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import Iterator
 
-from ..error_text import message_lines
+from ..utils.error_text import message_lines
 
 
 class UserError(Exception):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import math
 import os
+import sys
 from datetime import timedelta
 from typing import Any, Dict, Optional
 
 import torch
 from mmengine.config import Config
 
+from ..utils.validation import is_number
 from .errors import UserError
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
@@ -48,6 +50,22 @@ def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None
                 find_unused_parameters=config.get("find_unused_parameters", False),
             )
         config.model_wrapper_cfg.setdefault("device_ids", None)
+        if config.pop("sync_bn", None) is not None and is_main_process():
+            print(
+                "sync_bn does not run on the CPU: batch norm stays per rank",
+                file=sys.stderr,
+            )
+
+
+def launched_world_size(launcher: str) -> int:
+    """Return how many ranks a launcher has started; 1 without one."""
+    names = {
+        "pytorch": "WORLD_SIZE",
+        "slurm": "SLURM_NTASKS",
+        "mpi": "OMPI_COMM_WORLD_SIZE",
+    }
+    text = os.environ.get(names.get(launcher, ""), "1")
+    return int(text) if text.isdigit() and int(text) else 1
 
 
 def leave_process_group() -> None:
@@ -71,7 +89,7 @@ def _dist_timeout(config: Config) -> Optional[float]:
     seconds = dist_cfg.get("timeout")
     if seconds is None:
         return None
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+    if not is_number(seconds):
         raise UserError(f"env_cfg.dist_cfg.timeout={seconds!r} must be in seconds")
     if not 0 < seconds < math.inf:
         raise UserError(f"env_cfg.dist_cfg.timeout={seconds!r} must be above 0")

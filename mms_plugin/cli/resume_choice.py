@@ -9,7 +9,7 @@ from typing import List, Optional, Tuple
 from mmengine.config import Config
 from mmengine.dist import all_gather_object
 
-from ..resuming import (
+from ..checkpoints.find_checkpoint import (
     TEMPLATES,
     UnreadableCheckpointError,
     checkpoint_progress,

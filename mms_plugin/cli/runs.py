@@ -11,10 +11,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
-from ..datasets.named_pipeline import name_files
-from ..faults import explain_fault
-from ..resuming import unreadable_reason
+from ..checkpoints.find_checkpoint import unreadable_reason
+from ..multi_scale.named_pipeline import name_files
 from .errors import RunFault, UserError, debugging, one_line, setting_up
+from .faults import explain_fault
 
 
 def build_runner(config: Config) -> Runner:
@@ -45,6 +45,13 @@ class _RunNotes(Hook):
         self.begun = True
 
     before_test_iter = before_val_iter
+
+
+def check_first_batch(runner: Runner) -> None:
+    """Let a training make its first batch before it starts."""
+    from ..hooks.first_batch_hook import FirstBatchHook
+
+    runner.register_hook(FirstBatchHook())
 
 
 @contextmanager

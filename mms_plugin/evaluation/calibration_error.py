@@ -9,7 +9,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-from ..sampling.sizes import is_integer
+from ..utils.validation import is_integer
 from .calibration import BINNINGS, NORMS, Bin, calibration_error, make_bins
 
 __all__ = ["CalibrationError"]

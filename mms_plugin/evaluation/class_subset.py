@@ -68,7 +68,7 @@ class ClassSubset(BaseMetric):
         metric: Config of the metric, such as ``dict(type='Accuracy', topk=(1, 5))``.
         class_indices: Labels that are evaluated. Default: None, those of the data
             set, ``metainfo['class_indices']`` of
-            :class:`~mms_plugin.datasets.ImageNetVariant`.
+            :class:`~mms_plugin.evaluation.ImageNetVariant`.
 
     Raises:
         ValueError: There are no class indices; samples without scores or with

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ..utils.tables import markdown_table
 from .corruptions import CORRUPTIONS, corrupted_pipeline, summarise_corruptions
 from .pipeline_size import Pipeline, pipeline_at_size
 
@@ -143,24 +144,6 @@ def summarise(results: Sequence[Mapping[str, Any]], metric: str) -> Dict[str, An
     return dict(metric=metric, results=list(results), summary=summary)
 
 
-def _align(rows: Sequence[Sequence[str]], texts: int) -> str:
-    """A Markdown table, the first columns to the left and the numbers to the right."""
-    widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]))]
-
-    def line(row: Sequence[str]) -> str:
-        cells = [
-            cell.ljust(width) if number < texts else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(row, widths))
-        ]
-        return "| " + " | ".join(cells) + " |"
-
-    rule = [
-        "-" * width if number < texts else "-" * (width - 1) + ":"
-        for number, width in enumerate(widths)
-    ]
-    return "\n".join([line(rows[0]), line(rule), *map(line, rows[1:])])
-
-
 def to_table(report: Mapping[str, Any]) -> str:
     """What :func:`summarise` gave, as a Markdown table.
 
@@ -195,7 +178,7 @@ def to_table(report: Mapping[str, Any]) -> str:
         for name in checkpoints:
             cells = [cell(values.get((name, size, None, None))) for size in sizes]
             rows.append([name, *cells])
-        return _align(rows, 1)
+        return markdown_table(rows)
 
     rows = [
         ["checkpoint", "size", metric, *(f"severity {n}" for n in severities), "mean"]
@@ -217,4 +200,4 @@ def to_table(report: Mapping[str, Any]) -> str:
             drop = entry["relative_drop"]
             drop_text = "-" if drop is None else f"{drop:.1f} %"
             rows.append([*head, "relative drop", *blank, drop_text])
-    return _align(rows, 3)
+    return markdown_table(rows, text_columns=(0, 1, 2))

@@ -20,7 +20,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ..fileio import BACKEND_NAME, remove_leftovers, write_atomically
+from ..checkpoints.atomic_local_backend import BACKEND_NAME
+from ..utils.files import remove_leftovers, write_atomically
 
 # In a checkpoint: files that were outdated when it was written, and may still be there.
 OUTDATED_KEY = "outdated_checkpoints"

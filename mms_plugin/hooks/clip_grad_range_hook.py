@@ -7,6 +7,10 @@ from typing import Any, Dict, Optional
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from ..agvm.clip_grad_range import explain_without_effect
+from ..utils.main_process_warning import warn_on_main_process
+from ..utils.validation import parse_int
+
 __all__ = ["ClipGradRangeHook"]
 
 
@@ -34,11 +38,7 @@ class ClipGradRangeHook(Hook):
         for name, value in (("begin", begin), ("end", end)):
             if value is None and name == "end":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(
-                    f"ClipGradRangeHook: {name} must be an integer of at least 0, but "
-                    f"got {value!r}."
-                )
+            parse_int(value, f"ClipGradRangeHook: {name}", minimum=0)
         if end is not None and begin > end:
             raise ValueError(
                 f"ClipGradRangeHook: begin={begin} lies after end={end}. Swap them."
@@ -48,13 +48,18 @@ class ClipGradRangeHook(Hook):
         self._clip_grad: Dict[str, Any] = {}
 
     def before_train(self, runner: Any) -> None:
-        """Takes note of the wrapper's own clipping."""
+        """Take note of the wrapper's own clipping; warn of a range without effect."""
         if not getattr(runner.optim_wrapper, "clip_grad_kwargs", None):
             raise ValueError(
-                "ClipGradRangeHook needs to know how to clip. Set "
+                "ClipGradRangeHook needs the arguments for clipping. Set "
                 "optim_wrapper.clip_grad, for example dict(max_norm=1.0)."
             )
         self._clip_grad = runner.optim_wrapper.clip_grad_kwargs
+        text = explain_without_effect(
+            self.begin, self.end, runner.iter, runner.max_iters
+        )
+        if text is not None:
+            warn_on_main_process(text)
 
     def before_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None

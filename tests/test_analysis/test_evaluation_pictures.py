@@ -6,10 +6,7 @@ from mms_plugin.evaluation.conditions import summarise
 
 pytest.importorskip("matplotlib")
 
-from mms_plugin.analysis.evaluation_pictures import (
-    draw_evaluation,
-    draw_reliability,
-)
+from mms_plugin.analysis.evaluation_pictures import draw_evaluation, draw_reliability
 
 
 def pixels(path):

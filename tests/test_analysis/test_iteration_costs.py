@@ -10,7 +10,7 @@ from mms_plugin.analysis import (
     level_batch_sizes,
     read_times,
 )
-from mms_plugin.sampling import CostModel, cost_model_batch_size
+from mms_plugin.multi_scale import CostModel, cost_model_batch_size
 
 FIT = CostFit(overhead=1.0, alpha=0.01, beta=2.0)
 

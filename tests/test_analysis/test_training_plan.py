@@ -3,7 +3,7 @@
 from mmengine.dataset import DefaultSampler
 
 from mms_plugin.analysis import fixed_size_plan, training_plan
-from mms_plugin.sampling import MultiScaleVariableBatchSampler, ResolutionCurriculum
+from mms_plugin.multi_scale import MultiScaleVariableBatchSampler, ResolutionCurriculum
 
 
 def batch_sampler():

@@ -13,8 +13,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS, METRICS, MODELS
 
 from mms_plugin import AtomicCheckpointHook
-from mms_plugin.fileio import NotWrittenError
-from mms_plugin.resuming import unreadable_reason
+from mms_plugin.checkpoints.find_checkpoint import unreadable_reason
+from mms_plugin.utils.files import NotWrittenError
 
 
 @METRICS.register_module()

@@ -28,7 +28,7 @@ def test_it_needs_the_wrappers_clipping():
 @pytest.mark.parametrize("end, expected", [(None, [2, 3, 4]), (4, [2, 3]), (2, [])])
 def test_where_it_clips(end, expected):
     wrapper = SimpleNamespace(clip_grad_kwargs=dict(max_norm=1.0))
-    runner = SimpleNamespace(optim_wrapper=wrapper, iter=0)
+    runner = SimpleNamespace(optim_wrapper=wrapper, iter=0, max_iters=5)
     hook = ClipGradRangeHook(begin=2, end=end)
     hook.before_train(runner)
     clipped = []

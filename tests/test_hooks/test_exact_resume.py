@@ -139,7 +139,7 @@ def dataset(num):
         num=num,
         pipeline=[
             dict(type="MultiScaleTransform", transform=dict(type="RandomImage")),
-            dict(type="Collect"),
+            dict(type="CollectToy"),
         ],
     )
 
@@ -200,10 +200,11 @@ def test_resumed_training_equals_the_uninterrupted_one(train, changes, stop):
         assert resumed.loaded == expected
 
 
-def test_without_a_hook_the_epoch_goes_on_too(train):
-    whole = train("whole", hooks=[])
-    train("cut", hooks=[], stop=8)
-    resumed = train("cut", hooks=[], resume=True)
+def test_without_a_curriculum_the_epoch_continues_too(train):
+    hooks = [dict(type="MultiScaleSamplerHook")]
+    whole = train("whole", hooks=hooks)
+    train("cut", hooks=hooks, stop=8)
+    resumed = train("cut", hooks=hooks, resume=True)
     assert resumed.seen == whole.seen[6:]
     assert resumed.iter == resumed.max_iters == whole.iter
     assert resumed.loaded == [i for _, batch in resumed.seen for i in batch]
@@ -219,7 +220,7 @@ def test_without_a_hook_a_loop_by_iteration_is_exact_but_loads_what_it_skips(tra
 
 
 def test_another_runner_trained_in_between_is_not_mistaken(make_runner):
-    """Without a hook the sampler asks MMEngine's current message hub."""
+    """Without a hook, the sampler of a second runner starts from its beginning."""
     first = make_runner(train_cfg=dict(by_epoch=True, max_epochs=2))
     second = make_runner(train_cfg=dict(by_epoch=True, max_epochs=2))
     second.train()
@@ -321,7 +322,7 @@ def test_a_run_at_one_size_goes_on_at_many(make_runner, train, tmp_path, by_epoc
     image = dict(type="RandomImage", scale=(8, 8))
     size = dict(type="AtSize")
     dataset = dict(
-        type="ToyDataset", num=50, pipeline=[image, size, dict(type="Collect")]
+        type="ToyDataset", num=50, pipeline=[image, size, dict(type="CollectToy")]
     )
     checkpoint = dict(type="CheckpointHook", by_epoch=by_epoch, interval=2)
     train(
@@ -340,3 +341,41 @@ def test_a_run_at_one_size_goes_on_at_many(make_runner, train, tmp_path, by_epoc
     for epoch in range(2):
         samples = used(resumed)[50 * epoch : 50 * (epoch + 1)]
         assert sorted(samples) == list(range(50))
+
+
+def told(runner):
+    text = "".join(p.read_text() for p in Path(runner.log_dir).glob("*.log"))
+    return [line for line in text.splitlines() if "of the checkpoint count as" in line]
+
+
+EACH_EPOCH = dict(default_hooks=dict(checkpoint=dict(type="CheckpointHook")))
+
+
+@pytest.mark.parametrize("old_version", [False, True])
+def test_an_extended_training_names_the_setting_that_changed(
+    train, tmp_path, old_version
+):
+    train("run", train_cfg=dict(by_epoch=True, max_epochs=3), **EACH_EPOCH)
+    if old_version:
+        file = tmp_path / "run" / "epoch_3.pth"
+        checkpoint = torch.load(file, weights_only=False)
+        del checkpoint["multi_scale_sampler"]["settings"]
+        torch.save(checkpoint, file)
+    resumed = train(
+        "run", resume=True, train_cfg=dict(by_epoch=True, max_epochs=6), **EACH_EPOCH
+    )
+    assert resumed.iter == resumed.max_iters and resumed.epoch == 6
+    (line,) = told(resumed)
+    assert "world size" not in line
+    if old_version:
+        assert "does not record the batch sizes, the sizes and the curriculum" in line
+    else:
+        assert "another number of iterations now: max_epochs is 6 (was 3). The" in line
+
+
+def test_another_batch_size_is_named_too(train):
+    train("run", stop=5, interval=5)
+    resumed = train("run", resume=True, interval=50, loader=dict(batch_size=8))
+    (line,) = told(resumed)
+    assert "batch_size is 8 (was 4). The learning rate" in line
+    assert "max_epochs" not in line

@@ -10,12 +10,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
-from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
+from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope, init_default_scope
 from mmengine.runner import Runner
 
 import mms_plugin
-from mms_plugin.datasets import MultiScaleDataset
-from mms_plugin.sampling import sized_index_class
+from mms_plugin.multi_scale import MultiScaleDataset, sized_index_class
 
 pytest.importorskip("mmdet")
 cv2 = pytest.importorskip("cv2")
@@ -35,7 +34,7 @@ SIZES = [64, 96, 128]
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     """Twelve images with objects, the last two of which lost their annotations."""
-    from mms_plugin.datasets.scenes import SceneParameters, write_scenes
+    from tools.demo.scenes import SceneParameters, write_scenes
 
     root = tmp_path_factory.mktemp("scenes") / "scenes"
     small = SceneParameters(
@@ -333,7 +332,7 @@ def broken(scenes, tmp_path):
 def opened(scenes, folder, **loading):
     steps = pipeline(pack=False)
     steps[0].update(loading)
-    DefaultScope.get_instance(f"broken-{id(steps)}", scope_name="mmdet")
+    init_default_scope("mmdet")
     config = leaf(
         scenes,
         data_prefix=dict(img=str(folder) + "/"),

@@ -9,28 +9,19 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 
+from mms_plugin.multi_scale import sized_index_class
 from mms_plugin.recipes import vbs_recipe
-from mms_plugin.sampling import sized_index_class
 
 pytestmark = pytest.mark.timeout(300)
 
 CLASSES = dict(classes=("disc", "square", "triangle", "star"))
 
 
-@pytest.fixture(autouse=True)
-def scope():
-    """Each test in the scope of its config alone."""
-    before = dict(DefaultScope._instance_dict)
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
-
-
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     """Twelve images to detect in, their longer side 96 pixels."""
     pytest.importorskip("mmdet")
-    from mms_plugin.datasets.scenes import SceneParameters, write_scenes
+    from tools.demo.scenes import SceneParameters, write_scenes
 
     root = tmp_path_factory.mktemp("scenes") / "data"
     parameters = SceneParameters(

@@ -1,7 +1,7 @@
 import pytest
 from mmengine.config import Config
 
-from mms_plugin.optim import agvm_recipe
+from mms_plugin.recipes import agvm_recipe
 
 
 def _config(**wrapper):

@@ -29,7 +29,7 @@ def drawn(tmp_path_factory):
 
 # ------------------------------------------------------------------------- scenes
 def test_samples_hold_the_drawn_pixels_boxes_and_masks(drawn):
-    from mms_plugin.datasets.scenes import SHAPES, detection_scene
+    from tools.demo.scenes import SHAPES, detection_scene
 
     dataset = scenes.DrawnScenes(drawn, with_mask=True, with_seg=True)
     assert len(dataset) == 6
@@ -64,7 +64,7 @@ def test_coco_file_agrees_with_the_samples(drawn):
 
 
 def test_classification_scenes(tmp_path):
-    from mms_plugin.datasets.scenes import CLASSES, classification_scene
+    from tools.demo.scenes import CLASSES, classification_scene
 
     folder = scenes.draw(tmp_path, "classification", "val", 3, 48, seed=4)
     dataset = scenes.DrawnScenes(folder, "classification")

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mms_plugin import cli
 from mms_plugin.analysis import CostFit, read_times
-from mms_plugin.sampling import MultiScaleVariableBatchSampler, SizeSchedule
+from mms_plugin.multi_scale import MultiScaleVariableBatchSampler, SizeSchedule
 
 TOOL = "analysis_tools/calibrate_batch_sizes.py"
 

@@ -14,7 +14,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import set_random_seed
 
 from mms_plugin.analysis import agvm_curves, count_flops
-from mms_plugin.datasets.scenes import SceneParameters, write_scenes
+from tools.demo.scenes import SceneParameters, write_scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "demo"))

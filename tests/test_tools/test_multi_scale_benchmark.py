@@ -273,7 +273,7 @@ def test_photographs_are_decoded_once_and_bad_folders_are_named(tmp_path):
 @pytest.fixture(scope="module")
 def small_places(tmp_path_factory):
     """Made photographs, and folders for trainings."""
-    from mms_plugin.datasets.scenes import SceneParameters, write_scenes
+    from tools.demo.scenes import SceneParameters, write_scenes
 
     folder = tmp_path_factory.mktemp("multi_scale")
     write_scenes(

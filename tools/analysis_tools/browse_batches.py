@@ -25,7 +25,7 @@ from mms_plugin.analysis import build_model
 from mms_plugin.analysis.batch_pictures import describe_batch, draw_batch
 from mms_plugin.analysis.batch_views import BatchView, batch_view, first_batches
 from mms_plugin.analysis.pictures import draw_contact_sheet
-from mms_plugin.sampling import Size
+from mms_plugin.multi_scale import Size
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
@@ -153,6 +153,8 @@ def main(argv: List[str]) -> None:
                         shape=list(view.shape),
                         padding=view.padding,
                         images_drawn=len(view.images),
+                        shown=view.shown,
+                        lost=None if view.lost is None else view.lost._asdict(),
                         picture=path,
                     )
                     for view, path in zip(views, paths)

@@ -36,7 +36,7 @@ from mms_plugin.analysis.training_iterations import (
     sampler_config,
     size_schedule,
 )
-from mms_plugin.sampling import (
+from mms_plugin.multi_scale import (
     Size,
     SizeSchedule,
     cost_model_batch_size,

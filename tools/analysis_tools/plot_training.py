@@ -35,7 +35,7 @@ from mms_plugin.analysis import (
 )
 from mms_plugin.analysis import run_pictures as pictures
 from mms_plugin.analysis.units import si_prefix
-from mms_plugin.sampling import Size
+from mms_plugin.multi_scale import Size
 
 # Panels of a picture that are still legible.
 MOST_METRICS = 4

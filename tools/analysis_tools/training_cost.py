@@ -30,7 +30,8 @@ from mms_plugin.analysis import (
     training_cost,
 )
 from mms_plugin.analysis.units import si_prefix
-from mms_plugin.sampling import Size
+from mms_plugin.multi_scale import Size
+from mms_plugin.utils.tables import markdown_table
 
 # Where a model's stride is looked up: far above it, a multiple of the usual ones.
 LARGE = (1024, 1024)
@@ -272,22 +273,6 @@ def duration(seconds: Optional[float]) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def table(rows: List[List[str]]) -> str:
-    """Markdown, its columns aligned; the first row is the head."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows)]
-    lines = []
-    for number, row in enumerate(rows):
-        cells = [
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths))
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-        if number == 0:
-            rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-            lines.append(f"| {' | '.join(rule)} |")
-    return "\n".join(lines)
-
-
 def report(document: Dict[str, Any]) -> str:
     """The document for a reader."""
     baseline, ratio = document["baseline"], document["ratio"] or {}
@@ -324,10 +309,10 @@ def report(document: Dict[str, Any]) -> str:
     add("largest batch", "peak_pixels", [peak(c) for c in costs])
     if document["seconds"] is not None:
         add("time", "seconds", [duration(c["seconds"]) for c in costs])
-    parts.append(table(rows))
+    parts.append(markdown_table(rows))
     for name, cost in zip(("config", "baseline"), costs):
-        parts.append(f"{name}, by size:\n" + table(size_rows(cost)))
-    parts.append("config, by epoch:\n" + table(epoch_rows(document)))
+        parts.append(f"{name}, by size:\n" + markdown_table(size_rows(cost)))
+    parts.append("config, by epoch:\n" + markdown_table(epoch_rows(document)))
     return "\n\n".join(parts)
 
 

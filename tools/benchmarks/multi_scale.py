@@ -30,6 +30,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 ROOT = Path(__file__).resolve().parents[2]
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, str(ROOT))
+
 RESULTS = ROOT / "docs" / "results" / "multi_scale"
 
 
@@ -261,7 +264,7 @@ def smoke(args: argparse.Namespace) -> None:
 
     from size_lab.tasks import tasks
 
-    from mms_plugin.datasets.scenes import SceneParameters, write_scenes
+    from tools.demo.scenes import SceneParameters, write_scenes
 
     arms = ("SSc-FBS", "SSc-FBS jitter", "MSc-VBSWC", "MSc-VBSWC precise BN")
     with tempfile.TemporaryDirectory() as temporary:

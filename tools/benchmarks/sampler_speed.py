@@ -21,6 +21,11 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Tuple
 
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.smoke import smoke_arguments
+
 BASELINE = "baseline"
 SIDES = (128, 160, 192, 224, 256, 288, 320)
 BASE = 224
@@ -231,19 +236,18 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=7, help="runs of each")
     parser.add_argument("--memory", action="store_true", help="measure peaks too")
-    parser.add_argument(
-        "--smoke", action="store_true", help="a few thousand indices, one round"
-    )
     parser.add_argument("--json", action="store_true", help="print JSON only")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(
+        smoke_arguments(
+            parser, None, lambda _: ["--num-samples", "5000", "--rounds", "1"]
+        )
+    )
     if min(args.num_samples, args.batch_size, args.rounds) < 1:
         parser.error("--num-samples, --batch-size and --rounds must be at least 1")
     if args.arm:
         print(json.dumps(measure(args.arm, args.num_samples, args.batch_size)))
         return
-    if args.smoke:
-        args.num_samples, args.rounds = 5000, 1
     result, skipped = compare(args.num_samples, args.batch_size, args.rounds)
     if args.memory:
         add_memory(result, args.num_samples, args.batch_size, args.rounds)

@@ -32,6 +32,9 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parents[2]
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, str(ROOT))
+
 PARTS = ("iterations", "loading", "decoding")
 EPOCHS = 20
 IMAGES = 20_000

@@ -11,7 +11,7 @@ from lab.models import detector
 from lab.training import fixed_size_loader
 from mmengine.dataset import DefaultSampler
 
-from mms_plugin.sampling import MultiScaleVariableBatchSampler, ResolutionCurriculum
+from mms_plugin.multi_scale import MultiScaleVariableBatchSampler, ResolutionCurriculum
 
 from .protocol import Protocol
 

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Union
 
-from mms_plugin.fileio import write_atomically
+from mms_plugin.utils.files import write_atomically
 
 Arm = Dict[str, Any]
 Result = Dict[str, Any]

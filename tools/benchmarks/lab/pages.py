@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Mapping, Sequence, Union
 
-from mms_plugin.fileio import write_atomically
+from mms_plugin.utils.files import write_atomically
 
 
 def markdown_table(rows: Sequence[Sequence[str]], numbers_from: int = 1) -> str:

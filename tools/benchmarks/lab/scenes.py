@@ -13,7 +13,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from mms_plugin.datasets.scenes import (
+from tools.demo.scenes import (
     CLASSES,
     SHAPES,
     VERSION,

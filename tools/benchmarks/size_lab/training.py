@@ -433,7 +433,7 @@ def run_arm(task: SizeTask, arm: SizeArm, seed: int, places: Places) -> Dict[str
     )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _nowhere() -> Any:
     # Never closed: MMEngine's loggers keep the standard output that they find.
     return open(os.devnull, "w")

@@ -1,0 +1,41 @@
+"""AGVM with automatic mixed precision."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional
+
+from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+
+from ..utils.sharding import sharding_error
+from .agvm_optim_wrapper import AGVMOptimWrapper
+
+__all__ = ["AmpAGVMOptimWrapper"]
+
+
+@OPTIM_WRAPPERS.register_module()
+class AmpAGVMOptimWrapper(AGVMOptimWrapper, AmpOptimWrapper):
+    """AGVM over ``AmpOptimWrapper``.
+
+    The variances are angles, free of the loss scale; Adam's second moments are taken
+    of the gradient without it. A measurement in an iteration whose gradients overflow
+    is dropped, as its update is.
+
+    Args:
+        agvm (dict, optional): See :class:`~.agvm.AGVMConfig`.
+        **kwargs: Those of ``AmpOptimWrapper``, ``use_fsdp`` excepted.
+
+    Raises:
+        ValueError: ``use_fsdp`` is set.
+    """
+
+    def __init__(self, agvm: Optional[Dict] = None, **kwargs: Any) -> None:
+        if kwargs.get("use_fsdp"):
+            raise sharding_error("FSDP")
+        super().__init__(agvm=agvm, **kwargs)
+
+    def _loss_scale(self) -> float:
+        return self.loss_scaler.get_scale()
+
+    def _drops_overflow(self) -> bool:
+        return self.loss_scaler.is_enabled()

@@ -1,0 +1,170 @@
+"""How often AGVM measures in a training, and how far that can move a multiplier.
+
+Pure functions of the settings and of the training's length.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import List, Optional
+
+from .agvm import AGVMConfig
+
+__all__ = [
+    "ENOUGH_SHARE",
+    "explain_without_effect",
+    "measured_updates",
+    "moved_share",
+    "needed_measurements",
+]
+
+
+def moved_share(momentum: float, measurements: int) -> float:
+    """Return how far measurements move a multiplier from 1 to a constant target.
+
+    Args:
+        momentum: Weight of the old multiplier in the moving average, in [0, 1).
+        measurements: Number of measurements, at least 0.
+
+    Returns:
+        float: Share of the way, from 0 (it stays at 1) to 1 (it is at the target).
+    """
+    return 1.0 - momentum**measurements
+
+
+ENOUGH_SHARE = moved_share(0.97, 20)
+"""Share of the way below which the multipliers hardly leave 1: about 46 %."""
+
+
+def needed_measurements(momentum: float, share: float = ENOUGH_SHARE) -> int:
+    """Return the smallest number of measurements that moves a multiplier far enough.
+
+    Args:
+        momentum: Weight of the old multiplier in the moving average, in [0, 1).
+        share: Share of the way from 1 to the target, in (0, 1). Defaults to that of
+            twenty measurements with the default momentum of 0.97.
+    """
+    if momentum <= 0.0:
+        return 1
+    count = max(1, math.ceil(math.log(1.0 - share) / math.log(momentum) - 1e-9))
+    # Logarithms round: step to the exact boundary.
+    while moved_share(momentum, count) < share:
+        count += 1
+    return count
+
+
+def measured_updates(
+    config: AGVMConfig, begin: int, end: int, accumulative_counts: int = 1
+) -> range:
+    """Return the updates that a measurement precedes, as ``config.measures`` tells.
+
+    Args:
+        config: Arguments of AGVM.
+        begin: First update to look at, counted from 0 over the training.
+        end: The update after the last.
+        accumulative_counts: Iterations per update. Defaults to 1.
+    """
+    first = -(-config.start_iter // accumulative_counts)
+    if config.stop_iter is not None:
+        end = min(end, -(-config.stop_iter // accumulative_counts))
+    intervals = max(0, -(-(begin - first) // config.interval))
+    return range(first + intervals * config.interval, end, config.interval)
+
+
+def explain_without_effect(
+    config: AGVMConfig,
+    done: int,
+    total: int,
+    accumulative_counts: int = 1,
+    measured_before: int = 0,
+    compares_updates: bool = False,
+) -> Optional[str]:
+    """Explain why AGVM has no effect, or hardly any, in a training of this length.
+
+    Args:
+        config: Arguments of AGVM.
+        done: Iterations that are done; above 0 in a resumed training.
+        total: Iterations of the whole training.
+        accumulative_counts: Iterations per update. Defaults to 1.
+        measured_before: Measurements that the resumed training has made.
+            Defaults to 0.
+        compares_updates: Whether an update is compared with the one before, so that
+            the first update of a training is never measured. Defaults to False.
+
+    Returns:
+        str, optional: The values, how far the multipliers can move, and what to set.
+        None where enough is measured, or where no iteration is left.
+    """
+    if done >= total:
+        return None
+    begin = max(done // accumulative_counts, int(compares_updates))
+    end = -(-total // accumulative_counts)
+    count = measured_before + len(
+        measured_updates(config, begin, end, accumulative_counts)
+    )
+    share = moved_share(config.momentum, count)
+    if count and (not config.modulate or share >= ENOUGH_SHARE):
+        return None
+    length = f"{total} iterations"
+    if accumulative_counts > 1:
+        length += (
+            f" ({end} updates of the weights with "
+            f"accumulative_counts={accumulative_counts})"
+        )
+    if done:
+        length += f", of which {done} are done"
+    values = f"start_iter={config.start_iter}, interval={config.interval}"
+    if config.stop_iter is not None:
+        values += f", stop_iter={config.stop_iter}"
+    values += f", momentum={config.momentum}"
+    remedies = _remedies(config, begin, end, accumulative_counts, measured_before)
+    if count:
+        told = (
+            f"AGVM measures only {_times(count)} in this training, so that a "
+            f"multiplier moves at most {100 * share:.0f} % of the way from 1 to its "
+            "target (1 - momentum ** measurements)"
+        )
+    else:
+        told = "AGVM never measures in this training, so that all multipliers stay 1"
+    return (
+        f"{told}: agvm=dict({values}), but the training has {length}. Set "
+        f"{' or '.join(remedies)}."
+    )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _remedies(
+    config: AGVMConfig,
+    begin: int,
+    end: int,
+    accumulative_counts: int,
+    measured_before: int,
+) -> List[str]:
+    """Return the changes of one argument, each of which gives enough measurements."""
+    needed = 1
+    if config.modulate:
+        needed = needed_measurements(config.momentum) - measured_before
+    found: List[str] = []
+    first = max(-(-config.start_iter // accumulative_counts), begin)
+    if config.stop_iter is not None:
+        # As late as the training allows, if a later stop is what is missing.
+        stop = (first + (needed - 1) * config.interval) * accumulative_counts + 1
+        if stop <= (end - 1) * accumulative_counts + 1:
+            found.append(f"stop_iter to at least {stop}, or to None,")
+        end = min(end, -(-config.stop_iter // accumulative_counts))
+    latest = end - 1 - (needed - 1) * config.interval
+    if begin <= latest < first:
+        found.append(f"start_iter to at most {latest * accumulative_counts}")
+    widest = (end - 1 - first) // (needed - 1) if needed > 1 else 0
+    if 1 <= widest < config.interval:
+        found.append(f"interval to at most {widest}")
+    if found:
+        return found
+    if end - begin >= needed:
+        start = begin * accumulative_counts
+        interval = (end - 1 - begin) // (needed - 1) if needed > 1 else 1
+        return [f"start_iter to at most {start} and interval to at most {interval}"]
+    return ["optim_wrapper to one without AGVM, or train for more iterations"]

@@ -1,0 +1,136 @@
+"""Halves of several processes: the first and the last ranks."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from .halves import GradientDict, Halves, HalvesSource, MicroBatch, gradients_of
+
+__all__ = ["RankHalves", "first_half_size"]
+
+
+def first_half_size(world_size: int) -> int:
+    """Ranks in the first half: ``world_size // 2``, the smaller one if it is odd."""
+    return world_size // 2
+
+
+class RankHalves(HalvesSource):
+    """The halves are the first and the last ranks of a ``DistributedDataParallel``.
+
+    A communication hook averages each bucket as DDP itself does, bucket by bucket
+    and overlapping the backward pass. In an iteration that is measured the ranks of
+    the first half reduce each bucket once more, among themselves, to rank 0. The
+    second half's part of the mean is the mean less the first half's part, so that it
+    needs no communication, and halves of unequal size are weighted by their ranks.
+    Rank 0 measures and sends three numbers per module to all, which makes the
+    multipliers bit-identical everywhere.
+
+    Ranks are numbered node by node by every launcher, so the first half of them is
+    made of whole nodes wherever the number of nodes is even; on one node or two the
+    extra reduction never leaves a node, and with two or three ranks there is none.
+
+    Args:
+        params: Parameters in the order of the optimizer.
+        model: The wrapped model. All ranks must construct this at the same point: the
+            process group is made here, once.
+
+    Raises:
+        ValueError: The model is wrapped over a part of the processes only, or has a
+            communication hook already.
+    """
+
+    def __init__(
+        self, params: Sequence[Tensor], model: DistributedDataParallel
+    ) -> None:
+        super().__init__(params)
+        self._group = model.process_group
+        ranks = dist.get_process_group_ranks(self._group)
+        if len(ranks) != dist.get_world_size():
+            raise ValueError(
+                "AGVM needs a model that is distributed over all processes, but its "
+                f"process_group has {len(ranks)} of {dist.get_world_size()}. Leave "
+                "process_group at its default."
+            )
+        half = ranks[: first_half_size(len(ranks))]
+        self._root = half[0]
+        self._in_first_half = dist.get_rank() in half
+        # All ranks take part in making a group, also those outside it.
+        self._half_group = dist.new_group(half) if len(half) > 1 else None
+        self._average = 1.0 / len(ranks)
+        self._active = False
+        self._pending: List[Tuple[Tensor, Optional[dist.Work], List[_View]]] = []
+        self.bytes_sent_extra = 0
+        """Bytes that this rank put into extra reductions so far."""
+        try:
+            model.register_comm_hook(self, _average_bucket)
+        except RuntimeError as error:
+            raise ValueError(
+                "AGVM needs the communication hook of DistributedDataParallel, which "
+                "is taken (by fp16 compression or another optimizer wrapper). Remove "
+                f"the other hook. ({str(error).splitlines()[0]})"
+            ) from error
+
+    @contextmanager
+    def backward(self, place: MicroBatch) -> Iterator[None]:
+        """Let the first half reduce its buckets in a measured update."""
+        self._active = place.measures and place.index + 1 == place.count
+        self._pending.clear()
+        try:
+            yield
+        finally:
+            self._active = False
+
+    def average(self, bucket: Any) -> torch.futures.Future[Tensor]:
+        """Average one bucket over all ranks; the communication hook."""
+        # The product that DDP computes without a hook: its bits, too, are the same.
+        buffer = bucket.buffer().mul_(self._average)
+        if self._active and self._in_first_half:
+            self._reduce_half(bucket, buffer)
+        future = dist.all_reduce(buffer, group=self._group, async_op=True).get_future()
+        return future.then(lambda done: done.value()[0])
+
+    def _reduce_half(self, bucket: Any, buffer: Tensor) -> None:
+        first = buffer.clone()
+        views: List[_View] = []
+        if dist.get_rank() == self._root:
+            base = int(buffer.storage_offset())
+            views = [
+                (param, grad.size(), grad.stride(), int(grad.storage_offset()) - base)
+                for param, grad in zip(bucket.parameters(), bucket.gradients())
+            ]
+        work = None
+        if self._half_group is not None:
+            work = dist.reduce(first, self._root, group=self._half_group, async_op=True)
+            self.bytes_sent_extra += first.numel() * first.element_size()
+        self._pending.append((first, work, views))
+
+    def take(self, place: MicroBatch) -> Optional[Halves]:
+        """Return the first half's part of the mean, on rank 0, and the mean."""
+        first: GradientDict = {}
+        pending, self._pending = self._pending, []
+        for buffer, work, views in pending:
+            if work is not None:
+                work.wait()
+            for param, size, stride, offset in views:
+                first[param] = buffer.as_strided(size, stride, offset)
+        if not place.measures:
+            return None
+        return Halves(first, gradients_of(self.params), reduce=self._share)
+
+    def _share(self, products: Tensor) -> Tensor:
+        dist.broadcast(products, self._root, group=self._group)
+        return products
+
+
+_View = Tuple[Tensor, torch.Size, Tuple[int, ...], int]
+
+
+# DDP compares the annotations of a hook with types; ours would be strings.
+def _average_bucket(state, bucket):  # type: ignore[no-untyped-def]
+    return state.average(bucket)

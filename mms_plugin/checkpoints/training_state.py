@@ -1,0 +1,166 @@
+"""Everything that training iterations change, put back as it was."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict, deque
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer, MessageHub
+from torch import Tensor, nn
+
+from ..multi_scale.runner_parts import plain_optim_wrappers
+from ..utils.random_state import kept_random_states
+
+__all__ = ["kept_training_state"]
+
+_PutBack = Callable[[], Any]
+
+_Known = Dict[int, Tuple[Any, _PutBack]]
+"""By ``id``: the object, which keeps that number its own, and its way back."""
+
+
+@contextmanager
+def kept_training_state(
+    model: nn.Module, optim_wrapper: Any, message_hub: Optional[MessageHub] = None
+) -> Iterator[None]:
+    """Put back what training iterations change, whatever happens meanwhile.
+
+    Weights, buffers and gradients; numbers, tensors and plain containers of these that
+    modules hold as attributes, such as a list of past losses; training flags; the
+    optimizers' state, which is gone again if there was none; the optimizer wrapper's
+    counters, loss scaler and AGVM's state; the message hub; the random states of
+    Python, NumPy and torch. Tensors and containers come back as the same objects. What
+    a model keeps in objects of another kind is not put back.
+
+    The copies lie in the host's memory: none is made on an accelerator.
+
+    Args:
+        model: Wrapped or not.
+        optim_wrapper: An optimizer wrapper, or an ``OptimWrapperDict``.
+        message_hub: That logged values go to.
+    """
+    known: _Known = {}
+    put_back: List[_PutBack] = []
+    for module in model.modules():
+        put_back.append(_kept(vars(module), known))
+    for param in model.parameters():
+        put_back.append(_kept_gradient(param, known))
+    for owner in _owners(optim_wrapper):
+        put_back.append(_kept(vars(owner), known))
+    if message_hub is not None:
+        put_back.append(_kept(vars(message_hub), known))
+    with kept_random_states(param.device for param in model.parameters()):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for back in put_back:
+                    back()
+
+
+def _owners(optim_wrapper: Any) -> Iterator[Any]:
+    """The objects of the optimizer's side that hold state."""
+    yield optim_wrapper
+    for wrapper in plain_optim_wrappers(optim_wrapper):
+        if wrapper is not optim_wrapper:
+            yield wrapper
+        for value in vars(wrapper).values():
+            # The optimizer, a loss scaler, AGVM and where its halves come from.
+            if hasattr(value, "state_dict") and not isinstance(
+                value, (nn.Module, MessageHub)
+            ):
+                yield value
+
+
+def _kept_gradient(param: nn.Parameter, known: _Known) -> _PutBack:
+    grad = param.grad
+    value = None if grad is None else _kept(grad, known)
+
+    def put_back() -> None:
+        param.grad = grad
+        if value is not None:
+            value()
+
+    return put_back
+
+
+def _kept(value: Any, known: _Known) -> _PutBack:
+    """A function that gives ``value`` back, the same object with the same content."""
+    if id(value) in known:
+        return known[id(value)][1]
+    # Before what is inside, which may lead back here.
+    known[id(value)] = (value, lambda: value)
+    put_back = _way_back(value, known)
+    if put_back is None:
+        return known[id(value)][1]
+    known[id(value)] = (value, put_back)
+    return put_back
+
+
+def _way_back(value: Any, known: _Known) -> Optional[_PutBack]:
+    if isinstance(value, Tensor):
+        return _kept_tensor(value)
+    if isinstance(value, np.ndarray):
+        if not value.flags.writeable:
+            return None
+        content = value.copy()
+
+        def fill_array() -> np.ndarray:
+            value[...] = content
+            return value
+
+        return fill_array
+    if isinstance(value, HistoryBuffer):
+        inside = _kept(vars(value), known)
+
+        def fill_buffer() -> HistoryBuffer:
+            inside()
+            return value
+
+        return fill_buffer
+    if type(value) in (dict, OrderedDict, defaultdict):
+        items = {key: _kept(item, known) for key, item in value.items()}
+
+        def fill_dict() -> Any:
+            for key in [key for key in value if key not in items]:
+                del value[key]
+            for key, item in items.items():
+                value[key] = item()
+            return value
+
+        return fill_dict
+    if type(value) in (list, deque, set) or isinstance(value, tuple):
+        members = [_kept(member, known) for member in value]
+
+        def fill() -> Any:
+            content = [member() for member in members]
+            if isinstance(value, tuple):
+                return value  # its members have been filled
+            value.clear()
+            (value.update if isinstance(value, set) else value.extend)(content)
+            return value
+
+        return fill
+    return None
+
+
+def _kept_tensor(tensor: Tensor) -> Optional[_PutBack]:
+    repeats = tensor.layout == torch.strided and any(
+        stride == 0 and length > 1
+        for stride, length in zip(tensor.stride(), tensor.shape)
+    )
+    if tensor.device.type == "meta" or repeats:  # neither can be written to
+        return None
+    content = tensor.detach().to("cpu", copy=True)
+
+    def fill_tensor() -> Tensor:
+        if tensor.shape == content.shape:
+            tensor.copy_(content)
+        else:
+            tensor.data = content.to(tensor.device)
+        return tensor
+
+    return fill_tensor

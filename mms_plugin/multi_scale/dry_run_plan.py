@@ -1,0 +1,238 @@
+"""What a dry run runs: sizes, batch sizes, images. Pure functions."""
+
+from __future__ import annotations
+
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from .epoch_planner import LOOKUPS_PER_EPOCH
+from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
+from .sizes import Size
+
+__all__ = [
+    "NO_ROOM",
+    "DryRunPoint",
+    "chosen_images",
+    "points_of_training",
+    "recompilations",
+    "too_large",
+    "worst_batches",
+]
+
+# Looks at a curriculum that grows with the iterations, over the training.
+_MOST_LOOKS = 20_000
+
+NO_ROOM = "does not fit into the memory"
+"""In every message of :func:`too_large`."""
+
+
+class DryRunPoint(NamedTuple):
+    """One kind of batch of a training.
+
+    Attributes:
+        size: ``(height, width)`` in pixels; ``None``: as the pipeline gives it.
+        batch_size: Images on this rank.
+    """
+
+    size: Optional[Size]
+    batch_size: int
+
+    def __str__(self) -> str:
+        images = f"{self.batch_size} image{'s' if self.batch_size > 1 else ''}"
+        if self.size is None:
+            return images
+        return f"{images} of {self.size[0]}x{self.size[1]}"
+
+
+def points_of_training(
+    sampler: MultiScaleVariableBatchSampler,
+) -> List[DryRunPoint]:
+    """Every size that a training can draw, at its full batch, largest cost first.
+
+    The cost of a batch is its pixels, or what the sampler's ``cost_model`` says. Start
+    and end sizes of a curriculum are among them, those that weights or the curriculum
+    leave out are not. No batch is larger than the samples of a rank.
+
+    Args:
+        sampler: Of the training, its curriculum set.
+    """
+    schedule = sampler.schedule
+    batches: Dict[Size, int] = {}
+    for fraction in _fractions(sampler):
+        distribution = schedule.distribution(fraction)
+        batches.update(zip(distribution.sizes, distribution.batch_sizes))
+    most = None if sampler.endless else len(sampler.inner_sampler)
+    points = [
+        DryRunPoint(size, batch if most is None else min(batch, most))
+        for size, batch in batches.items()
+    ]
+
+    def cost(point: DryRunPoint) -> Tuple[float, int]:
+        assert point.size is not None
+        if schedule.cost_model is not None:
+            image = float(schedule.cost_model.cost(point.size))
+        else:
+            image = float(point.size[0] * point.size[1])
+        return image * point.batch_size, point.batch_size
+
+    return sorted(points, key=cost, reverse=True)
+
+
+def _fractions(sampler: MultiScaleVariableBatchSampler) -> Iterator[float]:
+    """Of the training, after which the sampler looks its sizes up."""
+    curriculum = sampler.curriculum
+    if curriculum is None:
+        yield 1.0
+    elif sampler.endless or not curriculum.by_epoch:
+        looks = sampler.max_iters or LOOKUPS_PER_EPOCH * (sampler.max_epochs or 1)
+        looks = min(looks, _MOST_LOOKS)
+        for look in range(looks):
+            yield look / looks
+    elif sampler.max_epochs is not None:
+        for epoch in range(sampler.max_epochs):
+            yield epoch / sampler.max_epochs
+    else:
+        assert sampler.max_iters is not None
+        epoch = before = 0
+        while before < sampler.max_iters:
+            yield before / sampler.max_iters
+            epoch += 1
+            before = sampler.iterations_before(epoch)
+
+
+def chosen_images(
+    candidates: Sequence[int],
+    batch_size: int,
+    instances: Optional[Sequence[int]] = None,
+    by_order: bool = False,
+) -> List[int]:
+    """Indices of a batch's images; of few candidates, some more than once.
+
+    Args:
+        candidates: Indices to choose from, at least one.
+        batch_size: How many.
+        instances: Objects of each image of the data set, by index: those with the most
+            are chosen. ``None``: at equal distances over the candidates.
+        by_order: The first candidates instead. Defaults to False.
+    """
+    count = min(batch_size, len(candidates))
+    if instances is not None:
+        ordered = sorted(candidates, key=lambda index: -instances[index])
+        chosen = ordered[:count]
+    elif by_order:
+        chosen = list(candidates[:count])
+    else:
+        chosen = [candidates[i * len(candidates) // count] for i in range(count)]
+    return [int(chosen[i % count]) for i in range(batch_size)]
+
+
+def worst_batches(
+    point: DryRunPoint,
+    shapes: np.ndarray,
+    instances: Sequence[int],
+    groups: Optional[np.ndarray] = None,
+) -> List[List[int]]:
+    """Return the images of the most expensive batches of a kind, most padding first.
+
+    A batch is padded to the largest height and the largest width among its images. With
+    ``keep_ratio`` a wide and a tall image together are padded to the long side both
+    ways. Beside the images that pad most come those with the most objects, which also
+    decide between images of one shape. A batch of one or two images cannot show both:
+    it is followed by one of the images with the most objects.
+
+    Args:
+        point: Size and batch size.
+        shapes: ``(height, width)`` of every image in pixels, shape ``(images, 2)``.
+        instances: Objects of every image; all 0 where they are not known.
+        groups: Images of different values never share a batch, shape ``(images,)``.
+            Defaults to none.
+    """
+    counts = np.asarray(instances)
+    resized = _resized(shapes, point.size)
+    best: Tuple[Tuple[float, int], np.ndarray, List[int]] = ((-1.0, -1), counts, [])
+    flags = [None] if groups is None else np.unique(groups).tolist()
+    for flag in flags:
+        own = np.arange(len(counts))
+        if flag is not None:
+            own = own[groups == flag]
+        chosen = _most_padding(resized[own], counts[own], point.batch_size)
+        height, width = resized[own[chosen]].max(axis=0)
+        # Equal padding: the kind with more objects.
+        rank = (float(height * width), int(counts[own].max()))
+        if rank > best[0]:
+            best = (rank, own, [int(own[i]) for i in chosen])
+    _, own, pair = best
+    crowded = [int(i) for i in own[np.argsort(-counts[own], kind="stable")]]
+    ordered = pair + [i for i in crowded if i not in pair]
+    batches = [chosen_images(ordered, point.batch_size, by_order=True)]
+    if counts.max(initial=0) > 0 and point.batch_size <= 2:
+        most = chosen_images(crowded, point.batch_size, by_order=True)
+        if set(most) != set(batches[0]):
+            batches.append(most)
+    return batches
+
+
+# Bounds where a pipeline's own are not known: mmdet's usual ones.
+_USUAL_BOUNDS = (800, 1333)
+
+
+def _resized(shapes: np.ndarray, size: Optional[Size]) -> np.ndarray:
+    """Return heights and widths within a size, ratios kept."""
+    shapes = np.asarray(shapes, dtype=np.float64)
+    bounds = size or _USUAL_BOUNDS
+    factors = np.minimum(
+        max(bounds) / shapes.max(axis=1), min(bounds) / shapes.min(axis=1)
+    )
+    return np.floor(shapes * factors[:, None] + 0.5)
+
+
+def _most_padding(shapes: np.ndarray, counts: np.ndarray, batch_size: int) -> List[int]:
+    """Return one or two of the images: those that the largest batch is padded to."""
+
+    def most(of: np.ndarray) -> int:
+        return int(np.lexsort((counts, of))[-1])
+
+    if batch_size == 1:
+        return [most(shapes.prod(axis=1))]
+    highest, widest = most(shapes[:, 0]), most(shapes[:, 1])
+    return [highest] if highest == widest else [highest, widest]
+
+
+def recompilations(
+    points: Sequence[DryRunPoint], max_epochs: int, drop_last: bool
+) -> int:
+    """Shapes of a training's batches: what Dynamo may compile.
+
+    One for each size, and one for the batch that each epoch's end cuts, unless there
+    are fewer such batches than epochs.
+
+    Args:
+        points: The full batches.
+        max_epochs: Of the training, or about; 0 where no epoch ends.
+        drop_last: Whether cut batches are left out.
+    """
+    cuts = 0
+    if not drop_last:
+        cuts = min(max_epochs, sum(point.batch_size - 1 for point in points))
+    return len(points) + cuts
+
+
+def too_large(point: DryRunPoint, base_batch_size: int, where: str, reason: str) -> str:
+    """The error for a batch that does not fit into the memory.
+
+    Args:
+        point: The batch.
+        base_batch_size: ``train_dataloader.batch_size``.
+        where: Device and rank.
+        reason: What the allocator said.
+    """
+    advice = [f"lower train_dataloader.batch_size={base_batch_size}"]
+    if point.size is not None:
+        if point.batch_size > 1:
+            advice.append(
+                f"give this size fewer than {point.batch_size} in batch_sizes of the "
+                "batch sampler"
+            )
+        advice.append("leave the size out of its sizes (and the curriculum's)")
+    return f"a batch of {point} {NO_ROOM} of {where} ({reason}): {', or '.join(advice)}"

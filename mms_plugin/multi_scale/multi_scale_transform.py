@@ -1,0 +1,395 @@
+"""Any library's transform, at the size of the batch."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib.util
+import inspect
+import math
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
+
+import numpy as np
+from mmengine.registry import TRANSFORMS, DefaultScope
+
+from ..utils.host_versions import HOSTS, install_command
+from ..utils.setting_error import SettingError
+from .instances import keep_instances, visible_instances
+from .multi_scale_dataset import drops_empty_samples, size_in_use
+from .named_pipeline import TARGET_SIZE
+from .size_losses import item_losses
+from .sizes import Size
+
+_T = TypeVar("_T")
+
+ORDERS = ("wh", "hw", "short", "long")
+
+# Where the size goes in the transforms that the libraries ship, and in what order.
+# (library, class) -> (size_arg, order); a subclass is found by its base.
+_DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
+    ("mmcv", "Resize"): ("scale", "wh"),
+    ("mmcv", "RandomResize"): ("scale", "wh"),
+    ("mmcv", "Pad"): ("size", "wh"),
+    ("mmcv", "CenterCrop"): ("crop_size", "wh"),
+    ("mmdet", "FixScaleResize"): ("scale", "wh"),
+    ("mmdet", "FixShapeResize"): (("width", "height"), "wh"),
+    ("mmdet", "ResizeShortestEdge"): ("scale", "short"),
+    ("mmdet", "RandomCrop"): ("crop_size", "wh"),
+    ("mmdet", "RandomCenterCropPad"): ("crop_size", "wh"),
+    ("mmdet", "Mosaic"): ("img_scale", "wh"),
+    ("mmdet", "CachedMosaic"): ("img_scale", "wh"),
+    ("mmdet", "MixUp"): ("img_scale", "wh"),
+    ("mmdet", "CachedMixUp"): ("img_scale", "wh"),
+    ("mmdet", "RandomAffine"): ("border", "wh"),
+    ("mmseg", "RandomCrop"): ("crop_size", "hw"),
+    ("mmseg", "ResizeShortestEdge"): ("scale", "short"),
+    ("mmseg", "RandomMosaic"): ("img_scale", "hw"),
+    ("mmpretrain", "RandomResizedCrop"): ("scale", "hw"),
+    ("mmpretrain", "RandomCrop"): ("crop_size", "hw"),
+    ("mmpretrain", "CenterCrop"): ("crop_size", "wh"),
+    ("mmpretrain", "ResizeEdge"): ("scale", "short"),
+    ("mmpretrain", "EfficientNetRandomCrop"): ("scale", "short"),
+    ("mmpretrain", "EfficientNetCenterCrop"): ("crop_size", "short"),
+    ("mmpretrain", "MAERandomResizedCrop"): ("size", "hw"),
+    ("mmpretrain", "RandomTranslatePad"): ("size", "hw"),
+    ("mmpretrain", "RandomResizedCropAndInterpolationWithTwoPic"): ("size", "hw"),
+}
+
+# What the size is multiplied by. Mosaic's canvas has twice the sides of its images;
+# mmdet's configs cut half a side off each border with the affine transform after it.
+_SIZE_RATIOS: Dict[Tuple[str, str], float] = {("mmdet", "RandomAffine"): -0.5}
+
+
+def default_size_arg(
+    library: str, name: str
+) -> Optional[Tuple[Union[str, Tuple[str, str]], str]]:
+    """``(size_arg, order)`` of a transform that a library ships, ``None`` of others.
+
+    Args:
+        library: The package that defines it, such as ``'mmcv'``.
+        name: Name of its class.
+    """
+    return _DEFAULTS.get((library, name))
+
+
+@TRANSFORMS.register_module()
+class MultiScaleTransform:
+    """A transform at the size of the batch, whichever library it comes from.
+
+    It reads ``results['target_size']``, which :class:`MultiScaleDataset` writes, and
+    passes the sample through the transform built for that size: one instance for each
+    size, built on first use in the scope that this one was built in.
+
+    Instances that can no longer be seen after it are dropped from the sample: boxes,
+    labels, masks, ignore flags and ids alike. A sample that loses all of them so is
+    what the data set's ``filter_cfg`` says: with ``filter_empty_gt=True`` MMEngine
+    fetches another one in its place, at the same size, otherwise it stays as an image
+    without objects.
+
+    Args:
+        transform: Config of the transform, without its size. A size that is there is
+            replaced.
+        size_arg: The transform's argument that takes the size; a dotted path reaches
+            into nested configs (``'transforms.0.size'``), and a pair names one
+            argument for each of the two sides. Defaults to what the transforms of
+            mmcv, mmdet, mmpretrain and mmseg take, ``'scale'`` for others.
+        order: ``'wh'`` or ``'hw'``, the order of the two sides; ``'short'`` or
+            ``'long'`` gives that side alone, as an ``int``. Defaults likewise,
+            ``'wh'`` for others.
+        size_ratio: The transform's size relative to the batch's, a number or
+            ``(height, width)``; rounded to whole pixels. ``8 / 7`` resizes to 256 what
+            is cropped to 224. Defaults to -0.5 for mmdet's ``RandomAffine``, whose
+            ``border`` after a ``Mosaic`` is to cut the canvas down to the size, 1 for
+            others.
+        min_box_side: Instances whose box is narrower or lower than this many pixels
+            after the transform, or whose mask has no pixel left, are dropped. Defaults
+            to 1, as mmdet's ``CocoDataset`` does it at the original size. 0: all stay.
+
+    Raises:
+        ValueError: ``transform`` is no config, or has no such argument; ``order`` is
+            unknown; a sample comes without a size; an image has a side of zero pixels
+            at the size.
+    """
+
+    def __init__(
+        self,
+        transform: Mapping,
+        size_arg: Union[None, str, Sequence[str]] = None,
+        order: Optional[str] = None,
+        size_ratio: Union[None, float, Sequence[float]] = None,
+        min_box_side: float = 1.0,
+    ) -> None:
+        if not isinstance(transform, Mapping) or "type" not in transform:
+            raise ValueError(
+                "transform must be a config such as dict(type='Resize', "
+                f"keep_ratio=True), but got {transform!r}"
+            )
+        if order is not None and order not in ORDERS:
+            raise ValueError(f"order must be one of {list(ORDERS)}, but got {order!r}")
+        if not _is_number(min_box_side) or min_box_side < 0:
+            raise ValueError(
+                "min_box_side must be a number of pixels of at least 0, "
+                f"but got {min_box_side!r}"
+            )
+        scope = DefaultScope.get_current_instance()
+        self._scope = None if scope is None else scope.scope_name
+        self._config = copy.deepcopy(dict(transform))
+        # Resolved here: a worker started afresh may not have the user's module.
+        self._class = _resolve(self._config["type"])
+        default_arg, default_order = _defaults_of(self._class)
+        self.size_arg = _parse_size_arg(default_arg if size_arg is None else size_arg)
+        self.order = order or default_order
+        self.min_box_side = min_box_side
+        if len(self.size_arg) == 2 and self.order not in ("wh", "hw"):
+            raise ValueError(
+                "order must be 'wh' or 'hw' where size_arg names two arguments, "
+                f"but got {self.order!r}"
+            )
+        for path in self.size_arg:
+            self._check_argument(path, size_arg)
+        if size_ratio is None:
+            size_ratio = _lookup(_SIZE_RATIOS, self._class, 1.0)
+        self.size_ratio = parse_size_ratio(size_ratio)
+        self._built: Dict[Size, Any] = {}
+
+    def __call__(self, results: Dict) -> Any:
+        """Pass a sample through the transform at its size."""
+        size = results.get(TARGET_SIZE) or size_in_use()
+        if size is None:
+            raise SettingError(
+                f"results['{TARGET_SIZE}'] must be set for {self!r}: wrap the data "
+                "set, train_dataloader.dataset=dict(type='MultiScaleDataset', "
+                "dataset=dict(...)), and draw its batches with train_dataloader."
+                "batch_sampler=dict(type='MultiScaleVariableBatchSampler', ...)"
+            )
+        shape = _image_shape(results)
+        try:
+            results = self.at(size)(results)
+        except Exception as error:
+            if shape is not None and self._shortest_side(shape, size) < 1:
+                raise self._no_side_left(shape, size) from error
+            raise
+        if results is None:
+            return None
+        if shape is not None and 0 in (_image_shape(results) or ()):
+            raise self._no_side_left(shape, size)
+        if self.min_box_side > 0 and _count_boxes(results) > 0:
+            keep = visible_instances(results, self.min_box_side)
+            item = item_losses()
+            if item is not None:
+                item.note_boxes(len(keep), int(keep.sum()), self.min_box_side)
+            # What a crop has left without objects is the crop's to decide.
+            if not keep.any() and drops_empty_samples():
+                return None
+            if not keep.all():
+                keep_instances(results, keep)
+        return results
+
+    transform = __call__
+
+    def at(self, size: Size) -> Any:
+        """The transform at ``(height, width)`` in pixels; the same object each time."""
+        size = (int(size[0]), int(size[1]))
+        if size not in self._built:
+            config = self.config_at(size)
+            config["type"] = self._class
+            with TRANSFORMS.switch_scope_and_registry(self._scope) as registry:
+                try:
+                    self._built[size] = registry.build(config)
+                except AssertionError as error:  # some libraries' have no message
+                    raise ValueError(
+                        f"transform {self._config} cannot be built with "
+                        f"{'.'.join(self.size_arg)} of {size[0]}x{size[1]} (height x "
+                        f"width): {str(error) or 'its own check refuses it'}"
+                    ) from error
+        return self._built[size]
+
+    def config_at(self, size: Size) -> Dict:
+        """The config of the transform at ``(height, width)`` in pixels."""
+        config = copy.deepcopy(self._config)
+        # Half a pixel rounds up at every size; round() would go to the even one.
+        size = (
+            math.floor(size[0] * self.size_ratio[0] + 0.5),
+            math.floor(size[1] * self.size_ratio[1] + 0.5),
+        )
+        sides = (size[1], size[0]) if self.order == "wh" else (size[0], size[1])
+        if len(self.size_arg) == 2:
+            for path, side in zip(self.size_arg, sides):
+                set_size(config, path, side)
+        elif self.order in ("short", "long"):
+            set_size(
+                config, self.size_arg[0], (min if self.order == "short" else max)(size)
+            )
+        else:
+            set_size(config, self.size_arg[0], sides)
+        return config
+
+    def __getattr__(self, name: str) -> Any:
+        # Mixing transforms are asked which images they want, whatever the size.
+        if name in ("get_indexes", "get_indices") and _defines(self._class, name):
+            size = size_in_use()
+            built: List[Any] = list(self._built.values())
+            chosen = self.at(size) if size else built[0] if built else None
+            if chosen is not None:
+                return getattr(chosen, name)
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def __getstate__(self) -> Dict:
+        return {**self.__dict__, "_built": {}}
+
+    def __setstate__(self, state: Dict) -> None:
+        self.__dict__.update(state)
+
+    def __repr__(self) -> str:
+        size_arg = self.size_arg[0] if len(self.size_arg) == 1 else self.size_arg
+        ratio = ""
+        if self.size_ratio != (1.0, 1.0):
+            ratio = f", size_ratio={self.size_ratio}"
+        return (
+            f"{type(self).__name__}(transform={self._config}, "
+            f"size_arg={size_arg!r}, order={self.order!r}{ratio}, "
+            f"min_box_side={self.min_box_side!r})"
+        )
+
+    def _shortest_side(self, shape: Size, size: Size) -> float:
+        """Shorter side of an image of ``shape`` bounded by ``size``, at the least."""
+        ratios = self._config.get("ratio_range", (1.0,))
+        return float(min(shape) * max(size) / max(max(shape), 1) * min(ratios))
+
+    def _no_side_left(self, shape: Size, size: Size) -> SettingError:
+        return SettingError(
+            f"sizes must leave at least one pixel of each side of an image, but at "
+            f"(height, width) = {size} {self._config['type']} makes a side of zero of "
+            f"an image of {shape}; leave out the smallest sizes, set keep_ratio=False, "
+            "or leave out the image, as filter_cfg=dict(min_size=...) does"
+        )
+
+    def _check_argument(self, path: str, size_arg: Any) -> None:
+        name, _, rest = path.partition(".")
+        parameters, takes_any = _parameters(self._class)
+        # A default is a guess for what it does not name: not to be lost in **kwargs.
+        if name not in parameters and not (takes_any and size_arg is not None):
+            raise ValueError(
+                f"size_arg must be an argument of {self._config['type']!r}, one of "
+                f"{sorted(parameters)}, but got {path!r}"
+            )
+        if rest:
+            # A path into nested configs must lead somewhere.
+            try:
+                set_size(copy.deepcopy(self._config), path, 0)
+            except (KeyError, IndexError, TypeError, ValueError):
+                raise ValueError(
+                    f"size_arg must lead to a nested config of the transform, but got "
+                    f"{path!r} for {self._config!r}"
+                ) from None
+
+
+def _resolve(kind: Any) -> Any:
+    if not isinstance(kind, str):
+        return kind
+    with TRANSFORMS.switch_scope_and_registry(None) as registry:
+        found = registry.get(kind)
+        scope = registry.scope
+    if found is not None:
+        return found
+    library = kind.partition(".")[0] if "." in kind else ""
+    missing = [
+        install_command(host.name)
+        for host in HOSTS
+        # Without a library in its name it is looked for in the scope's and in mmcv.
+        if host.name in ({library} if library else {scope, "mmcv"})
+        and importlib.util.find_spec(host.name) is None
+    ]
+    remedy = f"run: {' and '.join(missing)}" if missing else "name its module there"
+    raise ValueError(
+        f"transform's type must be registered, but {kind!r} is neither in the registry "
+        f"of transforms nor imported by custom_imports; {remedy}"
+    )
+
+
+def _wrapped_class(kind: Any) -> Any:
+    """The class that takes the arguments: mmpretrain registers torchvision's so."""
+    if isinstance(kind, functools.partial):
+        return kind.keywords.get("transform", kind)
+    return kind
+
+
+def _defaults_of(kind: Any) -> Tuple[Union[str, Tuple[str, str]], str]:
+    wrapped = _wrapped_class(kind)
+    if wrapped is not kind:
+        return "size", "hw"
+    return _lookup(_DEFAULTS, kind, ("scale", "wh"))
+
+
+def _lookup(table: Dict[Tuple[str, str], _T], kind: Any, default: _T) -> _T:
+    """The entry of a class or of its nearest base."""
+    for base in inspect.getmro(kind) if inspect.isclass(kind) else ():
+        key = (base.__module__.partition(".")[0], base.__name__)
+        if key in table:
+            return table[key]
+    return default
+
+
+def _image_shape(results: Any) -> Optional[Size]:
+    image = results.get("img") if isinstance(results, dict) else None
+    shape = getattr(image, "shape", None)
+    return None if shape is None or len(shape) < 2 else (int(shape[0]), int(shape[1]))
+
+
+def _count_boxes(results: Any) -> int:
+    boxes = results.get("gt_bboxes") if isinstance(results, dict) else None
+    return 0 if boxes is None else len(boxes)
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, (int, float, np.number))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
+
+
+def _defines(kind: Any, name: str) -> bool:
+    # Looked up without its descriptor: mmcv's work on instances alone.
+    return any(name in vars(base) for base in getattr(kind, "__mro__", ()))
+
+
+def _parse_size_arg(value: Any) -> Tuple[str, ...]:
+    paths = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if not 1 <= len(paths) <= 2 or not all(isinstance(p, str) and p for p in paths):
+        raise ValueError(
+            f"size_arg must be the name of an argument, or a pair of names, "
+            f"but got {value!r}"
+        )
+    return paths
+
+
+def parse_size_ratio(value: Any) -> Tuple[float, float]:
+    """Read a ratio of sizes: a number, or ``(height, width)``."""
+    pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
+    if len(pair) != 2 or not all(_is_number(r) and r != 0 for r in pair):
+        raise ValueError(
+            "size_ratio must be a number or a pair of numbers (height, width), not 0, "
+            f"but got {value!r}"
+        )
+    return float(pair[0]), float(pair[1])
+
+
+def _parameters(kind: Any) -> Tuple[List[str], bool]:
+    """Names of the arguments that ``kind`` takes, and whether it takes any other."""
+    parameters = inspect.signature(_wrapped_class(kind)).parameters.values()
+    named = [
+        p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    ]
+    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def set_size(config: Any, path: str, value: Any) -> None:
+    """Set what a dotted path leads to in a nested config, in place."""
+    *parents, last = path.split(".")
+    for key in parents:
+        config = config[int(key)] if isinstance(config, list) else config[key]
+    if isinstance(config, list):
+        config[int(last)] = value
+    else:
+        config[last] = value

@@ -1,0 +1,139 @@
+"""The settings that the plans of a training depend on, to compare two trainings.
+
+They are part of a checkpoint, as plain numbers and text under the names of the
+arguments that users set. Pure functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from .curriculum import ResolutionCurriculum
+from .inner_sampler import is_endless
+from .size_schedule import SizeSchedule
+from .training_settings import TrainingSettings
+
+__all__ = ["changed_settings", "plan_settings"]
+
+
+def plan_settings(settings: TrainingSettings) -> Dict[str, Any]:
+    """Return what the sizes, the batches and the number of iterations depend on.
+
+    The seeds are left out: a resumed training takes those of its checkpoint. Arguments
+    that other arguments leave without effect are left out too.
+
+    Args:
+        settings: Of the training.
+
+    Returns:
+        dict: Values by the name of the argument, those of the curriculum as
+        ``curriculum.<name>``; numbers, text, ``None`` and lists of these.
+    """
+    inner = settings.inner_sampler
+    found: Dict[str, Any] = dict(
+        world_size=settings.shares.world_size,
+        num_samples=settings.num_samples,
+        drop_last=settings.drop_last,
+        group_by_aspect_ratio=settings.landscape is not None,
+    )
+    if not is_endless(inner):
+        found["sampler.round_up"] = settings.shares.padded
+    found.update(_schedule_settings(settings.schedule))
+    curriculum = settings.schedule.curriculum
+    if curriculum is not None:
+        found.update(_curriculum_settings(curriculum))
+        if curriculum.schedule != "constant":
+            found["max_epochs"] = settings.max_epochs
+            found["max_iters"] = settings.max_iters
+    return {name: _plain(value) for name, value in found.items()}
+
+
+def _schedule_settings(schedule: SizeSchedule) -> Dict[str, Any]:
+    uniform = len(set(schedule.weights)) == 1
+    found: Dict[str, Any] = dict(
+        sizes=schedule.sizes, weights=None if uniform else schedule.weights
+    )
+    if schedule.has_table:
+        found["batch_sizes"] = schedule.batch_sizes
+        return found
+    found["batch_size"] = schedule.batch_size
+    found["variable_batch"] = schedule.variable_batch
+    if schedule.variable_batch:
+        found["base_size"] = schedule.base_size
+        cost = schedule.cost_model
+        found["cost_model"] = None
+        if cost is not None:
+            found["cost_model"] = dict(alpha=float(cost.alpha), beta=float(cost.beta))
+    return found
+
+
+def _curriculum_settings(curriculum: ResolutionCurriculum) -> Dict[str, Any]:
+    found: Dict[str, Any] = dict(
+        schedule=_name(curriculum.schedule), end_sizes=curriculum.end_sizes
+    )
+    if curriculum.schedule != "constant":
+        found["start_sizes"] = curriculum.start_sizes
+        found["by_epoch"] = curriculum.by_epoch
+        if curriculum.schedule == "step":
+            found["milestones"] = curriculum.milestones
+        else:
+            found.update(begin=curriculum.begin, end=curriculum.end)
+    return {f"curriculum.{name}": value for name, value in found.items()}
+
+
+def _name(schedule: Any) -> str:
+    """Return the name of a schedule; a callable's is where it is defined."""
+    if isinstance(schedule, str):
+        return schedule
+    named = schedule if hasattr(schedule, "__qualname__") else type(schedule)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def changed_settings(
+    before: Optional[Mapping[str, Any]], now: Mapping[str, Any]
+) -> List[str]:
+    """Name each setting that differs, with both values.
+
+    Args:
+        before: :func:`plan_settings` of the checkpoint. Settings that it lacks, as
+            checkpoints of earlier versions do, are not compared; a curriculum that
+            only one of the two has is named as a whole.
+        now: :func:`plan_settings` of the current settings.
+
+    Returns:
+        list[str]: One text for each, such as ``'max_epochs is 6 (was 3)'``.
+    """
+    if not before:
+        return []
+    texts: List[str] = []
+    # Of a setting that has no effect on one side, the one that decides so differs too.
+    common = [name for name in now if name in before]
+    if "sizes" in before and _has_curriculum(before) != _has_curriculum(now):
+        texts.append(
+            "a resolution curriculum is set (was not)"
+            if _has_curriculum(now)
+            else "no resolution curriculum is set (was set)"
+        )
+    for name in common:
+        if before[name] != now[name]:
+            texts.append(f"{name} is {_shown(now[name])} (was {_shown(before[name])})")
+    return texts
+
+
+def _has_curriculum(settings: Mapping[str, Any]) -> bool:
+    return "curriculum.schedule" in settings
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if value and all(isinstance(v, list) and len(v) == 2 for v in value):
+            sides = [str(h) if h == w else f"({h}, {w})" for h, w in value]
+            return f"[{', '.join(sides)}]"
+        return f"[{', '.join(_shown(v) for v in value)}]"
+    return f"{value:g}" if isinstance(value, float) else repr(value)

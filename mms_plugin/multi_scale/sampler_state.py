@@ -1,0 +1,260 @@
+"""Where a sampler stands in a training, for its checkpoint, and how it resumes there.
+
+A checkpoint holds plain numbers and text. In the settings that it was saved in, a
+training continues at a position of the same plan. In other settings, the rest of its
+epoch is planned anew, if the checkpoint tells which images were used.
+
+Pure functions, except that a new seed is put into the inner sampler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from .batch_stream import BatchStream
+from .epoch_planner import EpochPlanner, StartedEpoch
+from .inner_sampler import deals_in_turn, with_seed
+from .plan import Plan
+from .plan_settings import changed_settings, plan_settings
+from .training_settings import TrainingSettings
+
+
+class ResumedEpoch(NamedTuple):
+    """Where a training with epochs continues.
+
+    Attributes:
+        planner: Plans it from here on; the epoch is that of its ``started``.
+        position: Batches of the plan of that epoch that are done.
+        iterations: Iterations that are done over the training, as the planner counts.
+    """
+
+    planner: EpochPlanner
+    position: int
+    iterations: int
+
+
+# Saving
+
+
+def epoch_state(
+    planner: EpochPlanner, iteration: int, epoch: Optional[int] = None
+) -> Dict[str, Any]:
+    """Return where a training with epochs stands.
+
+    Args:
+        planner: Of the training.
+        iteration: Iterations that are done, over the training.
+        epoch: Epoch that they are done in. Defaults to the one that ``iteration`` lies
+            in.
+    """
+    state = _common_state(planner.settings, planner.first_epoch)
+    if epoch is None:
+        epoch = planner.epoch_of(iteration)
+    position = iteration - planner.iterations_before(epoch)
+    position = max(position - planner.iterations_done_elsewhere(epoch), 0)
+    state.update(iteration=iteration, epoch=epoch, position=position)
+    if position:
+        begun = planner.used_before(epoch)
+        plan = planner.shared_plan(epoch, begun)
+        images = int(plan.batch_sizes[:position].sum())
+        used = begun + planner.settings.shares.world_size * images
+        state.update(begun=begun, images=used, plan=plan_digest(plan))
+    return state
+
+
+def stream_state(stream: BatchStream, iteration: int) -> Dict[str, Any]:
+    """Return where a training without epochs stands after ``iteration`` iterations."""
+    start, images = stream.start
+    images += stream.images_between(start, iteration)
+    state = _common_state(stream.settings, (0, 0))
+    state.update(iteration=iteration, images=images)
+    return state
+
+
+def _common_state(
+    settings: TrainingSettings, first_epoch: Tuple[int, int]
+) -> Dict[str, Any]:
+    return dict(
+        seed=settings.seed,
+        sampler_seed=getattr(settings.inner_sampler, "seed", None),
+        world_size=settings.shares.world_size,
+        num_samples=settings.num_samples,
+        first_epoch=list(first_epoch),
+        settings=plan_settings(settings),
+    )
+
+
+def plan_digest(plan: Plan) -> str:
+    """Return a digest of a plan, the same for plans with the same batches."""
+    sizes = np.asarray(plan.sizes, dtype=np.int64).reshape(-1, 2)
+    batches = np.column_stack([sizes[plan.choices], plan.batch_sizes])
+    content = np.ascontiguousarray(batches, dtype="<i8").tobytes()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def changes_since(settings: TrainingSettings, state: Mapping[str, Any]) -> List[str]:
+    """Name the settings that the plans depend on and that differ from a checkpoint's.
+
+    Args:
+        settings: The current ones.
+        state: :func:`epoch_state` or :func:`stream_state` of the checkpoint. One of an
+            earlier version holds the world size and the number of samples only.
+
+    Returns:
+        list[str]: One text for each, such as ``'max_epochs is 6 (was 3)'``.
+    """
+    return changed_settings(state.get("settings", state), plan_settings(settings))
+
+
+# Resuming
+
+
+def with_seeds_of(
+    settings: TrainingSettings, state: Mapping[str, Any]
+) -> TrainingSettings:
+    """Return the settings with the seeds that the training began with."""
+    inner = settings.inner_sampler
+    if getattr(inner, "seed", None) != state["sampler_seed"]:
+        inner = with_seed(inner, state["sampler_seed"])
+    return replace(settings, seed=state["seed"], inner_sampler=inner)
+
+
+def from_the_first_index(settings: TrainingSettings) -> TrainingSettings:
+    """Return the settings with an endless inner sampler that has not begun."""
+    inner = settings.inner_sampler
+    fresh = with_seed(inner, getattr(inner, "seed", None))
+    return replace(settings, inner_sampler=fresh)
+
+
+def resume_epoch(
+    planner: EpochPlanner,
+    iteration: int,
+    epoch: Optional[int],
+    state: Optional[Mapping[str, Any]],
+) -> ResumedEpoch:
+    """Resume within or at the beginning of an epoch.
+
+    Args:
+        planner: In the current settings.
+        iteration: Iterations that are done, over the training.
+        epoch: Epoch that the training stands in, where the loop counts epochs: the
+            iterations are then counted as if all had been made in the current
+            settings. ``None``: the loop counts iterations, and these stay.
+        state: :func:`epoch_state` of the checkpoint. ``None``: the current settings
+            were those of the interrupted training.
+
+    Raises:
+        ValueError: The rest of the epoch is not known in these settings.
+    """
+    if state is None:
+        return _resume_without_state(planner, iteration, epoch)
+    started, position = _started_epoch(planner, state)
+    resumed = replace(planner, started=started, first_epoch=(0, 0))
+    if epoch is not None:
+        done = resumed.iterations_before(started.epoch) + position
+        done += resumed.iterations_done_elsewhere(started.epoch)
+        return ResumedEpoch(resumed, position, done)
+    # Epochs are counted from this one on. Its own length is measured as if the training
+    # began with it, since the iteration at which it began is not known yet.
+    first = replace(resumed, first_epoch=(started.epoch, 0))
+    began = iteration - first.iterations_done_elsewhere(started.epoch) - position
+    counted = replace(resumed, first_epoch=(started.epoch, began))
+    return ResumedEpoch(counted, position, iteration)
+
+
+def images_before(
+    stream: BatchStream, iteration: int, state: Optional[Mapping[str, Any]]
+) -> int:
+    """Return the images of all ranks that an interrupted stream has given.
+
+    Args:
+        stream: In the current settings.
+        iteration: Iterations that are done.
+        state: :func:`stream_state` of the checkpoint. ``None``: the current settings
+            were those of the interrupted training.
+
+    Raises:
+        ValueError: The images that were given are not known in these settings.
+    """
+    settings = stream.settings
+    natural = stream.images_between(0, iteration)
+    if state is None:
+        return natural
+    images: int = state["images"]
+    if images != natural or state["world_size"] != settings.shares.world_size:
+        if state["num_samples"] != settings.num_samples:
+            raise ValueError(
+                "a checkpoint of a training with an endless sampler needs the dataset "
+                f"that it was saved with, of {state['num_samples']} samples, but got "
+                f"one of {settings.num_samples}"
+            )
+        _check_can_replan(settings, state)
+    return images
+
+
+def _resume_without_state(
+    planner: EpochPlanner, iteration: int, epoch: Optional[int]
+) -> ResumedEpoch:
+    reached = planner.epoch_of(iteration) if epoch is None else epoch
+    position = iteration - planner.iterations_before(reached)
+    length = planner.length(reached)
+    if not 0 <= position <= length:
+        raise ValueError(
+            f"the checkpoint must stand within epoch {reached}, of iterations "
+            f"{iteration - position} to {iteration - position + length} in "
+            f"these settings, but it stands at {iteration}: resume with the "
+            "world size and batch size that it was saved with, or from a "
+            "checkpoint of an epoch's end"
+        )
+    whole = replace(planner, started=StartedEpoch(reached, 0), first_epoch=(0, 0))
+    return ResumedEpoch(whole, position, iteration)
+
+
+def _started_epoch(
+    planner: EpochPlanner, state: Mapping[str, Any]
+) -> Tuple[StartedEpoch, int]:
+    """Return the epoch of a checkpoint and the position in its plan."""
+    epoch, position = state["epoch"], state["position"]
+    if position == 0:
+        return StartedEpoch(epoch, 0), 0
+    settings = planner.settings
+    if state["num_samples"] != settings.num_samples:
+        raise ValueError(
+            "a checkpoint from within an epoch needs the dataset that it was "
+            f"saved with, of {state['num_samples']} samples, but got one of "
+            f"{settings.num_samples}; resume from a checkpoint of an epoch's end"
+        )
+    begun = StartedEpoch(epoch, state["begun"])
+    first_epoch = (state["first_epoch"][0], state["first_epoch"][1])
+    before = replace(planner, started=begun, first_epoch=first_epoch)
+    digest = plan_digest(before.shared_plan(epoch, begun.images))
+    same_ranks = state["world_size"] == settings.shares.world_size
+    if same_ranks and state["plan"] == digest:
+        return begun, position
+    _check_can_replan(settings, state)
+    return StartedEpoch(epoch, state["images"]), 0
+
+
+def _check_can_replan(settings: TrainingSettings, state: Mapping[str, Any]) -> None:
+    """Refuse where the images that were used are not the first ones in order."""
+    changes = "; ".join(changes_since(settings, state))
+    remedy = (
+        "resume with the settings that the checkpoint was saved with"
+        f"{f' ({changes})' if changes else ''}, or from a checkpoint of an epoch's end"
+    )
+    if settings.landscape is not None:
+        raise ValueError(
+            "group_by_aspect_ratio=True needs the batches that the epoch was begun "
+            "with, since portrait and landscape images do not follow the sampler's "
+            f"order: {remedy}"
+        )
+    if not deals_in_turn(settings.inner_sampler):
+        raise ValueError(
+            "sampler must be one that deals images to the ranks in turn, such as "
+            "DefaultSampler, to plan the remaining batches of an epoch anew, but got "
+            f"{type(settings.inner_sampler).__name__}: {remedy}"
+        )

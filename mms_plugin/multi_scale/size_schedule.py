@@ -1,0 +1,175 @@
+"""What is drawn from, after any fraction of a training."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ..utils.validation import parse_int
+from .curriculum import ResolutionCurriculum, grown_range, grown_sizes, side_range
+from .sizes import (
+    Size,
+    SizeDistribution,
+    cost_model_batch_size,
+    parse_batch_sizes,
+    parse_cost_model,
+    parse_size,
+    parse_sizes,
+    parse_weights,
+    pixel_budget_batch_size,
+    side_length,
+)
+
+
+class SizeSchedule:
+    """Resolutions with their batch sizes and weights, and how the set of them grows.
+
+    Args:
+        batch_size: Images per rank at ``base_size``.
+        base_size: See :class:`MultiScaleVariableBatchSampler`, as for the others.
+        sizes: Resolutions, or a range dict.
+        weights: Relative frequency of each size.
+        batch_sizes: One batch size per size, in place of the pixel budget.
+        variable_batch: ``False`` gives every size ``batch_size`` images.
+        cost_model: What an image costs, in place of its pixels.
+
+    Attributes:
+        sizes: ``(height, width)`` in pixels, in the order given.
+        batch_sizes: Images of a full batch at each of them, per rank.
+        weights: Relative frequency of each, by iterations.
+        cost_model: What an image costs; ``None``: its pixels.
+        curriculum: How they grow; ``None``: not at all.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        base_size: Any = None,
+        sizes: Any = None,
+        weights: Optional[Sequence[float]] = None,
+        batch_sizes: Optional[Sequence[int]] = None,
+        variable_batch: bool = True,
+        cost_model: Optional[Mapping[str, float]] = None,
+    ) -> None:
+        self.batch_size = parse_int(batch_size, "batch_size")
+        if sizes is None and base_size is None:
+            raise ValueError(
+                "sizes must be given, such as [128, 160, 192], but got None"
+            )
+        self.sizes: Tuple[Size, ...] = parse_sizes(
+            [base_size] if sizes is None else sizes
+        )
+        if base_size is None:
+            base_size = max(self.sizes, key=lambda size: size[0] * size[1])
+        self.base_size: Size = parse_size(base_size, "base_size")
+        self.weights = parse_weights(weights, len(self.sizes))
+        self.variable_batch = bool(variable_batch)
+        table = parse_batch_sizes(batch_sizes, len(self.sizes))
+        if table is not None and not variable_batch:
+            raise ValueError(
+                "batch_sizes must be left out with variable_batch=False, which gives "
+                f"every size batch_size={batch_size} images, but got {batch_sizes!r}"
+            )
+        self.cost_model = parse_cost_model(cost_model)
+        if cost_model is not None and (table is not None or not variable_batch):
+            other = "variable_batch=False" if table is None else "batch_sizes"
+            raise ValueError(
+                f"cost_model must be left out with {other}, which sets the batch "
+                f"sizes, but got {cost_model!r}"
+            )
+        self._has_table = table is not None
+        self.batch_sizes = table or tuple(self._budget(size) for size in self.sizes)
+        self.curriculum: Optional[ResolutionCurriculum] = None
+        self._start_sizes: Tuple[Size, ...] = ()
+        self._end_sizes: Tuple[Size, ...] = ()
+        self._known: Dict[Tuple[Size, ...], SizeDistribution] = {}
+        self._grown: Dict[Tuple[int, int], SizeDistribution] = {}
+
+    def set_curriculum(self, curriculum: ResolutionCurriculum) -> None:
+        """Let the sizes grow; its start and end are checked against the own ones."""
+        drawn = self._drawn
+        ends = dict(
+            start_sizes=curriculum.resolve_start_sizes(self.sizes),
+            end_sizes=curriculum.resolve_end_sizes(
+                self.sizes if curriculum.end_sizes else drawn
+            ),
+        )
+        for name, chosen in ends.items():
+            unlisted = [size for size in chosen if size not in self.sizes]
+            if unlisted and self._has_table:
+                raise ValueError(
+                    f"{name} must be among the sizes that have an entry in "
+                    f"batch_sizes, but got {unlisted[0]}"
+                )
+            if not any(size in drawn or size not in self.sizes for size in chosen):
+                raise ValueError(
+                    f"{name} must hold a size whose weight is not 0, but got {chosen}"
+                )
+        self.curriculum = curriculum
+        self._start_sizes, self._end_sizes = ends["start_sizes"], ends["end_sizes"]
+        self._ranges = side_range(self._start_sizes), side_range(self._end_sizes)
+        self._sides = sorted(side_length(size) for size in drawn)
+        self._grown = {}
+
+    def distribution(self, fraction: float) -> SizeDistribution:
+        """What is drawn from after a fraction of the training, 0 to 1."""
+        if self.curriculum is None:
+            return self._distribution_of(self.sizes)
+        growth = self.curriculum.growth(fraction)
+        key = self._place(growth)
+        if key not in self._grown:
+            self._grown[key] = self._distribution_of(
+                grown_sizes(self._drawn, self._start_sizes, growth, self._end_sizes)
+            )
+        return self._grown[key]
+
+    def _place(self, growth: float) -> Tuple[int, int]:
+        """Which sides the growth has come to and left; it decides what is drawn."""
+        if not 0.0 < growth < 1.0:
+            return (-1, 0) if growth <= 0.0 else (-1, 1)
+        low, high = grown_range(*self._ranges, growth)
+        return bisect_left(self._sides, low), bisect_right(self._sides, high)
+
+    def distributions(self) -> List[SizeDistribution]:
+        """The first and the last."""
+        return [self.distribution(0.0), self.distribution(1.0)]
+
+    @property
+    def has_table(self) -> bool:
+        """Whether the batch sizes were given, in place of a budget."""
+        return self._has_table
+
+    @property
+    def largest_batch(self) -> int:
+        """Images of the largest batch that may be drawn, per rank."""
+        every = [self._distribution_of(self.sizes), *self.distributions()]
+        return max(max(d.batch_sizes) for d in every)
+
+    @property
+    def _drawn(self) -> Tuple[Size, ...]:
+        return tuple(s for s, w in zip(self.sizes, self.weights) if w > 0)
+
+    def _budget(self, size: Size) -> int:
+        if not self.variable_batch:
+            return self.batch_size
+        if self.cost_model is None:
+            return pixel_budget_batch_size(self.batch_size, self.base_size, size)
+        return cost_model_batch_size(
+            self.batch_size, self.base_size, size, self.cost_model
+        )
+
+    def _distribution_of(self, sizes: Tuple[Size, ...]) -> SizeDistribution:
+        if sizes in self._known:
+            return self._known[sizes]
+        positive = [w for w in self.weights if w > 0]
+        chosen: List[Tuple[Size, int, float]] = []
+        for size in sizes:
+            if size in self.sizes:
+                position = self.sizes.index(size)
+                batch_size, weight = self.batch_sizes[position], self.weights[position]
+            else:
+                batch_size, weight = self._budget(size), sum(positive) / len(positive)
+            if weight > 0:
+                chosen.append((size, batch_size, weight))
+        self._known[sizes] = SizeDistribution(*(tuple(c) for c in zip(*chosen)))
+        return self._known[sizes]

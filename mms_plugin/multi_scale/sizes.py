@@ -1,0 +1,260 @@
+"""Resolutions, batch sizes and weights: from what a user writes to plain tuples.
+
+Pure functions. Every user error is a ``ValueError`` that names the argument, its
+value and what would be right.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from numbers import Rational
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..utils.validation import is_integer, parse_int
+
+Size = Tuple[int, int]
+"""A resolution in pixels, ``(height, width)``."""
+
+
+class SizeDistribution(NamedTuple):
+    """What one iteration's resolution is drawn from.
+
+    Attributes:
+        sizes: The resolutions, ``(height, width)`` in pixels.
+        batch_sizes: Images of a full batch at each of them, per rank.
+        weights: Relative frequency of each of them, by iterations; all positive.
+    """
+
+    sizes: Tuple[Size, ...]
+    batch_sizes: Tuple[int, ...]
+    weights: Tuple[float, ...]
+
+    @property
+    def mean_batch_size(self) -> float:
+        """Images that an iteration takes on average, per rank."""
+        taken = sum(w * b for w, b in zip(self.weights, self.batch_sizes))
+        return taken / sum(self.weights)
+
+
+def parse_size(value: Any, name: str) -> Size:
+    """Read one resolution.
+
+    Args:
+        value: A side in pixels (a square), or ``(height, width)``.
+        name: The argument's name, for the error.
+
+    Returns:
+        ``(height, width)``.
+    """
+    sides = value if isinstance(value, (list, tuple)) else (value, value)
+    if len(sides) != 2 or not all(is_integer(s) and s >= 1 for s in sides):
+        raise ValueError(
+            f"{name} must be an integer of at least 1 (a square) or a pair "
+            f"(height, width) of such integers, but got {value!r}"
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def side_length(size: Size) -> float:
+    """Side in pixels of the square with as many pixels; orders resolutions."""
+    return math.sqrt(size[0] * size[1])
+
+
+def parse_sizes(value: Any, name: str = "sizes") -> Tuple[Size, ...]:
+    """Read a set of resolutions.
+
+    Args:
+        value: A sequence whose members :func:`parse_size` reads, or a range
+            ``dict(min=..., max=..., num=..., divisor=32)``: ``num`` sizes at equal
+            steps from ``min`` to ``max``, each rounded to the nearest multiple of
+            ``divisor`` between the two; without ``num``, every such multiple.
+        name: The argument's name, for the error.
+
+    Returns:
+        The sizes as ``(height, width)``, in the order given.
+    """
+    if isinstance(value, Mapping):
+        return _lay_out_range(value, name)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not value:
+        raise ValueError(
+            f"{name} must be a sequence of at least one size, such as [128, 160], or "
+            f"a range such as dict(min=128, max=320, num=7), but got {value!r}"
+        )
+    sizes = tuple(parse_size(v, f"{name}[{i}]") for i, v in enumerate(value))
+    for i, size in enumerate(sizes):
+        if size in sizes[:i]:
+            raise ValueError(
+                f"{name} must name each size once, but got {size} twice in {value!r}; "
+                "use `weights` to draw a size more often"
+            )
+    return sizes
+
+
+def _lay_out_range(value: Mapping, name: str) -> Tuple[Size, ...]:
+    unknown = sorted(set(value) - {"min", "max", "num", "divisor"})
+    missing = sorted({"min", "max"} - set(value))
+    if unknown or missing:
+        wrong = f"unknown {unknown}" if unknown else f"no {missing}"
+        raise ValueError(
+            f"{name} as a range must be dict(min=..., max=..., num=..., divisor=...), "
+            f"of which min and max are required, but got {wrong} in {dict(value)!r}"
+        )
+    low = parse_size(value["min"], f"{name}['min']")
+    high = parse_size(value["max"], f"{name}['max']")
+    divisor = parse_int(value.get("divisor", 32), f"{name}['divisor']")
+    if low[0] > high[0] or low[1] > high[1]:
+        raise ValueError(
+            f"{name} as a range must have min <= max, "
+            f"but got min={value['min']!r} and max={value['max']!r}"
+        )
+    num = value.get("num")
+    if num is None:
+        num = max((high[i] // divisor) - -(-low[i] // divisor) + 1 for i in (0, 1))
+        num = max(num, 1)
+    num = parse_int(num, f"{name}['num']")
+    sides: List[List[int]] = []
+    for i, axis in enumerate(("height", "width")):
+        first, last = -(-low[i] // divisor), high[i] // divisor
+        if first > last:
+            raise ValueError(
+                f"{name} as a range must hold a multiple of its divisor, but no "
+                f"{axis} from {low[i]} to {high[i]} is a multiple of {divisor}"
+            )
+        # Half a step rounds up, whatever the size; NumPy would round to even.
+        steps = np.floor(np.linspace(low[i], high[i], num) / divisor + 0.5)
+        sides.append((np.clip(steps, first, last) * divisor).astype(int).tolist())
+    return tuple(dict.fromkeys(zip(sides[0], sides[1])))
+
+
+def pixel_budget_batch_size(batch_size: int, base_size: Size, size: Size) -> int:
+    """Images of a batch at ``size`` that have the pixels of a batch at ``base_size``.
+
+    ``max(1, floor(B * H * W / (h * w)))`` of arXiv 2309.04502, section 3, in exact
+    integers.
+
+    Args:
+        batch_size: Images per rank at ``base_size``.
+        base_size: ``(height, width)`` in pixels.
+        size: ``(height, width)`` in pixels.
+    """
+    budget = batch_size * base_size[0] * base_size[1]
+    return max(1, budget // (size[0] * size[1]))
+
+
+class CostModel(NamedTuple):
+    """What one image of a batch costs: ``alpha * height * width + beta``.
+
+    Only the ratio of the two matters to a batch size; ``beta / alpha`` is the cost of
+    an image whatever its size, such as that of its RoIs, in pixels.
+
+    Attributes:
+        alpha: Cost of a pixel, in any unit, positive.
+        beta: Cost of an image beside that of its pixels, in the same unit.
+    """
+
+    alpha: Fraction = Fraction(1)
+    beta: Fraction = Fraction(0)
+
+    def cost(self, size: Size) -> Fraction:
+        """Cost of one image at ``(height, width)`` in pixels."""
+        return self.alpha * size[0] * size[1] + self.beta
+
+
+def cost_model_batch_size(
+    batch_size: int, base_size: Size, size: Size, cost_model: CostModel
+) -> int:
+    """Images of a batch at ``size`` that cost what a batch at ``base_size`` costs.
+
+    ``max(1, floor(B * cost(H, W) / cost(h, w)))``, exactly. With ``beta=0`` it is
+    :func:`pixel_budget_batch_size`; it tends to ``B`` as ``beta`` grows.
+
+    Args:
+        batch_size: Images per rank at ``base_size``.
+        base_size: ``(height, width)`` in pixels.
+        size: ``(height, width)`` in pixels.
+        cost_model: What one image costs.
+    """
+    budget = batch_size * cost_model.cost(base_size)
+    return max(1, math.floor(budget / cost_model.cost(size)))
+
+
+def parse_cost_model(value: Any) -> Optional[CostModel]:
+    """Read ``dict(alpha=1.0, beta=0.0)``; ``None`` stays ``None``.
+
+    A float counts as the decimal number that it is written as, so that
+    ``dict(alpha=0.1, beta=409.6)`` and ``dict(alpha=1, beta=4096)`` are the same.
+    """
+    if value is None or isinstance(value, CostModel):
+        return value
+    if not isinstance(value, Mapping) or set(value) - {"alpha", "beta"}:
+        raise ValueError(
+            "cost_model must be dict(alpha=..., beta=...), an image's cost being "
+            f"alpha * height * width + beta, but got {value!r}"
+        )
+    alpha = _exact(value.get("alpha", 1))
+    beta = _exact(value.get("beta", 0))
+    if alpha is None or alpha <= 0:
+        raise ValueError(
+            "cost_model['alpha'], the cost of a pixel, must be a finite number "
+            f"above 0, but got {value['alpha']!r}"
+        )
+    if beta is None or beta < 0:
+        raise ValueError(
+            "cost_model['beta'], the fixed cost of an image, must "
+            f"be a finite number of at least 0, but got {value['beta']!r}"
+        )
+    return CostModel(alpha, beta)
+
+
+def _exact(value: Any) -> Optional[Fraction]:
+    """A number as a fraction; ``None`` for what is no finite number."""
+    if isinstance(value, Rational) and not isinstance(value, bool):
+        return Fraction(value)
+    if is_integer(value):
+        return Fraction(int(value))
+    if not isinstance(value, (float, np.floating)) or not math.isfinite(value):
+        return None
+    return Fraction(repr(float(value)))
+
+
+def parse_weights(value: Any, num_sizes: int) -> Tuple[float, ...]:
+    """Read the relative frequencies of the sizes; ``None`` is uniform."""
+    if value is None:
+        return (1.0,) * num_sizes
+    wrong = ValueError(
+        f"weights must be one number of at least 0 per size ({num_sizes} sizes), "
+        f"finite and not all zero, but got {value!r}"
+    )
+    try:
+        weights = () if isinstance(value, Mapping) else tuple(float(v) for v in value)
+    except (TypeError, ValueError):
+        raise wrong from None
+    if (
+        len(weights) != num_sizes
+        or not all(math.isfinite(w) and w >= 0 for w in weights)
+        or not any(weights)
+    ):
+        raise wrong
+    return weights
+
+
+def parse_batch_sizes(value: Any, num_sizes: int) -> Optional[Tuple[int, ...]]:
+    """Read an explicit table of batch sizes; ``None`` stays ``None``."""
+    if value is None:
+        return None
+    if (
+        isinstance(value, (str, bytes))
+        or not isinstance(value, (Sequence, np.ndarray))
+        or len(value) != num_sizes
+        or not all(is_integer(v) and v >= 1 for v in value)
+    ):
+        raise ValueError(
+            "batch_sizes must be one integer of at least 1 per size "
+            f"({num_sizes} sizes), but got {value!r}"
+        )
+    return tuple(int(v) for v in value)

@@ -1,0 +1,102 @@
+"""Everything that the batches of a training depend on, except its progress."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+
+from .aspect_groups import spare_images
+from .inner_sampler import is_endless, shares_of
+from .plan import count_iterations
+from .shares import Shares
+from .size_schedule import SizeSchedule
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSettings:
+    """The settings of a training; :func:`dataclasses.replace` changes one of them.
+
+    Attributes:
+        inner_sampler: Gives the indices of this rank.
+        schedule: Sizes with their batch sizes and weights, and how they grow.
+        seed: Seed of the draws, the same on every rank.
+        drop_last: Leave out the images that do not fill a last batch.
+        landscape: Shape ``(samples,)``, ``bool``: which images are at least as wide
+            as high, where portrait and landscape images must not share a batch.
+            ``None``: they may.
+        max_epochs: Epochs of the training that a curriculum grows over, or
+        max_iters: its iterations. Both ``None``: there is no curriculum.
+    """
+
+    inner_sampler: Any
+    schedule: SizeSchedule
+    seed: int
+    drop_last: bool
+    landscape: Optional[np.ndarray] = None
+    max_epochs: Optional[int] = None
+    max_iters: Optional[int] = None
+
+    @property
+    def shares(self) -> Shares:
+        """The samples of an epoch on this rank and on all ranks."""
+        return shares_of(self.inner_sampler)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of the dataset; of this rank, if the sampler does not name it."""
+        dataset = getattr(self.inner_sampler, "dataset", None)
+        return len(self.inner_sampler if dataset is None else dataset)
+
+    def capacity(self, used: int = 0) -> int:
+        """Return the images per rank that an epoch is planned for, on every rank.
+
+        Args:
+            used: Images of the epoch, of all ranks, that were used before.
+        """
+        most, fewest = self.shares.left(used)
+        spare = 0
+        if self.landscape is not None:
+            spare = spare_images(self.schedule.largest_batch)
+        return max(fewest - spare, 0) if self.drop_last else most + spare
+
+
+def check_can_fill_an_epoch(settings: TrainingSettings) -> None:
+    """Refuse settings in which some rank would have no batch, or an empty one."""
+    inner = settings.inner_sampler
+    if is_endless(inner):
+        # Without images MMEngine's sampler would look for the first index for ever.
+        if getattr(inner, "__len__", lambda: 1)() == 0:
+            raise ValueError(_NO_INDEX)
+        return
+    most, fewest = settings.shares.left()
+    if most == 0:
+        raise ValueError(_NO_INDEX)
+    for distribution in settings.schedule.distributions():
+        iterations = count_iterations(
+            settings.capacity(), distribution, settings.drop_last
+        )
+        if not iterations:
+            raise ValueError(
+                f"drop_last=True needs a dataset of at least one batch per rank, "
+                f"{math.ceil(distribution.mean_batch_size)} images on average over "
+                f"the sizes, but got {fewest}; lower batch_size or set "
+                "drop_last=False"
+            )
+        if iterations > fewest and settings.landscape is not None:
+            raise ValueError(
+                f"group_by_aspect_ratio=True needs at least {iterations} images "
+                f"per rank, one for each batch of the epoch, but got {fewest}; "
+                "lower batch_size or set group_by_aspect_ratio=False"
+            )
+        if iterations > fewest and not settings.drop_last:
+            raise ValueError(
+                f"sampler must give every rank an image for each batch of an epoch, "
+                f"{iterations} in these settings, but gives some ranks {most} and some "
+                f"{fewest}; set round_up=True of the sampler"
+            )
+
+
+_NO_INDEX = "sampler must give at least one index, but its length is 0"

@@ -1,0 +1,32 @@
+"""Walk through datasets inside wrappers such as ``ConcatDataset``."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, List
+
+__all__ = ["leaves", "walk", "wrapped"]
+
+
+def leaves(dataset: Any) -> Iterator[Any]:
+    """Return the datasets at the bottom, which have pipelines of their own."""
+    inner = wrapped(dataset)
+    if not inner:
+        yield dataset
+    for each in inner:
+        yield from leaves(each)
+
+
+def walk(dataset: Any) -> Iterator[Any]:
+    """Return the dataset and all datasets inside it."""
+    yield dataset
+    for each in wrapped(dataset):
+        yield from walk(each)
+
+
+def wrapped(dataset: Any) -> List[Any]:
+    """Return the datasets directly inside a wrapper; none if it is no wrapper."""
+    if isinstance(getattr(dataset, "datasets", None), (list, tuple)):
+        return list(dataset.datasets)
+    own: Dict[str, Any] = getattr(dataset, "__dict__", {})
+    inner = own.get("dataset", own.get("_dataset"))
+    return [inner] if hasattr(inner, "__getitem__") else []

@@ -1,0 +1,166 @@
+import math
+
+import pytest
+
+from mms_plugin.agvm import AGVM, AGVMConfig, half_batch_variance
+
+
+def _products(phi, length=1.0):
+    """Of two vectors of one length at ``1 - cos = phi``."""
+    return [length, length * (1 - phi), length]
+
+
+NONE = [0.0, 0.0, 0.0]
+
+
+def test_defaults_are_the_papers():
+    config = AGVMConfig.build(None)
+    assert (config.interval, config.momentum, config.start_iter) == (10, 0.97, 600)
+    assert (config.anchor, config.ratio_range) == ("backbone", (0.5, 10.0))
+    assert config.stop_iter is None and config.modules is None and config.modulate
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (dict(interval=0), "interval must be an integer of at least 1, but got 0"),
+        (dict(interval=2.5), "interval must be an integer.*2.5"),
+        (dict(interval=True), "interval must be an integer.*True"),
+        (dict(start_iter=-1), "start_iter must be an integer of at least 0.*-1"),
+        (dict(stop_iter="end"), "stop_iter must be an integer.*'end'"),
+        (dict(momentum=1), "momentum must be a number in .0, 1.*1"),
+        (dict(momentum=-0.1), "momentum must be a number.*-0.1"),
+        (dict(momentum=math.nan), "momentum must be a number.*nan"),
+        (dict(momentum="0.9"), "momentum must be a number"),
+        (dict(start_iter=9, stop_iter=8), "start_iter=9 lies after stop_iter=8"),
+        (dict(single_process="halves"), "one of lookback, consecutive, but.*'halves'"),
+        (dict(lookback_fraction=0), "lookback_fraction must be a number in .0, 1.*0"),
+        (dict(lookback_fraction=1.5), "lookback_fraction must be a number.*1.5"),
+        (dict(lookback_fraction=True), "lookback_fraction must be a number.*True"),
+        (dict(ratio_range=(10, 0.5)), "ratio_range.*low first.*10, 0.5"),
+        (dict(ratio_range=(0, 1)), "ratio_range must be positive"),
+        (dict(ratio_range=(-1, 1)), "ratio_range must be positive"),
+        (dict(ratio_range=(1, math.inf)), "ratio_range.*finite"),
+        (dict(ratio_range=(1,)), "ratio_range must be two numbers"),
+        (dict(ratio_range=2.0), "ratio_range must be two numbers"),
+        (dict(ratio_range=(1, math.nan)), "ratio_range must be two numbers"),
+        (dict(tau=10), "unknown argument 'tau'. It takes interval, momentum"),
+    ],
+)
+def test_wrong_values(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        AGVMConfig.build(arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (dict(anchor=3), "anchor must be the name"),
+        (dict(modulate=1), "modulate must be True or False"),
+        ([], "agvm must be a dict"),
+    ],
+)
+def test_wrong_types(arguments, words):
+    with pytest.raises(TypeError, match=words):
+        AGVMConfig.build(arguments)
+
+
+def test_when_it_measures():
+    config = AGVMConfig(interval=3, start_iter=5, stop_iter=14)
+    assert [u for u in range(20) if config.measures(u)] == [5, 8, 11]
+    # Updates of four iterations: the first that starts at iteration 5 or later is
+    # number 2; none at iteration 14 or later.
+    config = AGVMConfig(interval=1, start_iter=5, stop_iter=14)
+    assert [u for u in range(20) if config.measures(u, 4)] == [2, 3]
+
+
+def test_multipliers_by_hand():
+    agvm = AGVM(AGVMConfig(momentum=0.5), ["backbone", "neck", "head"])
+    measured = agvm.update([_products(0.4), _products(0.1, 7.0), _products(0.8)])
+    assert measured == ["backbone", "neck", "head"]
+    assert agvm.variances == pytest.approx(dict(backbone=0.4, neck=0.1, head=0.8))
+    neck = math.sqrt((0.4 + 1e-6) / (0.1 + 1e-6))
+    head = math.sqrt((0.4 + 1e-6) / (0.8 + 1e-6))
+    assert agvm.multipliers == pytest.approx(
+        dict(backbone=1.0, neck=(1 + neck) / 2, head=(1 + head) / 2)
+    )
+    assert agvm.multipliers["backbone"] == 1.0
+    agvm.update([_products(0.4), _products(0.1), _products(0.8)])
+    assert agvm.multipliers["neck"] == pytest.approx(0.25 + 0.75 * neck)
+    assert agvm.num_measured == 2
+
+
+def test_a_module_without_a_variance_keeps_its_multiplier():
+    agvm = AGVM(AGVMConfig(momentum=0.5), ["backbone", "neck", "head"])
+    agvm.update([_products(0.4), _products(0.1), _products(0.8)])
+    before, variances = dict(agvm.multipliers), dict(agvm.variances)
+    for broken in (NONE, [math.nan] * 3, [math.inf, 0.0, 1.0]):
+        measured = agvm.update([_products(0.4), broken, _products(0.8)])
+        assert measured == ["backbone", "head"]
+        assert agvm.multipliers["neck"] == before["neck"]
+        assert agvm.variances["neck"] == variances["neck"]
+    assert agvm.multipliers["head"] != before["head"]
+
+
+def test_without_the_anchors_variance_all_keep_theirs():
+    agvm = AGVM(AGVMConfig(momentum=0.5), ["backbone", "neck"])
+    agvm.update([_products(0.4), _products(0.1)])
+    before = dict(agvm.multipliers)
+    for broken in (NONE, [math.nan] * 3):
+        assert agvm.update([broken, _products(0.3)]) == ["neck"]
+        assert agvm.multipliers == before
+    assert agvm.num_measured == 1
+    assert agvm.variances["neck"] == pytest.approx(0.3)
+
+
+def test_an_anchor_of_several_modules_is_taken_as_one():
+    modules = ["backbone.layer1", "backbone.layer2", "head"]
+    agvm = AGVM(AGVMConfig(momentum=0.0), modules)
+    agvm.update([[1, 0.9, 1], [3, 1.5, 3], [1, 0.5, 1]])
+    whole = 1 - 2.4 / 4
+    expected = [math.sqrt((whole + 1e-6) / (phi + 1e-6)) for phi in (0.1, 0.5, 0.5)]
+    assert list(agvm.multipliers.values()) == pytest.approx(expected)
+
+
+def test_the_anchor_stays_at_1_whatever_the_range():
+    agvm = AGVM(AGVMConfig(ratio_range=(2, 3), momentum=0.0), ["backbone", "neck"])
+    agvm.update([_products(0.4), _products(0.4)])
+    assert agvm.multipliers == dict(backbone=1.0, neck=math.sqrt(2))
+
+
+def test_what_are_no_halves_is_converted():
+    agvm = AGVM(AGVMConfig(momentum=0.0), ["backbone", "neck"])
+    agvm.update([_products(0.25), _products(0.5)], half_batch_variance)
+    assert agvm.variances == pytest.approx(dict(backbone=0.4, neck=1 / 1.5))
+
+
+def test_an_unknown_anchor():
+    with pytest.raises(ValueError, match="anchor 'fpn' is not among.*backbone, neck"):
+        AGVM(AGVMConfig(anchor="fpn"), ["backbone", "neck"])
+
+
+def test_a_single_number_has_no_variance():
+    agvm = AGVM(AGVMConfig(momentum=0.0), ["backbone", "rest"], fixed=["rest"])
+    assert agvm.update([_products(0.4), _products(2.0)]) == ["backbone"]
+    assert agvm.multipliers["rest"] == 1.0
+    with pytest.raises(ValueError, match="anchor 'backbone' has a single"):
+        AGVM(AGVMConfig(), ["backbone", "rest"], fixed=["backbone"])
+
+
+def test_modulate_false_computes_but_does_not_scale():
+    agvm = AGVM(AGVMConfig(modulate=False, momentum=0.0), ["backbone", "neck"])
+    agvm.update([_products(0.4), _products(0.1)])
+    assert agvm.multipliers["neck"] == pytest.approx(2.0, rel=1e-4)
+    assert agvm.rate_multiplier("neck") == 1.0
+
+
+def test_the_state_goes_round():
+    agvm = AGVM(AGVMConfig(), ["backbone", "neck"])
+    agvm.update([_products(0.4), _products(0.1)])
+    other = AGVM(AGVMConfig(), ["backbone", "neck", "head"])
+    assert other.load_state_dict(agvm.state_dict()) == ["head"]
+    assert other.multipliers == dict(agvm.multipliers, head=1.0)
+    assert other.variances["neck"] == agvm.variances["neck"]
+    assert other.num_measured == 1
+    other.reset()
+    assert set(other.multipliers.values()) == {1.0} and other.num_measured == 0

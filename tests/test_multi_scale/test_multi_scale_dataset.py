@@ -1,0 +1,154 @@
+import pickle
+
+import pytest
+import torch
+from mmengine.dataset import Compose, RepeatDataset
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from toys import PIPELINE, MakeImage, ToyDataset, train_dataloader
+
+from mms_plugin.multi_scale import MultiScaleDataset, size_in_use, sized_index_class
+
+INDEX = sized_index_class((6, 8))
+
+
+def toy(num=10, pipeline=PIPELINE, **kwargs):
+    return dict(type="ToyDataset", num=num, pipeline=pipeline, **kwargs)
+
+
+WRAPPED = {
+    "plain": toy(),
+    "concat": dict(type="ConcatDataset", datasets=[toy(4), toy(6)]),
+    "repeat": dict(type="RepeatDataset", dataset=toy(5), times=2),
+    "balanced": dict(type="ClassBalancedDataset", dataset=toy(), oversample_thr=0.9),
+    "nested": dict(
+        type="RepeatDataset",
+        times=2,
+        dataset=dict(type="ConcatDataset", datasets=[toy(2), toy(3)]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_size_reaches_the_pipeline_through_every_wrapper(name):
+    dataset = MultiScaleDataset(WRAPPED[name])
+    dataset.full_init()
+    plain = DATASETS.build(WRAPPED[name])
+    assert len(dataset) == len(plain) >= 10
+    assert dataset.metainfo["classes"] == ("a", "b", "c")
+    for i in range(len(dataset)):
+        sample = dataset[INDEX(i)]
+        assert sample["target_size"].tolist() == [6, 8]
+        assert sample["inputs"].shape == (3, 6, 8)
+        assert sample["i"] == plain.get_data_info(i)["i"]
+    assert size_in_use() is None
+
+
+def test_size_is_in_the_sample_before_the_first_transform():
+    seen = []
+
+    class See:
+        def __call__(self, results):
+            seen.append(dict(results))
+            return results
+
+    dataset = MultiScaleDataset(ToyDataset(num=3, pipeline=[See()]))
+    sample = dataset[INDEX(1)]
+    assert seen[0]["target_size"] == (6, 8) and seen[0]["i"] == 1
+    assert sample["target_size"] == (6, 8)
+
+
+def test_refetched_samples_have_the_size_of_the_batch():
+    dataset = MultiScaleDataset(toy(10, [dict(type="LoseOnce"), *PIPELINE]))
+    for _ in range(20):
+        sample = dataset[INDEX(3)]
+        assert sample["i"] % 2 == 0 and sample["inputs"].shape == (3, 6, 8)
+
+
+def test_plain_torch_dataset():
+    class Plain(torch.utils.data.Dataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return dict(x=index)
+
+    sample = MultiScaleDataset(Plain())[INDEX(2)]
+    assert sample == dict(x=2, target_size=(6, 8))
+
+
+def test_plain_index_sets_no_size():
+    dataset = MultiScaleDataset(ToyDataset(num=3, pipeline=[]))
+    assert "target_size" not in dataset[1]
+    # Nor does a failed sample leave one behind.
+    with pytest.raises(IndexError):
+        dataset[INDEX(99)]
+    assert size_in_use() is None
+
+
+def test_wrapping_changes_no_other_data_set():
+    shared = ToyDataset(num=3, pipeline=[])
+    MultiScaleDataset(shared)
+    assert "target_size" not in shared[0]
+
+
+@pytest.mark.parametrize("outer", [False, True])
+def test_a_new_pipeline_gets_the_size_too(outer):
+    # As mmdet's PipelineSwitchHook and mmpretrain's SwitchRecipeHook do.
+    dataset = MultiScaleDataset(RepeatDataset(ToyDataset(num=3, pipeline=[]), 2))
+    new = Compose(PIPELINE)
+    if outer:
+        dataset = MultiScaleDataset(ToyDataset(num=3, pipeline=[]))
+        dataset.pipeline = new
+        assert dataset.pipeline is new
+        assert dataset[INDEX(0)]["inputs"].shape == (3, 6, 8)
+    else:
+        dataset.dataset.dataset.pipeline = Compose(PIPELINE[:1])
+        assert dataset[INDEX(0)]["img"].shape == (6, 8, 3)
+
+
+def test_attributes_are_the_wrapped_data_sets():
+    dataset = MultiScaleDataset(ToyDataset(num=3, pipeline=[]))
+    assert dataset.get_cat_ids(1) == [1] and dataset.num == 3
+    with pytest.raises(AttributeError):
+        dataset.nothing  # noqa: B018
+    again = pickle.loads(pickle.dumps(dataset))
+    assert again[INDEX(0)]["target_size"] == (6, 8)
+
+
+@pytest.mark.parametrize("value", [3, None, "ToyDataset"])
+def test_bad_dataset(value):
+    with pytest.raises(TypeError, match="dataset must be a map-style data set"):
+        MultiScaleDataset(value)
+
+
+@pytest.mark.parametrize(
+    "workers, method, persistent",
+    [
+        (0, "fork", False),
+        (2, "fork", False),
+        (2, "fork", True),
+        (1, "spawn", False),
+        (2, "spawn", True),
+    ],
+)
+def test_workers(workers, method, persistent):
+    cfg = train_dataloader(40, num_workers=workers, persistent_workers=persistent)
+    if workers:
+        cfg["multiprocessing_context"] = method
+    loader = Runner.build_dataloader(cfg, seed=1)
+    for epoch in range(2):
+        loader.batch_sampler.set_epoch(epoch)
+        batches = list(loader)
+        assert [
+            (*batch["inputs"].shape[2:], len(batch["inputs"])) for batch in batches
+        ] == loader.batch_sampler.plan(epoch)
+        for batch in batches:
+            size = list(batch["inputs"].shape[2:])
+            assert batch["target_size"].tolist() == [size] * len(batch["inputs"])
+        seen = sorted(i for batch in batches for i in batch["i"].tolist())
+        assert seen == list(range(40))
+
+
+def test_built_in_the_scope_of_the_config():
+    assert MakeImage.__name__ in str(MultiScaleDataset(toy()).pipeline)

@@ -1,0 +1,73 @@
+"""Errors of any data set's pipeline name the image file."""
+
+import pickle
+
+import pytest
+import toys
+from mmengine.dataset import ConcatDataset
+
+from mms_plugin import MultiScaleDataset
+from mms_plugin.multi_scale.named_pipeline import name_files
+
+
+class Break:
+    """Fails as a decoder does: without the file's name."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, results):
+        results["img_path"] = f"/pictures/{results['i']}.jpg"
+        if results["i"] == 2:
+            raise self.error
+        return results
+
+
+def dataset(error):
+    return toys.ToyDataset(num=4, pipeline=[Break(error)], test_mode=True)
+
+
+@pytest.mark.parametrize("error", [AttributeError("NoneType"), OSError("truncated")])
+def test_the_file_is_in_the_error(error):
+    plain = dataset(error)
+    with pytest.raises(type(error), match=f"^{error}$"):
+        plain[2]
+    named = dataset(error)
+    name_files(named)
+    name_files(named)
+    text = f"^/pictures/2.jpg gives no sample: {type(error).__name__}: {error}$"
+    with pytest.raises(RuntimeError, match=text):
+        named[2]
+    assert named[1] == plain[1]
+    # As a worker that is started afresh gets it.
+    with pytest.raises(RuntimeError, match=text):
+        pickle.loads(pickle.dumps(named))[2]
+
+
+def test_below_wrappers():
+    both = ConcatDataset([dataset(ValueError("one")), dataset(ValueError("two"))])
+    name_files(both)
+    for index, word in ((2, "one"), (6, "two")):
+        with pytest.raises(ValueError, match=f"2.jpg gives no sample.*{word}"):
+            both[index]
+
+
+def test_the_pipeline_stays_itself():
+    named = dataset(ValueError("x"))
+    transforms = named.pipeline.transforms
+    name_files(named)
+    assert named.pipeline.transforms is transforms
+    assert "Break" in repr(named.pipeline)
+    # Errors that name the file already, and data without one, are left alone.
+    other = dataset(ValueError("see /pictures/2.jpg"))
+    name_files(other)
+    with pytest.raises(ValueError, match="^see /pictures/2.jpg$"):
+        other[2]
+    name_files([1, 2])
+
+
+def test_a_multi_scale_dataset_has_it_already():
+    wrapped = MultiScaleDataset(dataset(KeyError("x")))
+    pipeline = wrapped.dataset.pipeline
+    name_files(wrapped)
+    assert wrapped.dataset.pipeline is pipeline

@@ -1,0 +1,323 @@
+"""Going on within an epoch: simulated ranks, epochs cut anywhere, by brute force."""
+
+import itertools
+import json
+import pickle
+from collections import Counter
+
+import pytest
+from counting import count_calls
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+
+from mms_plugin.multi_scale import MultiScaleVariableBatchSampler, ResolutionCurriculum
+from mms_plugin.multi_scale.shares import left_over_ranks, used_on_rank
+
+SIZES = [4, 6, 8, 10, 12]
+NUM = 101
+
+
+def ranks(world_size, num=NUM, inner=DefaultSampler, curriculum=None, **kwargs):
+    """The batch samplers of all ranks of a training."""
+    inner_args = {k: kwargs.pop(k) for k in ("round_up", "seed") if k in kwargs}
+    kwargs = dict(dict(batch_size=4, base_size=8, sizes=SIZES), **kwargs)
+    samplers = []
+    for rank in range(world_size):
+        sampler = inner(range(num), shuffle=True, **{"seed": 3, **inner_args})
+        sampler.rank, sampler.world_size = rank, world_size
+        if inner is DefaultSampler:
+            left = num - rank if not sampler.round_up else num
+            sampler.num_samples = -(-left // world_size)
+            if sampler.round_up:
+                sampler.total_size = sampler.num_samples * world_size
+        batch_sampler = MultiScaleVariableBatchSampler(sampler, **kwargs)
+        if curriculum:
+            batch_sampler.set_curriculum(*curriculum)
+        samplers.append(batch_sampler)
+    return samplers
+
+
+def epoch_of(samplers, epoch):
+    batches = []
+    for sampler in samplers:
+        sampler.set_epoch(epoch)
+        batches.append(list(sampler))
+    sizes = [[batch[0].size for batch in own] for own in batches]
+    assert all(own == sizes[0] for own in sizes)
+    for sampler, own in zip(samplers, batches):
+        assert [(*b[0].size, len(b)) for b in own] == sampler.plan(epoch)
+    return batches
+
+
+def flat(batches):
+    return [int(i) for own in batches for batch in own for i in batch]
+
+
+def stopped_after(batches, position):
+    return [own[:position] for own in batches]
+
+
+def states(samplers, iteration, epoch):
+    """The checkpoint that each rank would write: all the same, and plain JSON."""
+    found = [json.loads(json.dumps(s.state_at(iteration, epoch))) for s in samplers]
+    assert all(state == found[0] for state in found)
+    return found[0]
+
+
+CURRICULUM = (ResolutionCurriculum(start_sizes=[4, 6]), 4)
+WITHIN = (ResolutionCurriculum(start_sizes=[4, 6], by_epoch=False, end=1.0), 4)
+
+
+@pytest.mark.parametrize("curriculum", [None, CURRICULUM, WITHIN])
+@pytest.mark.parametrize("position", [0, 1, 4, "end"])
+@pytest.mark.parametrize("options", [{}, dict(drop_last=True), dict(round_up=False)])
+def test_same_settings(curriculum, position, options):
+    whole = ranks(3, curriculum=curriculum, **options)
+    batches = epoch_of(whole, 1)
+    length = len(batches[0])
+    position = length if position == "end" else position
+    done = whole[0].iterations_before(1) + position
+    state = states(whole, done, 1)
+    resumed = ranks(3, curriculum=curriculum, **options)
+    for sampler, own in zip(resumed, batches):
+        assert sampler.resume(done, 1, state) == done
+        sampler.set_epoch(1)
+        rest = list(sampler)
+        assert rest == own[position:]
+        seeds = [batch[0].seed for batch in rest]
+        assert seeds == [batch[0].seed for batch in own[position:]]
+        assert len(sampler) == length
+        assert [sampler.batch_at(1, p) for p in range(length)] == sampler.plan(1)
+    # Iterating it again gives the same rest; the next epoch is a whole one.
+    again = epoch_of_rest(resumed, 1)
+    assert flat(again) == flat([own[position:] for own in batches])
+    assert epoch_of(resumed, 2) == epoch_of(whole, 2)
+
+
+def epoch_of_rest(samplers, epoch):
+    for sampler in samplers:
+        sampler.set_epoch(epoch)
+    return [list(sampler) for sampler in samplers]
+
+
+@pytest.mark.parametrize("curriculum", [None, CURRICULUM, WITHIN])
+@pytest.mark.parametrize("round_up", [True, False])
+@pytest.mark.parametrize(
+    ("before", "after", "batch_size"),
+    [(2, 2, 6), (2, 3, 4), (4, 3, 4), (3, 1, 2), (1, 5, 2), (5, 4, 3)],
+)
+def test_other_ranks_or_batches_use_every_image_once(
+    before, after, batch_size, round_up, curriculum
+):
+    old = ranks(before, round_up=round_up, curriculum=curriculum)
+    batches = epoch_of(old, 1)
+    for position in range(1, len(batches[0])):
+        seen = flat(stopped_after(batches, position))
+        state = states(old, old[0].iterations_before(1) + position, 1)
+        new = ranks(
+            after, round_up=round_up, curriculum=curriculum, batch_size=batch_size
+        )
+        start = old[0].iterations_before(1) + position
+        try:
+            (done,) = {s.resume(start, 1, state) for s in new}
+        except ValueError as error:
+            # Nobody's share can be filled up, and somebody would have no image.
+            assert "set round_up=True" in str(error) and not round_up
+            assert NUM - len(seen) < 2 * after
+            continue
+        rest = epoch_of(new, 1)
+        times = Counter(seen + flat(rest))
+        assert set(times) == set(range(NUM))
+        # Twice: those that fill up equal shares, fewer than ranks.
+        twice = sum(times.values()) - NUM
+        assert twice <= after - 1 if round_up else twice == 0
+        # The iterations that are left count up to the next epoch's beginning.
+        assert done + len(rest[0]) == new[0].iterations_before(2)
+        assert Counter(flat(epoch_of(new, 2))).keys() == set(range(NUM))
+
+
+def test_resumed_with_other_ranks_again_and_again():
+    seen, state, done = [], None, 0
+    for number, (world_size, batch_size) in enumerate([(2, 4), (3, 2), (3, 2), (1, 5)]):
+        samplers = ranks(world_size, num=200, batch_size=batch_size)
+        if number:
+            (done,) = {s.resume(done, 0, state) for s in samplers}
+        batches = epoch_of_rest(samplers, 0)
+        steps = 4 if number < 3 else len(batches[0])
+        seen += flat(stopped_after(batches, steps))
+        done += steps
+        state = states(samplers, done, 0)
+        samplers = [pickle.loads(pickle.dumps(s)) for s in samplers]
+        assert epoch_of_rest(samplers, 0) == batches
+    times = Counter(seen)
+    assert set(times) == set(range(200))
+    assert sum(times.values()) == 200
+
+
+@pytest.mark.parametrize("before, after", [(2, 2), (2, 3), (4, 1)])
+def test_endless_stream_with_other_ranks(before, after):
+    curriculum = (ResolutionCurriculum(start_sizes=[4, 6]), None, 60)
+    old = ranks(before, inner=InfiniteSampler, curriculum=curriculum)
+    batches = [list(itertools.islice(sampler, 20)) for sampler in old]
+    state = states(old, 20, None)
+    new = ranks(after, inner=InfiniteSampler, curriculum=curriculum, batch_size=5)
+    rest = []
+    for sampler in new:
+        assert sampler.resume(20, None, state) == 20
+        rest.append(list(itertools.islice(sampler, 10)))
+    sizes = [[batch[0].size for batch in own] for own in rest]
+    assert sizes == [sizes[0]] * after
+    assert sizes[0] == [size[:2] for size in old[0].plan_iterations(20, 30)]
+    # Together they continue MMEngine's own endless order.
+    used = len(flat(batches))
+    order = InfiniteSampler(range(NUM), shuffle=True, seed=3)
+    order = list(itertools.islice(order, used + len(flat(rest))))
+    assert Counter(flat(batches)) == Counter(order[:used])
+    assert Counter(flat(rest)) == Counter(order[used:])
+    again = states(new, 30, None)
+    assert again["images"] == len(order)
+
+
+def test_loop_by_iteration_over_epochs_with_other_ranks():
+    curriculum = (ResolutionCurriculum(start_sizes=[4, 6]), None, 60)
+    old = ranks(2, curriculum=curriculum)
+    start = old[0].iterations_before(2)
+    state = states(old, start + 1, None)
+    assert (state["epoch"], state["position"]) == (2, 1)
+    seen = flat(stopped_after(epoch_of(old, 2), 1))
+    new = ranks(3, curriculum=curriculum)
+    for sampler in new:
+        assert sampler.resume(start + 1, None, state) == start + 1
+        assert sampler.epoch_of(start + 1) == 2
+    rest = epoch_of_rest(new, 2)
+    assert set(seen + flat(rest)) == set(range(NUM))
+    first_of_next = start + 1 + len(rest[0])
+    assert new[0].epoch_of(first_of_next - 1) == 2
+    assert new[0].epoch_of(first_of_next) == 3
+    planned = new[0].plan_iterations(start + 1, first_of_next)
+    assert [plan[:2] for plan in planned] == [batch[0].size for batch in rest[0]]
+    # And on from there in the same settings.
+    state = states(new, start + 2, None)
+    later = ranks(3, curriculum=curriculum)
+    for sampler, own in zip(later, rest):
+        sampler.resume(start + 2, None, state)
+        sampler.set_epoch(2)
+        assert list(sampler) == own[1:]
+
+
+class Wide:
+    """Images, a third of which are portraits."""
+
+    def __len__(self):
+        return 60
+
+    def get_data_info(self, index):
+        return dict(width=4 + (index % 3 > 0) * 4, height=6)
+
+
+def grouped(batch_size=4, inner=DefaultSampler):
+    sampler = inner(Wide(), shuffle=True, seed=3)
+    return MultiScaleVariableBatchSampler(
+        sampler, batch_size, base_size=8, sizes=SIZES, group_by_aspect_ratio=True
+    )
+
+
+def test_grouped_by_aspect_ratio():
+    whole = list(grouped())
+    state = grouped().state_at(5, 0)
+    resumed = grouped()
+    resumed.resume(5, 0, state)
+    assert list(resumed) == whole[5:]
+    with pytest.raises(ValueError, match="group_by_aspect_ratio.*epoch's end"):
+        grouped(batch_size=6).resume(5, 0, state)
+
+
+def test_endless_stream_grouped_by_aspect_ratio():
+    whole = list(itertools.islice(grouped(inner=InfiniteSampler), 40))
+    state = grouped(inner=InfiniteSampler).state_at(30)
+    resumed = grouped(inner=InfiniteSampler)
+    resumed.resume(30, None, state)
+    assert list(itertools.islice(resumed, 10)) == whole[30:]
+    with pytest.raises(ValueError, match="group_by_aspect_ratio"):
+        grouped(batch_size=6, inner=InfiniteSampler).resume(30, None, state)
+
+
+class OneAfterTheOther:
+    """A user's sampler: each rank has a block of its own."""
+
+    def __init__(self, rank, world_size):
+        self.rank, self.world_size, self.dataset = rank, world_size, range(60)
+
+    def __len__(self):
+        return 60 // self.world_size
+
+    def __iter__(self):
+        return iter(range(self.rank * len(self), (self.rank + 1) * len(self)))
+
+
+def test_a_sampler_that_does_not_deal_in_turn():
+    def sampler(world_size):
+        return MultiScaleVariableBatchSampler(
+            OneAfterTheOther(0, world_size), 4, base_size=8, sizes=SIZES, seed=1
+        )
+
+    whole = list(sampler(2))
+    state = sampler(2).state_at(3, 0)
+    resumed = sampler(2)
+    resumed.resume(3, 0, state)
+    assert list(resumed) == whole[3:]
+    with pytest.raises(ValueError, match="deals images to the ranks in turn.*Default"):
+        sampler(3).resume(3, 0, state)
+
+
+def test_without_a_state_the_settings_must_be_the_same():
+    sampler = ranks(1)[0]
+    start = sampler.iterations_before(1)
+    sampler.resume(start + 2, 1)
+    assert epoch_of_rest([sampler], 1)[0] == epoch_of_rest(ranks(1), 1)[0][2:]
+    with pytest.raises(ValueError, match="within epoch 1.*stands at 999"):
+        ranks(1)[0].resume(999, 1)
+
+
+def test_the_order_of_the_training_is_kept_whatever_the_seed():
+    state = ranks(2)[0].state_at(3, 0)
+    expected = [own[3:] for own in epoch_of(ranks(2), 0)]
+    new = ranks(2, seed=77)
+    for sampler in new:
+        sampler.resume(3, 0, state)
+    assert epoch_of_rest(new, 0) == expected
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+@pytest.mark.parametrize("images", [0, 1, 2, 6, 7, 20])
+def test_shares_by_counting(world_size, images):
+    for rank in range(world_size):
+        own = range(rank, 20, world_size)
+        assert used_on_rank(images, rank, world_size) == sum(p < images for p in own)
+    left = [
+        sum(p >= images for p in range(20) if p % world_size == rank)
+        for rank in range(world_size)
+    ]
+    assert left_over_ranks(20, images, world_size) == (max(left), min(left))
+
+
+def test_after_ninety_thousand_iterations():
+    """Ours against MMEngine's way: each batch drawn, side by side."""
+
+    def sampler():
+        inner = InfiniteSampler(range(10_000), shuffle=True, seed=3)
+        return MultiScaleVariableBatchSampler(inner, 16, base_size=8, sizes=SIZES)
+
+    def resumed():
+        resumed = sampler()
+        resumed.resume(90_000)
+        return next(iter(resumed))
+
+    def drawn():
+        return next(itertools.islice(sampler(), 90_000, None))
+
+    first = []
+    calls = [count_calls(lambda: first.append(resumed()))]
+    calls.append(count_calls(lambda: first.append(drawn())))
+    assert first[0] == first[1]
+    # And no sample has been asked for: a ratio on the indices alone.
+    assert calls[0] < calls[1]
