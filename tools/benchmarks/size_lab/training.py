@@ -14,6 +14,7 @@ import lab.scenes  # noqa: F401  (registers its dataset)
 import torch
 from lab.arms import write_json
 from lab.training import train
+from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 
 from . import photos  # noqa: F401  (registers its dataset)
@@ -149,7 +150,7 @@ def training_config(
     arm = stage.arm
     optim_wrapper = task.optim_wrapper()
     optim_wrapper["optimizer"]["lr"] *= stage.lr_scale
-    model = task.model()
+    model = ConfigDict(task.model())  # mmdet reads parts of it as attributes
     if stage.after is not None:
         model["init_cfg"] = dict(
             type="Pretrained", checkpoint=str(stage.after.checkpoint)
