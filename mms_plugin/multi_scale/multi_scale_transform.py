@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import inspect
 import math
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mmengine.registry import TRANSFORMS, DefaultScope
@@ -17,8 +17,6 @@ from .instances import keep_instances, visible_instances
 from .multi_scale_dataset import drops_empty_samples, size_in_use
 from .named_pipeline import TARGET_SIZE
 from .sizes import Size
-
-_T = TypeVar("_T")
 
 ORDERS = ("wh", "hw", "short", "long")
 
@@ -262,8 +260,9 @@ class MultiScaleTransform:
     def _check_argument(self, path: str, size_arg: Any) -> None:
         name, _, rest = path.partition(".")
         parameters, takes_any = _parameters(self._class)
-        # A default is a guess for what it does not name: not to be lost in **kwargs.
-        if name not in parameters and not (takes_any and size_arg is not None):
+        # A default is a guess for a class that is not known: not to be lost in **kwargs.
+        named = size_arg is not None or _lookup(_DEFAULTS, self._class, None)
+        if name not in parameters and not (takes_any and named):
             raise ValueError(
                 f"size_arg must be an argument of {self._config['type']!r}, one of "
                 f"{sorted(parameters)}, but got {path!r}"
@@ -316,7 +315,9 @@ def _defaults_of(kind: Any) -> Tuple[Union[str, Tuple[str, str]], str]:
     return _lookup(_DEFAULTS, kind, ("scale", "wh"))
 
 
-def _lookup(table: Dict[Tuple[str, str], _T], kind: Any, default: _T) -> _T:
+def _lookup(
+    table: Mapping[Tuple[str, str], Any], kind: Any, default: Any
+) -> Any:
     """The entry of a class or of its nearest base."""
     for base in inspect.getmro(kind) if inspect.isclass(kind) else ():
         key = (base.__module__.partition(".")[0], base.__name__)

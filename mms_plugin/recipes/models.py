@@ -100,7 +100,7 @@ def checked_model(
     """
     if way is True:  # as it was before there was more than one way
         way = "run"
-    if way not in WAYS or way == 0 and way is not False:
+    if not (way is False or way in ("run", "names")):
         raise ValueError(f"check_model must be one of {list(WAYS)}, but got {way!r}")
     unchanged = CheckedModel(tuple(sizes), config.get("model"), [])
     if way is False:
