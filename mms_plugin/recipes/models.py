@@ -158,7 +158,9 @@ def _run_at(
             raise _cannot_run(run, config, failing)
         left = ", ".join(_text(size) for size in ordered if size not in taken)
         lines.append(f"model: it does not run at {left}; the other sizes are drawn")
-    lines.append(f"model: {run.ran} runs from {_text(taken[0])} to {_text(taken[-1])}")
+    lines.append(
+        f"model: runs from {_text(taken[0])} to {_text(taken[-1])} ({run.ran} was run)"
+    )
     found = anchors_of_one_size(model)
     if found is not None:
         lines.append(f"note: {found[0]}: {found[1]}")
