@@ -35,6 +35,14 @@ __all__ = ["ModelRun", "model_run"]
 # Weights from files, and what a forward pass does not look at.
 _LEFT_OUT = ("init_cfg", "pretrained", "train_cfg", "test_cfg")
 
+# Where models keep what sees the image; mmpretrain's multi-modal ones have others.
+_BACKBONES = (
+    "backbone",
+    "vision_backbone",
+    "vision_encoder",
+    "visual_encoder",
+)
+
 # What is known of a model, by its config: those of a folder mostly share a few.
 _RUNS: Dict[str, Optional[ModelRun]] = {}
 
@@ -153,7 +161,7 @@ def _parts(model: Mapping, config: Mapping) -> List[Mapping]:
     if "data_preprocessor" not in whole and config.get("data_preprocessor"):
         whole["data_preprocessor"] = config["data_preprocessor"]
     found: List[Mapping] = [whole]
-    backbone = model.get("backbone")
+    backbone = next(filter(None, (model.get(name) for name in _BACKBONES)), None)
     if isinstance(backbone, Mapping):
         features: Dict[str, Any] = dict(backbone=backbone)
         if isinstance(model.get("neck"), Mapping):
