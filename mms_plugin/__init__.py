@@ -32,6 +32,7 @@ from .hooks import (  # noqa: E402
     AtomicCheckpointHook,
     ClipGradRangeHook,
     DryRunHook,
+    MultiScaleSamplerHook,
     ResolutionCurriculumHook,
 )
 from .multi_scale import (  # noqa: E402
@@ -59,6 +60,7 @@ __all__ = [
     "KeyedPermutationSampler",
     "MultiScaleDataPreprocessor",
     "MultiScaleDataset",
+    "MultiScaleSamplerHook",
     "MultiScaleTransform",
     "MultiScaleVariableBatchSampler",
     "ResolutionCurriculumHook",

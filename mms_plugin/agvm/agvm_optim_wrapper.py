@@ -102,6 +102,7 @@ class AGVMOptimWrapper(OptimWrapper):
         self._lookback_failed = False
         self._tied_rates = False
         self._warned_without_effect = False
+        self._told_not_taken = False
 
     # ------------------------------------------------------------------ the halves
     def initialize_count_status(
@@ -275,10 +276,37 @@ class AGVMOptimWrapper(OptimWrapper):
         overflow = not all(math.isfinite(v) for row in products for v in row)
         if overflow and self._drops_overflow():
             return
-        for name in self.agvm.update(products, halves.half_variance):
+        num_measured = self.agvm.num_measured
+        measured = self.agvm.update(products, halves.half_variance)
+        if self.agvm.num_measured == num_measured:
+            self._tell_not_taken(products)
+        for name in measured:
             mu, phi = self.agvm.multipliers[name], self.agvm.variances[name]
             self.message_hub.update_scalar(f"train/agvm/mu/{name}", mu)
             self.message_hub.update_scalar(f"train/agvm/phi/{name}", phi)
+
+    def _tell_not_taken(self, products: List[List[float]]) -> None:
+        """Warn once that the anchor's gradient allowed no measurement."""
+        if self._told_not_taken:
+            return
+        self._told_not_taken = True
+        rows = dict(zip(self.agvm.modules, products))
+        finite = all(math.isfinite(v) for name in self.agvm.anchors for v in rows[name])
+        print_log(
+            f"AGVM: no measurement in iteration {self._inner_count - 1}: the gradient "
+            f"of {', '.join(self.agvm.anchors)} is "
+            f"{'zero' if finite else 'not finite'} in a half of the batch. All "
+            "multipliers keep their values. "
+            + (
+                "Check that agvm.anchor names a module that trains. "
+                if finite
+                else "The update of the weights is not finite either: check the loss, "
+                "lower the learning rate, or train without mixed precision. "
+            )
+            + "Further measurements that fail are not reported.",
+            logger="current",
+            level=logging.WARNING,
+        )
 
     def _inner_products(self, halves: Halves) -> Tensor:
         """Return ``[<a, a>, <a, b>, <b, b>]`` of each module, shape (modules, 3)."""

@@ -21,6 +21,11 @@ class BFloat16OptimWrapper(OptimWrapper):
     nothing is left that would need one. ``tools/train.py --amp`` uses it where
     there is no accelerator.
 
+    Do not use it with inputs so small that a strided, padded convolution sees an
+    input with a side below its stride, such as ResNet's last stage at 16 pixels. On
+    CPUs with bfloat16 instructions torch 2.11 leaves a part of that convolution's
+    weight gradient uninitialized, and the weights may become NaN.
+
     Args:
         **kwargs: Those of :class:`mmengine.optim.OptimWrapper`.
     """

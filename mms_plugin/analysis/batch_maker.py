@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..utils.host_versions import require
+from ..utils.input_channels import input_channels
 from ..utils.validation import is_integer
 
 __all__ = ["MakeBatch", "batch_maker", "rois_per_image"]
@@ -143,6 +144,7 @@ def _classification_batches(
     preprocessor: Any = getattr(model, "data_preprocessor", None)
     # With batch augmentations (mixup), or where the config says so.
     one_hot = getattr(preprocessor, "to_onehot", False)
+    channels = input_channels(model)
 
     def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
         place = _device(model, device)
@@ -153,7 +155,7 @@ def _classification_batches(
             sample.set_gt_score(torch.zeros(preprocessor.num_classes, device=place))
         return dict(
             inputs=torch.zeros(
-                batch_size, 3, *_padded(model, height, width), device=place
+                batch_size, channels, *_padded(model, height, width), device=place
             ),
             data_samples=[sample] * batch_size,
         )
@@ -166,6 +168,7 @@ def _segmentation_batches(
 ) -> MakeBatch:
     mmseg_structures = require("mmseg.structures", "batch_maker")
     structures = require("mmengine.structures", "batch_maker")
+
     def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
         place = _device(model, device)
         shape = _padded(model, height, width)
@@ -195,6 +198,7 @@ def _detection_batches(
     masks = require("mmdet.structures.mask", "batch_maker")
     instances = require("mmengine.structures", "batch_maker")
     rois = rois_per_image(model, positive_rois)
+    channels = input_channels(model)
 
     def sample(height: int, width: int, padded: Tuple[int, int]) -> Any:
         if rois is None:
@@ -232,7 +236,7 @@ def _detection_batches(
         padded = _padded(model, height, width)
         # Noise, so that the RPN's proposals differ and enough outlive their NMS.
         place = _device(model, device)
-        images = torch.empty(batch_size, 3, *padded, device=place)
+        images = torch.empty(batch_size, channels, *padded, device=place)
         if place.type != "meta":
             noise = torch.Generator().manual_seed(0)
             images.copy_(torch.randn(images.shape, generator=noise))

@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..multi_scale.sizes import Size
 from ..utils.host_versions import require
+from ..utils.input_channels import input_channels
 from .batch_maker import batch_maker, rois_per_image
 from .flops import count_flops, training_flops_per_image
 
@@ -133,7 +134,7 @@ def total_stride(model: nn.Module, size: Size) -> Optional[int]:
     backbone = getattr(model, "backbone", None)
     if backbone is None:
         return None
-    images = torch.empty(2, 3, *size, device="meta")
+    images = torch.empty(2, input_channels(model), *size, device="meta")
     try:
         out = call_on_meta(backbone, meta_state(backbone), images)
     except Exception:  # whatever it is, this is only a check

@@ -52,7 +52,10 @@ def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
             config,
             args.recipe,
             options,
-            lambda name, line: lines.append(f"--recipe {name}: {line}"),
+            # Of several processes one tells, and only that one reads the annotations.
+            (lambda name, line: lines.append(f"--recipe {name}: {line}"))
+            if is_main_process()
+            else None,
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"--recipe {args.recipe}: {error}") from error

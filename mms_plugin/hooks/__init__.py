@@ -4,6 +4,7 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook, CheckpointNotSavedErro
 from .clip_grad_range_hook import ClipGradRangeHook
 from .dry_run_hook import DryRunHook
 from .first_batch_hook import FirstBatchHook
+from .multi_scale_sampler_hook import MultiScaleSamplerHook
 from .resolution_curriculum_hook import ResolutionCurriculumHook
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "ClipGradRangeHook",
     "DryRunHook",
     "FirstBatchHook",
+    "MultiScaleSamplerHook",
     "ResolutionCurriculumHook",
 ]

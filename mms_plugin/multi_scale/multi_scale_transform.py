@@ -12,10 +12,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 import numpy as np
 from mmengine.registry import TRANSFORMS, DefaultScope
 
-from ..utils.host_versions import HOSTS
+from ..utils.host_versions import HOSTS, install_command
+from ..utils.setting_error import SettingError
 from .instances import keep_instances, visible_instances
 from .multi_scale_dataset import drops_empty_samples, size_in_use
 from .named_pipeline import TARGET_SIZE
+from .size_losses import item_losses
 from .sizes import Size
 
 ORDERS = ("wh", "hw", "short", "long")
@@ -152,7 +154,7 @@ class MultiScaleTransform:
         """Pass a sample through the transform at its size."""
         size = results.get(TARGET_SIZE) or size_in_use()
         if size is None:
-            raise ValueError(
+            raise SettingError(
                 f"results['{TARGET_SIZE}'] must be set for {self!r}: wrap the data "
                 "set, train_dataloader.dataset=dict(type='MultiScaleDataset', "
                 "dataset=dict(...)), and draw its batches with train_dataloader."
@@ -171,6 +173,9 @@ class MultiScaleTransform:
             raise self._no_side_left(shape, size)
         if self.min_box_side > 0 and _count_boxes(results) > 0:
             keep = visible_instances(results, self.min_box_side)
+            item = item_losses()
+            if item is not None:
+                item.note_boxes(len(keep), int(keep.sum()), self.min_box_side)
             # What a crop has left without objects is the crop's to decide.
             if not keep.any() and drops_empty_samples():
                 return None
@@ -249,8 +254,8 @@ class MultiScaleTransform:
         ratios = self._config.get("ratio_range", (1.0,))
         return float(min(shape) * max(size) / max(max(shape), 1) * min(ratios))
 
-    def _no_side_left(self, shape: Size, size: Size) -> ValueError:
-        return ValueError(
+    def _no_side_left(self, shape: Size, size: Size) -> SettingError:
+        return SettingError(
             f"sizes must leave at least one pixel of each side of an image, but at "
             f"(height, width) = {size} {self._config['type']} makes a side of zero of "
             f"an image of {shape}; leave out the smallest sizes, set keep_ratio=False, "
@@ -288,7 +293,7 @@ def _resolve(kind: Any) -> Any:
         return found
     library = kind.partition(".")[0] if "." in kind else ""
     missing = [
-        host.pip_command
+        install_command(host.name)
         for host in HOSTS
         # Without a library in its name it is looked for in the scope's and in mmcv.
         if host.name in ({library} if library else {scope, "mmcv"})
@@ -315,9 +320,7 @@ def _defaults_of(kind: Any) -> Tuple[Union[str, Tuple[str, str]], str]:
     return _lookup(_DEFAULTS, kind, ("scale", "wh"))
 
 
-def _lookup(
-    table: Mapping[Tuple[str, str], Any], kind: Any, default: Any
-) -> Any:
+def _lookup(table: Mapping[Tuple[str, str], Any], kind: Any, default: Any) -> Any:
     """The entry of a class or of its nearest base."""
     for base in inspect.getmro(kind) if inspect.isclass(kind) else ():
         key = (base.__module__.partition(".")[0], base.__name__)

@@ -110,13 +110,12 @@ def budget_options(
     own_options = {k: v for k, v in options.items() if k in BUDGET_OPTIONS}
     options = {k: v for k, v in options.items() if k not in BUDGET_OPTIONS}
     _check_options(config, own_options, options)
-    keeps = "keep" in inspect.signature(vbs_recipe).parameters
     if counts_iterations(config):
-        if not keeps or options.get("keep") == "iterations":
+        if options.get("keep") == "iterations":
             raise RecipeError(
                 "train_cfg",
-                "counts iterations, which cost about the same at every size; budget "
-                "needs a training by epochs" + (" or keep='images'" if keeps else ""),
+                "counts iterations, which cost about the same at every size; a budget "
+                "needs keep='images'",
             )
         options["keep"] = "images"
     scope = str(config.get("default_scope") or "mmengine")
@@ -124,7 +123,7 @@ def budget_options(
         curriculum, others = _split(options)
         probe = vbs_recipe(config, curriculum or True, **others)
         schedule = _sizes_to_try(probe, options)
-        costs = _costs(config, probe, schedule, own_options)
+        costs = _costs(config, probe, schedule, own_options, report)
         choice = _search(probe, schedule, costs, budget, _are_fixed(options))
         base = schedule.base_size
         choice, source = _as_planned(
@@ -205,13 +204,21 @@ def _sizes_to_try(probe: Any, options: Mapping[str, Any]) -> SizeSchedule:
 
 
 def _costs(
-    config: Any, probe: Any, schedule: SizeSchedule, own: Mapping[str, Any]
+    config: Any,
+    probe: Any,
+    schedule: SizeSchedule,
+    own: Mapping[str, Any],
+    report: Report,
 ) -> _Costs:
     base, batch_size = schedule.base_size, schedule.batch_size
     try:
         size, counted = fixed_size(config)
-    except ValueError:  # several sizes: taken at the base
+    except ValueError:  # it draws among several
         size, counted = base, counted_size(probe, base)
+        report(
+            "note: the config has no single size; its own cost is taken to be that of "
+            f"a training at {_text(base)}"
+        )
     if own.get("times") is not None:
         times = _read_times(own["times"])
         return _Costs(
@@ -330,6 +337,7 @@ def _as_planned(
     tried: List[BudgetChoice] = []
     for _ in range(_CORRECTIONS):
         curriculum, others = _split({**options, **_chosen(choice, base)})
+        others["check_model"] = False  # it was checked before the search
         converted = vbs_recipe(config, curriculum, **others)
         ratios = cost_ratios(planned(converted, None), baseline)
         cost, updates = ratios[key], ratios["iterations"]

@@ -46,9 +46,9 @@ _BACKBONES = (
 # What is known of a model, by its config: those of a folder mostly share a few.
 _RUNS: Dict[str, Optional[ModelRun]] = {}
 
-# The runs whose models are in memory, the last one last.
+# The run whose model is in memory.
 _BUILT: List[ModelRun] = []
-_MOST_BUILT = 2
+_MOST_BUILT = 1
 
 
 class ModelRun:
@@ -206,13 +206,21 @@ def _without_weights(config: Any) -> Any:
     return copy.copy(config)
 
 
+# What fills weights: torch's inits and the steps of its truncated normal one. Memory
+# that nothing is written to is not taken.
+_FILLS = tuple(
+    getattr(torch.Tensor, name)
+    for name in ("uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "zero_")
+)
+
+
 class _NoRandomWeights(TorchFunctionMode):
     """Leave weights as they are allocated: nothing looks at their numbers."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
+        if func in _FILLS and args and isinstance(args[0], nn.Parameter):
             return args[0]
         return func(*args, **(kwargs or {}))
 
@@ -257,11 +265,13 @@ def _ways(model: nn.Module) -> Iterator[Tuple[str, Callable[[Size], Any]]]:
             pass
         else:
             on_meta = batch_maker(model, device="meta")
-            yield "all of it", _OnMeta(
-                model, lambda size: dict(on_meta(2, *size), mode="tensor")
+            yield (
+                "all of it",
+                _OnMeta(model, lambda size: dict(on_meta(2, *size), mode="tensor")),
             )
-            yield "all of it", _OnFake(
-                model, lambda size: dict(make_batch(2, *size), mode="tensor")
+            yield (
+                "all of it",
+                _OnFake(model, lambda size: dict(make_batch(2, *size), mode="tensor")),
             )
     parts = [("its backbone", any_model.backbone)] if _backbone(model) else []
     if hasattr(model, "extract_feat"):

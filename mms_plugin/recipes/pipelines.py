@@ -233,9 +233,7 @@ class Steps:
                 raise RecipeError(step.place, f"{name} must list its sizes as pixels")
             return
         if self.base_size is None:
-            raise RecipeError(
-                step.place, _many_sizes(name, step.transform, step.use)
-            )
+            raise RecipeError(step.place, _many_sizes(name, step.transform, step.use))
         drawn = DrawnSizes(step.use.drawn, step.use.is_range, step.use.keep_ratio)
         if step.use.drawn and drawn not in self.drawn:
             self.drawn.append(drawn)
@@ -272,9 +270,7 @@ class Steps:
             ways: List[_Path] = [[(own, transform)]]
             branches = _branches(transform, own)
             if branches and self._sets_sizes(branches):
-                ways = [
-                    way for branch in branches for way in self._paths(*branch)
-                ]
+                ways = [way for branch in branches for way in self._paths(*branch)]
                 if kind_of(transform).name == _APPLY:
                     ways = _joined([[]], [[], *ways], own)
             elif _transparent(transform):
@@ -447,7 +443,8 @@ def _wrapped(
     if scope is not None:
         # The transform is looked up in the scope that the wrapper is built in.
         wrapped["_scope_"] = scope
-        transform = {k: v for k, v in transform.items() if k != "_scope_"}
+        transform = copy.copy(transform)
+        del transform["_scope_"]
     return {**wrapped, "transform": transform, **options}
 
 

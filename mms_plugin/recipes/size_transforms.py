@@ -5,6 +5,7 @@ Pure functions of a transform's config; nothing of the libraries is imported.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..multi_scale.multi_scale_transform import default_size_arg
@@ -150,13 +151,19 @@ def read_size(transform: Mapping, scope: str) -> Optional[SizeUse]:
     return SizeUse(role, sides, names, options, keep_ratio=keep_ratio)
 
 
-def resize_config(transform: Mapping, use: SizeUse) -> Dict[str, Any]:
-    """Return the resize at one size in place of one that draws among several."""
+def resize_config(transform: Mapping, use: SizeUse) -> Any:
+    """The resize at one size that takes the place of one that draws among several."""
     dropped = (*use.size_args, "type", "resize_type", "ratio_range")
-    kept = {key: value for key, value in transform.items() if key not in dropped}
+    # As it is written: a new-style config's class, once built, cannot be written down.
+    kept: Any = copy.copy(transform)
+    kind = dict.get(kept, "resize_type", "Resize")
+    for key in dropped:
+        if key in kept:
+            del kept[key]
     if "max_size" in use.size_args and not _is_shortest_edge(transform):
         kept["keep_ratio"] = True
-    return {"type": transform.get("resize_type", "Resize"), **kept}
+    kept["type"] = kind
+    return kept
 
 
 def _several_sizes(transform: Mapping, name: str, is_range: bool = False) -> SizeUse:

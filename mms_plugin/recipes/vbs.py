@@ -19,6 +19,7 @@ from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from ..multi_scale.size_schedule import SizeSchedule
 from ..multi_scale.sizes import Size, parse_size, parse_sizes
 from ..utils.validation import parse_int
+from .annotations import annotated_boxes, keeps_ratio, lost_shares
 from .batch_augments import BatchAugments, batch_resize_size
 from .config_edits import RecipeError, Report, add_plugin_import, kind_of, short
 from .datasets import convert_dataset, dataset_names, pipeline_chains, skip_type_keys
@@ -109,7 +110,8 @@ def vbs_recipe(
             number, each of which takes more images on average; or ``'images'``, the
             number of images that it sees, with fewer iterations: ``max_iters``,
             schedules and intervals shrink alike. Defaults to ``'iterations'``.
-        report: Called with a line for each change, ``place: old -> new``.
+        report: Called with a line for each change, ``place: old -> new``, and, where
+            the annotations are there, with what the smallest size loses of them.
 
     Returns:
         A copy of the config, converted.
@@ -118,6 +120,7 @@ def vbs_recipe(
         ValueError: Something cannot be converted, with its place in the config; or an
             argument cannot be, with its name.
     """
+    told = report is not None
     report = report or (lambda line: None)
     if keep not in (None, "images", "iterations"):
         raise ValueError(f"keep must be 'images' or 'iterations', but got {keep!r}")
@@ -169,6 +172,8 @@ def vbs_recipe(
     report(f"{place}: {names} -> MultiScaleDataset({names})")
     rewritten: List[Tuple[Any, Any]] = []
     dataset = convert_dataset(loader["dataset"], place, steps, rewritten, report)
+    if told:
+        _report_losses(config, loader["dataset"], rewritten, schedule, report)
     new_loader: Any = copy.copy(loader)
     # A batch sampler has it instead; torch takes but one of them.
     new_loader.pop("drop_last", None)
@@ -367,6 +372,41 @@ def _set_iterations(
             f"{images:.3g} images on average where it took {schedule.batch_size}; "
             "keep='images' lowers it"
         )
+
+
+def _report_losses(
+    config: Any,
+    dataset: Mapping,
+    rewritten: Sequence[Tuple[Any, Any]],
+    schedule: SizeSchedule,
+    report: Report,
+) -> None:
+    """Tell which share of the annotated objects the smallest sizes lose."""
+    ratios = {keeps_ratio(new) for old, new in rewritten}
+    if len(ratios) != 1 or None in ratios:
+        return
+    found = annotated_boxes(dataset, config.get("default_scope"))
+    if found is None:
+        return
+    keep_ratio = bool(ratios.pop())
+    lost = {size: lost_shares(found, size, keep_ratio) for size in schedule.sizes}
+    size = min(schedule.sizes, key=lambda size: size[0] * size[1])
+    if lost[size].boxes == 0:
+        return
+    spared = [each for each in schedule.sizes if lost[each].boxes < 0.01]
+    report(
+        f"warning: at {size[0]}x{size[1]}, the smallest size, {lost[size].boxes:.1%} "
+        "of the annotated boxes become smaller than min_box_side=1 pixels, and "
+        f"{lost[size].images:.1%} of the images lose all of theirs; less than 1 % of "
+        f"the boxes are lost from {_smallest(spared)}"
+    )
+
+
+def _smallest(sizes: Sequence[Size]) -> str:
+    if not sizes:
+        return "none of the sizes"
+    height, width = min(sizes, key=lambda size: size[0] * size[1])
+    return f"{height}x{width} on"
 
 
 def _convert_variables(

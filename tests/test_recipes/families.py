@@ -93,9 +93,7 @@ def mask_transformer(stuff):
         f"{head}.num_queries": 8,
         f"{head}.pixel_decoder.norm_cfg": dict(type="GN", num_groups=4),
         f"{head}.positional_encoding.num_feats": 8,
-        **transformer(
-            f"{head}.transformer_decoder", "self_attn_cfg", "cross_attn_cfg"
-        ),
+        **transformer(f"{head}.transformer_decoder", "self_attn_cfg", "cross_attn_cfg"),
         **transformer(f"{head}.pixel_decoder.encoder", "self_attn_cfg"),
         f"{head}.pixel_decoder.positional_encoding.num_feats": 8,
         f"{head}.loss_cls.class_weight": [1.0] * (2 + stuff) + [0.1],
@@ -383,7 +381,9 @@ def trained(config, work_dir):
 
         def before_train(self, runner):
             def note(module, args, out):
-                self.shapes.append((tuple(out["inputs"].shape[-2:]), len(out["inputs"])))
+                self.shapes.append(
+                    (tuple(out["inputs"].shape[-2:]), len(out["inputs"]))
+                )
 
             runner.model.data_preprocessor.register_forward_hook(note)
 

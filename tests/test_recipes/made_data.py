@@ -18,7 +18,12 @@ def write_images(root):
     import cv2
 
     rng = np.random.default_rng(0)
-    for name in ("images", "segments", "things_and_stuff", *(f"classes/{c}" for c in CLASSES)):
+    for name in (
+        "images",
+        "segments",
+        "things_and_stuff",
+        *(f"classes/{c}" for c in CLASSES),
+    ):
         (root / name).mkdir(parents=True)
     images, annotations = [], []
     for number in range(COUNT):

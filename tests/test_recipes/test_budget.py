@@ -188,18 +188,33 @@ def test_the_written_config_grows_as_reported(tmp_path):
     assert ResolutionCurriculum(**arguments).growth(arguments["end"]) == 1.0
 
 
-def test_a_training_that_counts_iterations_is_refused():
+def by_iterations():
     config = library_config(RESNET)
-    config.train_cfg = dict(by_epoch=False, max_iters=1000)
+    config.train_cfg = dict(by_epoch=False, max_iters=4000, val_interval=1000)
+    config.train_dataloader.sampler = dict(type="InfiniteSampler", shuffle=True)
+    return config
+
+
+def test_a_training_that_counts_iterations():
+    """Its iterations are lowered so that the images stay the same."""
+    config, lines = by_iterations(), []
+    after = converted(config, lines, budget=0.7, estimate="pixels")
+    assert after.train_cfg.max_iters < 4000
+    found = ratios(after, config, flops=False)
+    assert found["train_pixels"] == pytest.approx(0.7, abs=0.01)
+    assert found["images"] == pytest.approx(1.0, abs=0.01)
+    told = next(line for line in lines if line.startswith("predicted cost"))
+    assert "by the plan of the training" in told
+
+
+def test_iterations_that_are_kept_save_nothing():
     with pytest.raises(RecipeError, match="train_cfg: counts iterations"):
-        converted(config, budget=0.7, keep="iterations") if _keeps() else converted(
-            config, budget=0.7
-        )
+        converted(by_iterations(), budget=0.7, estimate="pixels", keep="iterations")
 
 
-def _keeps():
-    import inspect
-
-    from mms_plugin.recipes import vbs_recipe
-
-    return "keep" in inspect.signature(vbs_recipe).parameters
+def test_a_config_of_several_sizes_is_compared_with_its_base():
+    config = library_config("mmdet::mask_rcnn/mask-rcnn_r50_fpn_ms-poly-3x_coco.py")
+    lines = []
+    converted(config, lines, budget=0.7, estimate="pixels", check_model=False)
+    assert any("taken to be that of a training at 800x1333" in line for line in lines)
+    assert any(line.startswith("predicted cost: 0.70") for line in lines)

@@ -145,9 +145,7 @@ def compare(got, expected):
     instances = expected.get("gt_instances")
     if instances is not None:
         assert len(instances) > 0
-        assert torch.equal(
-            got.gt_instances.bboxes.tensor, instances.bboxes.tensor
-        )
+        assert torch.equal(got.gt_instances.bboxes.tensor, instances.bboxes.tensor)
         assert torch.equal(got.gt_instances.labels, instances.labels)
     if "gt_sem_seg" in expected:
         maps = "sem_seg" if "sem_seg" in expected.gt_sem_seg else "data"

@@ -219,9 +219,7 @@ class TestIterations:
 
     def test_a_curriculum_counts(self):
         options = dict(sizes=[200, 400], start_sizes=[200], keep="images")
-        after = vbs_recipe(
-            self.before(), dict(end=0.5), check_model=False, **options
-        )
+        after = vbs_recipe(self.before(), dict(end=0.5), check_model=False, **options)
         # Half of the training at 200 only: (16 + 10) / 2 images on average.
         assert after["train_cfg"]["max_iters"] == pytest.approx(1000 * 4 / 13, abs=2)
 
