@@ -265,7 +265,7 @@ class MultiScaleTransform:
     def _check_argument(self, path: str, size_arg: Any) -> None:
         name, _, rest = path.partition(".")
         parameters, takes_any = _parameters(self._class)
-        # A default is a guess for a class that is not known: not to be lost in **kwargs.
+        # For a class that is not known a default is a guess, which **kwargs would hide.
         named = size_arg is not None or _lookup(_DEFAULTS, self._class, None)
         if name not in parameters and not (takes_any and named):
             raise ValueError(
