@@ -140,7 +140,7 @@ def _run_at(
     ordered = [s for s in ordered if s not in too_small]
     failure = run.failure(ordered[0])
     if failure is not None and run.takes_small_maps:
-        changed = copy.deepcopy(model)
+        changed: Any = copy.deepcopy(model)
         changed["backbone"]["pad_small_map"] = True
         padded = model_run({**dict(config.items()), "model": changed}, base_size)
         if padded is not None and padded.failure(ordered[0]) is None:

@@ -85,6 +85,17 @@ def test_arms_of_every_task_have_plans_that_fit_their_names():
         assert pixels("MSc-VBSWC") < pixels("MSc-VBSWC end at base") < 1
 
 
+def test_a_short_arm_pays_for_images_too():
+    arms = main_arms(SIDES)
+    epochs = [
+        epochs_of(arms["SSc-FBS short"], arms, 64, 16, 400, 60, image_cost=cost)
+        for cost in (0.0, 64.0**2, 1e9)
+    ]
+    # Half of an image's cost is that of its pixels; then next to nothing.
+    assert epochs[1] == pytest.approx((epochs[0] + 60) / 2, abs=1)
+    assert epochs[2] == 60
+
+
 def test_fixed_batches_keep_their_size_and_variable_ones_the_pixels():
     arms = main_arms(SIDES)
     plans = {

@@ -235,11 +235,12 @@ def epochs_of(
     batch_size: int,
     num_images: int,
     epochs: int,
+    image_cost: float = 0.0,
 ) -> int:
     """Return an arm's epochs: the task's, or as many as cost what another arm costs.
 
-    Compute is counted in pixels here, with the draws of seed 0, so that all seeds of
-    an arm have the same number of epochs.
+    With the draws of seed 0, so that all seeds of an arm have the same number of
+    epochs.
 
     Args:
         arm: The arm.
@@ -248,13 +249,16 @@ def epochs_of(
         batch_size: Images of a batch at the base size.
         num_images: Images of an epoch.
         epochs: Epochs of the task.
+        image_cost: What an image costs besides its pixels, in pixels. Defaults to 0.
     """
     if arm.compute_of is None:
         return epochs
     other = build_sampler(
         arms[arm.compute_of], base, batch_size, num_images, epochs, seed=0
     )
-    share = planned_pixels(other, epochs) / (base * base * num_images * epochs)
+    images = num_images * epochs
+    cost = planned_pixels(other, epochs) + image_cost * images
+    share = cost / ((base * base + image_cost) * images)
     return max(1, round(epochs * share))
 
 

@@ -123,7 +123,7 @@ def stages_of(
     arms = all_arms(task.sides)
     own = arm if arm.trained_as is None else arms[arm.trained_as]
     base, batch = task.sides.base, task.batch_size
-    epochs = epochs_of(own, arms, base, batch, num_images, task.epochs)
+    epochs = epochs_of(own, arms, base, batch, num_images, task.epochs, task.image_cost)
 
     def folder(name: str) -> Path:
         return places.work_dir / task.name / f"{folder_name(name)}-seed{seed}"
