@@ -1,4 +1,4 @@
-"""Mixed precision in bfloat16, on the CPU too."""
+"""Mixed precision in bfloat16, also on the CPU."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner.amp import autocast
 from torch import nn
 
+__all__ = ["BFloat16OptimWrapper"]
+
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """An ``OptimWrapper`` whose forward pass runs under bfloat16 autocast.
+    """Run the forward pass under bfloat16 autocast.
 
-    MMEngine's ``AmpOptimWrapper`` refuses to be built without an accelerator.
-    bfloat16 has the range of float32, so that the loss needs no scaling and
-    nothing is left that would need one. ``tools/train.py --amp`` uses it where
-    there is no accelerator.
+    MMEngine's ``AmpOptimWrapper`` needs an accelerator; this wrapper does not, and
+    ``tools/train.py --amp`` uses it where there is none. bfloat16 has the range of
+    float32, so that the loss needs no scaling.
 
     Args:
-        **kwargs: Those of :class:`mmengine.optim.OptimWrapper`.
+        **kwargs: Arguments of :class:`mmengine.optim.OptimWrapper`.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Gradient accumulation's context, and autocast inside it."""
+        """Enter MMEngine's context and autocast."""
         with super().optim_context(model), autocast(dtype=torch.bfloat16):
             yield

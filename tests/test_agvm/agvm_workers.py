@@ -103,7 +103,8 @@ def train_toy(rank, iterations, optimizer, agvm, ddp=None, mask_head=False, **kw
                 phi=dict(wrapper.agvm.variances) if agvm is not None else None,
             )
         )
-    extra = getattr(getattr(wrapper, "_source", None), "bytes_sent_extra", None)
+    source = getattr(wrapper, "halves_source", None)
+    extra = getattr(source, "bytes_sent_extra", None)
     return dict(start=start, history=history, lr=wrapper.get_lr(), extra=extra)
 
 
