@@ -7,6 +7,7 @@ from mms_plugin.agvm.find_modules import (
     REST,
     assign_parameters,
     find_modules,
+    shared_parameters,
 )
 
 
@@ -151,3 +152,15 @@ def test_a_shared_parameter_belongs_to_the_first_module():
     assert owner[model.head.bias] == "head"
     assert owner[model.tail.bias] == REST
     assert len(owner) == 4
+
+
+def test_parameters_with_several_names():
+    model = Parts(backbone=nn.Linear(2, 2), head=nn.Linear(2, 2), tail=nn.Linear(2, 2))
+    assert shared_parameters(model) == []
+    model.head.weight = model.backbone.weight
+    model.tail.weight = model.head.weight
+    model.tail.bias = model.head.bias
+    weights = ["backbone.weight", "head.weight", "tail.weight"]
+    assert shared_parameters(model) == [weights, ["head.bias", "tail.bias"]]
+    model.backbone.weight.requires_grad_(False)
+    assert shared_parameters(model) == [["head.bias", "tail.bias"]]

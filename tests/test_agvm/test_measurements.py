@@ -10,6 +10,7 @@ from mms_plugin.agvm import AGVMConfig
 from mms_plugin.agvm.measurements import (
     ENOUGH_SHARE,
     explain_without_effect,
+    first_measured_iterations,
     measured_updates,
     moved_share,
     needed_measurements,
@@ -25,6 +26,23 @@ def test_measured_updates_against_asking_each(counts, stop):
         config = AGVMConfig(interval=interval, start_iter=start, stop_iter=stop)
         expected = [u for u in range(begin, end) if config.measures(u, counts)]
         assert list(measured_updates(config, begin, end, counts)) == expected
+
+
+@pytest.mark.parametrize("counts", [1, 3])
+@pytest.mark.parametrize("stop", [None, 0, 20, 37])
+def test_the_first_measured_iterations_against_asking_each(counts, stop):
+    for interval, start in itertools.product((1, 4, 7), (0, 1, 5, 18, 19, 20)):
+        if stop is not None and stop < start:
+            continue
+        config = AGVMConfig(interval=interval, start_iter=start, stop_iter=stop)
+        # The very first update has none before it to be compared with.
+        updates = [u for u in range(1, 60) if config.measures(u, counts)]
+        expected = None
+        if updates and counts == 1:
+            expected = (updates[0] - 1, 2)
+        elif updates:
+            expected = (updates[0] * counts, counts)
+        assert first_measured_iterations(config, counts) == expected
 
 
 def test_how_far_multipliers_move():
