@@ -8,15 +8,17 @@ export PYTHONPATH := $(CURDIR)
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format
+.PHONY: help env demo test lint format matrix
 
 help:  ## list the commands
 	@echo "make demo     set up, train on the built-in data, write work_dirs/demo/report.md"
 	@echo "make test     set up, then lint, types and the whole test suite"
-	@echo "make lint     set up, then ruff and mypy alone"
+	@echo "make lint     set up, then ruff and mypy only"
 	@echo "make format   let ruff rewrite the code in place"
-	@echo "make env      set up alone: .venv, about 14 min the first time"
-	@echo "MMS_PYTHON=/path/to/python3.11 names the interpreter; PYTEST_ARGS goes to pytest."
+	@echo "make matrix   a slice of the suite on the oldest and newest versions and the forks (20 GB)"
+	@echo "make env      set up only: .venv, about 5 min the first time"
+	@echo "MMS_PYTHON=/path/to/python3.11 names the interpreter; PYTEST_ARGS goes to pytest"
+	@echo "(PYTEST_ARGS='--random-order' shuffles the order of the tests)."
 
 env:
 	@bash tools/setup_env.sh
@@ -35,3 +37,7 @@ test: lint
 format: env
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+# Environments of its own, under .matrix: neither .venv nor its packages are used.
+matrix:
+	@python3 tools/misc/matrix.py

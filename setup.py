@@ -1,4 +1,8 @@
-"""Build script: ``pip install -e .`` or ``pip install -e .[cls,det]``."""
+"""Build script: ``pip install -e .`` or ``pip install -e .[cls,det]``.
+
+MMEngine is a requirement of the extras only: pip would put it over onedl-mmengine,
+which has the same import name. Importing the package without either names both.
+"""
 
 import re
 from pathlib import Path
@@ -36,11 +40,34 @@ setup(
     package_data={"mms_plugin": ["py.typed", "evaluation/imagenet_wnids.txt"]},
     include_package_data=False,
     zip_safe=False,
-    python_requires=">=3.8",
-    install_requires=["mmengine>=0.10.0,<1.0", "torch>=2.0", "numpy"],
+    python_requires=">=3.9",
+    install_requires=["torch>=2.1", "numpy"],
     extras_require={
-        "cls": ["mmcv>=2.0.0,<2.3", "mmpretrain>=1.0.0,<2.0"],
-        "det": ["mmcv>=2.0.0,<2.3", "mmdet>=3.0.0,<4.0"],
+        "mmengine": ["mmengine>=0.10.3,<1.0"],
+        # mmpretrain before 1.2 and every mmdet refuse newer versions of mmcv.
+        "cls": [
+            "mmengine>=0.10.3,<1.0",
+            "mmcv>=2.0.0,<2.3",
+            "mmpretrain>=1.2.0,<2.0",
+        ],
+        "det": ["mmengine>=0.10.3,<1.0", "mmcv>=2.0.0,<2.2", "mmdet>=3.2.0,<4.0"],
+        "seg": [
+            "mmengine>=0.10.3,<1.0",
+            "mmcv>=2.0.0,<2.2",
+            "mmsegmentation>=1.2.0,<2.0",
+            "ftfy",
+            "regex",
+        ],
+        "onedl-cls": [
+            "onedl-mmengine>=0.10.12,<1.0",
+            "onedl-mmcv>=2.3.6,<2.4",
+            "onedl-mmpretrain>=1.3.6,<2.0",
+        ],
+        "onedl-det": [
+            "onedl-mmengine>=0.10.12,<1.0",
+            "onedl-mmcv>=2.3.6,<2.4",
+            "onedl-mmdetection>=3.5.1,<4.0",
+        ],
         "corruptions": ["imagecorruptions-imaug>=1.1.5"],
         "dev": [
             "hypothesis",
@@ -57,6 +84,10 @@ setup(
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],

@@ -32,10 +32,12 @@ from .hooks import (  # noqa: E402
     AtomicCheckpointHook,
     ClipGradRangeHook,
     DryRunHook,
+    MultiScaleSamplerHook,
     ResolutionCurriculumHook,
 )
 from .multi_scale import (  # noqa: E402
     KeyedPermutationSampler,
+    MultiScaleDataPreprocessor,
     MultiScaleDataset,
     MultiScaleTransform,
     MultiScaleVariableBatchSampler,
@@ -56,7 +58,9 @@ __all__ = [
     "DryRunHook",
     "ImageNetVariant",
     "KeyedPermutationSampler",
+    "MultiScaleDataPreprocessor",
     "MultiScaleDataset",
+    "MultiScaleSamplerHook",
     "MultiScaleTransform",
     "MultiScaleVariableBatchSampler",
     "ResolutionCurriculumHook",

@@ -1,15 +1,42 @@
 import importlib.util
 import io
+import random
 import sys
 from contextlib import redirect_stderr
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import toys
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 
 import mms_plugin.hooks
 import mms_plugin.multi_scale  # noqa: F401
 from mms_plugin.cli import end_workers
+
+
+def forget_runners():
+    """Drop what MMEngine's runners and scopes leave behind in the process."""
+    # MMEngine has no public way to do so.
+    for kept in (DefaultScope, MessageHub, MMLogger, Visualizer):
+        kept._instance_dict.clear()
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process(monkeypatch):
+    """Start each test as in a new process: no scope, known random states."""
+    forget_runners()
+    # Commands that run in this process set it for good.
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    yield
+    forget_runners()
 
 
 @pytest.fixture

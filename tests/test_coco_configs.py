@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 cv2 = pytest.importorskip("cv2")
@@ -47,14 +47,6 @@ def coco(tmp_path_factory):
         )
     )
     return root
-
-
-@pytest.fixture(autouse=True)
-def scope():
-    before = dict(DefaultScope._instance_dict)
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
 
 
 def load(recipe, coco):

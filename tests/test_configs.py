@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,15 +51,6 @@ def load(path, pictures):
         dataset.pop("split")
         dataset.update(type="CustomDataset", data_root=str(pictures))
     return config
-
-
-@pytest.fixture(autouse=True)
-def scope():
-    """Each test in the scope of its config alone."""
-    before = dict(DefaultScope._instance_dict)
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
 
 
 def test_there_are_configs():

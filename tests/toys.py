@@ -52,7 +52,7 @@ class LoseOnce:
 
 
 @TRANSFORMS.register_module()
-class Collect:
+class CollectToy:
     """The image as a tensor, the index, the size that the pipeline was told."""
 
     def __call__(self, results):
@@ -97,7 +97,7 @@ class CountSamples(BaseMetric):
 
 PIPELINE = [
     dict(type="MultiScaleTransform", transform=dict(type="MakeImage")),
-    dict(type="Collect"),
+    dict(type="CollectToy"),
 ]
 
 

@@ -5,7 +5,8 @@
 #
 #   MMS_PYTHON       the interpreter to make it with, a CPython 3.11
 #   PIP_FIND_LINKS   folder of wheels; an mmcv wheel in it saves the build
-#   MAX_JOBS         compilers at once while mmcv builds (default: one a core, 2 GB each)
+#   CXX              the C++ compiler for mmcv's operators; without one that works,
+#                    mmcv-lite is installed with torchvision's NMS and RoIAlign
 #   VERBOSE=1        show all of pip's output
 set -uo pipefail
 
@@ -36,7 +37,7 @@ export PYTHONNOUSERSITE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 # --------------------------------------------------------------------------- all there?
 # The state of every input, without starting Python.
 fingerprint() {
-    cat "$REQUIREMENTS" setup.py mms_plugin/version.py tools/setup_env.sh \
+    cat "$REQUIREMENTS" setup.py mms_plugin/version.py tools/setup_env.sh tools/mmcv_ext.py \
         "$VENV/pyvenv.cfg" <(printf '%s' "$ROOT") 2>/dev/null | sha256sum | cut -c1-64
 }
 
@@ -89,21 +90,20 @@ mmcv_wheel_at_hand() {  # then nothing has to be compiled
     return 1
 }
 
-check_compiler() {  # $1: the interpreter whose headers are needed
-    local cxx=${CXX:-c++} include work rc=0
+compiler_problem() {  # $1: the interpreter whose headers are needed; prints why not, and the remedy
+    local cxx=${CXX:-c++} include work
     command -v "${cxx%% *}" >/dev/null 2>&1 ||
-        die "no C++ compiler (${cxx%% *} not found), which building mmcv needs; run: apt-get install g++"
+        { say "no C++ compiler (${cxx%% *} not found); apt-get install g++"; return; }
     include=$("$1" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')
     work=$(mktemp -d) || die "cannot write to ${TMPDIR:-/tmp}; free some space there, or set TMPDIR"
     printf '#include <vector>\nint main() { return std::vector<int>().size(); }\n' >"$work/plain.cpp"
     printf '#include <Python.h>\nint main() { return 0; }\n' >"$work/python.cpp"
-    if ! $cxx "$work/plain.cpp" -o "$work/plain" >/dev/null 2>&1; then rc=1
-    elif ! $cxx -I"$include" -c "$work/python.cpp" -o "$work/python.o" >/dev/null 2>&1; then rc=2
+    if ! $cxx "$work/plain.cpp" -o "$work/plain" >/dev/null 2>&1; then
+        say "the C++ compiler $cxx cannot build a small program; apt-get install g++ libc6-dev"
+    elif ! $cxx -I"$include" -c "$work/python.cpp" -o "$work/python.o" >/dev/null 2>&1; then
+        say "Python.h is missing ($include); apt-get install python$WANTED-dev"
     fi
     rm -rf "$work"
-    [[ $rc == 1 ]] && die "the C++ compiler $cxx cannot build a small program, which building mmcv needs; run: apt-get install g++ libc6-dev"
-    [[ $rc == 2 ]] && die "Python.h is missing ($include), which building mmcv needs; run: apt-get install python$WANTED-dev"
-    return 0
 }
 
 check_disk() {
@@ -133,13 +133,6 @@ stop() {  # the running step has a process group of its own
 
 elapsed() { printf '%d min %02d s' $(($1 / 60)) $(($1 % 60)); }
 
-latest() {  # the last line of the log that tells how far it is
-    tail -n 200 "$LOG" | tr -d '\r' | awk '
-        /^ *\[[0-9]+\/[0-9]+\]/ { line = "compiled " $1; next }
-        /^ *(Collecting|Downloading|Installing|Building|Preparing|Successfully)/ { line = $0 }
-        END { sub(/^ +/, "", line); print substr(line, 1, 90) }'
-}
-
 run() {  # runs a command into the log, saying every 30 s that it goes on
     local start=$SECONDS next=30 status
     printf '\n$ %s\n' "$*" >>"$LOG"
@@ -152,7 +145,7 @@ run() {  # runs a command into the log, saying every 30 s that it goes on
     while kill -0 "$CHILD" 2>/dev/null; do
         sleep 0.2
         if ((SECONDS - start >= next)); then
-            say "      $(elapsed $((SECONDS - start))): $(latest)"
+            say "      $(elapsed $((SECONDS - start))): $(tail -n 1 "$LOG" | tr -d '\r' | cut -c1-90)"
             next=$((next + 30))
         fi
     done
@@ -203,55 +196,74 @@ install_part() {  # $1: number, $2: part, $3: what, $4: how long
 
 mmcv_works() { "$PYTHON" -c 'import mmcv.ops' >>"$LOG" 2>&1; }
 
-compile_jobs() {  # one a core, and 2 GB of memory for each
-    local cores by_memory
-    cores=$(nproc)
-    by_memory=$(awk '/^MemAvailable/ { print int($2 / 2097152) }' /proc/meminfo 2>/dev/null)
-    ((${by_memory:-1} > 0)) || by_memory=1
-    echo $((cores < ${by_memory:-1} ? cores : ${by_memory:-1}))
+unite() {  # $1: mmcv's sources; two large files and five small ones compile in a tenth of the time of 77
+    local folder file
+    for folder in "$1/mmcv/ops/csrc/pytorch" "$1/mmcv/ops/csrc/pytorch/cpu"; do
+        for file in "$folder"/*.cpp; do
+            case $file in  # these define the same helpers, or macros that break others
+                */cpu/psamask.cpp | */cpu/roi_align.cpp | */cpu/roi_align_rotated.cpp) continue ;;
+                */cpu/bezier_align.cpp | */cpu/rotated_feature_align.cpp) continue ;;
+            esac
+            mv "$file" "$file.inc" || return 1
+            printf '#include "%s.inc"\n' "${file##*/}" >>"$folder/united" || return 1
+        done
+        mv "$folder/united" "$folder/united.cpp" || return 1
+    done
+}
+
+installed() {  # $1: distribution; prints its version
+    "$PYTHON" -c "import importlib.metadata as m; print(m.version(\"$1\"))" 2>/dev/null
+}
+
+install_lite() {  # $1: version, $2: why
+    local packages=$VENV/lib/python$WANTED/site-packages
+    [[ $(installed mmcv-lite) == "$1" ]] && mmcv_works && return 0
+    say "[5/6] mmcv-lite $1 with torchvision's NMS and RoIAlign in place of mmcv's operators: ${2%%;*} (for all of them:${2##*;}, rm -rf .venv, make env)"
+    pip install --no-deps --force-reinstall "mmcv-lite==$1" || pip_failed "installing mmcv-lite"
+    cp tools/mmcv_ext.py "$packages/mmcv/_ext.py" || die "cannot write to $packages"
+    mmcv_works || die "mmcv-lite does not load: $(tail -n 1 "$LOG" | cut -c1-160); details: ${LOG#"$ROOT"/}"
 }
 
 install_mmcv() {
-    local pin version downloads=$STATE/downloads build=$STATE/build found
-    pin=$(part mmcv)
-    version=${pin#mmcv==}
-    if [[ $("$PYTHON" -c 'import importlib.metadata as m; print(m.version("mmcv"))' 2>/dev/null) == "$version" ]] && mmcv_works; then
-        return 0
-    fi
+    local version build=$STATE/build problem
+    version=$(part mmcv) && version=${version#mmcv==}
+    [[ $(installed mmcv) == "$version" ]] && mmcv_works && return 0
     if mmcv_wheel_at_hand; then
         step 5 mmcv "mmcv $version from the wheel in PIP_FIND_LINKS" "5 s"
-        pip install --no-deps --force-reinstall --only-binary mmcv "$pin" || pip_failed "installing mmcv"
+        remove_lite
+        pip install --no-deps --force-reinstall --only-binary mmcv "mmcv==$version" || pip_failed "installing mmcv"
         mmcv_works && return 0
         say "      that wheel does not load here; building mmcv from source instead"
     fi
-    step 5 mmcv "mmcv $version, built from source with its ops for the CPU" "10 min on two cores"
-    check_compiler "$PYTHON"
-    mkdir -p "$downloads" "$build"
-    if ! compgen -G "$downloads/mmcv-$version.tar.gz" >/dev/null; then
-        rm -rf "$downloads/part" && mkdir "$downloads/part"
-        pip download --no-deps --no-build-isolation --no-binary mmcv --progress-bar off \
-            -d "$downloads/part" "$pin" || pip_failed "downloading mmcv"
-        mv "$downloads/part/"*.tar.gz "$downloads/" || die "the package index gave no source release of $pin; details: ${LOG#"$ROOT"/}"
+    problem=$(compiler_problem "$PYTHON")
+    if [[ -n $problem ]]; then
+        install_lite "$version" "$problem"
+        return
     fi
-    # Built in a folder that stays until it is installed: ninja goes on where an
-    # interrupted build ended.
+    step 5 mmcv "mmcv $version, built from source with its operators for the CPU" "2 min on two cores"
+    remove_lite
+    # The folder stays until mmcv is installed: ninja continues an interrupted build.
     if [[ ! -d $build/mmcv-$version ]]; then
-        rm -rf "$build/part" && mkdir "$build/part"
-        tar -xzf "$downloads/mmcv-$version.tar.gz" -C "$build/part" &&
+        rm -rf "$build" && mkdir -p "$build/part"
+        pip download --no-deps --no-build-isolation --no-binary mmcv --progress-bar off \
+            -d "$build/part" "mmcv==$version" || pip_failed "downloading mmcv"
+        tar -xzf "$build/part/mmcv-$version.tar.gz" -C "$build/part" && unite "$build/part/mmcv-$version" &&
             mv "$build/part/mmcv-$version" "$build/" || die "cannot unpack mmcv-$version.tar.gz in $build; free some space and run again"
     fi
     # A driver without nvcc would make mmcv try to build what it cannot.
     local hide=()
     command -v nvcc >/dev/null 2>&1 || hide=(CUDA_VISIBLE_DEVICES=)
-    rm -f "$downloads"/mmcv-*.whl
-    run env -u FORCE_CUDA MMCV_WITH_OPS=1 MAX_JOBS="${MAX_JOBS:-$(compile_jobs)}" \
+    run env -u FORCE_CUDA MMCV_WITH_OPS=1 MAX_JOBS="${MAX_JOBS:-$(nproc)}" \
         PATH="$VENV/bin:$PATH" ${hide[@]+"${hide[@]}"} \
-        "$PYTHON" -m pip wheel -v --no-deps --no-build-isolation --no-cache-dir \
-        -w "$downloads" "$build/mmcv-$version" || pip_failed "building mmcv"
-    found=$(compgen -G "$downloads/mmcv-$version-*.whl") || die "mmcv's build left no wheel; details: ${LOG#"$ROOT"/}"
-    pip install --no-deps --force-reinstall --no-index "$found" || pip_failed "installing mmcv"
-    mmcv_works || die "mmcv was built, but its ops do not load: $(tail -n 1 "$LOG" | cut -c1-160); details: ${LOG#"$ROOT"/}"
-    rm -rf "$build" "$downloads"
+        "$PYTHON" -m pip install -v --no-deps --no-build-isolation --no-cache-dir \
+        --force-reinstall "$build/mmcv-$version" || pip_failed "building mmcv"
+    mmcv_works || die "mmcv was built, but its operators do not load: $(tail -n 1 "$LOG" | cut -c1-160); details: ${LOG#"$ROOT"/}"
+    rm -rf "$build"
+}
+
+remove_lite() {  # its files are mmcv's
+    [[ -z $(installed mmcv-lite) ]] || pip uninstall -y mmcv-lite
+    rm -f "$VENV/lib/python$WANTED/site-packages/mmcv/_ext.py"
 }
 
 verify() {  # every pin is installed, and the libraries load and work
@@ -259,23 +271,19 @@ verify() {  # every pin is installed, and the libraries load and work
 import importlib.metadata as metadata
 import sys
 
+STAND_INS = {"opencv-python-headless": "opencv-python", "mmcv": "mmcv-lite"}
 wrong = []
 for line in open(sys.argv[1], encoding="utf-8"):
     name, _, version = line.partition("#")[0].strip().partition("==")
-    if not name:
-        continue
-    try:
-        found = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        found = "nothing"
-        if name == "opencv-python-headless":
-            name = "opencv-python"
-            try:
-                found = metadata.version(name)
-            except metadata.PackageNotFoundError:
-                pass
+    found = "nothing"
+    for candidate in filter(None, (name, STAND_INS.get(name))):
+        try:
+            found = metadata.version(candidate)
+            break
+        except metadata.PackageNotFoundError:
+            pass
     # Of an environment that was there before, build tools may differ.
-    if found.partition("+")[0] != version and name not in ("setuptools", "wheel"):
+    if name and found.partition("+")[0] != version and name not in ("setuptools", "wheel"):
         wrong.append(f"{name} {found} in place of {version}")
 if wrong:
     sys.exit("error: " + "; ".join(wrong))
@@ -313,9 +321,6 @@ else
     find_python
     check_venv_module "$BASE"
 fi
-if ! [[ -x $PYTHON ]] || ! "$PYTHON" -c 'import mmcv._ext' 2>/dev/null; then
-    mmcv_wheel_at_hand || check_compiler "$BASE"
-fi
 check_disk
 
 mkdir -p "$STATE" 2>/dev/null || die "cannot write to $ROOT; make it writable, or clone the project elsewhere"
@@ -335,7 +340,7 @@ rm -rf "$TMPDIR" && mkdir -p "$TMPDIR"
 if [[ -d $VENV/lib/python$WANTED/site-packages/torch ]]; then
     say "setup_env: completing .venv; log: ${LOG#"$ROOT"/}"
 else
-    say "setup_env: making .venv, about 14 min in all on two cores (4 min where mmcv need not be built); log: ${LOG#"$ROOT"/}"
+    say "setup_env: making .venv, about 5 min in all on two cores; log: ${LOG#"$ROOT"/}"
 fi
 
 # What a killed pip left half-installed has no INSTALLER yet, or a name with ~.

@@ -218,6 +218,14 @@ def run_conditions(
     with cli.setting_up("--sizes"):
         sizes = {item.size for item in conditions if item.size is not None}
         check_sizes(runner.model, sorted(sizes))
+    corrupted = next((item for item in conditions if item.corruption), None)
+    if corrupted is not None:
+        # Images that cannot be corrupted show before the clean ones are evaluated.
+        with cli.setting_up("--corruptions"):
+            loader = dataloader_at(config, corrupted)
+            loader.num_workers = 0
+            loader.pop("prefetch_factor", None)
+            runner.build_dataloader(loader, seed=runner.seed).dataset[0]
     for checkpoint in checkpoints:
         with cli.loading_checkpoint(checkpoint):
             runner.load_checkpoint(checkpoint)

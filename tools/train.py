@@ -69,6 +69,8 @@ def main(argv: List[str]) -> None:
     with cli.setting_up("the runner cannot be built"):
         runner = cli.build_runner(config)
     cli.check_ranks_resume_alike(config)
+    if args.recipe is not None and not args.dry_run_sizes:
+        cli.check_first_batch(runner)
     with cli.run_started(runner):
         runner.train()
 

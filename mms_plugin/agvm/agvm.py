@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from .agvm_config import AGVMConfig
 from .variance import gradient_variance, smoothed_multiplier, target_multiplier
 
-__all__ = ["AGVM", "AGVMConfig", "anchor_modules"]
+__all__ = ["AGVM", "anchor_modules"]
 
 
 class AGVM:

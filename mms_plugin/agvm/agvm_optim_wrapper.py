@@ -22,7 +22,11 @@ from .consecutive_halves import ConsecutiveHalves
 from .find_modules import REST
 from .halves_source import Halves, HalvesSource
 from .inner_products import module_inner_products
-from .measurements import explain_without_effect, first_measured_iterations
+from .measurements import (
+    explain_failed_measurement,
+    explain_without_effect,
+    first_measured_iterations,
+)
 from .micro_batch import MicroBatch, micro_batch_at
 from .micro_batch_halves import MicroBatchHalves
 from .modulated_lr import modulated_lr
@@ -98,6 +102,7 @@ class AGVMOptimWrapper(OptimWrapper):
         self._lookback_failed = False
         self._tied_rates = False
         self._warned_without_effect = False
+        self._warned_failed_measurement = False
 
     # ---------------------------------------------------------------- an iteration
     def initialize_count_status(
@@ -162,10 +167,23 @@ class AGVMOptimWrapper(OptimWrapper):
         overflow = not all(math.isfinite(value) for row in values for value in row)
         if overflow and self._drops_overflow():
             return
-        for name in self.agvm.update(values, halves.half_variance):
+        num_measured = self.agvm.num_measured
+        measured = self.agvm.update(values, halves.half_variance)
+        if self.agvm.num_measured == num_measured:
+            self._warn_failed_measurement(values)
+        for name in measured:
             mu, phi = self.agvm.multipliers[name], self.agvm.variances[name]
             self.message_hub.update_scalar(f"train/agvm/mu/{name}", mu)
             self.message_hub.update_scalar(f"train/agvm/phi/{name}", phi)
+
+    def _warn_failed_measurement(self, products: List[List[float]]) -> None:
+        """Warn once that the anchor's gradient allowed no measurement."""
+        if self._warned_failed_measurement:
+            return
+        self._warned_failed_measurement = True
+        rows = dict(zip(self.agvm.modules, products))
+        anchors = {name: rows[name] for name in self.agvm.anchors}
+        warn_on_main_process(explain_failed_measurement(self._inner_count - 1, anchors))
 
     def _gradient_transform(self) -> GradientTransform:
         clip_type = getattr(self, "grad_name", "grad_norm").split("_")[-1]

@@ -22,6 +22,11 @@ class BFloat16OptimWrapper(OptimWrapper):
     ``tools/train.py --amp`` uses it where there is none. bfloat16 has the range of
     float32, so that the loss needs no scaling.
 
+    Do not use it with inputs so small that a strided, padded convolution sees an
+    input with a side below its stride, such as ResNet's last stage at 16 pixels. On
+    CPUs with bfloat16 instructions torch 2.11 leaves a part of that convolution's
+    weight gradient uninitialized, and the weights may become NaN.
+
     Args:
         **kwargs: Arguments of :class:`mmengine.optim.OptimWrapper`.
     """

@@ -6,12 +6,13 @@ Pure functions of the arguments and of the training's length.
 from __future__ import annotations
 
 import math
-from typing import List, Optional, Tuple
+from typing import List, Mapping, Optional, Sequence, Tuple
 
 from .agvm_config import AGVMConfig
 
 __all__ = [
     "ENOUGH_SHARE",
+    "explain_failed_measurement",
     "explain_without_effect",
     "first_measured_iterations",
     "measured_updates",
@@ -155,6 +156,29 @@ def explain_without_effect(
     return (
         f"{effect}: agvm=dict({values}), but the training has {length}. Set "
         f"{' or '.join(remedies)}."
+    )
+
+
+def explain_failed_measurement(
+    iteration: int, products: Mapping[str, Sequence[float]]
+) -> str:
+    """Explain why the gradient of the anchor allowed no measurement.
+
+    Args:
+        iteration: Index of the iteration.
+        products: Inner products of the anchor's modules over the two halves.
+    """
+    kind, remedy = "zero", "Check that agvm.anchor names a module that trains."
+    if not all(math.isfinite(value) for row in products.values() for value in row):
+        kind = "not finite"
+        remedy = (
+            "The update of the weights is not finite either: check the loss, lower the "
+            "learning rate, or train without mixed precision."
+        )
+    return (
+        f"AGVM: no measurement in iteration {iteration}: the gradient of "
+        f"{', '.join(products)} is {kind} in a half of the batch. All multipliers keep "
+        f"their values. {remedy} Further measurements that fail are not reported."
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..utils.host_versions import require
+from ..utils.input_channels import input_channels
 from ..utils.validation import is_integer
 
 __all__ = ["MakeBatch", "batch_maker", "rois_per_image"]
@@ -28,7 +29,7 @@ def batch_maker(
     positive_rois: Optional[int] = None,
     device: Union[None, str, torch.device] = None,
 ) -> MakeBatch:
-    """Synthetic batches for a classifier of mmpretrain or a detector of mmdet.
+    """Make batches without data for a model of mmpretrain, mmdet or mmseg.
 
     They are what the model gets from its data preprocessor: tensors on the model's
     device, padded to ``pad_size_divisor``, with labels, boxes and masks. So
@@ -43,7 +44,7 @@ def batch_maker(
     and grows as the RPN learns.
 
     Args:
-        model: An mmpretrain classifier or an mmdet detector, built.
+        model: An mmpretrain classifier, an mmdet detector or an mmseg segmentor, built.
         positive_rois: Positive RoIs of each image. Default: as many as the sampler
             takes at most (``num * pos_fraction``), the most expensive training.
         device: Where the tensors are made. Default: the model's.
@@ -66,8 +67,11 @@ def batch_maker(
         )
     if "mmpretrain" in libraries:
         return _classification_batches(model, device)
+    if "mmseg" in libraries:
+        return _segmentation_batches(model, device)
     raise ValueError(
-        "model must be a classifier of mmpretrain or a detector of mmdet, but got "
+        "model must be a classifier of mmpretrain, a detector of mmdet or a segmentor "
+        "of mmseg, but got "
         f"{type(model).__name__} of {type(model).__module__}: write make_batch("
         "batch_size, height, width) for it yourself"
     )
@@ -140,6 +144,7 @@ def _classification_batches(
     preprocessor: Any = getattr(model, "data_preprocessor", None)
     # With batch augmentations (mixup), or where the config says so.
     one_hot = getattr(preprocessor, "to_onehot", False)
+    channels = input_channels(model)
 
     def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
         place = _device(model, device)
@@ -150,8 +155,34 @@ def _classification_batches(
             sample.set_gt_score(torch.zeros(preprocessor.num_classes, device=place))
         return dict(
             inputs=torch.zeros(
-                batch_size, 3, *_padded(model, height, width), device=place
+                batch_size, channels, *_padded(model, height, width), device=place
             ),
+            data_samples=[sample] * batch_size,
+        )
+
+    return make_batch
+
+
+def _segmentation_batches(
+    model: nn.Module, device: Union[None, str, torch.device]
+) -> MakeBatch:
+    mmseg_structures = require("mmseg.structures", "batch_maker")
+    structures = require("mmengine.structures", "batch_maker")
+
+    def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
+        place = _device(model, device)
+        shape = _padded(model, height, width)
+        labels = torch.zeros(1, *shape, dtype=torch.long, device=place)
+        metainfo = dict(
+            img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape
+        )
+        sample = mmseg_structures.SegDataSample(
+            metainfo=metainfo, gt_sem_seg=structures.PixelData(data=labels)
+        )
+        if type(getattr(model, "decode_head", None)).__name__ == "PIDHead":
+            sample.gt_edge_map = structures.PixelData(data=labels)
+        return dict(
+            inputs=torch.zeros(batch_size, 3, *shape, device=place),
             data_samples=[sample] * batch_size,
         )
 
@@ -167,6 +198,7 @@ def _detection_batches(
     masks = require("mmdet.structures.mask", "batch_maker")
     instances = require("mmengine.structures", "batch_maker")
     rois = rois_per_image(model, positive_rois)
+    channels = input_channels(model)
 
     def sample(height: int, width: int, padded: Tuple[int, int]) -> Any:
         if rois is None:
@@ -204,7 +236,7 @@ def _detection_batches(
         padded = _padded(model, height, width)
         # Noise, so that the RPN's proposals differ and enough outlive their NMS.
         place = _device(model, device)
-        images = torch.empty(batch_size, 3, *padded, device=place)
+        images = torch.empty(batch_size, channels, *padded, device=place)
         if place.type != "meta":
             noise = torch.Generator().manual_seed(0)
             images.copy_(torch.randn(images.shape, generator=noise))

@@ -7,6 +7,7 @@ from typing import Any, List
 
 import numpy as np
 
+from ..multi_scale.size_losses import describe_losses
 from .batch_views import BatchView, DrawnObject, ImageView
 from .pictures import COLOURS, PathLike, new_figure, save_figure
 
@@ -31,7 +32,12 @@ def describe_batch(view: BatchView) -> str:
     text += f", {view.batch_size} images"
     if len(view.images) < view.batch_size:
         text += f" (first {len(view.images)})"
-    return f"{text}, {view.padding:.1%} of the pixels are padding"
+    text = f"{text}, {view.padding:.1%} of the pixels are padding"
+    if view.shown:
+        text += f"; shown: {view.shown}"
+    if view.lost is not None and view.lost.any:
+        text += f"; at this size {describe_losses(view.lost)}"
+    return text
 
 
 def draw_batch(view: BatchView, path: PathLike) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from mmengine.runner import Runner
 
+from ..multi_scale.size_losses import SizeLosses, losses_since
 from ..multi_scale.sizes import Size
 
 __all__ = ["BatchView", "DrawnObject", "ImageView", "batch_view", "first_batches"]
@@ -60,6 +61,10 @@ class BatchView:
         padding: Share of the tensor's pixels that are no image's.
         pixels: ``(batch_size, height, width, 3)`` uint8 RGB.
         images: The first of them.
+        shown: How ``pixels`` differ from the images' own values: bands left out,
+            values scaled; empty for 8-bit color images.
+        lost: What this size took from the images that were loaded for the batch;
+            ``None`` where nothing counts it.
     """
 
     size: Optional[Size]
@@ -67,6 +72,8 @@ class BatchView:
     padding: float
     pixels: np.ndarray
     images: List[ImageView]
+    shown: str = ""
+    lost: Optional[SizeLosses] = None
 
     @property
     def batch_size(self) -> int:
@@ -146,9 +153,11 @@ def batch_view(
         most_images: At most so many are kept to be looked at. Default: 12.
 
     Raises:
-        ValueError: The preprocessor gives something else than ``(N, 3, H, W)`` images.
+        ValueError: The preprocessor gives something else than ``(N, C, H, W)`` images.
     """
+    before = _losses(loader.dataset)
     samples = [loader.dataset[index] for index in indices]
+    gone = losses_since(_losses(loader.dataset), before)
     if not hasattr(samples[0], "keys"):
         raise ValueError(
             f"the data set must give dicts with 'inputs', but gives "
@@ -156,16 +165,16 @@ def batch_view(
         )
     data = preprocessor(loader.collate_fn(samples), training=True)
     inputs = data.get("inputs") if isinstance(data, dict) else None
-    if not isinstance(inputs, torch.Tensor) or inputs.dim() != 4 or len(inputs[0]) != 3:
+    if not isinstance(inputs, torch.Tensor) or inputs.dim() != 4:
         found = getattr(inputs, "shape", type(inputs).__name__)
         raise ValueError(
             f"{type(preprocessor).__name__} must give images of shape (N, 3, height, "
-            f"width), but gives {found}"
+            f"width), or of another number of channels, but gives {found}"
         )
     height, width = (int(side) for side in inputs.shape[-2:])
     data_samples = data.get("data_samples") or [None] * len(inputs)
     names = tuple((getattr(loader.dataset, "metainfo", None) or {}).get("classes", ()))
-    pixels = _pixels(inputs, preprocessor)
+    pixels, shown = _pixels(inputs, preprocessor)
     images = [
         ImageView(image, _caption(sample, names), _objects(sample, names))
         for image, sample in zip(pixels[:most_images], data_samples)
@@ -178,7 +187,14 @@ def batch_view(
         1 - filled / (len(inputs) * height * width),
         pixels,
         images,
+        shown,
+        None if size is None else gone.get(size),
     )
+
+
+def _losses(dataset: Any) -> Dict[Size, SizeLosses]:
+    losses = getattr(dataset, "size_losses", None)
+    return losses() if callable(losses) else {}
 
 
 def _image_shape(sample: Any, loaded: Any) -> Size:
@@ -188,8 +204,13 @@ def _image_shape(sample: Any, loaded: Any) -> Size:
     return int(shape[0]), int(shape[1])
 
 
-def _pixels(inputs: torch.Tensor, preprocessor: Any) -> np.ndarray:
-    """Images of the network's tensor: ``(N, height, width, 3)`` uint8 RGB."""
+def _pixels(inputs: torch.Tensor, preprocessor: Any) -> Tuple[np.ndarray, str]:
+    """Return images of the network's tensor, and how they differ from its values.
+
+    Returns:
+        ``(N, height, width, 3)`` uint8 RGB: the first three bands, or the first one in
+        gray where there are fewer than three; and a note, empty for 8-bit color.
+    """
     values = inputs.detach().float().cpu()
     if getattr(preprocessor, "_enable_normalize", False):
         values = values * preprocessor.std.cpu() + preprocessor.mean.cpu()
@@ -198,10 +219,31 @@ def _pixels(inputs: torch.Tensor, preprocessor: Any) -> np.ndarray:
         "_channel_conversion",
         getattr(preprocessor, "to_rgb", False),
     )
-    if not converted:  # as mmcv loads them
-        values = values.flip(1)
+    bands, notes = values.shape[1], []
+    if bands == 3:
+        if not converted:  # as mmcv loads them
+            values = values.flip(1)
+    elif bands < 3:
+        values = values[:, :1].expand(-1, 3, -1, -1)
+        notes.append("in gray" if bands == 1 else f"band 1 of {bands}, in gray")
+    else:
+        values = values[:, :3]
+        notes.append(f"bands 1 to 3 of {bands}")
+    low, high = float(values.min()), float(values.max())
+    if _is_other_range(values, low, high):
+        values = (values - low) * (255 / (high - low))
+        notes.append(f"values {low:.4g} to {high:.4g} scaled to 8 bits")
     rounded = values.round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).numpy())
+    return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).numpy()), ", ".join(notes)
+
+
+def _is_other_range(values: torch.Tensor, low: float, high: float) -> bool:
+    """Whether values are not of 8 bits: of 16, or fractions of 1."""
+    if high <= low:
+        return False
+    fractions = high <= 1 and bool(((values - values.round()).abs() > 0.01).any())
+    # Augmentations of whole batches may leave the range by a little.
+    return fractions or high > 512
 
 
 def _name(label: int, names: Sequence[str]) -> str:

@@ -30,10 +30,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..multi_scale.sizes import Size
 from ..utils.host_versions import require
+from ..utils.input_channels import input_channels
 from .batch_maker import batch_maker, rois_per_image
 from .flops import count_flops, training_flops_per_image
 
-__all__ = ["ModelFlops", "UncountedError", "model_flops", "total_stride"]
+__all__ = [
+    "ModelFlops",
+    "UncountedError",
+    "call_on_meta",
+    "meta_state",
+    "model_flops",
+    "total_stride",
+]
 
 # Tables that are looked up, not multiplied with.
 _LOOKED_UP = (nn.Embedding, nn.EmbeddingBag)
@@ -126,9 +134,9 @@ def total_stride(model: nn.Module, size: Size) -> Optional[int]:
     backbone = getattr(model, "backbone", None)
     if backbone is None:
         return None
-    images = torch.empty(2, 3, *size, device="meta")
+    images = torch.empty(2, input_channels(model), *size, device="meta")
     try:
-        out = _call_on_meta(backbone, _meta_state(backbone), images)
+        out = call_on_meta(backbone, meta_state(backbone), images)
     except Exception:  # whatever it is, this is only a check
         return None
     last = out[-1] if isinstance(out, (list, tuple)) and out else out
@@ -138,8 +146,8 @@ def total_stride(model: nn.Module, size: Size) -> Optional[int]:
     return max(strides)
 
 
-def _meta_state(root: nn.Module) -> Dict[str, torch.Tensor]:
-    """Parameters and buffers without content, each module's under one name."""
+def meta_state(root: nn.Module) -> Dict[str, torch.Tensor]:
+    """Return parameters and buffers without content, each module's under one name."""
     made: Dict[int, torch.Tensor] = {}
     state: Dict[str, torch.Tensor] = {}
     for prefix, module in root.named_modules():
@@ -155,18 +163,19 @@ def _meta_state(root: nn.Module) -> Dict[str, torch.Tensor]:
     return state
 
 
-def _call_on_meta(
+def call_on_meta(
     module: nn.Module, state: Dict[str, torch.Tensor], *args: Any, **kwargs: Any
 ) -> Any:
+    """Call a module on meta tensors, with a state of :func:`meta_state`."""
     # With tie_weights a module that has two names would be left on meta tensors.
     return functional_call(module, state, args, kwargs, tie_weights=False)
 
 
 def _on_meta(model: nn.Module, sizes: Sequence[Size]) -> Dict[Size, float]:
-    state = _meta_state(model)
+    state = meta_state(model)
 
     def loss(module: nn.Module, batch: Any) -> Any:
-        return _call_on_meta(module, state, **batch, mode="loss")
+        return call_on_meta(module, state, **batch, mode="loss")
 
     make_batch = batch_maker(model, device="meta")
     return training_flops_per_image(model, make_batch, sizes, loss=loss)
@@ -297,23 +306,23 @@ def _by_parts(
 ) -> Dict[Size, float]:
     if not sizes:
         return {}
-    state = _meta_state(dense)
+    state = meta_state(dense)
     padded_batch = batch_maker(dense.detector, device="meta")
 
     def make_batch(batch_size: int, height: int, width: int) -> torch.Tensor:
         return padded_batch(batch_size, height, width)["inputs"]
 
     def loss(module: nn.Module, images: torch.Tensor) -> Any:
-        return _call_on_meta(module, state, images)
+        return call_on_meta(module, state, images)
 
     flops = training_flops_per_image(dense, make_batch, sizes, loss=loss)
     if roi_part is None:
         return flops
-    roi_state = _meta_state(roi_part)
+    roi_state = meta_state(roi_part)
 
     def step() -> None:
         device = torch.device("meta")
-        _call_on_meta(roi_part, roi_state, device).backward()
+        call_on_meta(roi_part, roi_state, device).backward()
 
     apart = count_flops(step)
     return {size: value + apart for size, value in flops.items()}

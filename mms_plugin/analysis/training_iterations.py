@@ -260,7 +260,12 @@ def _without_downloads(value: Any) -> Any:
     if isinstance(value, Mapping):
         kept = {}
         for key, item in value.items():
-            pretrained = isinstance(item, Mapping) and item.get("type") == "Pretrained"
+            kind = item.get("type") if isinstance(item, Mapping) else None
+            # A new-style config names the class.
+            pretrained = str(kind).rpartition(".")[2] in (
+                "Pretrained",
+                "PretrainedInit",
+            )
             if key == "init_cfg" and pretrained:
                 continue
             if key == "pretrained" and isinstance(item, str):

@@ -10,9 +10,10 @@ from torch.utils.data import DataLoader
 class ResumedIterator:
     """Takes the place of ``IterBasedTrainLoop.dataloader_iterator``.
 
-    The loop leaves out what it has trained on by asking for each of those batches. It
-    gets nothing for these, at once, and afterwards the batches of a data loader whose
-    sampler is at the right place already.
+    The loop leaves out what it has trained on: MMEngine's asks for each of those
+    batches, onedl-mmengine's calls :meth:`skip_iter`. It gets nothing for these, at
+    once, and afterwards the batches of a data loader whose sampler is at the right
+    place already.
 
     Args:
         dataloader: Of the loop.
@@ -36,6 +37,14 @@ class ResumedIterator:
 
     def __iter__(self) -> Iterator[Any]:
         return self
+
+    def skip_iter(self, num_iters: int) -> None:
+        """Leave out batches at once, as the loop of onedl-mmengine asks for it.
+
+        Args:
+            num_iters: Number of batches to leave out.
+        """
+        self._skip = max(0, self._skip - num_iters)
 
     def __next__(self) -> Any:
         if self._skip:

@@ -1,17 +1,21 @@
 """Reading MMEngine's own checkpoints back under ``weights_only=True``.
 
 From torch 2.6 on, ``torch.load`` refuses every global that is not on its list
-of safe ones, and MMEngine up to 0.10.7 at least writes some: the message hub's
-``HistoryBuffer`` objects, NumPy arrays and NumPy scalars. Testing and resuming
-then fail on MMEngine's own files. Here exactly those globals are allow-listed;
-the check itself stays on, so that a file that asks for anything else is still
-refused.
+of safe ones, and MMEngine writes some: the message hub's ``HistoryBuffer`` objects,
+NumPy arrays and NumPy scalars. Testing and resuming then fail on MMEngine's own files.
+Here exactly those globals are allow-listed; the check itself stays on, so that a file
+that asks for anything else is still refused.
+
+Not every MMEngine leaves the check on: onedl-mmengine loads a refused file again with
+``weights_only=False``, and the MMEngine that follows 0.10.7 passes that always. In the
+commands :func:`check_by_default` overrides both.
 """
 
 from __future__ import annotations
 
-import inspect
+import io
 import os
+import re
 from pickle import UnpicklingError
 from typing import Any, Callable, List, Tuple, Type
 
@@ -19,7 +23,7 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-__all__ = ["allow_mmengine_checkpoints", "check_by_default"]
+__all__ = ["allow_mmengine_checkpoints", "check_by_default", "check_is_on"]
 
 # What HistoryBuffer registers by itself and stores with each of its instances.
 _STATISTICS = ("min", "max", "current", "mean")
@@ -120,7 +124,27 @@ def _safe_globals() -> List[Any]:
 
 _SAFE_GLOBALS = _safe_globals()
 
+
+def _kept_globals() -> List[Any]:
+    """The same, in a form that nobody else's list holds.
+
+    onedl-mmengine takes its own list off torch's after each load, and with it the
+    classes that both hold. Tuples ``(class, name)`` stay. From torch 2.6 on.
+    """
+    return [
+        (item, f"{item.__module__}.{item.__qualname__}")
+        for item in _SAFE_GLOBALS
+        if isinstance(item, type)
+    ]
+
+
 _FORCED = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+
+
+def _takes_names() -> bool:
+    """Whether torch's list takes tuples ``(class, name)``."""
+    numbers = re.findall(r"\d+", torch.__version__)[:2]
+    return [int(number) for number in numbers] >= [2, 6]
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -132,20 +156,55 @@ def allow_mmengine_checkpoints() -> None:
     """
     add_safe_globals = getattr(torch.serialization, "add_safe_globals", None)
     if add_safe_globals is not None:
-        add_safe_globals(_SAFE_GLOBALS)
+        add_safe_globals(_SAFE_GLOBALS + (_kept_globals() if _takes_names() else []))
 
 
 def check_by_default() -> None:
-    """Let ``torch.load`` check what it reads, where this torch can but does not.
+    """Let ``torch.load`` check all that it reads, where this torch can.
 
-    torch 2.4 and 2.5 have the list, but MMEngine loads without naming
-    ``weights_only``, whose default is off there. For a command's own process: it sets
-    torch's environment variable for that, unless the user has set it or its opposite.
-    Older torch has no list, and under the check could not read MMEngine's own files.
+    For a command's own process and its workers: sets torch's environment variable for
+    that, which overrides ``weights_only=False`` too, unless the user has set it or its
+    opposite. Older torch (below 2.4) has no list, and under the check could not read
+    MMEngine's own files.
+
+    Raises:
+        RuntimeError: The variable is set, but this torch does not heed it.
     """
     forced, unforced = _FORCED
     if forced in os.environ or unforced in os.environ:
         return
-    default = inspect.signature(torch.load).parameters["weights_only"].default
-    if hasattr(torch.serialization, "add_safe_globals") and default is False:
-        os.environ[forced] = "1"
+    if not hasattr(torch.serialization, "add_safe_globals"):
+        return
+    os.environ[forced] = "1"
+    if not check_is_on():
+        del os.environ[forced]
+        raise RuntimeError(
+            f"torch {torch.__version__} does not heed {forced}=1: checkpoints would "
+            f"be read without its weights_only check; to continue, set {unforced}=1"
+        )
+
+
+class _Probe:
+    """Pickles as a call that does nothing and that no allow-list names."""
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return _unlisted, ()
+
+
+def _unlisted() -> None:
+    """Do nothing."""
+
+
+def check_is_on() -> bool:
+    """Return whether ``torch.load`` refuses code even with ``weights_only=False``.
+
+    Tried on a small file that calls a function without effect.
+    """
+    stream = io.BytesIO()
+    torch.save(_Probe(), stream)
+    stream.seek(0)
+    try:
+        torch.load(stream, weights_only=False)
+    except UnpicklingError:
+        return True
+    return False

@@ -25,11 +25,18 @@ from .configs import load_config
 from .errors import RunFault, UserError, one_line, setting_up
 from .errors import debugging as debugging  # the tools call it as cli.debugging
 from .files import check_checkpoint, check_out, make_folder, set_work_dir
+from .host_noise import quiet_hosts
 from .launching import is_main_process, leave_process_group, prepare_launcher
 from .output import json_on_stdout, plain
 from .recipe_arguments import add_recipe_arguments, apply_recipe_arguments
 from .resume_choice import check_ranks_resume_alike, choose_checkpoint_to_resume
-from .runs import build_runner, end_workers, loading_checkpoint, run_started
+from .runs import (
+    build_runner,
+    check_first_batch,
+    end_workers,
+    loading_checkpoint,
+    run_started,
+)
 
 __all__ = [
     "ArgumentParser",
@@ -42,6 +49,7 @@ __all__ = [
     "add_recipe_arguments",
     "apply_recipe_arguments",
     "build_runner",
+    "check_first_batch",
     "check_checkpoint",
     "check_out",
     "check_ranks_resume_alike",
@@ -57,6 +65,7 @@ __all__ = [
     "one_line",
     "plain",
     "prepare_launcher",
+    "quiet_hosts",
     "run_command",
     "run_started",
     "save_atomically",

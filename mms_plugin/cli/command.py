@@ -11,6 +11,7 @@ import torch
 
 from ..checkpoints.safe_globals import check_by_default
 from .errors import UserError, debugging
+from .host_noise import quiet_hosts
 from .launching import leave_process_group
 
 
@@ -20,8 +21,9 @@ def run_command(main: Callable[[List[str]], None]) -> NoReturn:
     Exit code 0; 2 after bad input and 1 after a known fault of a run, with one line
     on standard error.
     """
-    check_by_default()
+    quiet_hosts()
     try:
+        _check_checkpoints()
         main(sys.argv[1:])
         sys.stdout.flush()
     except BrokenPipeError:
@@ -40,6 +42,13 @@ def run_command(main: Callable[[List[str]], None]) -> NoReturn:
         print(f"{osp.basename(sys.argv[0])}: interrupted", file=sys.stderr)
         _leave(130)
     _leave(0)
+
+
+def _check_checkpoints() -> None:
+    try:
+        check_by_default()
+    except RuntimeError as error:
+        raise UserError(str(error)) from error
 
 
 def _leave(code: int) -> NoReturn:

@@ -25,7 +25,9 @@ def enable_amp(config: Config) -> None:
     wrapper = config.get("optim_wrapper")
     if not isinstance(wrapper, ConfigDict):
         raise UserError("--amp needs a config with optim_wrapper")
-    name = str(wrapper.get("type", "OptimWrapper")).rpartition(".")[2]
+    kind = wrapper.get("type", "OptimWrapper")
+    # A class, in a new-style config.
+    name = str(getattr(kind, "__name__", kind)).rpartition(".")[2]
     if name in ("AGVMOptimWrapper", "AmpAGVMOptimWrapper", "BFloat16AGVMOptimWrapper"):
         if has_accelerator():
             wrapper.type = "AmpAGVMOptimWrapper"

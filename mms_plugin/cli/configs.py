@@ -9,7 +9,7 @@ from typing import Any, Mapping, Optional
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from ..utils.host_versions import HOSTS
+from ..utils.host_versions import install_command
 from .errors import UserError, debugging, one_line
 
 
@@ -58,9 +58,10 @@ def _library_config(name: str) -> Config:
         raise UserError(f"config {name}: write library::folder/name.py")
     # MMEngine would install a missing library by itself.
     if importlib.util.find_spec(library) is None:
-        commands = [host.pip_command for host in HOSTS if host.name == library]
-        command = commands[0] if commands else f"pip install {library}"
-        raise UserError(f"config {name} needs {library}, not installed; run: {command}")
+        raise UserError(
+            f"config {name} needs {library}, not installed; run: "
+            f"{install_command(library)}"
+        )
     if not path.endswith((".py", ".yml", ".yaml", ".json")):
         name += ".py"
     try:

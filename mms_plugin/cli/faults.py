@@ -9,6 +9,7 @@ from typing import NamedTuple, Optional
 from ..hooks.atomic_checkpoint_hook import CheckpointNotSavedError
 from ..utils.error_text import message_lines
 from ..utils.files import NotWrittenError
+from ..utils.setting_error import SettingError
 
 __all__ = ["Fault", "explain_fault"]
 
@@ -82,6 +83,10 @@ def _bad_sample(error: BaseException) -> Optional[Fault]:
         return None
     lines = message_lines(text)
     said = lines[-1] if lines else ""
+    if isinstance(error, SettingError):
+        # A worker's begins with the name of its class.
+        said = said.rpartition(f"{SettingError.__name__}: ")[2]
+        return Fault(f"the settings give no sample: {said}", True)
     if not in_worker:
         said = f"{type(error).__name__}: {said}"
     return Fault(

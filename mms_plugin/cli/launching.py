@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import sys
 from datetime import timedelta
 from typing import Any, Dict, Optional
 
@@ -49,6 +50,22 @@ def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None
                 find_unused_parameters=config.get("find_unused_parameters", False),
             )
         config.model_wrapper_cfg.setdefault("device_ids", None)
+        if config.pop("sync_bn", None) is not None and is_main_process():
+            print(
+                "sync_bn does not run on the CPU: batch norm stays per rank",
+                file=sys.stderr,
+            )
+
+
+def launched_world_size(launcher: str) -> int:
+    """Return how many ranks a launcher has started; 1 without one."""
+    names = {
+        "pytorch": "WORLD_SIZE",
+        "slurm": "SLURM_NTASKS",
+        "mpi": "OMPI_COMM_WORLD_SIZE",
+    }
+    text = os.environ.get(names.get(launcher, ""), "1")
+    return int(text) if text.isdigit() and int(text) else 1
 
 
 def leave_process_group() -> None:

@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from .arguments import add_options_argument
 from .errors import UserError
-from .launching import is_main_process
+from .launching import is_main_process, launched_world_size
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,19 +44,46 @@ def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
         if args.recipe_options is not None:
             raise UserError("--recipe-options needs --recipe")
         return config
+    options = _nested(args.recipe_options or {})
+    _describe_training(options, args)
     lines: List[str] = []
     try:
         config = apply_recipes(
             config,
             args.recipe,
-            _nested(args.recipe_options or {}),
-            lambda name, line: lines.append(f"--recipe {name}: {line}"),
+            options,
+            # Of several processes one tells, and only that one reads the annotations.
+            (lambda name, line: lines.append(f"--recipe {name}: {line}"))
+            if is_main_process()
+            else None,
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"--recipe {args.recipe}: {error}") from error
     if is_main_process():
         print("\n".join(lines), file=sys.stderr)
     return config
+
+
+def _describe_training(options: Dict[str, Any], args: argparse.Namespace) -> None:
+    """Add what the command knows of the training: its ranks and its samples."""
+    from ..recipes import RECIPES, option_names
+
+    known: Dict[str, Any] = {}
+    if hasattr(args, "launcher"):
+        known["world_size"] = launched_world_size(args.launcher)
+    for name in ("world_size", "num_samples"):
+        if getattr(args, name, None) is not None:
+            known[name] = getattr(args, name)
+    for name, value in known.items():
+        if options.get(name, value) != value:
+            raise UserError(
+                f"--recipe-options {name}={options[name]!r} is not what the command "
+                f"runs with, {value}; leave it out"
+            )
+        taken = [r for r in args.recipe.split("+") if r in RECIPES]
+        needed = "budget" in options or "batch_size" in options
+        if needed and any(name in option_names(recipe) for recipe in taken):
+            options[name] = value
 
 
 def _nested(options: Dict[str, Any]) -> Dict[str, Any]:

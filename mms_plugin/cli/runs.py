@@ -47,6 +47,13 @@ class _RunNotes(Hook):
     before_test_iter = before_val_iter
 
 
+def check_first_batch(runner: Runner) -> None:
+    """Let a training make its first batch before it starts."""
+    from ..hooks.first_batch_hook import FirstBatchHook
+
+    runner.register_hook(FirstBatchHook())
+
+
 @contextmanager
 def run_started(runner: Runner) -> Iterator[None]:
     """Errors before the first iteration of a run are the user's input.

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict
 import numpy as np
 from mmengine.registry import TRANSFORMS
 
+from ..utils.setting_error import SettingError
 from .corruptions import CORRUPTIONS, SEVERITIES
 
 __all__ = ["CommonCorruption", "load_corrupt"]
@@ -20,7 +21,7 @@ _SEEDED = ("impulse_noise", "glass_blur")
 _LEAST_SIDE = 32
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def load_corrupt() -> Callable[..., np.ndarray]:
     """``imagecorruptions.corrupt``, of the release that takes seeds.
 
@@ -45,7 +46,7 @@ def load_corrupt() -> Callable[..., np.ndarray]:
     return corrupt
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _compile_glass_blur() -> None:
     image = np.zeros((_LEAST_SIDE, _LEAST_SIDE, 3), np.uint8)
     load_corrupt()(image, corruption_name="glass_blur", severity=1, seed=0)
@@ -101,13 +102,17 @@ class CommonCorruption:
             image: ``(height, width, 3)`` uint8 BGR, as MMEngine's libraries load it,
                 or ``(height, width)``; not changed.
         """
-        if image.dtype != np.uint8:
-            raise ValueError(
-                f"an image to corrupt must be uint8, but is {image.dtype}: "
-                "CommonCorruption comes before what normalizes"
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        if image.dtype != np.uint8 or channels not in (1, 3):
+            raise SettingError(
+                f"an image to corrupt must be uint8, but is {image.dtype} of "
+                f"{channels} channels: CommonCorruption({self.corruption!r}) needs one "
+                "or three channels of 8 bits. It comes before what normalizes, with "
+                "LoadImageFromFile(to_float32=False); leave corruptions out for other "
+                "data"
             )
         if min(image.shape[:2]) < _LEAST_SIDE:
-            raise ValueError(
+            raise SettingError(
                 f"an image of {image.shape[0]} x {image.shape[1]} pixels is too small "
                 f"to corrupt: both sides must have at least {_LEAST_SIDE}"
             )

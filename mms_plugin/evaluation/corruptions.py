@@ -7,6 +7,7 @@ Corruptions and Perturbations*, ICLR 2019; for detection Michaelis et al.,
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from .pipeline_size import Pipeline, transform_name, transform_size
@@ -62,7 +63,7 @@ def choose_corruptions(names: Sequence[str]) -> List[str]:
 def corrupted_pipeline(
     pipeline: Pipeline, corruption: str, severity: int
 ) -> List[Dict[str, Any]]:
-    """A test pipeline with :class:`~mms_plugin.evaluation.CommonCorruption`.
+    """A test pipeline with :class:`~mms_plugin.datasets.transforms.CommonCorruption`.
 
     The corruption comes where the benchmarks have it: for classification (a pipeline
     that ends with ``PackInputs``) after the last transform that sets the size, as
@@ -91,7 +92,7 @@ def corrupted_pipeline(
             n for n, item in enumerate(pipeline) if transform_size(item) is not None
         ]
         place = max([place, *sized])
-    result = [dict(item) for item in pipeline]
+    result: List[Any] = [copy.copy(item) for item in pipeline]
     added = dict(type="CommonCorruption", corruption=corruption, severity=severity)
     return [*result[: place + 1], added, *result[place + 1 :]]
 

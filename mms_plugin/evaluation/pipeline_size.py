@@ -115,7 +115,7 @@ def pipeline_at_size(pipeline: Pipeline, size: int) -> List[Dict[str, Any]]:
             return type(value)(scaled(item) for item in value)
         return max(1, round(value * factor)) if _is_side(value) else value
 
-    changed = [copy.deepcopy(dict(item)) for item in pipeline]
+    changed: List[Any] = [copy.deepcopy(item) for item in pipeline]
     for transform in changed:
         if transform_name(transform) == "EfficientNetCenterCrop":
             transform.setdefault("crop_padding", 32)  # its default, to be scaled too
@@ -156,9 +156,11 @@ def change_pipelines(
 
     def walk(config: Mapping[str, Any]) -> Dict[str, Any]:
         nonlocal found
-        result = dict(config)
+        # Not dict(): of a new-style config it would build the classes, which then
+        # cannot be written down.
+        result: Any = copy.copy(config)
         if result.get("pipeline"):
-            result["pipeline"] = [dict(item) for item in change(result["pipeline"])]
+            result["pipeline"] = list(change(result["pipeline"]))
             found += 1
         if isinstance(result.get("dataset"), Mapping):
             result["dataset"] = walk(result["dataset"])
@@ -166,7 +168,7 @@ def change_pipelines(
             result["datasets"] = [walk(item) for item in result["datasets"]]
         return result
 
-    result = walk(copy.deepcopy(dict(dataset)))
+    result = walk(copy.deepcopy(dataset))
     if not found:
         raise ValueError(
             f"the test data set {dataset.get('type')} has no pipeline in its config"

@@ -8,6 +8,8 @@ import torch
 from mmengine.model import is_model_wrapper
 from torch import nn
 
+from ..utils.input_channels import input_channels
+
 __all__ = ["backbone_stride", "check_sizes"]
 
 #: Large enough that the coarsest map of a stride of 64 still has 8 cells a side.
@@ -30,7 +32,7 @@ def _run(model: nn.Module, size: int) -> Any:
     divisor = getattr(model.data_preprocessor, "pad_size_divisor", None) or 1
     side = -(-size // divisor) * divisor
     parameter = next(model.parameters())
-    image = torch.zeros(1, 3, side, side, device=parameter.device)
+    image = torch.zeros(1, input_channels(model), side, side, device=parameter.device)
     backbone: Any = model.backbone
     training = model.training
     model.eval()

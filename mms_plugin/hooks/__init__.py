@@ -3,6 +3,8 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook, CheckpointNotSavedError
 from .clip_grad_range_hook import ClipGradRangeHook
 from .dry_run_hook import DryRunHook
+from .first_batch_hook import FirstBatchHook
+from .multi_scale_sampler_hook import MultiScaleSamplerHook
 from .resolution_curriculum_hook import ResolutionCurriculumHook
 
 __all__ = [
@@ -10,5 +12,7 @@ __all__ = [
     "CheckpointNotSavedError",
     "ClipGradRangeHook",
     "DryRunHook",
+    "FirstBatchHook",
+    "MultiScaleSamplerHook",
     "ResolutionCurriculumHook",
 ]

@@ -17,6 +17,7 @@ from typing import (
     Tuple,
 )
 
+import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -34,6 +35,7 @@ from ..multi_scale.dry_run_plan import (
     points_of_training,
     recompilations,
     too_large,
+    worst_batches,
 )
 from ..multi_scale.runner_parts import (
     built_train_loop,
@@ -46,7 +48,7 @@ from ..utils.error_text import message_lines
 from ..utils.rank_agreement import RankAgreement
 from ..utils.validation import is_number
 
-IMAGES = ("spread", "most_instances")
+IMAGES = ("worst", "spread", "most_instances")
 """How the images of a dry run are chosen."""
 
 
@@ -83,7 +85,12 @@ class DryRunHook(Hook):
     ``train_dataloader.batch_size`` images.
 
     Args:
-        images: ``'spread'``: at equal distances over the data set.
+        images: ``'worst'``: the images that pad a batch most, as a wide and a tall one
+            together do with ``keep_ratio``, and those with the most objects; a size
+            whose batch is too small for both runs twice. It reads the records of
+            MMEngine's datasets once; where they hold neither width and height nor
+            ``instances`` it is ``'spread'``. ``'spread'``: at equal distances over the
+            dataset. Defaults to ``'worst'``.
             ``'most_instances'``: those with the most objects, which cost memory in
             detection; needs MMEngine's data sets, whose records are all read once.
         grace: Seconds that a failed rank waits for the others to take note.
@@ -99,7 +106,7 @@ class DryRunHook(Hook):
     # After the hooks that set up the model, the epoch and the curriculum.
     priority = "LOWEST"
 
-    def __init__(self, images: str = "spread", grace: float = 30.0) -> None:
+    def __init__(self, images: str = "worst", grace: float = 30.0) -> None:
         if images not in IMAGES:
             raise ValueError(
                 f"images must be one of {list(IMAGES)}, but got {images!r}"
@@ -155,19 +162,20 @@ class DryRunHook(Hook):
         ):
             runner.model.train()
             _prepare(runner.optim_wrapper)
-            batches = iter(_loader(loader, points, self.images))
-            for number, point in enumerate(points):
+            trials = _batches(loader, points, self.images)
+            batches = iter(_loader(loader, trials))
+            for number, (point, _) in enumerate(trials):
                 trial = _Trial(runner, point)
                 with _on_this_rank_alone(runner.model):
                     trial.run(batches, 2 if number == 0 else 1)
                 _agree(ranks, trial)
-                peaks += trial.log(number + 1, len(points))
+                peaks += trial.log(number + 1, len(trials))
             del batches
             if _notes_used_parameters(runner.model):
                 trial.run_with_all_gradients()
                 _agree(ranks, trial)
         took = time.perf_counter() - began
-        text = f"Dry run: {len(points)} kinds of batches in {took:.1f} s"
+        text = f"Dry run: {len(trials)} kinds of batches in {took:.1f} s"
         if peaks:
             text += f", {max(peaks) / 1e9:.2f} GB at the peak"
         runner.logger.info(f"{text}; the training's state is as it was")
@@ -345,21 +353,69 @@ def _points(loader: DataLoader) -> List[DryRunPoint]:
     return [DryRunPoint(None, _batch_size(loader))]
 
 
-def _loader(loader: DataLoader, points: Sequence[DryRunPoint], images: str) -> Any:
-    """Batches of the points, in order, from the training's data set."""
+def _batches(
+    loader: DataLoader, points: Sequence[DryRunPoint], images: str
+) -> List[Tuple[DryRunPoint, List[int]]]:
+    """Choose the images of each point, from the training's dataset."""
+    sampler = multi_scale_sampler(loader)
+    landscape = None if sampler is None else sampler.landscape
+    if images == "worst":
+        known = _shapes_and_instances(loader.dataset)
+        if known is not None:
+            return [
+                (point, batch)
+                for point in points
+                for batch in worst_batches(point, *known, landscape)
+            ]
     instances = None
     if images == "most_instances":
         instances = _instances(loader.dataset)
     candidates: Sequence[int] = range(len(loader.dataset))  # type: ignore[arg-type]
-    sampler = multi_scale_sampler(loader)
-    landscape = None if sampler is None else sampler.landscape
     if landscape is not None:  # the kind that most images are of
         flag = 2 * landscape.sum() >= len(landscape)
         candidates = [i for i in candidates if landscape[i] == flag]
+    return [
+        (point, chosen_images(candidates, point.batch_size, instances))
+        for point in points
+    ]
+
+
+def _shapes_and_instances(dataset: Any) -> Optional[Tuple[np.ndarray, List[int]]]:
+    """Height, width and objects of each image; ``None`` where records do not say."""
+    shapes, counts = [], []
+    try:
+        for index in range(len(dataset)):
+            record = dataset.get_data_info(index)
+            sides = record.get("height"), record.get("width")
+            objects = record.get("instances")
+            if None in sides and objects is None:
+                return None
+            # Shapes that are not known are taken to be alike.
+            shapes.append((1, 1) if None in sides else sides)
+            counts.append(0 if objects is None else len(objects))
+    except (AttributeError, KeyError, TypeError):
+        return None
+    return np.asarray(shapes, dtype=np.float64).reshape(-1, 2), counts
+
+
+def batches_of_points(
+    loader: DataLoader, points: Sequence[DryRunPoint], images: str = "spread"
+) -> DataLoader:
+    """Return a loader of the batches of each point, from the training's dataset.
+
+    Its worker is a process of its own, whose copy of the dataset keeps the training's
+    untouched.
+    """
+    return _loader(loader, _batches(loader, points, images))
+
+
+def _loader(
+    loader: DataLoader, trials: Sequence[Tuple[DryRunPoint, List[int]]]
+) -> DataLoader:
+    """Batches of the points, in order, from the training's data set."""
     batches = []
-    for point in points:
+    for point, chosen in trials:
         index = int if point.size is None else sized_index_class(point.size)
-        chosen = chosen_images(candidates, point.batch_size, instances)
         batches.append([index(i) for i in chosen])
     return DataLoader(
         loader.dataset,

@@ -3,6 +3,7 @@
 from .curriculum import ResolutionCurriculum, grown_sizes
 from .keyed_permutation import KeyedPermutation
 from .keyed_permutation_sampler import KeyedPermutationSampler
+from .multi_scale_data_preprocessor import MultiScaleDataPreprocessor
 from .multi_scale_dataset import MultiScaleDataset, size_in_use
 from .multi_scale_transform import MultiScaleTransform
 from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
@@ -40,6 +41,7 @@ __all__ = [
     "CostModel",
     "KeyedPermutation",
     "KeyedPermutationSampler",
+    "MultiScaleDataPreprocessor",
     "MultiScaleDataset",
     "MultiScaleTransform",
     "MultiScaleVariableBatchSampler",

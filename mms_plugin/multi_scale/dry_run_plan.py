@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
+
 from .epoch_planner import LOOKUPS_PER_EPOCH
 from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
 from .sizes import Size
@@ -15,6 +17,7 @@ __all__ = [
     "points_of_training",
     "recompilations",
     "too_large",
+    "worst_batches",
 ]
 
 # Looks at a curriculum that grows with the iterations, over the training.
@@ -102,6 +105,7 @@ def chosen_images(
     candidates: Sequence[int],
     batch_size: int,
     instances: Optional[Sequence[int]] = None,
+    by_order: bool = False,
 ) -> List[int]:
     """Indices of a batch's images; of few candidates, some more than once.
 
@@ -110,14 +114,89 @@ def chosen_images(
         batch_size: How many.
         instances: Objects of each image of the data set, by index: those with the most
             are chosen. ``None``: at equal distances over the candidates.
+        by_order: The first candidates instead. Defaults to False.
     """
     count = min(batch_size, len(candidates))
     if instances is not None:
         ordered = sorted(candidates, key=lambda index: -instances[index])
         chosen = ordered[:count]
+    elif by_order:
+        chosen = list(candidates[:count])
     else:
         chosen = [candidates[i * len(candidates) // count] for i in range(count)]
     return [int(chosen[i % count]) for i in range(batch_size)]
+
+
+def worst_batches(
+    point: DryRunPoint,
+    shapes: np.ndarray,
+    instances: Sequence[int],
+    groups: Optional[np.ndarray] = None,
+) -> List[List[int]]:
+    """Return the images of the most expensive batches of a kind, most padding first.
+
+    A batch is padded to the largest height and the largest width among its images. With
+    ``keep_ratio`` a wide and a tall image together are padded to the long side both
+    ways. Beside the images that pad most come those with the most objects, which also
+    decide between images of one shape. A batch of one or two images cannot show both:
+    it is followed by one of the images with the most objects.
+
+    Args:
+        point: Size and batch size.
+        shapes: ``(height, width)`` of every image in pixels, shape ``(images, 2)``.
+        instances: Objects of every image; all 0 where they are not known.
+        groups: Images of different values never share a batch, shape ``(images,)``.
+            Defaults to none.
+    """
+    counts = np.asarray(instances)
+    resized = _resized(shapes, point.size)
+    best: Tuple[Tuple[float, int], np.ndarray, List[int]] = ((-1.0, -1), counts, [])
+    flags = [None] if groups is None else np.unique(groups).tolist()
+    for flag in flags:
+        own = np.arange(len(counts))
+        if flag is not None:
+            own = own[groups == flag]
+        chosen = _most_padding(resized[own], counts[own], point.batch_size)
+        height, width = resized[own[chosen]].max(axis=0)
+        # Equal padding: the kind with more objects.
+        rank = (float(height * width), int(counts[own].max()))
+        if rank > best[0]:
+            best = (rank, own, [int(own[i]) for i in chosen])
+    _, own, pair = best
+    crowded = [int(i) for i in own[np.argsort(-counts[own], kind="stable")]]
+    ordered = pair + [i for i in crowded if i not in pair]
+    batches = [chosen_images(ordered, point.batch_size, by_order=True)]
+    if counts.max(initial=0) > 0 and point.batch_size <= 2:
+        most = chosen_images(crowded, point.batch_size, by_order=True)
+        if set(most) != set(batches[0]):
+            batches.append(most)
+    return batches
+
+
+# Bounds where a pipeline's own are not known: mmdet's usual ones.
+_USUAL_BOUNDS = (800, 1333)
+
+
+def _resized(shapes: np.ndarray, size: Optional[Size]) -> np.ndarray:
+    """Return heights and widths within a size, ratios kept."""
+    shapes = np.asarray(shapes, dtype=np.float64)
+    bounds = size or _USUAL_BOUNDS
+    factors = np.minimum(
+        max(bounds) / shapes.max(axis=1), min(bounds) / shapes.min(axis=1)
+    )
+    return np.floor(shapes * factors[:, None] + 0.5)
+
+
+def _most_padding(shapes: np.ndarray, counts: np.ndarray, batch_size: int) -> List[int]:
+    """Return one or two of the images: those that the largest batch is padded to."""
+
+    def most(of: np.ndarray) -> int:
+        return int(np.lexsort((counts, of))[-1])
+
+    if batch_size == 1:
+        return [most(shapes.prod(axis=1))]
+    highest, widest = most(shapes[:, 0]), most(shapes[:, 1])
+    return [highest] if highest == widest else [highest, widest]
 
 
 def recompilations(

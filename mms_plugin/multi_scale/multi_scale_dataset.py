@@ -10,11 +10,14 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
+from mmengine.structures import BaseDataElement
 
 from ..utils.nested_datasets import leaves, walk, wrapped
 from ..utils.random_state import mixed_seed, seeded
+from ..utils.setting_error import SettingError
 from .image_sizes import Recorded, build_dataset, image_sizes, init_dataset
 from .named_pipeline import TARGET_SIZE, NamedPipeline, raise_named
+from .size_losses import ItemLosses, LossTally, SizeLosses, item_losses, watching
 from .sized_index import SizedIndex
 from .sizes import Size
 
@@ -48,11 +51,18 @@ class _SizedPipeline(NamedPipeline):
     Args:
         pipeline: The data set's own.
         drops_empty: See :func:`drops_empty_samples`.
+        tally: Takes what each size has lost. Defaults to none.
     """
 
-    def __init__(self, pipeline: Callable, drops_empty: bool = False) -> None:
+    def __init__(
+        self,
+        pipeline: Callable,
+        drops_empty: bool = False,
+        tally: Optional[LossTally] = None,
+    ) -> None:
         super().__init__(pipeline)
         self.drops_empty = drops_empty
+        self.tally = tally
 
     def __call__(self, results: Any) -> Any:
         size = _size_in_use.get()
@@ -73,7 +83,14 @@ class _SizedPipeline(NamedPipeline):
                 logger="current",
                 level=logging.WARNING,
             )
+        else:
+            self._count(sample, size)
         return sample
+
+    def _count(self, sample: Any, size: Optional[Size]) -> None:
+        item = item_losses()
+        if item is not None and size is not None and self.tally is not None:
+            self.tally.add(size, item.take_image(sample is None))
 
     def _replaces_unreadable(self, error: Exception, results: Any) -> bool:
         # mmcv gives None for a file that is missing or empty, but one that does not
@@ -119,6 +136,7 @@ class MultiScaleDataset:
 
     def __init__(self, dataset: Any) -> None:
         self._recorded: List[Recorded] = []
+        self._tally = LossTally()
         if isinstance(dataset, Mapping):
             dataset = build_dataset(dataset, self._recorded)
         if isinstance(dataset, (str, bytes)) or not hasattr(dataset, "__getitem__"):
@@ -127,7 +145,7 @@ class MultiScaleDataset:
                 f"but got {type(dataset).__name__}"
             )
         self.dataset = dataset
-        self._has_pipeline = _attach(dataset)
+        self._has_pipeline = _attach(dataset, self._tally)
 
     def __getitem__(self, index: int) -> Any:
         if not isinstance(index, SizedIndex):
@@ -135,12 +153,21 @@ class MultiScaleDataset:
         seed = None if index.seed is None else mixed_seed(index.seed, index)
         token = _size_in_use.set(index.size)
         try:
-            with seeded(seed):
-                sample = self.dataset[index]
+            with watching(self._tally, index.size) as item, seeded(seed):
+                try:
+                    sample = self.dataset[index]
+                except Exception as error:
+                    if item.replaced == 0 or _NO_SAMPLE not in str(error):
+                        raise
+                    raise _nothing_left(index.size, item) from error
         finally:
             _size_in_use.reset(token)
         if not self._has_pipeline and isinstance(sample, dict):
             sample.setdefault(TARGET_SIZE, index.size)
+        packed = sample.get("data_samples") if isinstance(sample, dict) else None
+        if isinstance(packed, BaseDataElement):
+            # For a data preprocessor that pads to the size of the batch.
+            packed.set_metainfo({TARGET_SIZE: index.size})
         return sample
 
     def __len__(self) -> int:
@@ -152,7 +179,16 @@ class MultiScaleDataset:
             for leaf in leaves(self.dataset):
                 init_dataset(leaf, self._recorded)
             self.dataset.full_init()
-            _attach(self.dataset)
+            _attach(self.dataset, self._tally)
+
+    def size_losses(self) -> Dict[Size, SizeLosses]:
+        """Return what each size has taken from the dataset since it was built.
+
+        By ``(height, width)``, from small to large, worker processes included.
+        Objects that other transforms drop (mmdet's ``FilterAnnotations``) are not
+        counted, images that are replaced because of them are.
+        """
+        return self._tally.totals()
 
     def image_sizes(self) -> Optional[np.ndarray]:
         """Height and width in pixels of every image, shape ``(len(self), 2)``.
@@ -173,7 +209,7 @@ class MultiScaleDataset:
     @pipeline.setter
     def pipeline(self, pipeline: Any) -> None:
         self.dataset.pipeline = pipeline
-        _attach(self.dataset)
+        _attach(self.dataset, self._tally)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "dataset":
@@ -191,7 +227,30 @@ class MultiScaleDataset:
         return f"{type(self).__name__}(dataset={self.dataset!r})"
 
 
-def _attach(dataset: Any) -> bool:
+# MMEngine's words after ``max_refetch`` images.
+_NO_SAMPLE = "Cannot find valid image after"
+
+
+def _nothing_left(size: Size, item: ItemLosses) -> SettingError:
+    tried = (
+        f"at (height, width) = {size} {item.replaced} of {item.tried} images tried "
+        f"({item.replaced / item.tried:.1%})"
+    )
+    keep = "keep images without objects, filter_cfg=dict(filter_empty_gt=False)"
+    if item.min_box_side is None:
+        return SettingError(
+            f"pipeline must give samples at every size, but {tried} gave none, though "
+            "they were read: leave out the sizes at which its transforms drop every "
+            f"object (FilterAnnotations, RandomCrop), or {keep}"
+        )
+    return SettingError(
+        f"sizes must leave objects to train on, but {tried} lost all of them to "
+        f"min_box_side={item.min_box_side:g} pixels: leave out the smallest sizes, "
+        f"lower min_box_side of MultiScaleTransform (0 keeps all), or {keep}"
+    )
+
+
+def _attach(dataset: Any, tally: LossTally) -> bool:
     """Let every pipeline at the bottom of ``dataset`` write the size.
 
     Returns:
@@ -200,7 +259,7 @@ def _attach(dataset: Any) -> bool:
     inner = wrapped(dataset)
     if inner:
         # All of them, not the first alone.
-        return sum(_attach(each) for each in inner) > 0
+        return sum(_attach(each, tally) for each in inner) > 0
     pipeline = getattr(dataset, "pipeline", None)
     if not callable(pipeline):
         return False
@@ -208,7 +267,9 @@ def _attach(dataset: Any) -> bool:
         filter_cfg = getattr(dataset, "filter_cfg", None) or {}
         drops_empty = bool(filter_cfg.get("filter_empty_gt", False))
         test_mode = getattr(dataset, "test_mode", False)
-        dataset.pipeline = _SizedPipeline(pipeline, drops_empty and not test_mode)
+        dataset.pipeline = _SizedPipeline(
+            pipeline, drops_empty and not test_mode, tally
+        )
     return True
 
 

@@ -12,10 +12,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar,
 import numpy as np
 from mmengine.registry import TRANSFORMS, DefaultScope
 
-from ..utils.host_versions import HOSTS
+from ..utils.host_versions import HOSTS, install_command
+from ..utils.setting_error import SettingError
 from .instances import keep_instances, visible_instances
 from .multi_scale_dataset import drops_empty_samples, size_in_use
 from .named_pipeline import TARGET_SIZE
+from .size_losses import item_losses
 from .sizes import Size
 
 _T = TypeVar("_T")
@@ -29,6 +31,7 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmcv", "RandomResize"): ("scale", "wh"),
     ("mmcv", "Pad"): ("size", "wh"),
     ("mmcv", "CenterCrop"): ("crop_size", "wh"),
+    ("mmdet", "FixScaleResize"): ("scale", "wh"),
     ("mmdet", "FixShapeResize"): (("width", "height"), "wh"),
     ("mmdet", "ResizeShortestEdge"): ("scale", "short"),
     ("mmdet", "RandomCrop"): ("crop_size", "wh"),
@@ -38,6 +41,9 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmdet", "MixUp"): ("img_scale", "wh"),
     ("mmdet", "CachedMixUp"): ("img_scale", "wh"),
     ("mmdet", "RandomAffine"): ("border", "wh"),
+    ("mmseg", "RandomCrop"): ("crop_size", "hw"),
+    ("mmseg", "ResizeShortestEdge"): ("scale", "short"),
+    ("mmseg", "RandomMosaic"): ("img_scale", "hw"),
     ("mmpretrain", "RandomResizedCrop"): ("scale", "hw"),
     ("mmpretrain", "RandomCrop"): ("crop_size", "hw"),
     ("mmpretrain", "CenterCrop"): ("crop_size", "wh"),
@@ -86,7 +92,7 @@ class MultiScaleTransform:
         size_arg: The transform's argument that takes the size; a dotted path reaches
             into nested configs (``'transforms.0.size'``), and a pair names one
             argument for each of the two sides. Defaults to what the transforms of
-            mmcv, mmdet and mmpretrain take, ``'scale'`` for others.
+            mmcv, mmdet, mmpretrain and mmseg take, ``'scale'`` for others.
         order: ``'wh'`` or ``'hw'``, the order of the two sides; ``'short'`` or
             ``'long'`` gives that side alone, as an ``int``. Defaults likewise,
             ``'wh'`` for others.
@@ -143,14 +149,14 @@ class MultiScaleTransform:
             self._check_argument(path, size_arg)
         if size_ratio is None:
             size_ratio = _lookup(_SIZE_RATIOS, self._class, 1.0)
-        self.size_ratio = _parse_size_ratio(size_ratio)
+        self.size_ratio = parse_size_ratio(size_ratio)
         self._built: Dict[Size, Any] = {}
 
     def __call__(self, results: Dict) -> Any:
         """Pass a sample through the transform at its size."""
         size = results.get(TARGET_SIZE) or size_in_use()
         if size is None:
-            raise ValueError(
+            raise SettingError(
                 f"results['{TARGET_SIZE}'] must be set for {self!r}: wrap the data "
                 "set, train_dataloader.dataset=dict(type='MultiScaleDataset', "
                 "dataset=dict(...)), and draw its batches with train_dataloader."
@@ -169,6 +175,9 @@ class MultiScaleTransform:
             raise self._no_side_left(shape, size)
         if self.min_box_side > 0 and _count_boxes(results) > 0:
             keep = visible_instances(results, self.min_box_side)
+            item = item_losses()
+            if item is not None:
+                item.note_boxes(len(keep), int(keep.sum()), self.min_box_side)
             # What a crop has left without objects is the crop's to decide.
             if not keep.any() and drops_empty_samples():
                 return None
@@ -206,13 +215,13 @@ class MultiScaleTransform:
         sides = (size[1], size[0]) if self.order == "wh" else (size[0], size[1])
         if len(self.size_arg) == 2:
             for path, side in zip(self.size_arg, sides):
-                _set(config, path, side)
+                set_size(config, path, side)
         elif self.order in ("short", "long"):
-            _set(
+            set_size(
                 config, self.size_arg[0], (min if self.order == "short" else max)(size)
             )
         else:
-            _set(config, self.size_arg[0], sides)
+            set_size(config, self.size_arg[0], sides)
         return config
 
     def __getattr__(self, name: str) -> Any:
@@ -247,8 +256,8 @@ class MultiScaleTransform:
         ratios = self._config.get("ratio_range", (1.0,))
         return float(min(shape) * max(size) / max(max(shape), 1) * min(ratios))
 
-    def _no_side_left(self, shape: Size, size: Size) -> ValueError:
-        return ValueError(
+    def _no_side_left(self, shape: Size, size: Size) -> SettingError:
+        return SettingError(
             f"sizes must leave at least one pixel of each side of an image, but at "
             f"(height, width) = {size} {self._config['type']} makes a side of zero of "
             f"an image of {shape}; leave out the smallest sizes, set keep_ratio=False, "
@@ -267,7 +276,7 @@ class MultiScaleTransform:
         if rest:
             # A path into nested configs must lead somewhere.
             try:
-                _set(copy.deepcopy(self._config), path, 0)
+                set_size(copy.deepcopy(self._config), path, 0)
             except (KeyError, IndexError, TypeError, ValueError):
                 raise ValueError(
                     f"size_arg must lead to a nested config of the transform, but got "
@@ -285,7 +294,7 @@ def _resolve(kind: Any) -> Any:
         return found
     library = kind.partition(".")[0] if "." in kind else ""
     missing = [
-        host.pip_command
+        install_command(host.name)
         for host in HOSTS
         # Without a library in its name it is looked for in the scope's and in mmcv.
         if host.name in ({library} if library else {scope, "mmcv"})
@@ -355,7 +364,8 @@ def _parse_size_arg(value: Any) -> Tuple[str, ...]:
     return paths
 
 
-def _parse_size_ratio(value: Any) -> Tuple[float, float]:
+def parse_size_ratio(value: Any) -> Tuple[float, float]:
+    """Read a ratio of sizes: a number, or ``(height, width)``."""
     pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(pair) != 2 or not all(_is_number(r) and r != 0 for r in pair):
         raise ValueError(
@@ -374,7 +384,8 @@ def _parameters(kind: Any) -> Tuple[List[str], bool]:
     return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _set(config: Any, path: str, value: Any) -> None:
+def set_size(config: Any, path: str, value: Any) -> None:
+    """Set what a dotted path leads to in a nested config, in place."""
     *parents, last = path.split(".")
     for key in parents:
         config = config[int(key)] if isinstance(config, list) else config[key]

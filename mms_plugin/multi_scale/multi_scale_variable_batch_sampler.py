@@ -14,7 +14,6 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.dist import sync_random_seed
-from mmengine.logging import MessageHub
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
@@ -164,8 +163,6 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         # (epoch, position in its plan) that iterating it starts from, and that the
         # next batch has.
         self._begin = self._next = (0, 0)
-        # Until the first walk: a runner without a hook of ours may have resumed.
-        self._hub = _unused_message_hub()
         self._use(settings)
 
     def _use(self, settings: TrainingSettings) -> None:
@@ -334,7 +331,6 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             ValueError: The rest of the epoch is not known in these settings.
         """
         parse_int(iteration, "iteration", minimum=0)
-        self._hub = None
         if state is not None:
             self._use(with_seeds_of(self._settings, state))
         if self._stream is not None:
@@ -458,17 +454,6 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
 
     def _start_of(self, epoch: int) -> int:
         """Return the position in the epoch's plan that iterating starts from."""
-        hub, self._hub = self._hub, None
-        if hub is not None and "iter" in hub.runtime_info:
-            # Resumed without a hook of ours: as the runner counts.
-            reached, done = hub.get_info("epoch"), hub.get_info("iter")
-            position = done - self.iterations_before(epoch)
-            # Loops that count iterations say one epoch, and leave out batches by
-            # themselves.
-            by_epoch = hub.get_info("max_epochs") > 1
-            length = self._planner.length(epoch)
-            if by_epoch and reached == epoch and 0 < position <= length:
-                self._begin = (epoch, position)
         return self._begin[1] if epoch == self._begin[0] else 0
 
     def _indices_of(self, epoch: int) -> np.ndarray:
@@ -484,9 +469,6 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             )
         return self._planner
 
-    def __getstate__(self) -> Dict[str, Any]:
-        return dict(self.__dict__, _hub=None)
-
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(batch_size={self.batch_size}, "
@@ -495,13 +477,3 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             f"weights={list(self.schedule.weights)}, drop_last={self.drop_last}, "
             f"group_by_aspect_ratio={self.landscape is not None}, seed={self.seed})"
         )
-
-
-def _unused_message_hub() -> Optional[MessageHub]:
-    """MMEngine's current message hub, if no training has used it yet.
-
-    A sampler is built when its own runner begins to train. That runner's hub counts no
-    iterations yet, so a hub that does is another runner's.
-    """
-    hub = MessageHub.get_current_instance()
-    return None if "iter" in hub.runtime_info else hub

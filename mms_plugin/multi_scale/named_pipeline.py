@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, NoReturn
 
 from ..utils.nested_datasets import leaves
+from ..utils.setting_error import SettingError
 
 __all__ = ["TARGET_SIZE", "NamedPipeline", "name_files", "raise_named"]
 
@@ -46,6 +47,8 @@ def raise_named(error: Exception, results: Any) -> NoReturn:
         raise error
     size = results.get(TARGET_SIZE)
     at = "" if size is None else f" at (height, width) = {size}"
+    if isinstance(error, SettingError):
+        raise SettingError(f"{error} (met at {path}{at})") from error
     kind = ValueError if isinstance(error, ValueError) else RuntimeError
     text = f"{path} gives no sample{at}: {type(error).__name__}: {error}"
     raise kind(text) from error

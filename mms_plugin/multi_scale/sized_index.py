@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Iterable, List, Optional, Tuple, Type
 
 from .sizes import Size
@@ -29,7 +29,7 @@ class SizedIndex(int):
         return _sized_index, (self.size, int(self), self.seed)
 
 
-@lru_cache(maxsize=None)
+@cache
 def sized_index_class(size: Size) -> Type[SizedIndex]:
     """Return the class of the indices of batches at ``size``, one for each size."""
     return type("SizedIndex", (SizedIndex,), {"size": size})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional
 
 import numpy as np
@@ -29,7 +29,6 @@ class TrainingSettings:
             ``None``: they may.
         max_epochs: Epochs of the training that a curriculum grows over, or
         max_iters: its iterations. Both ``None``: there is no curriculum.
-        shares: The samples of an epoch on this rank and on all ranks.
     """
 
     inner_sampler: Any
@@ -39,10 +38,11 @@ class TrainingSettings:
     landscape: Optional[np.ndarray] = None
     max_epochs: Optional[int] = None
     max_iters: Optional[int] = None
-    shares: Shares = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shares", shares_of(self.inner_sampler))
+    @property
+    def shares(self) -> Shares:
+        """The samples of an epoch on this rank and on all ranks."""
+        return shares_of(self.inner_sampler)
 
     @property
     def num_samples(self) -> int:

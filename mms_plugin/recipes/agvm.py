@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any, Dict, Optional
 
+from ..agvm import AGVMConfig
 from .config_edits import Report, add_plugin_import, kind_of
+from .large_batch_recipe import LARGE_BATCH_OPTIONS, large_batch_recipe
 
 __all__ = ["agvm_recipe"]
 
@@ -22,24 +24,31 @@ def agvm_recipe(
     agvm: Optional[Dict[str, Any]] = None,
     *,
     report: Optional[Report] = None,
+    **large_batch: Any,
 ) -> Any:
-    """The same config with AGVM: optimizer, schedule and all else are kept.
+    """Convert a config to train with AGVM.
 
-    The measurements start 100 iterations after the end of the last warm-up that goes
-    by iteration, as in the released recipes, or at iteration 100 without one.
+    Without ``batch_size`` the optimizer, the schedule and all else are kept, and the
+    measurements start 100 iterations after the end of the last warm-up that goes by
+    iteration, or at iteration 100 without one. With ``batch_size`` the config becomes
+    the released large-batch recipe, see :func:`large_batch_recipe`.
 
     Args:
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
         agvm: Arguments that take the place of the recipe's. Defaults to None.
         report: Called with a line for each change, ``place: old -> new``.
+        **large_batch: ``batch_size`` (images of one update over all ranks) and the
+            other arguments of :func:`large_batch_recipe`.
 
     Returns:
-        A copy of the config with ``optim_wrapper`` and ``custom_imports`` changed.
+        A converted copy of the config.
 
     Raises:
-        ValueError: There is no ``optim_wrapper``, or one that AGVM has no twin of.
+        ValueError: There is no ``optim_wrapper``, or one that AGVM has no twin of; an
+            argument is not valid, or the batch cannot be made.
     """
     report = report or (lambda line: None)
+    _check_large_batch(large_batch)
     config = copy.deepcopy(config)
     wrapper = config.get("optim_wrapper")
     if not isinstance(wrapper, dict) or "optimizer" not in wrapper:
@@ -64,14 +73,37 @@ def agvm_recipe(
             wrapper["base"] = constructor
         old = getattr(constructor, "__name__", constructor)
         report(f"optim_wrapper.constructor: {old} -> {_CONSTRUCTOR}")
-    arguments = dict(start_iter=_end_of_warmup(config) + 100)
-    arguments.update(wrapper.get("agvm") or {})
+    arguments: Dict[str, Any] = dict(wrapper.get("agvm") or {})
+    if "batch_size" in large_batch:
+        AGVMConfig.build({**arguments, **(agvm or {})})
+        arguments.update(
+            large_batch_recipe(config, **large_batch, agvm=agvm, report=report)
+        )
+    else:
+        arguments = {"start_iter": _end_of_warmup(config) + 100, **arguments}
     arguments.update(agvm or {})
     wrapper["agvm"] = arguments
     shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     report(f"optim_wrapper.agvm: {shown}")
     add_plugin_import(config, report)
     return config
+
+
+def _check_large_batch(options: Dict[str, Any]) -> None:
+    for name in options:
+        if name not in LARGE_BATCH_OPTIONS:
+            raise TypeError(
+                f"agvm_recipe has no argument {name!r}, but "
+                f"{', '.join(LARGE_BATCH_OPTIONS)}"
+            )
+    # Ranks and samples describe the training: they may be known without a batch.
+    needing = set(options) - {"batch_size", "world_size", "num_samples", "keep"}
+    if "batch_size" not in options and needing:
+        name = sorted(needing)[0]
+        raise ValueError(
+            f"{name}={options[name]!r} needs batch_size=N, the images of one update "
+            "over all ranks"
+        )
 
 
 def _end_of_warmup(config: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..multi_scale.sizes import Size
 from .config_edits import RecipeError, Report, kind_of, short
@@ -17,7 +17,9 @@ class BatchAugments:
 
     mmdet's ``BatchSyncRandomResize`` chooses a size every few iterations: the sampler
     takes that over, with its range. ``BatchFixedSizePad`` pads to the base size:
-    without it a batch is padded to its largest image.
+    without it a batch is padded to its largest image. A preprocessor that pads or
+    resizes to one size by itself (mmsegmentation's, mmdet's ``BatchResize``) does so at
+    the batch's size, inside :class:`MultiScaleDataPreprocessor`.
 
     Args:
         config: The whole config.
@@ -36,8 +38,14 @@ class BatchAugments:
         self.sizes: Optional[Tuple[Size, ...]] = None
         self.pad_size_divisor = 1
         self._left_out: List[Tuple[str, int, str]] = []
+        self._sized: Dict[str, Dict[str, Any]] = {}
         for place, preprocessor in _preprocessors(config):
             divisor = preprocessor.get("pad_size_divisor") or 1
+            if kind_of(preprocessor).name == "SegDataPreProcessor":
+                divisor = preprocessor.get("size_divisor") or 1
+                size = preprocessor.get("size")
+                if size is not None:
+                    self._sized[place] = _wrapping("size", "hw", size, base_size)
             self.pad_size_divisor *= divisor // math.gcd(self.pad_size_divisor, divisor)
             augments = preprocessor.get("batch_augments")
             if isinstance(augments, (list, tuple)):
@@ -68,6 +76,19 @@ class BatchAugments:
             preprocessor["batch_augments"] = kept or None
             holder[key] = preprocessor
 
+    def wrap(self, config: Any, report: Report) -> None:
+        """Let what pads or resizes to one size do so at the batch's size."""
+        for place, options in self._sized.items():
+            owner, _, key = place.rpartition(".")
+            if owner:
+                config[owner] = copy.copy(config[owner])
+            holder = config[owner] if owner else config
+            own = holder[key]
+            report(f"{place}: {kind_of(own).name} -> at the batch's size")
+            holder[key] = dict(
+                type="MultiScaleDataPreprocessor", preprocessor=own, **options
+            )
+
     def _read(self, place: str, index: int, augment: Mapping) -> None:
         where, name = f"{place}.batch_augments[{index}]", kind_of(augment).name
         if name == "BatchSyncRandomResize":
@@ -76,7 +97,11 @@ class BatchAugments:
             self._left_out.append((place, index, f"{shown} -> the batch sampler"))
             return
         size = augment.get("size") or augment.get("scale")
-        if name == "BatchFixedSizePad" and tuple(size or ()) == self.base_size:
+        if name == "BatchResize":
+            path = f"batch_augments.{index}.scale"
+            bound = (min(size), max(size))
+            self._sized[place] = _wrapping(path, "hw", bound, self.base_size)
+        elif name == "BatchFixedSizePad" and tuple(size or ()) == self.base_size:
             text = f"{name}(size={short(size)}) -> padding to a batch's largest image"
             self._left_out.append((place, index, text))
         elif size is not None:
@@ -96,6 +121,27 @@ class BatchAugments:
         if self.base_size not in sizes:
             sizes.append(self.base_size)
         return tuple(sorted(sizes))
+
+
+def batch_resize_size(config: Mapping) -> Optional[Size]:
+    """Return the size that mmdet's ``BatchResize`` gives; ``None`` without one."""
+    for _, preprocessor in _preprocessors(config):
+        for augment in preprocessor.get("batch_augments") or ():
+            if isinstance(augment, Mapping) and kind_of(augment).name == "BatchResize":
+                return min(augment["scale"]), max(augment["scale"])
+    return None
+
+
+def _wrapping(path: str, order: str, size: Any, base_size: Size) -> Dict[str, Any]:
+    """Return the arguments of ``MultiScaleDataPreprocessor`` that are no defaults."""
+    options: Dict[str, Any] = {} if path == "size" else dict(size_arg=path)
+    if order != "hw":
+        options["order"] = order
+    height, width = size if isinstance(size, (list, tuple)) else (size, size)
+    if (height, width) != base_size:
+        pair = [height / base_size[0], width / base_size[1]]
+        options["size_ratio"] = pair[0] if pair[0] == pair[1] else pair
+    return options
 
 
 def _preprocessors(config: Mapping) -> Iterator[Tuple[str, Mapping]]:

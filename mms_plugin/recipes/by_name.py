@@ -4,31 +4,50 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import fields
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
+from ..agvm import AGVMConfig
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from .agvm import agvm_recipe
+from .budget import BUDGET_OPTIONS, budget_options, refuse_unused_options
 from .config_edits import Report
+from .large_batch_recipe import LARGE_BATCH_OPTIONS
 from .vbs import vbs_recipe
 
 __all__ = ["RECIPES", "apply_recipes", "option_names"]
 
 
-def _vbs(config: Any, options: Mapping[str, Any], report: Report) -> Any:
+def _vbs(config: Any, options: Mapping[str, Any], report: Optional[Report]) -> Any:
     return vbs_recipe(config, report=report, **options)
 
 
-def _vbs_cur(config: Any, options: Mapping[str, Any], report: Report) -> Any:
+def _vbs_cur(config: Any, options: Mapping[str, Any], report: Optional[Report]) -> Any:
+    if "budget" in options:
+        options = budget_options(config, options, report or (lambda line: None))
+    refuse_unused_options(options)
+    options = {k: v for k, v in options.items() if k not in BUDGET_OPTIONS}
     curriculum = {k: v for k, v in options.items() if k in _curriculum_options()}
     others = {k: v for k, v in options.items() if k not in curriculum}
     return vbs_recipe(config, curriculum or True, report=report, **others)
 
 
-def _agvm(config: Any, options: Mapping[str, Any], report: Report) -> Any:
-    return agvm_recipe(config, dict(options), report=report)
+def _agvm(config: Any, options: Mapping[str, Any], report: Optional[Report]) -> Any:
+    large_batch = {k: v for k, v in options.items() if k in LARGE_BATCH_OPTIONS}
+    others = {k: v for k, v in options.items() if k not in large_batch}
+    return agvm_recipe(config, others, report=report, **large_batch)
 
 
-RECIPES: Dict[str, Callable[[Any, Mapping[str, Any], Report], Any]] = {
+RECIPES: Dict[str, Callable[[Any, Mapping[str, Any], Optional[Report]], Any]] = {
     "vbs": _vbs,
     "vbs-cur": _vbs_cur,
     "agvm": _agvm,
@@ -39,21 +58,21 @@ RECIPES: Dict[str, Callable[[Any, Mapping[str, Any], Report], Any]] = {
 def option_names(name: str) -> Tuple[str, ...]:
     """The options that a recipe of :data:`RECIPES` takes."""
     if name == "agvm":
-        from ..agvm.agvm import AGVMConfig  # its package imports this one
-
-        return tuple(field.name for field in fields(AGVMConfig))
+        own = [field.name for field in fields(AGVMConfig)]
+        return (*own, *LARGE_BATCH_OPTIONS)
     parameters = inspect.signature(vbs_recipe).parameters
     own = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
     own.remove("report")
     if name == "vbs":
         own.remove("start_sizes")
         return tuple(own)
-    return (*own, *(k for k in _curriculum_options() if k not in own))
+    own += [k for k in (*_curriculum_options(), *BUDGET_OPTIONS) if k not in own]
+    return tuple(own)
 
 
 def apply_recipes(
     config: Any,
-    names: str,
+    recipes: Union[str, Sequence[str]],
     options: Optional[Mapping[str, Any]] = None,
     report: Optional[Callable[[str, str], None]] = None,
 ) -> Any:
@@ -61,14 +80,15 @@ def apply_recipes(
 
     Args:
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
-        names: Names of :data:`RECIPES`, joined by ``'+'``.
+        recipes: Names of :data:`RECIPES`, in a list or joined by ``'+'``.
         options: Arguments; each goes to the recipes that know it.
         report: Called with a recipe's name and a line, for each change.
 
     Raises:
         ValueError: An unknown name or option; a config that cannot be converted.
     """
-    wanted, options = names.split("+"), dict(options or {})
+    wanted = recipes.split("+") if isinstance(recipes, str) else list(recipes)
+    options = dict(options or {})
     for name in wanted:
         if name not in RECIPES:
             raise ValueError(f"{name!r} is not one of {', '.join(RECIPES)}")
@@ -78,7 +98,8 @@ def apply_recipes(
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(
-            f"recipe {names} has no option {unknown[0]!r}, but {', '.join(known)}"
+            f"recipe {'+'.join(wanted)} has no option {unknown[0]!r}, but "
+            f"{', '.join(known)}"
         )
     for name in wanted:
         own = {k: v for k, v in options.items() if k in option_names(name)}
@@ -87,7 +108,7 @@ def apply_recipes(
             if report is not None:
                 report(name, line)
 
-        config = RECIPES[name](config, own, tell)
+        config = RECIPES[name](config, own, tell if report is not None else None)
     return config
 
 

@@ -36,7 +36,7 @@ def pipeline_chains(dataset: Any, place: str) -> List[Tuple[str, List[Pipeline]]
                 f"must be a list of transforms, but is {short(dataset['pipeline'])}",
             )
         own = [Pipeline(f"{place}.pipeline", dataset["pipeline"])]
-    inner = list(_inner(dataset, place))
+    inner = list(inner_datasets(dataset, place))
     if not inner:
         return [(place, own)]
     return [
@@ -49,7 +49,7 @@ def pipeline_chains(dataset: Any, place: str) -> List[Tuple[str, List[Pipeline]]
 def skip_type_keys(dataset: Mapping) -> Set[str]:
     """Names of transforms that ``MultiImageMixDataset`` leaves out."""
     names = set(dataset.get("skip_type_keys") or ())
-    for _, nested in _inner(dataset, ""):
+    for _, nested in inner_datasets(dataset, ""):
         names |= skip_type_keys(nested)
     return names
 
@@ -71,7 +71,7 @@ def convert_dataset(
         report: Called with a line for each change.
     """
     converted: Any = copy.copy(dataset)
-    for inner_place, nested in _inner(dataset, place):
+    for inner_place, nested in inner_datasets(dataset, place):
         new = convert_dataset(nested, inner_place, steps, rewritten, report)
         if inner_place == f"{place}.dataset":
             converted["dataset"] = new
@@ -94,11 +94,13 @@ def convert_dataset(
 def dataset_names(dataset: Mapping) -> str:
     """Such as ``RepeatDataset(CocoDataset)``."""
     name = kind_of(dataset).name
-    inner = list(dict.fromkeys(dataset_names(d) for _, d in _inner(dataset, "")))
+    inner = list(
+        dict.fromkeys(dataset_names(d) for _, d in inner_datasets(dataset, ""))
+    )
     return f"{name}({', '.join(inner)})" if inner else name
 
 
-def _inner(dataset: Mapping, place: str) -> Iterator[Tuple[str, Any]]:
+def inner_datasets(dataset: Mapping, place: str) -> Iterator[Tuple[str, Any]]:
     if dataset.get("dataset") is not None:
         yield f"{place}.dataset", dataset["dataset"]
     members = dataset.get("datasets")

@@ -37,19 +37,52 @@ def default_sizes(
         ``(height, width)`` in pixels, ascending; the base size among them.
     """
     low, high, num = DENSE if dense else CLASSIFICATION
+    short = min(base_size)
+    return _laid_out(base_size, short * low, short * high, num, pad_size_divisor)
+
+
+def sizes_of_range(
+    base_size: Size, low: float, high: float, pad_size_divisor: int = 1
+) -> Tuple[Size, ...]:
+    """Lay out sizes within a range of short sides.
+
+    Args:
+        base_size: ``(height, width)`` in pixels; its aspect ratio is that of all.
+        low: Smallest short side in pixels.
+        high: Largest short side in pixels.
+        pad_size_divisor: That of the data preprocessor.
+
+    Returns:
+        As :func:`default_sizes`, at most ten; without the base size where that lies
+        outside the range.
+    """
+    sizes = _laid_out(base_size, low, high, DENSE[2], pad_size_divisor)
+    return tuple(size for size in sizes if low <= min(size) <= high) or (base_size,)
+
+
+def scaled_to_side(base_size: Size, side: int) -> Size:
+    """Return the size with a short side, in the proportions of the base size."""
+    short, long = min(base_size), max(base_size)
+    other = max(math.floor(side * long / short + 0.5), side)
+    return (other, side) if base_size[0] > base_size[1] else (side, other)
+
+
+def _laid_out(
+    base_size: Size, low: float, high: float, num: int, pad_size_divisor: int
+) -> Tuple[Size, ...]:
     short, long = min(base_size), max(base_size)
     divisor = _lcm(
         _DIVISOR if short >= _SMALL_SIDE else _SMALL_DIVISOR, pad_size_divisor
     )
-    first, last = math.ceil(short * low / divisor), math.floor(short * high / divisor)
+    first, last = math.ceil(low / divisor), math.floor(high / divisor)
     sides: List[int] = []
     for i in range(num):
-        side = short * (low + (high - low) * i / (num - 1))
+        side = low + (high - low) * i / (num - 1)
         # To the nearest, but within the range.
         step = min(max(math.floor(side / divisor + 0.5), first), last)
         if step >= 1 and step * divisor not in sides:
             sides.append(step * divisor)
-    if sides:
+    if sides and low <= short <= high:
         del sides[min(range(len(sides)), key=lambda i: abs(sides[i] - short))]
     sizes = [base_size]
     for side in sides:

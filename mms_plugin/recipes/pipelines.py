@@ -12,9 +12,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set
 from .config_edits import RecipeError, Report, assign, kind_of, nested_components, short
 from .size_transforms import (
     ALBUMENTATIONS,
-    BORDER,
     CUT,
-    MIX,
     RESIZE,
     Sides,
     SizeUse,
@@ -32,6 +30,12 @@ _TRANSPARENT = (
     "Compose",
 )
 
+# A sample passes one of their branches; RandomApply's only at times.
+_CHOICE, _APPLY = "RandomChoice", "RandomApply"
+
+# Ways of a sample through a pipeline that are looked at one by one.
+_MOST_PATHS = 64
+
 # Names under which a data set or a hook can leave them out.
 _SHORTHANDS = {
     name: f"MultiScale{name}"
@@ -47,6 +51,10 @@ _SHORTHANDS = {
 }
 
 
+_Path = List[Tuple[str, Mapping]]
+"""Transforms with their places, in the order in which a sample passes them."""
+
+
 class Pipeline(NamedTuple):
     """A pipeline and where it stands in the config."""
 
@@ -54,13 +62,41 @@ class Pipeline(NamedTuple):
     transforms: Sequence
 
 
+# What becomes of a transform.
+_FOLLOW, _REPLACE, _CHOOSE, _PUT_BEHIND = "follow", "replace", "choose", "put behind"
+
+
 class _Step(NamedTuple):
-    """A transform that is to follow the batch's size."""
+    """A transform that is to follow the batch's size.
+
+    Attributes:
+        place: Where it stands.
+        transform: Its config.
+        use: How it uses a size.
+        action: ``_FOLLOW``: at its ratio to the batch's size. ``_REPLACE``: it drew
+            among sizes and becomes a resize at the batch's. ``_CHOOSE``: it draws among
+            sizes before a crop, and draws among the same relative to the batch's.
+            ``_PUT_BEHIND``: it stays, and a resize follows it.
+    """
 
     place: str
     transform: Mapping
     use: SizeUse
-    put_behind: bool = False
+    action: str = _FOLLOW
+
+
+class DrawnSizes(NamedTuple):
+    """Sizes that the pipelines drew among themselves.
+
+    Attributes:
+        sizes: ``(height, width)``; of a range the two ends.
+        is_range: They are the ends of a range.
+        keep_ratio: They are bounds without an orientation.
+    """
+
+    sizes: Tuple[Sides, ...]
+    is_range: bool
+    keep_ratio: bool
 
 
 class Steps:
@@ -68,18 +104,35 @@ class Steps:
 
     Args:
         scope: The config's scope, such as ``'mmdet'``.
-        skipped: Names of transforms that a data set or a hook leaves out at times.
-        base_given: The base size is known, whatever the transforms say.
+        skipped: Names of transforms that a dataset or a hook leaves out at times.
+        base_size: The size that the batch size is for, where the transforms draw among
+            sizes; ``None`` if it is not known.
+        sized_later: The data preprocessor gives the batch its size: pipelines need
+            not.
+
+    Attributes:
+        size: ``(height, width)`` that all pipelines give; ``None`` where they draw.
+        drawn: What those that draw drew among, each once.
+        dense: The samples have annotations.
     """
 
-    def __init__(self, scope: str, skipped: Set[str], base_given: bool) -> None:
+    def __init__(
+        self,
+        scope: str,
+        skipped: Set[str],
+        base_size: Optional[Sides],
+        sized_later: bool = False,
+    ) -> None:
+        self.sized_later = sized_later
         self.scope = scope
         self.skipped = skipped
-        self.base_given = base_given
+        self.base_size = base_size
         self.size: Optional[Sides] = None
+        self.drawn: List[DrawnSizes] = []
         self.dense = False
         self._size_place = ""
         self._steps: Dict[str, _Step] = {}
+        self._kept: Set[str] = set()
         self._new_names: Dict[str, str] = {}
 
     def read(self, chain: Sequence[Pipeline], what: str) -> None:
@@ -87,59 +140,155 @@ class Steps:
 
         Args:
             chain: The pipelines in their order.
-            what: The place of the data set, for errors.
+            what: The place of the dataset, for errors.
 
         Raises:
             RecipeError: A transform, or all of them together, cannot be converted.
         """
-        resized, size, size_place = False, None, ""
-        loose: Optional[_Step] = None
-        names: List[str] = []
-        many = False
+        paths: List[_Path] = [[]]
         for pipeline in chain:
-            for place, transform in _walk(pipeline.transforms, pipeline.place):
-                name = kind_of(transform, self.scope).name
-                names.append(name)
-                self.dense |= "Annotations" in name or name == "PackDetInputs"
-                use = self._use(place, transform)
-                if use is None:
-                    continue
-                step = _Step(place, transform, use)
-                if use.role == RESIZE:
-                    resized = True
-                    many |= use.size is None
-                elif not resized:
-                    loose = step if use.role == CUT else loose
-                    continue
-                self._steps[place] = step
-                if use.role in (RESIZE, CUT) and use.size is not None:
-                    size, size_place = use.size, place
-        if not resized:
-            if loose is None:
+            found = self._paths(pipeline.transforms, pipeline.place)
+            paths = _joined(paths, found, pipeline.place)
+        read = [self._sizing(path) for path in paths]
+        resized = [step for path in read for step in path if step.use.role == RESIZE]
+        for path, uses in zip(paths, read):
+            if any(step.use.role == RESIZE for step in uses):
+                self._read_path(uses)
+                continue
+            if resized:
                 raise RecipeError(
-                    what,
-                    "no transform sets a size that could follow the batch's; it has "
-                    f"{', '.join(names) or 'none at all'}",
+                    resized[0].place,
+                    f"{kind_of(resized[0].transform).name} sets a size inside "
+                    f"{_CHOICE} or {_APPLY}, where not every image passes it alike",
                 )
-            if self.dense:
-                raise RecipeError(
-                    loose.place,
-                    f"{kind_of(loose.transform).name} cuts out a size of its own, with "
-                    "no resize before it; put a Resize behind it",
-                )
-            # It chooses a part of the image (CIFAR's shift); a Resize scales it.
-            size, size_place = loose.use.size, loose.place
-            self._steps[loose.place] = loose._replace(put_behind=True)
-        if size is None and many:
+            names = [kind_of(transform, self.scope).name for _, transform in path]
+            cuts = [step for step in uses if step.use.role == CUT]
+            self._read_without_resize(cuts, names, what)
+
+    def _sizing(self, path: _Path) -> List[_Step]:
+        """Return the transforms of a path that have to do with sizes."""
+        found: List[_Step] = []
+        for place, transform in path:
+            name = kind_of(transform, self.scope).name
+            self.dense |= "Annotations" in name or name == "PackDetInputs"
+            use = self._use(place, transform)
+            if use is not None:
+                found.append(_Step(place, transform, use))
+        return found
+
+    def _read_path(self, uses: Sequence[_Step]) -> None:
+        last = max(i for i, step in enumerate(uses) if step.use.role == RESIZE)
+        size, size_place = None, ""
+        follows = False
+        for index, step in enumerate(uses):
+            if step.use.role == RESIZE:
+                # A resize that draws sizes before another one chooses a part of the
+                # image, together with the crops between the two: it keeps its range.
+                follows = step.use.size is not None or index == last
+            if not follows:
+                self._keep(step)
+                continue
+            if step.use.role in (RESIZE, CUT) and step.use.size is not None:
+                size, size_place = step.use.size, step.place
+            if step.use.role == RESIZE and step.use.size is None:
+                size = None  # the batch's, unless a crop follows
+        for step in uses:
+            if step.place in self._kept:
+                continue
+            if step.use.size is None and step.use.role == RESIZE:
+                step = step._replace(action=_REPLACE if size is None else _CHOOSE)
+                self._check_drawing(step, size)
+            self._add(step)
+        if size is not None:
+            self._set_size(size, size_place)
+
+    def _read_without_resize(
+        self, cuts: Sequence[_Step], names: Sequence[str], what: str
+    ) -> None:
+        if not cuts and self.sized_later:
             return
+        if not cuts:
+            raise RecipeError(
+                what,
+                "no transform sets a size that could follow the batch's; it has "
+                f"{', '.join(names) or 'none at all'}",
+            )
+        step = cuts[-1]
+        assert step.use.size is not None
+        if self.dense:
+            raise RecipeError(
+                step.place,
+                f"{kind_of(step.transform).name} cuts out a size of its own, with "
+                "no resize before it; put a Resize behind it",
+            )
+        # It chooses a part of the image (CIFAR's shift); a Resize scales it.
+        self._add(step._replace(action=_PUT_BEHIND))
+        self._set_size(step.use.size, step.place)
+
+    def _check_drawing(self, step: _Step, size: Optional[Sides]) -> None:
+        """Note the sizes that a transform drew among."""
+        name = kind_of(step.transform).name
+        if size is not None:
+            if not step.use.drawn:
+                raise RecipeError(step.place, f"{name} must list its sizes as pixels")
+            return
+        if self.base_size is None:
+            raise RecipeError(step.place, _many_sizes(name, step.transform, step.use))
+        drawn = DrawnSizes(step.use.drawn, step.use.is_range, step.use.keep_ratio)
+        if step.use.drawn and drawn not in self.drawn:
+            self.drawn.append(drawn)
+
+    def _set_size(self, size: Sides, place: str) -> None:
         if self.size is None:
-            self.size, self._size_place = size, size_place
+            self.size, self._size_place = size, place
         elif size != self.size:
             raise RecipeError(
-                size_place,
+                place,
                 f"gives {_text(size)}, but {self._size_place} {_text(self.size)}; "
                 "they must give the same size",
             )
+
+    def _add(self, step: _Step) -> None:
+        known = self._steps.get(step.place)
+        if step.place in self._kept or (known and known.action != step.action):
+            raise RecipeError(
+                step.place, "sets the size of some images, and not of others"
+            )
+        self._steps[step.place] = step
+
+    def _keep(self, step: _Step) -> None:
+        if step.place in self._steps:
+            raise RecipeError(
+                step.place, "sets the size of some images, and not of others"
+            )
+        self._kept.add(step.place)
+
+    def _paths(self, transforms: Sequence, place: str) -> List[_Path]:
+        """Return the ways of a sample through a pipeline."""
+        paths: List[_Path] = [[]]
+        for own, transform in _with_places(transforms, place):
+            ways: List[_Path] = [[(own, transform)]]
+            branches = _branches(transform, own)
+            if branches and self._sets_sizes(branches):
+                ways = [way for branch in branches for way in self._paths(*branch)]
+                if kind_of(transform).name == _APPLY:
+                    ways = _joined([[]], [[], *ways], own)
+            elif _transparent(transform):
+                for path, inner in nested_components(transform):
+                    nested = self._paths(inner, f"{own}.{path}")
+                    ways = _joined(ways, nested, own)
+            paths = _joined(paths, ways, own)
+        return paths
+
+    def _sets_sizes(self, branches: Sequence[Tuple[Sequence, str]]) -> bool:
+        for transforms, place in branches:
+            for _, transform in _walk(transforms, place):
+                try:
+                    if read_size(transform, self.scope) is not None:
+                        return True
+                except ValueError:
+                    return True
+        return False
 
     def rewrite(self, pipeline: Pipeline, report: Report) -> List[Any]:
         """The pipeline with what :meth:`read` has settled."""
@@ -163,7 +312,7 @@ class Steps:
         if use is None:
             self._check_nested(place, transform)
             return None
-        if use.size is None and not self.base_given:
+        if use.size is None and use.role != RESIZE:
             raise RecipeError(place, _many_sizes(kind.name, transform, use))
         if kind.name in self.skipped:
             if kind.name not in _SHORTHANDS:
@@ -181,7 +330,7 @@ class Steps:
             if _transparent(transform):
                 continue  # walked by itself
             scope = ALBUMENTATIONS if kind.name.startswith("Albu") else self.scope
-            for nested_place, each in _walk(inner, f"{place}.{path}", everything=True):
+            for nested_place, each in _walk(inner, f"{place}.{path}"):
                 try:
                     use = read_size(each, scope)
                 except ValueError as error:
@@ -198,7 +347,7 @@ class Steps:
         for index, transform in enumerate(transforms):
             own = f"{place}[{index}]"
             step = self._steps.get(own)
-            if step is not None and step.put_behind:
+            if step is not None and step.action == _PUT_BEHIND:
                 resize = _wrapped(dict(type="Resize"), {}, transform.get("_scope_"))
                 written += [transform, resize]
                 report(
@@ -207,38 +356,68 @@ class Steps:
                 )
             elif step is not None:
                 written.append(self._converted(step, report))
-            elif isinstance(transform, Mapping) and _transparent(transform):
-                changed = copy.copy(transform)
-                for path, inner in nested_components(transform):
-                    new = self._rewritten(inner, f"{own}.{path}", report)
-                    assign(changed, path, new)
-                written.append(changed)
+            elif own in self._kept:
+                written.append(transform)
+                report(f"{own}: {_call(transform)} stays, before a later resize")
+            elif self._passes_on(transform, own):
+                written.append(self._rewritten_inside(transform, own, report))
             else:
                 written.append(transform)
         return written
 
+    def _rewritten_inside(
+        self, transform: Mapping, place: str, report: Report
+    ) -> Mapping:
+        changed: Any = copy.copy(transform)
+        branches = _branches(transform, place)
+        if kind_of(transform).name == _CHOICE and branches:
+            changed["transforms"] = [
+                self._rewritten(inner, own, report) for inner, own in branches
+            ]
+            return changed
+        for path, inner in nested_components(transform):
+            assign(changed, path, self._rewritten(inner, f"{place}.{path}", report))
+        return changed
+
+    def _passes_on(self, transform: Any, place: str) -> bool:
+        if _transparent(transform):
+            return True
+        inside = f"{place}."
+        return _branches(transform, place) != [] and any(
+            own.startswith(inside) for own in (*self._steps, *self._kept)
+        )
+
     def _converted(self, step: _Step, report: Report) -> Dict[str, Any]:
         transform, use = step.transform, step.use
         kind = kind_of(transform, self.scope)
-        ratio = None
-        if use.size is None:
+        scope = transform.get("_scope_")
+        shown = f"{step.place}: {_call(transform)}"
+        if step.action == _CHOOSE:
+            resize = resize_config(transform, use)
+            sizes = _spread(use.drawn) if use.is_range else use.drawn
+            branches = [
+                [_wrapped(resize, {**use.options, **self._ratio(size)}, scope)]
+                for size in sizes
+            ]
+            report(f"{shown} -> drawn relative to the batch's size")
+            choice: Dict[str, Any] = dict(type=_CHOICE, transforms=branches)
+            return choice if scope is None else {**choice, "_scope_": scope}
+        options: Dict[str, Any] = dict(use.options)
+        at = ""
+        if step.action == _REPLACE:
             kept: Any = resize_config(transform, use)
-            use = use._replace(options={})
         else:
             kept = copy.copy(transform)
             for name in use.size_args:
                 del kept[name]
-            if self.size is not None and use.size != self.size:
-                pair = (use.size[0] / self.size[0], use.size[1] / self.size[1])
-                ratio = pair[0] if pair[0] == pair[1] else list(pair)
-        options = dict(use.options)
-        if ratio is not None:
-            options["size_ratio"] = ratio
+            assert use.size is not None
+            options.update(self._ratio(use.size))
+            if "size_ratio" in options:
+                at = f"{_number(options['size_ratio'])} times "
         name = kind_of(kept, self.scope).name
-        at = "" if ratio is None else f"{_number(ratio)} times "
-        report(f"{step.place}: {_call(transform)} -> {name} at {at}the batch's size")
+        report(f"{shown} -> {name} at {at}the batch's size")
         if kind.name not in self.skipped:
-            return _wrapped(kept, options, transform.get("_scope_"))
+            return _wrapped(kept, options, scope)
         written = {
             **dict(kept.items()),
             **options,
@@ -248,6 +427,14 @@ class Steps:
             written["_scope_"] = kind.library
         return written
 
+    def _ratio(self, size: Sides) -> Dict[str, Any]:
+        """Return the ``size_ratio`` of a size, as an option; none for 1."""
+        reference = self.size or self.base_size
+        if reference is None or size == reference:
+            return {}
+        pair = (size[0] / reference[0], size[1] / reference[1])
+        return dict(size_ratio=pair[0] if pair[0] == pair[1] else list(pair))
+
 
 def _wrapped(
     transform: Any, options: Dict[str, Any], scope: Optional[str]
@@ -256,34 +443,86 @@ def _wrapped(
     if scope is not None:
         # The transform is looked up in the scope that the wrapper is built in.
         wrapped["_scope_"] = scope
-        transform = {k: v for k, v in transform.items() if k != "_scope_"}
+        transform = copy.copy(transform)
+        del transform["_scope_"]
     return {**wrapped, "transform": transform, **options}
 
 
-def _walk(
-    transforms: Sequence, place: str, everything: bool = False
-) -> List[Tuple[str, Mapping]]:
-    """Transforms in their order with their places, those inside others too.
+def _joined(before: List[_Path], after: List[_Path], place: str) -> List[_Path]:
+    """Return every way through two parts of a pipeline."""
+    joined = [one + two for one in before for two in after]
+    if len(joined) > _MOST_PATHS:
+        raise RecipeError(
+            place,
+            f"there are more than {_MOST_PATHS} ways through its random choices; write "
+            "the config by hand",
+        )
+    return joined
 
-    Args:
-        transforms: A pipeline.
-        place: Its place.
-        everything: Inside every other one, not those alone that pass each image on.
-    """
-    found: List[Tuple[str, Mapping]] = []
+
+def _branches(transform: Any, place: str) -> List[Tuple[Sequence, str]]:
+    """Return the branches of a random choice with their places; none of others."""
+    if not isinstance(transform, Mapping):
+        return []
+    name, inner = kind_of(transform).name, transform.get("transforms")
+    if name not in (_CHOICE, _APPLY) or not isinstance(inner, (list, tuple)):
+        return []
+    if name == _APPLY:
+        return [(inner, f"{place}.transforms")]
+    return [
+        (branch if isinstance(branch, (list, tuple)) else [branch], own)
+        for branch, own in (
+            (each, f"{place}.transforms[{index}]") for index, each in enumerate(inner)
+        )
+    ]
+
+
+def _spread(ends: Sequence[Sides], number: int = 7) -> List[Sides]:
+    """Return sizes at equal steps between the ends of a range."""
+    (low, high) = (min(ends), max(ends))
+    steps = [i / (number - 1) for i in range(number)]
+    return [
+        (low[0] + (high[0] - low[0]) * step, low[1] + (high[1] - low[1]) * step)
+        for step in steps
+    ]
+
+
+def _with_places(transforms: Sequence, place: str) -> _Path:
+    found: _Path = []
     for index, transform in enumerate(transforms):
         own = f"{place}[{index}]"
-        if isinstance(transform, (list, tuple)) and everything:
-            found += _walk(transform, own, everything)
-            continue
-        if not isinstance(transform, Mapping):
-            raise RecipeError(
-                own, f"must be a transform's config, but is {short(transform)}"
-            )
+        _check_transform(transform, own)
         found.append((own, transform))
-        if everything or _transparent(transform):
-            for path, inner in nested_components(transform):
-                found += _walk(inner, f"{own}.{path}", everything)
+    return found
+
+
+def _check_transform(transform: Any, place: str) -> None:
+    if not isinstance(transform, Mapping):
+        raise RecipeError(
+            place, f"must be a transform's config, but is {short(transform)}"
+        )
+
+
+def all_transforms(pipeline: Pipeline) -> List[Tuple[str, Mapping]]:
+    """Return all transforms of a pipeline with their places, nested ones too.
+
+    Raises:
+        RecipeError: One is no config.
+    """
+    return _walk(pipeline.transforms, pipeline.place)
+
+
+def _walk(transforms: Sequence, place: str) -> _Path:
+    found: _Path = []
+    for index, transform in enumerate(transforms):
+        own = f"{place}[{index}]"
+        if isinstance(transform, (list, tuple)):
+            found += _walk(transform, own)
+            continue
+        _check_transform(transform, own)
+        found.append((own, transform))
+        for path, inner in nested_components(transform):
+            found += _walk(inner, f"{own}.{path}")
     return found
 
 
@@ -321,4 +560,4 @@ def _number(ratio: Any) -> str:
     return f"{ratio:.4g}"
 
 
-__all__ = ["BORDER", "CUT", "MIX", "RESIZE", "Pipeline", "Steps"]
+__all__ = ["DrawnSizes", "Pipeline", "Steps", "all_transforms"]

@@ -5,7 +5,8 @@ Pure functions of a transform's config; nothing of the libraries is imported.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+import copy
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..multi_scale.multi_scale_transform import default_size_arg
 from .config_edits import Kind, kind_of, short
@@ -75,16 +76,23 @@ class SizeUse(NamedTuple):
         size: ``(height, width)`` in pixels; ``None`` where it draws among several.
         size_args: The arguments that hold it.
         options: What ``MultiScaleTransform`` must be told beside the transform.
+        drawn: The sizes that it draws among; the two ends of a range. Empty: it draws
+            none, or they are not known.
+        is_range: ``drawn`` are the ends of a range.
+        keep_ratio: The size is a bound, and has no orientation.
     """
 
     role: str
     size: Optional[Sides]
     size_args: Tuple[str, ...]
     options: Dict[str, Any]
+    drawn: Tuple[Sides, ...] = ()
+    is_range: bool = False
+    keep_ratio: bool = False
 
 
 def read_size(transform: Mapping, scope: str) -> Optional[SizeUse]:
-    """How a transform uses a size; ``None``: it sets none.
+    """Return how a transform uses a size; ``None`` if it sets none.
 
     Args:
         transform: The transform's config.
@@ -96,7 +104,7 @@ def read_size(transform: Mapping, scope: str) -> Optional[SizeUse]:
     """
     kind = kind_of(transform, scope)
     if kind.name in _MANY_SIZES:
-        return SizeUse(RESIZE, None, ("scales",), {})
+        return _several_sizes(transform, "scales")
     if kind.library == "torchvision":
         return _torchvision(transform, kind)
     found = default_size_arg(kind.library, kind.name)
@@ -126,6 +134,8 @@ def read_size(transform: Mapping, scope: str) -> Optional[SizeUse]:
     if kind.name == "RandomCrop" and "relative" in str(transform.get("crop_type")):
         return None
     if _is_nested(value):
+        if role == RESIZE and len(names) == 1:
+            return _several_sizes(transform, names[0], is_range=True)
         return SizeUse(role, None, names, options)
     sides = _sides(value, order)
     if sides is None:
@@ -135,18 +145,54 @@ def read_size(transform: Mapping, scope: str) -> Optional[SizeUse]:
         )
     if role == BORDER and not any(sides):
         return None
+    keep_ratio = bool(transform.get("keep_ratio")) or "max_size" in names
     if transform.get("keep_ratio"):
         sides = (min(sides), max(sides))  # a bound without an orientation
-    return SizeUse(role, sides, names, options)
+    return SizeUse(role, sides, names, options, keep_ratio=keep_ratio)
 
 
-def resize_config(transform: Mapping, use: SizeUse) -> Dict[str, Any]:
+def resize_config(transform: Mapping, use: SizeUse) -> Any:
     """The resize at one size that takes the place of one that draws among several."""
     dropped = (*use.size_args, "type", "resize_type", "ratio_range")
-    kept = {key: value for key, value in transform.items() if key not in dropped}
-    if "max_size" in use.size_args:
+    # As it is written: a new-style config's class, once built, cannot be written down.
+    kept: Any = copy.copy(transform)
+    kind = dict.get(kept, "resize_type", "Resize")
+    for key in dropped:
+        if key in kept:
+            del kept[key]
+    if "max_size" in use.size_args and not _is_shortest_edge(transform):
         kept["keep_ratio"] = True
-    return {"type": transform.get("resize_type", "Resize"), **kept}
+    kept["type"] = kind
+    return kept
+
+
+def _several_sizes(transform: Mapping, name: str, is_range: bool = False) -> SizeUse:
+    value = transform.get(name)
+    options: Dict[str, Any] = {}
+    names: Tuple[str, ...] = (name,)
+    keep_ratio = bool(transform.get("keep_ratio")) or _is_shortest_edge(transform)
+    longest = transform.get("max_size")
+    if _is_shortest_edge(transform):
+        if longest is not None:
+            names = (name, "max_size")
+            options = dict(size_arg=("scale", "max_size"), order="hw")
+        else:
+            options = dict(order="short")
+    drawn: List[Sides] = []
+    for each in value if isinstance(value, (list, tuple)) else ():
+        sides = _sides(each, "wh")
+        if sides is None:
+            return SizeUse(RESIZE, None, names, options)
+        if keep_ratio:
+            sides = (min(sides), max(sides))
+        if longest is not None and _is_shortest_edge(transform):
+            sides = (sides[0], longest)
+        drawn.append(sides)
+    return SizeUse(RESIZE, None, names, options, tuple(drawn), is_range, keep_ratio)
+
+
+def _is_shortest_edge(transform: Mapping) -> bool:
+    return "ResizeShortestEdge" in str(transform.get("resize_type", ""))
 
 
 def _torchvision(transform: Mapping, kind: Kind) -> Optional[SizeUse]:

@@ -17,21 +17,28 @@ from typing import (
 
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from ..multi_scale.size_schedule import SizeSchedule
-from ..multi_scale.sizes import Size, parse_size
+from ..multi_scale.sizes import Size, parse_size, parse_sizes
 from ..utils.validation import parse_int
-from .batch_augments import BatchAugments
+from .annotations import annotated_boxes, keeps_ratio, lost_shares
+from .batch_augments import BatchAugments, batch_resize_size
 from .config_edits import RecipeError, Report, add_plugin_import, kind_of, short
 from .datasets import convert_dataset, dataset_names, pipeline_chains, skip_type_keys
-from .default_sizes import default_sizes
+from .default_sizes import default_sizes, scaled_to_side, sizes_of_range
+from .evaluation_size import evaluation_size
 from .hooks import check_hooks, convert_hooks, hook_pipelines, hook_skip_type_keys
-from .models import fixed_input
+from .iteration_counts import counts_iterations, scale_iterations
+from .models import checked_model
 from .pipelines import Steps
+from .size_transforms import Sides
 
 __all__ = ["vbs_recipe"]
 
 _LOADER = "train_dataloader"
 _SAMPLER = "MultiScaleVariableBatchSampler"
 _HOOK = "ResolutionCurriculumHook"
+
+# Points of a training at which its batch sizes are looked up for their mean.
+_PROBES = 1000
 
 # MMEngine's own way (torch's), and mmdet's.
 _BATCH_SAMPLERS = ("BatchSampler", "AspectRatioBatchSampler")
@@ -57,7 +64,8 @@ def vbs_recipe(
     group_by_aspect_ratio: Optional[bool] = None,
     drop_last: Optional[bool] = None,
     seed: Optional[int] = None,
-    check_model: bool = True,
+    check_model: Union[str, bool] = "run",
+    keep: Optional[str] = None,
     report: Optional[Report] = None,
 ) -> Any:
     """The same config with multi-scale variable-batch sampling (MSc-VBS).
@@ -94,9 +102,16 @@ def vbs_recipe(
             mmdet's ``AspectRatioBatchSampler``.
         drop_last: As the sampler's. Defaults to what the config has.
         seed: As the sampler's.
-        check_model: Refuse a model that is bound to one input size. False: convert it
-            all the same.
-        report: Called with a line for each change, ``place: old -> new``.
+        check_model: Refuse a model that is bound to one input size: ``'run'`` builds
+            it and runs it at the smallest and the largest size, ``'names'`` goes by
+            what the config shows, False converts it all the same. Defaults to
+            ``'run'``.
+        keep: What a training that counts iterations keeps: ``'iterations'``, their
+            number, each of which takes more images on average; or ``'images'``, the
+            number of images that it sees, with fewer iterations: ``max_iters``,
+            schedules and intervals shrink alike. Defaults to ``'iterations'``.
+        report: Called with a line for each change, ``place: old -> new``, and, where
+            the annotations are there, with what the smallest size loses of them.
 
     Returns:
         A copy of the config, converted.
@@ -105,21 +120,20 @@ def vbs_recipe(
         ValueError: Something cannot be converted, with its place in the config; or an
             argument cannot be, with its name.
     """
+    told = report is not None
     report = report or (lambda line: None)
+    if keep not in (None, "images", "iterations"):
+        raise ValueError(f"keep must be 'images' or 'iterations', but got {keep!r}")
     config = copy.deepcopy(config)
     loader = _loader(config)
     old = _old_batch_sampler(loader)
     check_hooks(config)
-    found = fixed_input(config.get("model")) if check_model else None
-    if found is not None:
-        raise RecipeError(
-            found[0], f"{found[1]}; check_model=False converts the config all the same"
-        )
     own, base, steps = _read_pipelines(config, loader, base_size)
     augments = BatchAugments(config, own or base)
+    sizes_given = sizes is not None
     if sizes is None:
-        chosen = augments.sizes or default_sizes(
-            base, steps.dense, augments.pad_size_divisor
+        chosen = augments.sizes or _chosen_sizes(
+            base, steps, augments.pad_size_divisor, base_size is not None
         )
         if len(chosen) == 1:
             raise RecipeError(
@@ -128,6 +142,12 @@ def vbs_recipe(
                 "what the network divides it by; name them: sizes=[...]",
             )
         sizes = [_side(size) for size in chosen]
+    checked = checked_model(
+        config, base, _every_size(base, sizes), check_model, sizes_given
+    )
+    config["model"] = checked.model
+    if not sizes_given:
+        sizes = [_side(size) for size in checked.sizes]
     if group_by_aspect_ratio is None:
         group_by_aspect_ratio = True if old.by_aspect_ratio else None
     sampler = _with(
@@ -144,11 +164,16 @@ def vbs_recipe(
     schedule = _check_sizes(loader["batch_size"], sampler, hook)
 
     report(f"{_LOADER}.batch_sampler: {old.name or 'none'} -> {_call(sampler)}")
-    _report_batches(schedule, config, report)
+    for line in checked.lines:
+        report(line)
+    _report_batches(schedule, report)
+    _set_iterations(config, schedule, keep, report)
     place, names = f"{_LOADER}.dataset", dataset_names(loader["dataset"])
     report(f"{place}: {names} -> MultiScaleDataset({names})")
     rewritten: List[Tuple[Any, Any]] = []
     dataset = convert_dataset(loader["dataset"], place, steps, rewritten, report)
+    if told:
+        _report_losses(config, loader["dataset"], rewritten, schedule, report)
     new_loader: Any = copy.copy(loader)
     # A batch sampler has it instead; torch takes but one of them.
     new_loader.pop("drop_last", None)
@@ -156,6 +181,7 @@ def vbs_recipe(
     new_loader["dataset"] = dict(type="MultiScaleDataset", dataset=dataset)
     config[_LOADER] = new_loader
     augments.leave_out(config, report)
+    augments.wrap(config, report)
     convert_hooks(config, steps, rewritten, report)
     _convert_variables(config, rewritten, report)
     hooks = list(config.get("custom_hooks") or ())
@@ -221,25 +247,56 @@ def _old_batch_sampler(loader: Mapping) -> _OldBatchSampler:
 def _read_pipelines(
     config: Any, loader: Mapping, base_size: Any
 ) -> Tuple[Optional[Size], Size, Steps]:
-    """The pipelines' own size, the base size, and what is to be done to them."""
-    base = None if base_size is None else parse_size(base_size, "base_size")
+    """Return the pipelines' own size, the base size, and what is to be done to them."""
+    given = None if base_size is None else parse_size(base_size, "base_size")
     place = f"{_LOADER}.dataset"
     chains = pipeline_chains(loader["dataset"], place)
     skipped = skip_type_keys(loader["dataset"]) | hook_skip_type_keys(config)
-    steps = Steps(str(config.get("default_scope") or ""), skipped, base is not None)
+    # Where the transforms draw among sizes, the test's is the one they are around.
+    resized = batch_resize_size(config)
+    around = given or resized or evaluation_size(config)
+    scope = str(config.get("default_scope") or "")
+    steps = Steps(scope, skipped, around, resized is not None)
     for leaf, chain in chains:
         if not chain:
             raise RecipeError(f"{leaf}.pipeline", "is missing")
         steps.read(chain, leaf)
     for pipeline in hook_pipelines(config):
         steps.read([pipeline], pipeline.place)
-    if steps.size is None:
-        assert base is not None  # else the transform was refused
-        return None, base, steps
-    if any(side < 1 or side != int(side) for side in steps.size):
-        raise RecipeError(place, f"its size is no number of pixels: {steps.size}")
-    own = int(steps.size[0]), int(steps.size[1])
-    return own, base or own, steps
+    own = None if steps.size is None else _whole_size(steps.size, place)
+    if given is not None:
+        return own, given, steps
+    if own is not None:
+        return own, own, steps
+    assert around is not None  # else the transform was refused
+    return None, _whole_size(around, place), steps
+
+
+def _whole_size(size: Sides, place: str) -> Size:
+    if any(side < 1 or side != int(side) for side in size):
+        raise RecipeError(place, f"its size is no number of pixels: {size}")
+    return int(size[0]), int(size[1])
+
+
+def _chosen_sizes(
+    base: Size, steps: Steps, pad_size_divisor: int, base_given: bool
+) -> Tuple[Size, ...]:
+    """Return the sizes that the config itself drew among, else the usual ones."""
+    if not steps.drawn or base_given:
+        return default_sizes(base, steps.dense, pad_size_divisor)
+    sizes: List[Size] = []
+    for drawn in steps.drawn:
+        sides = [min(size) for size in drawn.sizes]
+        if drawn.is_range:
+            sizes += sizes_of_range(base, min(sides), max(sides), pad_size_divisor)
+        elif drawn.keep_ratio:
+            sizes += [scaled_to_side(base, int(side)) for side in sides]
+        else:
+            sizes += [(int(height), int(width)) for height, width in drawn.sizes]
+    shortest = [min(size) for size in sizes]
+    if min(shortest) <= min(base) <= max(shortest):
+        sizes.append(base)
+    return tuple(sorted(set(sizes), key=lambda size: (size[0] * size[1], size)))
 
 
 def _curriculum_hook(
@@ -273,7 +330,7 @@ def _check_sizes(
     return schedule
 
 
-def _report_batches(schedule: SizeSchedule, config: Mapping, report: Report) -> None:
+def _report_batches(schedule: SizeSchedule, report: Report) -> None:
     batches = [
         f"{size[0]}x{size[1]}: {images}"
         for size, images in zip(schedule.sizes, schedule.batch_sizes)
@@ -294,14 +351,62 @@ def _report_batches(schedule: SizeSchedule, config: Mapping, report: Report) -> 
             f"note: batches of one image reach {max(single):.2f} times the pixels of a "
             "batch at the base size; memory goes with them"
         )
-    train_cfg = config.get("train_cfg")
-    if isinstance(train_cfg, Mapping) and train_cfg.get("max_iters"):
-        drawn = schedule.distribution(1.0)
+
+
+def _set_iterations(
+    config: Any, schedule: SizeSchedule, keep: Optional[str], report: Report
+) -> None:
+    """Lower the number of iterations where the images are to stay the same."""
+    if not counts_iterations(config):
+        if keep is not None:
+            report(f"note: keep={keep!r} has no effect, since the training has epochs")
+        return
+    fractions = ((i + 0.5) / _PROBES for i in range(_PROBES))
+    images = sum(schedule.distribution(f).mean_batch_size for f in fractions) / _PROBES
+    most = config["train_cfg"].get("max_iters")
+    if keep == "images":
+        scale_iterations(config, schedule.batch_size / images, report)
+    elif most:
         report(
-            f"note: train_cfg.max_iters={train_cfg['max_iters']} is kept, while an "
-            f"iteration takes {drawn.mean_batch_size:.3g} images on average where it "
-            f"took {schedule.batch_size}"
+            f"note: train_cfg.max_iters={most} is kept, while an iteration takes "
+            f"{images:.3g} images on average where it took {schedule.batch_size}; "
+            "keep='images' lowers it"
         )
+
+
+def _report_losses(
+    config: Any,
+    dataset: Mapping,
+    rewritten: Sequence[Tuple[Any, Any]],
+    schedule: SizeSchedule,
+    report: Report,
+) -> None:
+    """Tell which share of the annotated objects the smallest sizes lose."""
+    ratios = {keeps_ratio(new) for old, new in rewritten}
+    if len(ratios) != 1 or None in ratios:
+        return
+    found = annotated_boxes(dataset, config.get("default_scope"))
+    if found is None:
+        return
+    keep_ratio = bool(ratios.pop())
+    lost = {size: lost_shares(found, size, keep_ratio) for size in schedule.sizes}
+    size = min(schedule.sizes, key=lambda size: size[0] * size[1])
+    if lost[size].boxes == 0:
+        return
+    spared = [each for each in schedule.sizes if lost[each].boxes < 0.01]
+    report(
+        f"warning: at {size[0]}x{size[1]}, the smallest size, {lost[size].boxes:.1%} "
+        "of the annotated boxes become smaller than min_box_side=1 pixels, and "
+        f"{lost[size].images:.1%} of the images lose all of theirs; less than 1 % of "
+        f"the boxes are lost from {_smallest(spared)}"
+    )
+
+
+def _smallest(sizes: Sequence[Size]) -> str:
+    if not sizes:
+        return "none of the sizes"
+    height, width = min(sizes, key=lambda size: size[0] * size[1])
+    return f"{height}x{width} on"
 
 
 def _convert_variables(
@@ -316,6 +421,10 @@ def _convert_variables(
                 config[key] = copy.deepcopy(new)
                 report(f"{key}: the same as in the data set")
                 break
+
+
+def _every_size(base: Size, sizes: Any) -> Tuple[Size, ...]:
+    return parse_sizes(sizes) if sizes is not None else (base,)
 
 
 def _with(config: Dict[str, Any], **options: Any) -> Dict[str, Any]:

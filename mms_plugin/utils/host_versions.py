@@ -8,19 +8,28 @@ unsupported version could break.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import sys
 from importlib import metadata
 from types import ModuleType
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 __all__ = [
+    "CONFLICTS",
+    "FORKS",
     "HOSTS",
+    "Conflict",
     "Host",
+    "Installed",
     "MissingHostError",
     "UnsupportedVersionError",
+    "check_combination",
     "check_host_versions",
     "check_versions",
+    "install_command",
+    "installed_hosts",
+    "installed_versions",
     "require",
 ]
 
@@ -59,13 +68,55 @@ class Host(NamedTuple):
         return f'pip install "{self.distributions[0]}{self.supported}"'
 
 
-MINIMUM_PYTHON = (3, 8)
+class Installed(NamedTuple):
+    """One installed host library.
+
+    Attributes:
+        distribution: Name under which it is published, such as ``onedl-mmcv``.
+        version: Its version.
+    """
+
+    distribution: str
+    version: str
+
+
+class Conflict(NamedTuple):
+    """Versions of a library that do not load with newer versions of mmcv.
+
+    Attributes:
+        name: Import name of the library.
+        below: The conflict ends with this version of the library.
+        mmcv_below: First version of mmcv that the library refuses.
+    """
+
+    name: str
+    below: str
+    mmcv_below: str
+
+
+MINIMUM_PYTHON = (3, 9)
 HOSTS: Tuple[Host, ...] = (
-    Host("torch", "2.0.0", None, ("torch",)),
-    Host("mmengine", "0.10.0", "1.0.0", ("mmengine", "mmengine-lite")),
+    Host("torch", "2.1.0", None, ("torch",)),
+    Host("mmengine", "0.10.3", "1.0.0", ("mmengine", "mmengine-lite")),
     Host("mmcv", "2.0.0", "2.3.0", ("mmcv", "mmcv-lite")),
     Host("mmdet", "3.0.0", "4.0.0", ("mmdet",)),
     Host("mmpretrain", "1.0.0", "2.0.0", ("mmpretrain",)),
+    Host("mmseg", "1.0.0", "2.0.0", ("mmsegmentation",)),
+)
+# The maintained forks: the same import names, other distributions and versions.
+FORKS: Tuple[Host, ...] = (
+    Host("mmengine", "0.10.12", "1.0.0", ("onedl-mmengine",)),
+    Host("mmcv", "2.3.6", "2.4.0", ("onedl-mmcv",)),
+    Host("mmdet", "3.5.1", "4.0.0", ("onedl-mmdetection",)),
+    Host("mmpretrain", "1.3.6", "2.0.0", ("onedl-mmpretrain",)),
+)
+# What the originals assert when they are imported, the narrowest range first. The forks
+# of mmdet and mmpretrain accept every mmcv that is supported.
+CONFLICTS: Tuple[Conflict, ...] = (
+    Conflict("mmdet", "3.2.0", "2.1.0"),
+    Conflict("mmdet", "4.0.0", "2.2.0"),
+    Conflict("mmpretrain", "1.1.0", "2.1.0"),
+    Conflict("mmpretrain", "1.2.0", "2.2.0"),
 )
 
 
@@ -80,6 +131,14 @@ def _release(version: str) -> Optional[Tuple[int, ...]]:
     numbers = [int(part) for part in match.group().split(".")]
     # 2.0 and 2.0.0 are the same release.
     return tuple(numbers + [0] * (3 - len(numbers)))
+
+
+def _host_of(name: str, distribution: str) -> Optional[Host]:
+    """Return the entry for an import name: the fork's where that is installed."""
+    for host in HOSTS + FORKS:
+        if host.name == name and distribution in host.distributions:
+            return host
+    return None
 
 
 def check_versions(
@@ -118,32 +177,104 @@ def check_versions(
         if (minimum is not None and release < minimum) or (
             below is not None and release >= below
         ):
+            fork = host.distributions[0] if host in FORKS else host.name
             raise UnsupportedVersionError(
-                f"mms_plugin supports {host.name} {host.supported}, but {host.name} "
+                f"mms_plugin supports {fork} {host.supported}, but {fork} "
                 f"{version} is installed; run: {host.pip_command}"
             )
 
 
-def installed_versions(hosts: Sequence[Host] = HOSTS) -> Dict[str, str]:
-    """Versions of the installed hosts by import name, from their metadata."""
-    versions: Dict[str, str] = {}
-    for host in hosts:
+def check_combination(installed: Mapping[str, Installed]) -> None:
+    """Refuse libraries that do not load together; a pure function.
+
+    Args:
+        installed: Installed hosts by import name.
+
+    Raises:
+        UnsupportedVersionError: One line that names both packages, their versions and
+            the pip command.
+    """
+    mmcv = installed.get("mmcv")
+    mmcv_release = None if mmcv is None else _release(mmcv.version)
+    if mmcv is None or mmcv_release is None:
+        return
+    for conflict in CONFLICTS:
+        library = installed.get(conflict.name)
+        # The forks have no such limit.
+        if library is None or library.distribution != conflict.name:
+            continue
+        release, end = _release(library.version), _release(conflict.below)
+        first_refused = _release(conflict.mmcv_below)
+        if release is None or end is None or first_refused is None:
+            continue
+        if release < end and mmcv_release >= first_refused:
+            remedy = f'pip install "mmcv>=2.0.0,<{conflict.mmcv_below}"'
+            if mmcv.distribution.startswith("onedl-"):
+                fork = next(host for host in FORKS if host.name == conflict.name)
+                remedy = f"pip uninstall -y {conflict.name} && {fork.pip_command}"
+            elif mmcv.distribution != "mmcv":
+                remedy = remedy.replace("mmcv>", f"{mmcv.distribution}>")
+            raise UnsupportedVersionError(
+                f"{conflict.name} {library.version} needs mmcv "
+                f">=2.0.0,<{conflict.mmcv_below}, but {mmcv.distribution} "
+                f"{mmcv.version} is installed; run: {remedy}"
+            )
+
+
+def installed_hosts() -> Dict[str, Installed]:
+    """Return the installed hosts by import name, from their metadata.
+
+    Raises:
+        UnsupportedVersionError: A fork and its original are both installed: they
+            overwrite each other's files.
+    """
+    found: Dict[str, Installed] = {}
+    for host in HOSTS + FORKS:
         for distribution in host.distributions:
             try:
-                versions[host.name] = metadata.version(distribution)
+                version = metadata.version(distribution)
             except metadata.PackageNotFoundError:
                 continue
+            if host.name in found:
+                other = found[host.name].distribution
+                raise UnsupportedVersionError(
+                    f"{other} and {distribution} are both installed and overwrite each "
+                    f"other's files; run: pip uninstall -y {other} {distribution}, "
+                    f"then install one of them"
+                )
+            found[host.name] = Installed(distribution, version)
             break
-    return versions
+    return found
+
+
+def installed_versions() -> Dict[str, str]:
+    """Return the versions of the installed hosts by import name."""
+    return {name: host.version for name, host in installed_hosts().items()}
 
 
 def check_host_versions() -> None:
     """Check this interpreter and what is installed in it.
 
     Raises:
-        UnsupportedVersionError: See :func:`check_versions`.
+        UnsupportedVersionError: See :func:`check_versions` and
+            :func:`check_combination`.
+        MissingHostError: MMEngine is not installed.
     """
-    check_versions(installed_versions(), sys.version_info[:3])
+    installed = installed_hosts()
+    hosts = [_host_of(name, host.distribution) for name, host in installed.items()]
+    versions = {name: host.version for name, host in installed.items()}
+    check_versions(
+        versions, sys.version_info[:3], [host for host in hosts if host is not None]
+    )
+    check_combination(installed)
+    if importlib.util.find_spec("mmengine") is None:
+        commands = [
+            host.pip_command for host in HOSTS + FORKS if host.name == "mmengine"
+        ]
+        raise MissingHostError(
+            "mms_plugin needs MMEngine, which is not installed; run: "
+            f"{commands[0]}, or for the maintained fork: {commands[1]}"
+        )
 
 
 def require(name: str, purpose: str = "") -> ModuleType:
@@ -166,10 +297,18 @@ def require(name: str, purpose: str = "") -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != top:
             raise
-        commands: List[str] = [
-            host.pip_command for host in HOSTS if host.name == top
-        ] or [f"pip install {top}"]
         user = f"{purpose} needs" if purpose else "this needs"
         raise MissingHostError(
-            f"{user} the package {top}, which is not installed; run: {commands[0]}"
+            f"{user} the package {top}, which is not installed; run: "
+            f"{install_command(top)}"
         ) from error
+
+
+def install_command(name: str) -> str:
+    """Return the pip command for a library: the fork's beside a fork of MMEngine."""
+    engine = installed_hosts().get("mmengine")
+    forks = engine is not None and engine.distribution.startswith("onedl-")
+    for host in FORKS + HOSTS if forks else HOSTS:
+        if host.name == name:
+            return host.pip_command
+    return f"pip install {name}"

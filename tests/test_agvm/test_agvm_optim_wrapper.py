@@ -269,3 +269,28 @@ def test_a_single_number_outside_the_modules_stays_at_1():
     assert any("rest has a single trainable number" in m for m in messages)
     train(model, wrapper, [toy_batch(i) for i in range(3)])
     assert wrapper.agvm.multipliers["rest"] == 1.0 != wrapper.agvm.multipliers["neck"]
+
+
+# ------------------------------------------------------ measurements that fail
+@pytest.mark.parametrize("factor, word", [(math.nan, "not finite"), (0.0, "zero")])
+def test_a_measurement_that_fails_is_told_once(factor, word):
+    model = make_toy()
+    wrapper = build(model, accumulative_counts=2)
+    wrapper.initialize_count_status(model, 0, 8)
+    hooks = [
+        parameter.register_hook(lambda grad: grad * factor)
+        for parameter in model.backbone.parameters()
+    ]
+    with logged() as messages:
+        for seed in range(4):
+            train_iteration(model, wrapper, toy_batch(seed))
+    assert wrapper.agvm.num_measured == 0
+    told = [text for text in messages if text.startswith("AGVM: no measurement")]
+    assert len(told) == 1
+    assert f"in iteration 1: the gradient of backbone is {word} in a half" in told[0]
+    for hook in hooks:
+        hook.remove()
+    if word == "zero":  # it goes on once there is something to measure
+        for seed in range(4, 8):
+            train_iteration(model, wrapper, toy_batch(seed))
+        assert wrapper.agvm.num_measured == 2

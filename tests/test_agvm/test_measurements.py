@@ -9,6 +9,7 @@ from agvm_toy import build, logged, make_toy, toy_batch, train_iteration
 from mms_plugin.agvm import AGVMConfig
 from mms_plugin.agvm.measurements import (
     ENOUGH_SHARE,
+    explain_failed_measurement,
     explain_without_effect,
     first_measured_iterations,
     measured_updates,
@@ -141,6 +142,16 @@ def test_every_remedy_is_one():
             assert explain_without_effect(config, 0, total, counts) is None, text
             named += 1
     assert named > 20
+
+
+def test_a_failed_measurement_is_explained():
+    zero, nan = [0.0] * 3, [1.0, float("nan"), 1.0]
+    text = explain_failed_measurement(7, dict(backbone=zero))
+    assert "in iteration 7: the gradient of backbone is zero in a half" in text
+    assert "agvm.anchor names a module that trains" in text
+    text = explain_failed_measurement(7, dict(stem=zero, layer1=nan))
+    assert "the gradient of stem, layer1 is not finite" in text
+    assert "check the loss, lower the learning rate" in text
 
 
 def _told(wrapper, model, done, total):

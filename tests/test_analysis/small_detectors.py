@@ -1,7 +1,7 @@
 """Small detectors of mmdet, of its own configs."""
 
 from mmengine.hub import get_config
-from mmengine.registry import MODELS, DefaultScope, init_default_scope
+from mmengine.registry import MODELS, DefaultScope
 
 CONFIGS = dict(
     mask_rcnn="mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py",
@@ -35,10 +35,5 @@ def small_detector(name, **backbone):
         stages = model.train_cfg.rcnn
         for stage in stages if isinstance(stages, list) else [stages]:
             stage.sampler.num = ROIS
-    before = dict(DefaultScope._instance_dict)
-    init_default_scope("mmdet")
-    try:
+    with DefaultScope.overwrite_default_scope("mmdet"):
         return MODELS.build(model)
-    finally:
-        DefaultScope._instance_dict.clear()
-        DefaultScope._instance_dict.update(before)

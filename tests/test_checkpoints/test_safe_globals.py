@@ -187,9 +187,10 @@ def test_files_of_the_other_numpy_are_read(tmp_path):
     torch.save(value, tmp_path / "x.pth")
     names = ("numpy._core.multiarray", "numpy.core.multiarray")
     for old, new in (names, names[::-1]):
-        with zipfile.ZipFile(tmp_path / "x.pth") as source, zipfile.ZipFile(
-            tmp_path / "y.pth", "w"
-        ) as target:
+        with (
+            zipfile.ZipFile(tmp_path / "x.pth") as source,
+            zipfile.ZipFile(tmp_path / "y.pth", "w") as target,
+        ):
             for item in source.namelist():
                 data = source.read(item)
                 if item.endswith("/data.pkl"):

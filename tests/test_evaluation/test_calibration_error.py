@@ -174,14 +174,9 @@ def test_no_samples():
 
 def test_is_found_from_a_librarys_scope():
     pytest.importorskip("mmpretrain")
-    before = dict(DefaultScope._instance_dict)
-    try:
-        with DefaultScope.overwrite_default_scope("mmpretrain"):
-            metric = METRICS.build(dict(type="CalibrationError", num_bins=3))
-        assert type(metric) is CalibrationError
-    finally:
-        DefaultScope._instance_dict.clear()
-        DefaultScope._instance_dict.update(before)
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        metric = METRICS.build(dict(type="CalibrationError", num_bins=3))
+    assert type(metric) is CalibrationError
 
 
 @pytest.mark.distributed

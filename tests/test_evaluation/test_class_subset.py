@@ -41,20 +41,15 @@ def test_bad_samples(sample, text):
 def test_accuracy_among_the_classes_of_the_data_set():
     """The best score is that of a class that does not occur: no mistake here."""
     pytest.importorskip("mmpretrain")
-    before = dict(DefaultScope._instance_dict)
-    try:
-        with DefaultScope.overwrite_default_scope("mmpretrain"):
-            import mmpretrain.evaluation  # noqa: F401
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        import mmpretrain.evaluation  # noqa: F401
 
-            metric = METRICS.build(
-                dict(type="ClassSubset", metric=dict(type="Accuracy", topk=(1,)))
-            )
-            calibration = METRICS.build(
-                dict(type="ClassSubset", metric=dict(type="CalibrationError"))
-            )
-    finally:
-        DefaultScope._instance_dict.clear()
-        DefaultScope._instance_dict.update(before)
+        metric = METRICS.build(
+            dict(type="ClassSubset", metric=dict(type="Accuracy", topk=(1,)))
+        )
+        calibration = METRICS.build(
+            dict(type="ClassSubset", metric=dict(type="CalibrationError"))
+        )
     samples = [
         dict(pred_score=torch.tensor([0.6, 0.3, 0.1]), gt_label=torch.tensor([1])),
         dict(pred_score=torch.tensor([0.6, 0.1, 0.3]), gt_label=torch.tensor([1])),

@@ -89,7 +89,7 @@ def test_configs(name, make):
 
     import cv2
     import numpy as np
-    from mmengine.registry import DefaultScope, init_default_scope
+    from mmengine.registry import init_default_scope
 
     root = Path(__file__).resolve().parents[2]
     config = Config.fromfile(root / f"configs/_base_/datasets/imagenet_{name}.py")
@@ -102,15 +102,10 @@ def test_configs(name, make):
         cv2.imwrite(f"{data_root}/{folder}/x.png", image)
     dataset.update(data_root=data_root, num_classes=4)
     config.test_dataloader.num_workers = 0
-    before = dict(DefaultScope._instance_dict)
-    try:
-        init_default_scope("mmpretrain")
-        loader = Runner.build_dataloader(config.test_dataloader)
-        evaluator = config.test_evaluator
-        (batch,) = list(loader)
-    finally:
-        DefaultScope._instance_dict.clear()
-        DefaultScope._instance_dict.update(before)
+    init_default_scope("mmpretrain")
+    loader = Runner.build_dataloader(config.test_dataloader)
+    evaluator = config.test_evaluator
+    (batch,) = list(loader)
     found = [int(sample.gt_label) for sample in batch["data_samples"]]
     assert found == ([0, 7, 10, 999] if name == "v2" else [5, 6, 7, 8])
     assert all(tuple(image.shape) == (3, 224, 224) for image in batch["inputs"])

@@ -11,16 +11,13 @@ def build():
     pytest.importorskip("mmpretrain")
     from mmpretrain.utils import register_all_modules
 
-    before = dict(DefaultScope._instance_dict)
     register_all_modules(init_default_scope=False)
 
     def build(**backbone):
         with DefaultScope.overwrite_default_scope("mmpretrain"):
             return MODELS.build(dict(type="ImageClassifier", backbone=backbone))
 
-    yield build
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
+    return build
 
 
 @pytest.mark.parametrize("strides, stride", [((1, 2, 2, 2), 32), ((1, 2, 2, 1), 16)])

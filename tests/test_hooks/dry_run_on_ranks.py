@@ -3,7 +3,6 @@
 import json
 import random
 import sys
-import time
 from pathlib import Path
 
 import dry_run_toys
@@ -116,12 +115,11 @@ def main(out):
         collective=trainings.same(model=dict(type="MeetingNet")),
     )
     full = dict(most=255 if rank == 1 else None, error="cuda")
-    began = time.monotonic()
     try:
-        trainings(True, model=full)
+        # A rank that waits for the grace to end would outlast the test.
+        trainings(True, model=full, hook=dict(grace=3600.0))
     except ValueError as error:
         result["told"] = str(error)
-    result["seconds"] = time.monotonic() - began
     path = Path(out, f"rank{rank}.json")
     path.write_text(json.dumps(result))
     # The other rank waits in a collective of the model's.

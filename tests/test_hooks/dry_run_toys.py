@@ -91,7 +91,7 @@ PIPELINE = [
     dict(
         type="MultiScaleTransform", transform=dict(type="MakeNoise"), size_arg="scale"
     ),
-    dict(type="Collect"),
+    dict(type="CollectToy"),
 ]
 
 
@@ -120,7 +120,7 @@ class CutShort:
 
 @TRANSFORMS.register_module()
 class PlainCollect:
-    """As ``Collect``, where no size has been told."""
+    """As ``CollectToy``, where no size has been told."""
 
     def __call__(self, results):
         image = torch.from_numpy(results["img"]).permute(2, 0, 1)

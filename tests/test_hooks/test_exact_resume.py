@@ -139,7 +139,7 @@ def dataset(num):
         num=num,
         pipeline=[
             dict(type="MultiScaleTransform", transform=dict(type="RandomImage")),
-            dict(type="Collect"),
+            dict(type="CollectToy"),
         ],
     )
 
@@ -200,10 +200,11 @@ def test_resumed_training_equals_the_uninterrupted_one(train, changes, stop):
         assert resumed.loaded == expected
 
 
-def test_without_a_hook_the_epoch_goes_on_too(train):
-    whole = train("whole", hooks=[])
-    train("cut", hooks=[], stop=8)
-    resumed = train("cut", hooks=[], resume=True)
+def test_without_a_curriculum_the_epoch_continues_too(train):
+    hooks = [dict(type="MultiScaleSamplerHook")]
+    whole = train("whole", hooks=hooks)
+    train("cut", hooks=hooks, stop=8)
+    resumed = train("cut", hooks=hooks, resume=True)
     assert resumed.seen == whole.seen[6:]
     assert resumed.iter == resumed.max_iters == whole.iter
     assert resumed.loaded == [i for _, batch in resumed.seen for i in batch]
@@ -219,7 +220,7 @@ def test_without_a_hook_a_loop_by_iteration_is_exact_but_loads_what_it_skips(tra
 
 
 def test_another_runner_trained_in_between_is_not_mistaken(make_runner):
-    """Without a hook the sampler asks MMEngine's current message hub."""
+    """Without a hook, the sampler of a second runner starts from its beginning."""
     first = make_runner(train_cfg=dict(by_epoch=True, max_epochs=2))
     second = make_runner(train_cfg=dict(by_epoch=True, max_epochs=2))
     second.train()
@@ -321,7 +322,7 @@ def test_a_run_at_one_size_goes_on_at_many(make_runner, train, tmp_path, by_epoc
     image = dict(type="RandomImage", scale=(8, 8))
     size = dict(type="AtSize")
     dataset = dict(
-        type="ToyDataset", num=50, pipeline=[image, size, dict(type="Collect")]
+        type="ToyDataset", num=50, pipeline=[image, size, dict(type="CollectToy")]
     )
     checkpoint = dict(type="CheckpointHook", by_epoch=by_epoch, interval=2)
     train(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
-from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
+from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope, init_default_scope
 from mmengine.runner import Runner
 
 import mms_plugin
@@ -332,7 +332,7 @@ def broken(scenes, tmp_path):
 def opened(scenes, folder, **loading):
     steps = pipeline(pack=False)
     steps[0].update(loading)
-    DefaultScope.get_instance(f"broken-{id(steps)}", scope_name="mmdet")
+    init_default_scope("mmdet")
     config = leaf(
         scenes,
         data_prefix=dict(img=str(folder) + "/"),

@@ -17,15 +17,6 @@ pytestmark = pytest.mark.timeout(300)
 CLASSES = dict(classes=("disc", "square", "triangle", "star"))
 
 
-@pytest.fixture(autouse=True)
-def scope():
-    """Each test in the scope of its config alone."""
-    before = dict(DefaultScope._instance_dict)
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
-
-
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     """Twelve images to detect in, their longer side 96 pixels."""

@@ -9,7 +9,7 @@ import gc
 import numpy as np
 import pytest
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS, init_default_scope
 
 from mms_plugin.multi_scale import (
     MultiScaleDataset,
@@ -36,10 +36,8 @@ def _quick_collections():
 
 
 @pytest.fixture(autouse=True)
-def scope(request):
-    DefaultScope.get_instance(f"detection-{id(request)}", scope_name="mmdet")
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        yield
+def scope(_fresh_process):
+    init_default_scope("mmdet")
 
 
 def bitmaps(boxes, height=HEIGHT, width=WIDTH):

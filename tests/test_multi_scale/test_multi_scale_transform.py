@@ -2,7 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
-from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.registry import TRANSFORMS, init_default_scope
 from toys import MakeImage
 
 from mms_plugin.multi_scale import MultiScaleTransform
@@ -18,9 +18,8 @@ def sample(size=(24, 32), **extra):
 def scope(request):
     name = getattr(request, "param", "mmpretrain")
     pytest.importorskip(name)
-    DefaultScope.get_instance(f"test-{name}-{id(request)}", scope_name=name)
-    with DefaultScope.overwrite_default_scope(name):
-        yield name
+    init_default_scope(name)
+    return name
 
 
 def apply(config, size=(24, 32), **kwargs):

@@ -31,15 +31,6 @@ def tool():
     return module
 
 
-@pytest.fixture(autouse=True)
-def scope():
-    """Each test in the scope of its config alone."""
-    before = dict(DefaultScope._instance_dict)
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
-
-
 class Images:
     """A data set that has no images, but their shapes."""
 

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "demo"))
 
+import documented  # noqa: E402
 import report  # noqa: E402
 from trainings import threads_of  # noqa: E402
 
@@ -30,6 +31,7 @@ def arm(name, plan, flops, by_size, wall_clock, agvm=None):
         train_flops=flops,
         wall_clock=wall_clock,
         cpu_time=2 * wall_clock,
+        train_time=wall_clock / 4,
         metrics_by_size=by_size,
         curve=[(2, {metric: values[64] for metric, values in by_size.items()})],
         agvm=agvm or {},
@@ -87,7 +89,7 @@ def test_figures_by_hand():
     assert second["metrics"]["box mAP"]["mean_over_sizes"] == 73.0
     assert second["metrics"]["mask mAP"]["mean_over_sizes"] == 41.0
     assert second["ratio"] == dict(
-        iterations=0.75, train_flops=0.5, wall_clock=0.6, cpu_time=0.6
+        iterations=0.75, train_flops=0.5, wall_clock=0.6, cpu_time=0.6, train_time=0.6
     )
     assert set(first["ratio"].values()) == {1.0}
     metrics = {"box mAP": 76.0, "mask mAP": 52.0}
@@ -105,9 +107,9 @@ def test_markdown_has_the_figures():
     rows = [
         [c.strip() for c in line.strip("|").split("|")] for line in text.split("\n")
     ]
-    first = ["MSc-VBS", "2", "3", "16", "80.00", "60", "120"]
+    first = ["MSc-VBS", "2", "3", "16", "80.00", "15", "60", "120"]
     assert [*first, "76.0", "73.0", "52.0", "41.0"] in rows
-    second = ["MSc-VBS", "0.75", "0.50", "0.60", "0.60"]
+    second = ["MSc-VBS", "0.75", "0.50", "0.60", "0.60", "0.60"]
     assert [*second, "-4.0", "+13.0", "+2.0", "+6.0"] in rows
     assert ["MSc-VBS", "70.0", "76.0"] in rows
     assert ["MSc-VBS", "30.0", "52.0"] in rows
@@ -118,6 +120,50 @@ def test_markdown_has_the_figures():
     )
     assert "from 0.75 (rpn_head) to 1.25 (neck)." in text
     assert "little to align" not in text
+
+
+@pytest.mark.parametrize("name", ["classification", "detection"])
+def test_readme_has_the_table_of_the_documented_figures(name):
+    table = documented.readme_table(documented.load()[name])
+    assert table in (ROOT / "README.md").read_text()
+
+
+def test_spread_over_seeds():
+    # Mean 3; deviations -2, 0, 2: the variance over two degrees of freedom is 4.
+    assert documented.spread([1.0, 3.0, 5.0]) == "3.0 ± 2.0"
+    assert documented.spread([3.25]) == "3.2"
+
+
+def run_as_documented():
+    """A run's content with the documented settings and figures of its own."""
+    task = documented.load()["detection"]
+    arms = [
+        dict(
+            name=one["name"],
+            epochs=task["epochs"],
+            images=task["epochs"] * task["train_images"],
+            metrics={
+                metric: dict(at_base_size=1.04, mean_over_sizes=2.0)
+                for metric in one["metrics"]
+            },
+        )
+        for one in task["arms"]
+    ]
+    return dict(
+        arms=arms, metrics=["box mAP", "mask mAP"], test_sizes=task["test_sizes"]
+    )
+
+
+def test_own_figures_beside_the_documented():
+    content = run_as_documented()
+    header, first, *rest = documented.beside("detection", content, 0)
+    assert header[2:4] == ["this run, seed 0", "documented, seed 0"]
+    assert first == ["SSc-FBS", "box mAP at 128 px", "1.0", "38.6", "38.6"]
+    assert len(rest) == 7
+    # A seed that is not documented, and a run of other settings.
+    assert documented.beside("detection", content, 5)[1][3] == "-"
+    content["arms"][0]["epochs"] = 2
+    assert documented.beside("detection", content, 0) == []
 
 
 def test_small_multipliers_are_called_so():
@@ -228,6 +274,7 @@ def test_the_whole_classification(tmp_path):
         # Every image once an epoch, whatever its size.
         assert one["images"] == 2 * 96
         assert one["epochs"] == 2
+        assert 0 < one["train_time"] < one["wall_clock"]
         values = one["metrics"]["top-1 (%)"]
         assert set(values["by_size"]) == {"32", "64"}
         assert all(0 <= value <= 100 for value in values["by_size"].values())

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 
 from mms_plugin import cli
 
@@ -61,28 +60,16 @@ def root(tmp_path_factory):
         ),
     )
     (root / "config.py").write_text(CONFIG.replace("ROOT", str(root / "scenes")))
-    with clean_scope():
-        config = cli.load_config(str(root / "config.py"))
-        for name in ("a", "b"):
-            torch.manual_seed(ord(name))
-            model = build_model(config, MODELS)
-            # Spread the scores: an untrained head says the same of everything.
-            model.head.fc.weight.data.mul_(60)
-            save_checkpoint(
-                dict(state_dict=model.state_dict(), meta={}), str(root / f"{name}.pth")
-            )
+    config = cli.load_config(str(root / "config.py"))
+    for name in ("a", "b"):
+        torch.manual_seed(ord(name))
+        model = build_model(config, MODELS)
+        # Spread the scores: an untrained head says the same of everything.
+        model.head.fc.weight.data.mul_(60)
+        save_checkpoint(
+            dict(state_dict=model.state_dict(), meta={}), str(root / f"{name}.pth")
+        )
     return root
-
-
-class clean_scope:
-    """Runners in this process leave no scope behind."""
-
-    def __enter__(self):
-        self.before = dict(DefaultScope._instance_dict)
-
-    def __exit__(self, *error):
-        DefaultScope._instance_dict.clear()
-        DefaultScope._instance_dict.update(self.before)
 
 
 def build_model(config, models):
@@ -106,8 +93,7 @@ def run_test():
     module = load_tool(ROOT / "tools" / "test.py")
 
     def run(*arguments):
-        with clean_scope():
-            module.main([str(argument) for argument in arguments])
+        module.main([str(argument) for argument in arguments])
 
     return run
 
@@ -117,9 +103,8 @@ def predict(root, checkpoint, size, corrupt=None):
     import cv2
     from mmengine.registry import MODELS
 
-    with clean_scope():
-        config = cli.load_config(str(root / "config.py"))
-        model = build_model(config, MODELS)
+    config = cli.load_config(str(root / "config.py"))
+    model = build_model(config, MODELS)
     state = torch.load(root / f"{checkpoint}.pth")["state_dict"]
     model.load_state_dict(state)
     model.eval()
@@ -335,8 +320,7 @@ def run_reliability():
     module = load_tool(ROOT / "tools/analysis_tools/reliability.py")
 
     def run(*arguments):
-        with clean_scope():
-            module.main([str(argument) for argument in arguments])
+        module.main([str(argument) for argument in arguments])
 
     return run
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 
 pytest.importorskip("mmdet")
 pytest.importorskip("imagecorruptions")
@@ -79,18 +78,13 @@ def checkpoint(write_config, tmp_path_factory):
     from mms_plugin import cli
 
     path = tmp_path_factory.mktemp("checkpoint") / "detector.pth"
-    before = dict(DefaultScope._instance_dict)
-    try:
-        config = cli.load_config(str(write_config("base", (200, 160))))
-        init_default_scope("mmdet")
-        torch.manual_seed(0)
-        model = MODELS.build(config.model)
-        # Not one score for all: each place sees what lies there.
-        model.bbox_head.retina_cls.weight.data.mul_(20)
-        torch.save(dict(state_dict=model.state_dict(), meta={}), path)
-    finally:
-        DefaultScope._instance_dict.clear()
-        DefaultScope._instance_dict.update(before)
+    config = cli.load_config(str(write_config("base", (200, 160))))
+    init_default_scope("mmdet")
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    # Not one score for all: each place sees what lies there.
+    model.bbox_head.retina_cls.weight.data.mul_(20)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
     return path
 
 
@@ -100,13 +94,8 @@ def test_sizes_and_corruptions(write_config, checkpoint, tmp_path):
     spec.loader.exec_module(module)
 
     def run(config, out, *arguments):
-        before = dict(DefaultScope._instance_dict)
-        try:
-            command = [config, checkpoint, "--work-dir", tmp_path, *arguments]
-            module.main([str(item) for item in [*command, "--out", tmp_path / out]])
-        finally:
-            DefaultScope._instance_dict.clear()
-            DefaultScope._instance_dict.update(before)
+        command = [config, checkpoint, "--work-dir", tmp_path, *arguments]
+        module.main([str(item) for item in [*command, "--out", tmp_path / out]])
         return json.loads((tmp_path / out).read_text())
 
     report = run(

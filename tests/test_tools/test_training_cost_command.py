@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-from mmengine.registry import DefaultScope
 
 from mms_plugin.cli import UserError
 
@@ -27,14 +26,6 @@ def tool():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(autouse=True)
-def scope():
-    before = dict(DefaultScope._instance_dict)
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
 
 
 @pytest.fixture

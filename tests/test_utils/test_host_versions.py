@@ -7,9 +7,12 @@ import pytest
 
 from mms_plugin.utils import host_versions
 from mms_plugin.utils.host_versions import (
+    FORKS,
     HOSTS,
+    Installed,
     MissingHostError,
     UnsupportedVersionError,
+    check_combination,
     check_versions,
     require,
 )
@@ -26,10 +29,10 @@ GOOD = {
 @pytest.mark.parametrize(
     ("name", "version"),
     [
-        ("torch", "2.0"),
-        ("torch", "2.0.0a0+gitabc"),
+        ("torch", "2.1"),
+        ("torch", "2.1.0a0+gitabc"),
         ("torch", "3.1.0"),
-        ("mmengine", "0.10.0"),
+        ("mmengine", "0.10.3"),
         ("mmengine", "0.99.1"),
         ("mmcv", "2.0.0"),
         ("mmcv", "2.0.0rc4"),
@@ -43,15 +46,17 @@ GOOD = {
     ],
 )
 def test_supported(name, version):
-    check_versions({**GOOD, name: version}, (3, 8, 0))
+    check_versions({**GOOD, name: version}, (3, 9, 0))
 
 
 @pytest.mark.parametrize(
     ("name", "version", "supported"),
     [
-        ("torch", "1.13.1+cu117", ">=2.0.0"),
-        ("mmengine", "0.9.1", ">=0.10.0,<1.0.0"),
-        ("mmengine", "1.0.0", ">=0.10.0,<1.0.0"),
+        ("torch", "1.13.1+cu117", ">=2.1.0"),
+        ("torch", "2.0.1", ">=2.1.0"),
+        ("mmengine", "0.10.2", ">=0.10.3,<1.0.0"),
+        ("mmengine", "0.9.1", ">=0.10.3,<1.0.0"),
+        ("mmengine", "1.0.0", ">=0.10.3,<1.0.0"),
         ("mmcv", "1.7.2", ">=2.0.0,<2.3.0"),
         ("mmcv", "2.3.0", ">=2.0.0,<2.3.0"),
         ("mmcv", "2.10.0", ">=2.0.0,<2.3.0"),
@@ -71,8 +76,8 @@ def test_refused_in_one_line(name, version, supported):
 
 
 def test_old_python_is_refused():
-    with pytest.raises(UnsupportedVersionError, match=r"Python >=3.8.*Python 3.7.16"):
-        check_versions(GOOD, (3, 7, 16))
+    with pytest.raises(UnsupportedVersionError, match=r"Python >=3.9.*Python 3.8.18"):
+        check_versions(GOOD, (3, 8, 18))
 
 
 def test_absent_hosts_are_not_checked():
@@ -165,13 +170,151 @@ class TestRequire:
         assert not isinstance(caught.value, MissingHostError)
 
 
+class TestCombinations:
+    @pytest.mark.parametrize(
+        ("name", "version", "mmcv", "below"),
+        [
+            ("mmdet", "3.3.0", "2.2.0", "2.2.0"),
+            ("mmdet", "3.2.0", "2.2.0", "2.2.0"),
+            ("mmdet", "3.1.0", "2.1.0", "2.1.0"),
+            ("mmpretrain", "1.0.0", "2.1.0", "2.1.0"),
+            ("mmpretrain", "1.1.1", "2.2.0", "2.2.0"),
+        ],
+    )
+    def test_what_does_not_load_is_named(self, name, version, mmcv, below):
+        installed = {name: Installed(name, version), "mmcv": Installed("mmcv", mmcv)}
+        with pytest.raises(UnsupportedVersionError) as caught:
+            check_combination(installed)
+        assert str(caught.value) == (
+            f"{name} {version} needs mmcv >=2.0.0,<{below}, but mmcv {mmcv} is "
+            f'installed; run: pip install "mmcv>=2.0.0,<{below}"'
+        )
+
+    @pytest.mark.parametrize(
+        ("name", "version", "mmcv"),
+        [
+            ("mmdet", "3.3.0", "2.1.0"),
+            ("mmdet", "3.0.0", "2.0.1"),
+            ("mmpretrain", "1.2.0", "2.2.0"),
+            ("mmpretrain", "1.1.0", "2.1.0"),
+            ("mmdet", "a branch", "2.2.0"),
+        ],
+    )
+    def test_what_loads_passes(self, name, version, mmcv):
+        check_combination(
+            {name: Installed(name, version), "mmcv": Installed("mmcv", mmcv)}
+        )
+        check_combination({name: Installed(name, version)})
+
+    def test_the_forks_load_with_their_mmcv(self):
+        check_combination(
+            {
+                "mmdet": Installed("onedl-mmdetection", "3.5.1"),
+                "mmcv": Installed("onedl-mmcv", "2.3.6"),
+            }
+        )
+
+    def test_an_original_beside_the_forks_mmcv(self):
+        with pytest.raises(UnsupportedVersionError) as caught:
+            check_combination(
+                {
+                    "mmdet": Installed("mmdet", "3.3.0"),
+                    "mmcv": Installed("onedl-mmcv", "2.3.6"),
+                }
+            )
+        assert "onedl-mmcv 2.3.6 is installed" in str(caught.value)
+        assert 'pip install "onedl-mmdetection>=3.5.1,<4.0.0"' in str(caught.value)
+
+
+class TestForks:
+    @pytest.fixture
+    def install(self, monkeypatch):
+        def install(**versions):
+            found = {name.replace("_", "-"): v for name, v in versions.items()}
+
+            def version(name):
+                if name not in found:
+                    raise host_versions.metadata.PackageNotFoundError(name)
+                return found[name]
+
+            monkeypatch.setattr(host_versions.metadata, "version", version)
+
+        return install
+
+    def test_they_are_recognized(self, install):
+        install(
+            torch="2.11.0", onedl_mmengine="0.10.12", onedl_mmcv="2.3.6",
+            onedl_mmdetection="3.5.1", onedl_mmpretrain="1.3.6",
+        )  # fmt: skip
+        assert host_versions.installed_versions() == {
+            "torch": "2.11.0", "mmengine": "0.10.12", "mmcv": "2.3.6",
+            "mmdet": "3.5.1", "mmpretrain": "1.3.6",
+        }  # fmt: skip
+        host_versions.check_host_versions()
+        command = host_versions.install_command("mmdet")
+        assert command == 'pip install "onedl-mmdetection>=3.5.1,<4.0.0"'
+
+    def test_an_older_one_is_refused_by_its_own_name(self, install):
+        install(onedl_mmengine="0.10.8")
+        with pytest.raises(UnsupportedVersionError) as caught:
+            host_versions.check_host_versions()
+        assert "onedl-mmengine >=0.10.12,<1.0.0" in str(caught.value)
+        assert 'pip install "onedl-mmengine>=0.10.12' in str(caught.value)
+
+    def test_a_fork_over_its_original(self, install):
+        install(mmengine="0.10.7", onedl_mmengine="0.10.12")
+        with pytest.raises(UnsupportedVersionError) as caught:
+            host_versions.check_host_versions()
+        assert "mmengine and onedl-mmengine are both installed" in str(caught.value)
+
+    def test_neither(self, install, monkeypatch):
+        install(torch="2.11.0")
+        monkeypatch.setattr(host_versions.importlib.util, "find_spec", lambda _: None)
+        with pytest.raises(MissingHostError) as caught:
+            host_versions.check_host_versions()
+        for name in ("mmengine>=0.10.3", "onedl-mmengine>=0.10.12"):
+            assert f'pip install "{name}' in str(caught.value)
+
+
 def test_setup_py_and_check_agree():
-    """What pip is told is what the import checks."""
+    """What pip is told lies within what the import checks."""
+    requirements = pytest.importorskip("packaging.requirements")
+    import ast
     from pathlib import Path
 
-    text = (Path(__file__).parents[2] / "setup.py").read_text()
-    assert "mmengine>=0.10.0,<1.0" in text
-    for host in HOSTS:
-        if host.name in ("mmcv", "mmdet", "mmpretrain"):
-            end = host.below[: -len(".0")]
-            assert f"{host.name}>={host.minimum},<{end}" in text
+    tree = ast.parse((Path(__file__).parents[2] / "setup.py").read_text())
+    (call,) = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setup"
+    )
+    given = {k.arg: k.value for k in call.keywords}
+    # Whatever MMEngine is there must stay.
+    assert ast.literal_eval(given["install_requires"]) == ["torch>=2.1", "numpy"]
+    extras = ast.literal_eval(given["extras_require"])
+    hosts = {name: host for host in HOSTS + FORKS for name in host.distributions}
+    for extra in ("mmengine", "cls", "det", "onedl-cls", "onedl-det"):
+        for text in extras[extra]:
+            need = requirements.Requirement(text)
+            host = hosts[need.name]
+            bounds = {part.operator: part.version for part in need.specifier}
+            assert host_versions._release(bounds[">="]) >= host_versions._release(
+                host.minimum
+            )
+            assert host_versions._release(bounds["<"]) <= host_versions._release(
+                host.below
+            )
+    # No version of mmcv that the extra allows is refused by what it installs.
+    for extra, name in (("cls", "mmpretrain"), ("det", "mmdet")):
+        needs = {r.name: r for r in map(requirements.Requirement, extras[extra])}
+        for mmcv in ("2.0.0", "2.1.0", "2.2.0"):
+            for version in ("1.2.0", "3.2.0", "3.3.0"):
+                if needs["mmcv"].specifier.contains(mmcv) and needs[
+                    name
+                ].specifier.contains(version):
+                    check_combination(
+                        {
+                            name: Installed(name, version),
+                            "mmcv": Installed("mmcv", mmcv),
+                        }
+                    )

@@ -153,6 +153,8 @@ def main(argv: List[str]) -> None:
                         shape=list(view.shape),
                         padding=view.padding,
                         images_drawn=len(view.images),
+                        shown=view.shown,
+                        lost=None if view.lost is None else view.lost._asdict(),
                         picture=path,
                     )
                     for view, path in zip(views, paths)

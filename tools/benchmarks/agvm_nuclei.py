@@ -26,7 +26,12 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import torch
+
+from tools.smoke import smoke_arguments
 
 ARMS = [
     f"{optimizer}-{batch}-{recipe}"
@@ -524,6 +529,17 @@ def cost(args: argparse.Namespace) -> Dict[str, Any]:
     )
 
 
+def smoke(folder: Path) -> List[str]:
+    """Return the arguments that stand for ``--smoke``; write their data."""
+    from made_nuclei import write_nuclei
+
+    root = write_nuclei(folder / "data")
+    return (
+        f"--data-root {root} --work-dir {folder / 'run'} --arms sgd-8-plain "
+        "sgd-8-agvm --epochs 1 --workers 0 --interval 1"
+    ).split()
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -551,7 +567,7 @@ def main() -> None:
         "--cost", type=int, help="iterations timed, at least --interval"
     )
     parser.add_argument("--checkpoint", help="where these two start from")
-    args = parser.parse_args()
+    args = parser.parse_args(smoke_arguments(parser, None, smoke))
     if args.estimators is not None and args.estimators < 3:
         parser.error("--estimators must be at least 3")
     if args.repeats < 2 or (args.piece is not None and args.piece not in (1, 2, 4)):

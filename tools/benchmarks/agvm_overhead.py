@@ -20,11 +20,17 @@ import statistics
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any, Dict, List, Tuple
+
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+from tools.smoke import smoke_arguments
 
 SGD = dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=1e-4)
 ADAMW = dict(type="AdamW", lr=1e-4, weight_decay=0.05)
@@ -188,7 +194,22 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="side of the images")
     parser.add_argument("--optimizer", choices=["SGD", "AdamW"], default="SGD")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
-    args = parser.parse_args()
+    args = parser.parse_args(
+        smoke_arguments(
+            parser,
+            None,
+            lambda _: [
+                "--iterations",
+                "4",
+                "--interval",
+                "2",
+                "--batch-size",
+                "2",
+                "--size",
+                "32",
+            ],
+        )
+    )
     for name in ("world_size", "interval", "iterations", "batch_size", "size"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")

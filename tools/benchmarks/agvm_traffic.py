@@ -5,10 +5,16 @@ python tools/benchmarks/agvm_traffic.py --gradient-bytes 166110848
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any, Dict, List
+
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mms_plugin.cli import ArgumentParser, UserError, json_on_stdout, run_command
 from tools.benchmarks.agvm_traffic_model import Cluster, traffic
+from tools.smoke import smoke_arguments
 
 
 def table(rows: List[Dict[str, Any]]) -> str:
@@ -26,6 +32,11 @@ def table(rows: List[Dict[str, Any]]) -> str:
             f"| {1e3 * row['tree_seconds']:.1f} | {100 * row['tree_ratio']:.2f} % |"
         )
     return "\n".join(lines)
+
+
+def smoke(folder: Path) -> List[str]:
+    """Return the arguments that stand for ``--smoke``."""
+    return ["--gpus", "8", "64"]
 
 
 def main(argv: List[str]) -> None:
@@ -47,7 +58,7 @@ def main(argv: List[str]) -> None:
     parser.add_argument("--inter", type=float, default=25.0, help="GB/s between nodes")
     parser.add_argument("--latency-us", type=float, default=5.0, help="of one hop")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(smoke_arguments(parser, argv, smoke))
     for name, value in vars(args).items():
         values = value if isinstance(value, list) else [value]
         if any(not isinstance(v, bool) and not v > 0 for v in values):

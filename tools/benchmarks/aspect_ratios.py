@@ -15,7 +15,13 @@ import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, Dict
+
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.smoke import smoke_arguments
 
 ARMS = ("mmengine", "ours", "unpickling")
 
@@ -101,7 +107,9 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=2, help="boxes of an image")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(
+        smoke_arguments(parser, None, lambda _: ["--num-images", "400"])
+    )
     if args.num_images < 1 or args.objects < 0:
         parser.error("--num-images must be at least 1 and --objects at least 0")
     if args.arm:

@@ -14,9 +14,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, List
 
 import agvm_nuclei
+
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.smoke import smoke_arguments
 
 SIZES = [96, 128, 160, 192, 224, 256]
 CALIBRATE = Path(__file__).parents[1] / "analysis_tools" / "calibrate_batch_sizes.py"
@@ -51,6 +56,17 @@ def build_config(data_root: str, work_dir: str) -> Any:
     return config
 
 
+def smoke(folder: Path) -> List[str]:
+    """Return the arguments that stand for ``--smoke``; write their data."""
+    from made_nuclei import write_nuclei
+
+    root = write_nuclei(folder / "data")
+    return (
+        f"--data-root {root} --work-dir {folder / 'run'} --clock cpu --repeats 1 "
+        "--warmup 1 --sizes 96 128 --base-size 96 --batch-size 2 --measure 1 2"
+    ).split()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
@@ -58,7 +74,7 @@ def main() -> None:
     )
     parser.add_argument("--data-root", required=True, help="folder of the nuclei data")
     parser.add_argument("--work-dir", default="work_dirs/batch_size_rules")
-    args, further = parser.parse_known_args()
+    args, further = parser.parse_known_args(smoke_arguments(parser, None, smoke))
     annotations = os.path.join(args.data_root, "annotations", "instances_train.json")
     if not os.path.isfile(annotations):
         parser.error(f"--data-root: {annotations} is missing")

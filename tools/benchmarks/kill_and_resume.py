@@ -48,6 +48,7 @@ from mms_plugin.checkpoints.find_checkpoint import (
     latest_checkpoint,
 )
 from mms_plugin.utils.files import write_atomically
+from tools.smoke import smoke_arguments
 
 HERE = osp.dirname(osp.abspath(__file__))
 ROOT = osp.dirname(osp.dirname(HERE))
@@ -462,7 +463,23 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     )
     parser.add_argument("--keep", metavar="FOLDER", help="keep failed runs there")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
-    return parser.parse_args(argv)
+    return parser.parse_args(
+        smoke_arguments(
+            parser,
+            argv,
+            lambda _: [
+                "--runs",
+                "2",
+                "--kills",
+                "1",
+                "--images",
+                "24",
+                "--modes",
+                "one",
+                "save",
+            ],
+        )
+    )
 
 
 def _import_ahead() -> None:

@@ -8,8 +8,13 @@ groups a plan hangs on a rank's number of images alone: one is asked for each nu
 
 from __future__ import annotations
 
+import sys
 from itertools import product
+from pathlib import Path
 from typing import Any, Dict, List, Tuple
+
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
@@ -20,6 +25,7 @@ from mms_plugin.multi_scale import (
     MultiScaleVariableBatchSampler,
 )
 from tools.benchmarks.load_balance_model import load_balance
+from tools.smoke import smoke_arguments
 
 
 class _Sizes(MultiScaleDataset):
@@ -118,6 +124,11 @@ def table(rows: List[Dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def smoke(folder: Path) -> List[str]:
+    """Return the arguments that stand for ``--smoke``."""
+    return ["--num-samples", "2000", "--ranks", "1", "8"]
+
+
 def main(argv: List[str]) -> None:
     parser = ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--num-samples", type=int, default=1_281_167)
@@ -134,7 +145,7 @@ def main(argv: List[str]) -> None:
         "--no-groups", action="store_true", help="leave out group_by_aspect_ratio"
     )
     parser.add_argument("--json", action="store_true", help="print JSON alone")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(smoke_arguments(parser, argv, smoke))
     if min(args.num_samples, args.batch_size, args.base_size, *args.ranks) < 1:
         raise UserError(
             "--num-samples, --ranks, --batch-size and --base-size must be at least 1"

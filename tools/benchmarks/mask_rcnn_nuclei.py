@@ -30,6 +30,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tools.smoke import smoke_arguments  # noqa: E402
+
 CONFIG = "configs/mask_rcnn/mask-rcnn-r18_{}_1xb8-16e_nuclei.py"
 #: Arm: recipe, and its epochs where these are not the config's.
 ARMS: Dict[str, Tuple[str, int]] = {
@@ -135,7 +137,10 @@ def plan_of(config: Any) -> List[List[Tuple[int, int, int]]]:
 
     from mms_plugin.analysis import curriculum_of, fixed_size_plan, training_plan
 
-    loader = Runner.build_dataloader(copy.deepcopy(config.train_dataloader), seed=0)
+    # The sampler's seed is that of the training, as its runner gives it.
+    loader = Runner.build_dataloader(
+        copy.deepcopy(config.train_dataloader), seed=config.randomness.seed
+    )
     epochs = config.train_cfg.max_epochs
     if not hasattr(loader.batch_sampler, "plan"):
         side = config.base_size
@@ -143,7 +148,6 @@ def plan_of(config: Any) -> List[List[Tuple[int, int, int]]]:
             len(loader.dataset), loader.batch_sampler.batch_size, (side, side)
         )
         return [plan] * epochs
-    loader.batch_sampler.seed = config.randomness.seed
     return training_plan(loader.batch_sampler, epochs, curriculum_of(config))
 
 
@@ -215,6 +219,7 @@ def curve_of(folder: Path) -> List[Dict[str, float]]:
 def result_of(args: argparse.Namespace, arm: str, seed: int) -> Dict[str, Any]:
     """What a finished training gave; measured once, then read."""
     from mmengine.registry import init_default_scope
+    from mmengine.runner.checkpoint import CheckpointLoader
 
     folder = folder_of(args, arm, seed)
     path = folder / "result.json"
@@ -229,6 +234,12 @@ def result_of(args: argparse.Namespace, arm: str, seed: int) -> Dict[str, Any]:
 
     plan = plan_of(config)
     checkpoint = folder / f"epoch_{config.train_cfg.max_epochs}.pth"
+    saved = CheckpointLoader.load_checkpoint(str(checkpoint), "cpu")["meta"]["iter"]
+    if saved != sum(map(len, plan)):
+        raise SystemExit(
+            f"{arm}, seed {seed} ran {saved} iterations, but its plan has "
+            f"{sum(map(len, plan))}: the report would be wrong"
+        )
     sizes = sorted({item[:2] for epoch in plan for item in epoch})
     flops = flops_by_size(args, checkpoint, sizes)
     by_epoch = [sum(b * flops[h, w] for h, w, b in epoch) for epoch in plan]
@@ -346,6 +357,17 @@ def draw(results: List[Dict[str, Any]], path: Path) -> None:
     pyplot.close(figure)
 
 
+def smoke(folder: Path) -> List[str]:
+    """Return the arguments that stand for ``--smoke``; write their data."""
+    from made_nuclei import write_nuclei
+
+    root = write_nuclei(folder / "data")
+    return (
+        f"--data-root {root} --work-dir {folder / 'run'} --arms SSc-FBS MSc-VBSWC "
+        "--seeds 1 --epochs 1 --test-sizes 192 256"
+    ).split()
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", required=True, help="folder of the nuclei data")
@@ -359,7 +381,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--jobs", type=int, default=2, help="trainings at a time, one thread each"
     )
-    return parser.parse_args()
+    return parser.parse_args(smoke_arguments(parser, None, smoke))
 
 
 def main() -> None:

@@ -12,11 +12,16 @@ as it occurs in ours.
 from __future__ import annotations
 
 import os
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Tuple
 
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from mms_plugin.cli import ArgumentParser, UserError, json_on_stdout, run_command
+from tools.smoke import smoke_arguments
 
 Size = Tuple[int, int]
 
@@ -161,6 +166,19 @@ def compare(args: Any) -> Dict[str, Any]:
     }
 
 
+def smoke(folder: Path) -> List[str]:
+    """Return the arguments that stand for ``--smoke``; write their data."""
+    from made_nuclei import write_nuclei
+
+    # Of a class and size that the data set keeps.
+    root = write_nuclei(folder / "data", side=128, name="person")
+    return (
+        f"--data-root {root} --annotations annotations/instances_train.json "
+        "--images train/ --base-size 64 --sizes 64 128 2 --batch-size 3 --seeds 1 "
+        "--epochs 1"
+    ).split()
+
+
 def main(argv: List[str]) -> None:
     parser = ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data-root", required=True, help="folder of a COCO data set")
@@ -175,7 +193,7 @@ def main(argv: List[str]) -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=4, help="of each seed")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(smoke_arguments(parser, argv, smoke))
     for name in ("base_size", "batch_size", "divisor", "seeds", "epochs"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1")

@@ -12,12 +12,18 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import sys
 import time
+from pathlib import Path
 from typing import Any, Dict
+
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmengine.dataset import InfiniteSampler
 
 from mms_plugin.multi_scale import MultiScaleVariableBatchSampler
+from tools.smoke import smoke_arguments
 
 
 def batch_sampler(args: argparse.Namespace, world_size: int) -> Any:
@@ -55,7 +61,23 @@ def main() -> None:
     parser.add_argument("--num-samples", type=int, default=1_000_000)
     parser.add_argument("--world-sizes", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = parser.parse_args(
+        smoke_arguments(
+            parser,
+            None,
+            lambda _: [
+                "--iterations",
+                "300",
+                "--num-samples",
+                "1000",
+                "--batch-size",
+                "4",
+                "--world-sizes",
+                "1",
+                "8",
+            ],
+        )
+    )
     rows = [measure(args, world_size) for world_size in args.world_sizes]
     if args.json:
         print(json.dumps(rows, indent=2))

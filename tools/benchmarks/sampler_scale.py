@@ -9,10 +9,15 @@ then run again under tracemalloc for its peak of memory.
 
 from __future__ import annotations
 
+import sys
 import time
 import tracemalloc
 from itertools import product
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
+
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mms_plugin.cli import ArgumentParser, UserError, json_on_stdout, run_command
 from mms_plugin.multi_scale import (
@@ -20,6 +25,7 @@ from mms_plugin.multi_scale import (
     MultiScaleVariableBatchSampler,
     ResolutionCurriculum,
 )
+from tools.smoke import smoke_arguments
 
 CURRICULA = ("none", "by epoch", "within the epoch")
 
@@ -121,6 +127,11 @@ def table(rows: List[Dict[str, Any]], epochs: int) -> str:
     return "\n".join(lines)
 
 
+def smoke(folder: Path) -> List[str]:
+    """Return the arguments that stand for ``--smoke``."""
+    return ["--num-samples", "1e4", "--ranks", "4", "--epochs", "3"]
+
+
 def main(argv: List[str]) -> None:
     parser = ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument(
@@ -137,7 +148,7 @@ def main(argv: List[str]) -> None:
         "which plans every epoch",
     )
     parser.add_argument("--json", action="store_true", help="print JSON alone")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(smoke_arguments(parser, argv, smoke))
     if min(*args.num_samples, *args.ranks, args.batch_size, args.epochs) < 1:
         raise UserError(
             "--num-samples, --ranks, --batch-size and --epochs must be at least 1"

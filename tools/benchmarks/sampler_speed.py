@@ -13,7 +13,13 @@ import json
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 from typing import Dict, List
+
+# The checkout that this file lies in, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.smoke import smoke_arguments
 
 ARMS = ("baseline", "ours", "ours-curriculum")
 
@@ -71,7 +77,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="runs of each")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(
+        smoke_arguments(
+            parser, None, lambda _: ["--num-samples", "2000", "--rounds", "1"]
+        )
+    )
     if min(args.num_samples, args.batch_size, args.rounds) < 1:
         parser.error("--num-samples, --batch-size and --rounds must be at least 1")
     if args.arm:

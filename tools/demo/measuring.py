@@ -51,6 +51,21 @@ def read_scalars(work_dir: Path) -> List[Dict[str, Any]]:
     return [json.loads(line) for line in logs[-1].read_text().splitlines()]
 
 
+def training_time(checkpoint: Dict[str, Any]) -> float:
+    """Return the seconds of a training's iterations, as MMEngine's timer took them.
+
+    Args:
+        checkpoint: The last one, with the message hub's history.
+    """
+    history = checkpoint["message_hub"]["log_scalars"]["train/time"].data[0]
+    if len(history) != checkpoint["meta"]["iter"]:
+        raise DemoError(
+            f"the checkpoint has the time of {len(history)} iterations, but ran "
+            f"{checkpoint['meta']['iter']}"
+        )
+    return float(sum(history))
+
+
 def validation_curve(
     task: DemoTask, records: Sequence[Dict[str, Any]]
 ) -> List[Tuple[int, Dict[str, float]]]:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
+import documented
+
 from mms_plugin.utils.files import write_atomically
 from mms_plugin.utils.tables import markdown_table
 
@@ -29,6 +31,8 @@ class Arm:
         train_flops: FLOPs of forward and backward, by epoch.
         wall_clock: Seconds of the whole run: start-up, training, validation.
         cpu_time: Processor seconds of it, all processes.
+        train_time: Seconds of the training iterations, loading of data included,
+            start-up and validations not.
         metrics_by_size: By metric and test size (image side in pixels), percent.
         curve: ``(epoch, percent by metric)`` of the validations during the training.
         agvm: ``(iteration, value)`` by ``'mu/<module>'`` and ``'phi/<module>'``, where
@@ -42,6 +46,7 @@ class Arm:
     train_flops: List[float]
     wall_clock: float
     cpu_time: float
+    train_time: float
     metrics_by_size: Dict[str, Dict[int, float]]
     curve: List[Tuple[int, Dict[str, float]]]
     agvm: Dict[str, Curve] = field(default_factory=dict)
@@ -78,6 +83,7 @@ def summarise_arm(arm: Arm, baseline: Arm, base_size: int) -> Dict[str, Any]:
             train_flops=sum(one.train_flops),
             wall_clock=one.wall_clock,
             cpu_time=one.cpu_time,
+            train_time=one.train_time,
         )
 
     own, other = total(arm), total(baseline)
@@ -186,7 +192,7 @@ def assemble(tasks: Sequence[Task], about: Mapping[str, Any]) -> Dict[str, Any]:
 
 def _cost_table(task: Mapping[str, Any]) -> str:
     header = ["arm", "epochs", "iterations", "images", "training TFLOPs"]
-    header += ["wall-clock (s)", "CPU time (s)"]
+    header += ["training time (s)", "wall-clock (s)", "CPU time (s)"]
     for metric in task["metrics"]:
         header.append(f"{metric} at {task['base_size']} px")
         header.append(f"{metric}, mean over {len(task['test_sizes'])} test sizes")
@@ -198,6 +204,7 @@ def _cost_table(task: Mapping[str, Any]) -> str:
             f"{arm['iterations']:,}",
             f"{arm['images']:,}",
             f"{arm['train_flops'] / 1e12:.2f}",
+            f"{arm['train_time']:.0f}",
             f"{arm['wall_clock']:.0f}",
             f"{arm['cpu_time']:.0f}",
         ]
@@ -209,14 +216,14 @@ def _cost_table(task: Mapping[str, Any]) -> str:
 
 
 def _ratio_table(task: Mapping[str, Any]) -> str:
-    header = ["arm", "iterations", "FLOPs", "wall-clock", "CPU time"]
+    header = ["arm", "iterations", "FLOPs", "training time", "wall-clock", "CPU time"]
     for metric in task["metrics"]:
         header.append(f"{metric} at {task['base_size']} px")
         header.append(f"{metric}, mean over sizes")
     rows = [header]
     base = task["arms"][0]["metrics"]
     for arm in task["arms"]:
-        names = ("iterations", "train_flops", "wall_clock", "cpu_time")
+        names = ("iterations", "train_flops", "train_time", "wall_clock", "cpu_time")
         row = [arm["name"], *(f"{arm['ratio'][name]:.2f}" for name in names)]
         for metric in task["metrics"]:
             for key in ("at_base_size", "mean_over_sizes"):
@@ -234,7 +241,7 @@ def _size_table(task: Mapping[str, Any], metric: str) -> str:
     return markdown_table(rows)
 
 
-def _agvmmarkdown_table(summary: Mapping[str, Any]) -> str:
+def _agvm_table(summary: Mapping[str, Any]) -> str:
     rows = [["module", "phi, mean over the last third", "mu at the end"]]
     for module, phi in summary["phi"].items():
         rows.append([module, f"{phi:.2f}", f"{summary['mu'][module]:.2f}"])
@@ -253,13 +260,27 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             f"As a share of {task['baseline']}, metrics as differences in points:"
         )
         parts.append(_ratio_table(task))
+        parts.append(
+            "Time falls less than FLOPs: start-up and validations take the same time "
+            "in every arm (they are in the wall-clock, not in the training time), and "
+            "every iteration of a model this small has a fixed cost beside its FLOPs."
+        )
+        rows = documented.beside(name, task, report["about"].get("seed", 0))
+        if rows:
+            parts.append(
+                f"Beside the documented figures, which come from "
+                f"{documented.load()['machine']}. On another CPU or version of torch "
+                "the same seed rounds differently, and its figures differ as those of "
+                "another seed do:"
+            )
+            parts.append(markdown_table(rows))
         for metric in task["metrics"]:
             parts.append(f"{metric} by test size (px):")
             parts.append(_size_table(task, metric))
         for arm in task["arms"]:
             if "agvm" in arm:
                 parts.append(describe_agvm(arm))
-                parts.append(_agvmmarkdown_table(arm["agvm"]))
+                parts.append(_agvm_table(arm["agvm"]))
         for file, caption in task["pictures"].items():
             parts.append(f"![{caption}]({file})\n\n{caption}")
     parts.append("## How it was run")
@@ -267,7 +288,8 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         "FLOPs are counted by PyTorch's flop counter on the trained model and images "
         "of the training, forward and backward, at each size, times the images of the "
         "plan that was run; a multiplication and an addition are two. Wall-clock is "
-        "that of the whole process, with its start and the validations."
+        "that of the whole process, with its start and the validations; training time "
+        "is that of the iterations only, with the loading of their data."
     )
     parts.append(
         "\n".join(f"- {key}: {value}" for key, value in report["about"].items())

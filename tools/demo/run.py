@@ -25,12 +25,24 @@ for folder in (ROOT, Path(__file__).resolve().parent):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+import documented  # noqa: E402
 import measuring  # noqa: E402
 import report  # noqa: E402
 from tasks import CLASSIFICATION, DETECTION, TASKS, DemoTask  # noqa: E402
 from trainings import DemoError, Trainings, say, threads_of  # noqa: E402
 
+from mms_plugin import cli  # noqa: E402
+from tools.smoke import smoke_arguments  # noqa: E402
+
 DET_IMAGES = (640, 160)
+
+
+def smoke(folder: Path) -> List[str]:
+    """Return the arguments that stand for ``--smoke``."""
+    return (
+        f"--work-dir {folder / 'run'} --epochs 1 --train-images 24 --val-images 12 "
+        "--det-epochs 1 --det-images 8 2 --test-sizes 32 --det-test-sizes 64"
+    ).split()
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -87,7 +99,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         "--json", action="store_true", help="print report.json, and nothing else"
     )
-    args = parser.parse_args(argv)
+    args = parser.parse_args(smoke_arguments(parser, argv, smoke))
     least = dict(epochs=1, seed=0, jobs=1, train_images=12, val_images=12)
     least.update(det_epochs=1, test_sizes=16, det_test_sizes=32, det_images=1)
     for name, low in least.items():
@@ -155,7 +167,7 @@ class TaskRun:
             or name.startswith("det_") == (self.task is DETECTION)
         }
         text = [cfg.pretty_text, json.dumps(manifest), str(self.test_sizes)]
-        text += [torch.__version__, __version__]
+        text += [torch.__version__, __version__, "with training time"]
         return hashlib.sha256("\n".join(text).encode()).hexdigest()
 
 
@@ -226,6 +238,7 @@ class _Arm:
             train_flops=[plan_flops(epoch, flops) for epoch in plan],
             wall_clock=wall_clock,
             cpu_time=cpu_time,
+            train_time=measuring.training_time(saved),
             metrics_by_size=measuring.evaluate(task, self.cfg, model, sizes),
             curve=measuring.validation_curve(task, records),
             agvm=agvm_curves(records),
@@ -436,6 +449,9 @@ def run_demo(args: argparse.Namespace, argv: Sequence[str]) -> Dict[str, Any]:
         if run.task is DETECTION:
             draw_detections(task, run)
     report.write_report(folder, content)
+    for name, found in content["tasks"].items():
+        for row in documented.beside(name, found, args.seed):
+            say(f"      {row[0]:<10} {row[1]:<42} {'  '.join(row[2:])}")
     say(f"done in {time.perf_counter() - start:.0f} s: {folder / 'report.md'}")
     return content
 
@@ -443,6 +459,7 @@ def run_demo(args: argparse.Namespace, argv: Sequence[str]) -> Dict[str, Any]:
 if __name__ == "__main__":
     # A training that goes on alone would be of no use to anyone.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    cli.quiet_hosts()
     try:
         sys.exit(main())
     except KeyboardInterrupt:

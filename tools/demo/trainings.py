@@ -81,14 +81,17 @@ class Trainings:
         environment["OMP_NUM_THREADS"] = str(self.threads)
         log = work_dir / "train.log"
         start = time.perf_counter()
-        with log.open("w") as file, subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=environment,
-        ) as process:
+        with (
+            log.open("w") as file,
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env=environment,
+            ) as process,
+        ):
             self._running.append(process)
             assert process.stdout is not None
             for line in process.stdout:

@@ -24,6 +24,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 
 from mms_plugin import cli
 from mms_plugin.recipes import RECIPES, RecipeError, apply_recipes
+from tools.smoke import smoke_arguments
 
 CONVERTED, REFUSED, UNREADABLE, FAILED = "converted", "refused", "unreadable", "failed"
 OUTCOMES = (CONVERTED, REFUSED, UNREADABLE, FAILED)
@@ -100,7 +101,9 @@ def main(argv: List[str]) -> None:
     parser.add_argument("--recipe", default="vbs-cur", metavar="R")
     parser.add_argument("--list", action="store_true", help="list each config, too")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(
+        smoke_arguments(parser, argv, lambda _: ["mmpretrain::lenet"])
+    )
     for name in args.recipe.split("+"):
         if name not in RECIPES:
             parser.error(f"--recipe: {name!r} is not one of {', '.join(RECIPES)}")

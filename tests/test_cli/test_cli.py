@@ -17,7 +17,7 @@ from mmengine.config import Config, ConfigDict
 
 from mms_plugin import cli
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.registry import PARAM_SCHEDULERS
 
-from mms_plugin.multi_scale.schedule_bookkeeping import (
+from mms_plugin.multi_scale.scheduler_times import (
     convert_to_iterations,
     epoch_map,
     retime_schedulers,

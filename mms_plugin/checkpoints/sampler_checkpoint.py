@@ -1,0 +1,135 @@
+"""The sampler's place in the training: into the checkpoint, and back from it."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, NamedTuple, Optional
+
+from mmengine.runner.base_loop import BaseLoop
+
+from ..multi_scale.multi_scale_variable_batch_sampler import (
+    MultiScaleVariableBatchSampler,
+)
+from ..multi_scale.runner_parts import counts_iterations
+from .resumed_iterator import ResumedIterator
+
+__all__ = ["SAMPLER_STATE", "Recount", "SamplerCheckpoint"]
+
+SAMPLER_STATE = "multi_scale_sampler"
+"""Where a checkpoint holds the sampler's place in the training."""
+
+
+class Recount(NamedTuple):
+    """The iterations of a checkpoint, as the current settings count them.
+
+    Attributes:
+        done: Iterations that are done.
+        reason: Why the checkpoint has another number.
+    """
+
+    done: int
+    reason: str
+
+
+class SamplerCheckpoint:
+    """Saves the place of a sampler, and resumes a training there.
+
+    MMEngine loads a checkpoint before it begins the training: :meth:`remember` keeps
+    what :meth:`resume` needs.
+    """
+
+    def __init__(self) -> None:
+        self._state: Optional[Dict[str, Any]] = None
+        self._runtime_info: Dict[str, Any] = {}
+
+    def save(
+        self,
+        checkpoint: Dict[str, Any],
+        loop: BaseLoop,
+        sampler: MultiScaleVariableBatchSampler,
+    ) -> None:
+        """Put the sampler's place into a checkpoint that is being written."""
+        meta = checkpoint["meta"]
+        epoch = None if counts_iterations(loop) else meta["epoch"]
+        checkpoint[SAMPLER_STATE] = sampler.state_at(meta["iter"], epoch)
+
+    def remember(self, checkpoint: Mapping[str, Any]) -> None:
+        """Remember the sampler's place, should the training be resumed."""
+        self._state = checkpoint.get(SAMPLER_STATE)
+        hub = checkpoint.get("message_hub") or {}
+        self._runtime_info = dict(hub.get("runtime_info") or {})
+
+    def resume(
+        self, loop: BaseLoop, sampler: MultiScaleVariableBatchSampler
+    ) -> Optional[Recount]:
+        """Let a sampler continue where the loop stands.
+
+        Args:
+            loop: The train loop; one that counts iterations gets another iterator,
+                which loads no batch that was trained on.
+            sampler: Of its data loader.
+
+        Returns:
+            ``None`` where the loop's count of iterations stays.
+
+        Raises:
+            ValueError: The rest of the epoch is not known in the current settings.
+        """
+        state, self._state = self._state, None
+        if loop.iter == 0:  # not resumed, though weights may have been loaded
+            sampler.resume(0, None if sampler.endless else 0)
+            return None
+        if counts_iterations(loop):
+            sampler.resume(loop.iter, None, state)
+            loop.dataloader_iterator = ResumedIterator(
+                loop.dataloader,
+                type(loop.dataloader_iterator),
+                skip=loop.iter,
+                epoch=0 if sampler.endless else sampler.epoch_of(loop.iter),
+            )
+            return None
+        reason = _reason(sampler, state)
+        if state is None and self._ended_another_epoch(loop):
+            whole = sampler.iterations_before(loop.epoch)
+            state = sampler.state_at(whole, loop.epoch)
+        done = sampler.resume(loop.iter, loop.epoch, state)
+        return None if done == loop.iter else Recount(done, reason)
+
+    def _ended_another_epoch(self, loop: BaseLoop) -> bool:
+        """Return whether a training without a saved place has ended an epoch.
+
+        Its epochs had other lengths, so that the iteration does not tell.
+        """
+        iters, epochs = (self._runtime_info.get(k) for k in ("max_iters", "max_epochs"))
+        if not iters or not epochs or iters == loop.max_iters:
+            return False
+        ended: bool = loop.iter * epochs == loop.epoch * iters
+        return ended
+
+
+def _reason(
+    sampler: MultiScaleVariableBatchSampler, state: Optional[Mapping[str, Any]]
+) -> str:
+    """Say why the epochs of a resumed training have another length.
+
+    Args:
+        sampler: In the current settings.
+        state: Of the sampler, in the checkpoint. ``None``: it holds none.
+    """
+    if state is None:
+        return (
+            "the checkpoint was saved without ResolutionCurriculumHook or "
+            "MultiScaleSamplerHook"
+        )
+    changes = sampler.changes_since(state)
+    if "settings" not in state:
+        # Of a version that recorded the world size and the number of samples only.
+        changes.append(
+            "the checkpoint does not record the batch sizes, the sizes and the "
+            "curriculum with its max_epochs, which may have changed"
+        )
+    elif not changes:
+        return (
+            "no recorded setting has changed, so a callable schedule or the sampler "
+            "itself plans otherwise"
+        )
+    return "; ".join(changes)

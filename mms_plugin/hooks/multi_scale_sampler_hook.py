@@ -1,0 +1,168 @@
+"""The hook of a training with the multi-scale batch sampler."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
+
+from ..checkpoints.sampler_checkpoint import SamplerCheckpoint
+from ..multi_scale.batch_lr_scaling import BatchLrScaling
+from ..multi_scale.iteration_seeds import seed_iteration
+from ..multi_scale.multi_scale_variable_batch_sampler import (
+    MultiScaleVariableBatchSampler,
+)
+from ..multi_scale.runner_parts import (
+    built_train_loop,
+    counts_iterations,
+    required_sampler,
+)
+from ..multi_scale.size_log import SizeLog
+from ..multi_scale.size_loss_log import SizeLossLog
+from ..multi_scale.training_length import TrainingLength
+
+
+@HOOKS.register_module()
+class MultiScaleSamplerHook(Hook):
+    """Resumes a training with :class:`MultiScaleVariableBatchSampler` exactly.
+
+    For training without a curriculum (MSc-VBS); ``ResolutionCurriculumHook`` does all
+    of it too.
+
+    A training that is resumed, at the end of an epoch or within it, continues with the
+    remaining batches, and loads none of those before: the place is in the checkpoint.
+    What the model draws at random (dropout, RoI sampling) is seeded by the iteration,
+    so that it is what an uninterrupted training would have drawn. With another world
+    size or batch size the rest of the epoch is planned anew, and iterations count as if
+    all had been made in the current settings (``IterBasedTrainLoop`` keeps its count).
+    ``runner.max_iters`` and the times of parameter schedulers are corrected for epochs
+    of unequal length. Schedulers by epoch stay as they are.
+
+    In each iteration it records ``train/height``, ``train/width`` (pixels) and
+    ``train/batch_size`` (images per rank) in the message hub, so that they are in the
+    log, and as scalars in the visualizer. Once an epoch it logs how many images and
+    boxes each size has lost, summed over the ranks.
+
+    Args:
+        lr_scaling: Scale the learning rate of an iteration with its batch size relative
+            to the base one: ``'none'`` (as published), ``'sqrt'`` or ``'linear'``. See
+            :class:`~mms_plugin.multi_scale.batch_lr_scaling.BatchLrScaling`. Defaults
+            to ``'none'``.
+
+    Raises:
+        ValueError: An argument is not valid, or the training has another sampler.
+    """
+
+    # Before ParamSchedulerHook, whose schedulers continue from the rate that they find,
+    # and IterTimerHook, which begins at the iteration that a training is resumed at.
+    priority = "ABOVE_NORMAL"
+
+    def __init__(self, lr_scaling: str = "none") -> None:
+        self._lr_scaling = BatchLrScaling(lr_scaling)
+        self._checkpoint = SamplerCheckpoint()
+        self._length = TrainingLength()
+        self._log = SizeLog()
+        self._losses = SizeLossLog()
+        self._sampler: Optional[MultiScaleVariableBatchSampler] = None
+
+    @property
+    def lr_scaling(self) -> str:
+        """How the learning rate follows the batch size."""
+        return self._lr_scaling.rule
+
+    def before_run(self, runner: Runner) -> None:
+        """Set up the sampler, ``max_iters`` and the schedulers."""
+        loop = built_train_loop(runner)
+        if loop is None:  # validation or test only
+            return
+        sampler = self._sampler_of(loop)
+        if sampler is self._sampler:  # trained a second time
+            return
+        self._sampler = sampler
+        assumed = 0 if counts_iterations(loop) else len(loop.dataloader)
+        self.set_up_sampler(loop, sampler)
+        if not counts_iterations(loop):
+            self._length.correct(runner, sampler, assumed)
+
+    def set_up_sampler(
+        self, loop: BaseLoop, sampler: MultiScaleVariableBatchSampler
+    ) -> None:
+        """Change the sampler's settings before the first iteration, if needed."""
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put the sampler's place into the checkpoint."""
+        loop = built_train_loop(runner)
+        if loop is not None:
+            self._checkpoint.save(checkpoint, loop, self._sampler_of(loop))
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember the sampler's place, should the training be resumed."""
+        self._checkpoint.remember(checkpoint)
+
+    def before_train(self, runner: Runner) -> None:
+        """Continue at the place in the training that was resumed from."""
+        loop = runner.train_loop
+        recount = self._checkpoint.resume(loop, self._sampler_of(loop))
+        if recount is not None:
+            self._length.count_from(runner, *recount)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Start the epoch, and log which sizes it draws from."""
+        self._losses.start(runner)
+        loop = runner.train_loop
+        if counts_iterations(loop):
+            return
+        sampler = self._sampler_of(loop)
+        sampler.set_epoch(runner.epoch)
+        drawn = sampler.sizes_of_epoch(runner.epoch)
+        self._log.sizes(runner, drawn, f"Epoch {runner.epoch + 1}")
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Record the batch's size, seed the model, scale the learning rate."""
+        loop = runner.train_loop
+        sampler = self._sampler_of(loop)
+        if counts_iterations(loop):
+            batch = sampler.batch_at_iteration(runner.iter)
+            drawn = sampler.sizes_of_iteration(runner.iter)
+            self._log.sizes(runner, drawn, f"Iteration {runner.iter + 1}")
+        else:
+            # Within a resumed epoch, batch_idx begins at 0.
+            position = runner.iter - sampler.iterations_before(runner.epoch)
+            batch = sampler.batch_at(runner.epoch, position)
+        self._log.batch(runner, batch)
+        seed_iteration(runner, sampler.seed)
+        self._lr_scaling.scale(runner, batch[2] / sampler.batch_size)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Optional[dict] = None,
+    ) -> None:
+        """Restore the learning rate; log what the sizes of a pass have lost."""
+        self._lr_scaling.restore()
+        loop = runner.train_loop
+        if not counts_iterations(loop) or runner.iter + 1 == loop.max_iters:
+            return  # logged at the end of the epoch
+        sampler, done = self._sampler_of(loop), runner.iter + 1
+        if sampler.endless:  # about once a pass over the dataset
+            if done % max(len(sampler), 1) == 0:
+                self._losses.log(runner, f"Iteration {done}")
+        elif sampler.epoch_of(done) != sampler.epoch_of(done - 1):
+            self._losses.log(runner, f"Epoch {sampler.epoch_of(done)}")
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Log what each size has lost of the dataset."""
+        if counts_iterations(runner.train_loop):
+            self._losses.log(runner, f"Iteration {runner.iter}")
+        else:
+            self._losses.log(runner, f"Epoch {runner.epoch + 1}")
+
+    def _sampler_of(self, loop: BaseLoop) -> MultiScaleVariableBatchSampler:
+        return required_sampler(loop, type(self).__name__)

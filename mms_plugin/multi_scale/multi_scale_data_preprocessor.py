@@ -1,0 +1,111 @@
+"""Any library's data preprocessor, at the size of the batch."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
+
+from mmengine.model import BaseDataPreprocessor
+from mmengine.registry import MODELS, DefaultScope
+
+from .multi_scale_transform import parse_size_ratio, set_size
+from .named_pipeline import TARGET_SIZE
+from .sizes import Size
+
+__all__ = ["MultiScaleDataPreprocessor"]
+
+_ORDERS = ("hw", "wh")
+
+
+@MODELS.register_module()
+class MultiScaleDataPreprocessor(BaseDataPreprocessor):
+    """Run a data preprocessor that pads or resizes to one size at the batch's size.
+
+    mmsegmentation's ``SegDataPreProcessor(size=(512, 512))`` pads every batch to 512;
+    inside this one it pads to the size that the batch was drawn for. That size is in
+    the samples' ``metainfo['target_size']``, where :class:`MultiScaleDataset` writes
+    it. In evaluation, and for samples without it, the preprocessor is as configured.
+
+    One preprocessor is built for each size, on first use, in the scope that this one
+    was built in. All else, attributes included, is the configured one's own.
+
+    Args:
+        preprocessor: Config of the preprocessor, with the size of its own.
+        size_arg: The argument that takes the size; a dotted path reaches into nested
+            configs (``'batch_augments.0.scale'``). Defaults to ``'size'``.
+        order: ``'hw'`` or ``'wh'``, the order of the two sides. Defaults to ``'hw'``.
+        size_ratio: The size relative to the batch's, a number or ``(height, width)``.
+            Defaults to 1.
+
+    Raises:
+        ValueError: ``preprocessor`` is no config, or an argument is not valid.
+    """
+
+    def __init__(
+        self,
+        preprocessor: Mapping,
+        size_arg: str = "size",
+        order: str = "hw",
+        size_ratio: Union[float, Sequence[float]] = 1.0,
+    ) -> None:
+        super().__init__()
+        if not isinstance(preprocessor, Mapping) or "type" not in preprocessor:
+            raise ValueError(
+                "preprocessor must be a config such as dict(type='SegDataPreProcessor',"
+                f" size=(512, 512)), but got {preprocessor!r}"
+            )
+        if order not in _ORDERS:
+            raise ValueError(f"order must be one of {list(_ORDERS)}, but got {order!r}")
+        scope = DefaultScope.get_current_instance()
+        self._scope = None if scope is None else scope.scope_name
+        self._config: Dict[str, Any] = copy.deepcopy(dict(preprocessor))
+        self.size_arg = size_arg
+        self.order = order
+        self.size_ratio = parse_size_ratio(size_ratio)
+        self.preprocessor = self._build(self._config)
+        # No submodules: what they hold is the same as the configured one's.
+        self._by_size: Dict[Size, Any] = {}
+
+    def forward(self, data: Any, training: bool = False) -> Any:
+        """Preprocess a batch at its size."""
+        size = _target_size(data) if training else None
+        if size is None:
+            return self.preprocessor(data, training)
+        if size not in self._by_size:
+            config = copy.deepcopy(self._config)
+            set_size(config, self.size_arg, self._sides(size))
+            self._by_size[size] = self._build(config)
+        chosen = self._by_size[size]
+        if chosen.device != self.preprocessor.device:
+            chosen.to(self.preprocessor.device)
+        return chosen(data, training)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("_") or "preprocessor" not in self._modules:
+                raise
+            return getattr(self._modules["preprocessor"], name)
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {**self.__dict__, "_by_size": {}}
+
+    def _sides(self, size: Size) -> Tuple[int, int]:
+        height, width = (
+            int(side * ratio + 0.5) for side, ratio in zip(size, self.size_ratio)
+        )
+        return (width, height) if self.order == "wh" else (height, width)
+
+    def _build(self, config: Mapping) -> Any:
+        with MODELS.switch_scope_and_registry(self._scope) as registry:
+            return registry.build(copy.deepcopy(dict(config)))
+
+
+def _target_size(data: Any) -> Optional[Size]:
+    samples = data.get("data_samples") if isinstance(data, Mapping) else None
+    for sample in samples or ():
+        size = getattr(sample, "metainfo", {}).get(TARGET_SIZE)
+        if size is not None:
+            return int(size[0]), int(size[1])
+    return None

@@ -1,0 +1,74 @@
+"""What each input size took from the dataset, in the log."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Dict, List, Tuple
+
+from mmengine.dist import all_gather_object
+from mmengine.runner import Runner
+
+from .size_losses import SizeLosses, describe_losses, losses_since
+from .sizes import Size
+
+__all__ = ["SizeLossLog", "loss_lines"]
+
+# Share of a size's images above which the line is a warning.
+_MANY = 0.1
+
+
+class SizeLossLog:
+    """Logs, since it was last asked, what each size has lost, over all ranks.
+
+    Without effect on a dataset other than :class:`MultiScaleDataset`, and silent while
+    nothing is lost.
+    """
+
+    def __init__(self) -> None:
+        self._before: Dict[Size, SizeLosses] = {}
+
+    def start(self, runner: Runner) -> None:
+        """Count from here on: what a dry run loaded is no part of the training."""
+        self._before = _totals(runner)
+
+    def log(self, runner: Runner, when: str) -> None:
+        """Log the losses since the last call. A collective: every rank calls it.
+
+        Args:
+            runner: Of the training.
+            when: What has ended, such as ``'Epoch 3'``.
+        """
+        now = _totals(runner)
+        own = losses_since(now, self._before)
+        self._before = now
+        for line, level in loss_lines(_summed(all_gather_object(own))):
+            runner.logger.log(level, f"{when}: {line}")
+
+
+def loss_lines(losses: Dict[Size, SizeLosses]) -> List[Tuple[str, int]]:
+    """Return a line and a logging level for each size that lost anything.
+
+    A warning where more than a tenth of a size's images are gone.
+    """
+    lines = []
+    for (height, width), own in losses.items():
+        if own.any:
+            gone = (own.replaced + own.emptied) / max(own.images, 1)
+            level = logging.WARNING if gone > _MANY else logging.INFO
+            lines.append((f"at {height}x{width} {describe_losses(own)}", level))
+    return lines
+
+
+def _totals(runner: Runner) -> Dict[Size, SizeLosses]:
+    dataset: Any = runner.train_loop.dataloader.dataset
+    losses = getattr(dataset, "size_losses", None)
+    return losses() if callable(losses) else {}
+
+
+def _summed(of_ranks: List[Dict[Size, SizeLosses]]) -> Dict[Size, SizeLosses]:
+    sums: Dict[Size, SizeLosses] = {}
+    for each in of_ranks:
+        for size, losses in each.items():
+            before = sums.get(size, SizeLosses())
+            sums[size] = SizeLosses(*(a + b for a, b in zip(before, losses)))
+    return dict(sorted(sums.items(), key=lambda item: item[0][0] * item[0][1]))

@@ -1,0 +1,107 @@
+"""The length of a training whose epochs are not equally long."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from mmengine.runner import Runner
+
+from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
+from .scheduler_times import epoch_map, retime_schedulers, times_of
+
+__all__ = ["TrainingLength"]
+
+
+class TrainingLength:
+    """Corrects what MMEngine derives from epochs of equal length.
+
+    For a loop that counts epochs: ``max_iters`` (with it the progress in the log and
+    the ETA), and the times of parameter schedulers that were converted to iterations or
+    end with the training. Schedulers by epoch stay as they are.
+    """
+
+    def __init__(self) -> None:
+        self._times: List[Tuple[Sequence, List[Dict[str, Any]]]] = []
+
+    def correct(
+        self, runner: Runner, sampler: MultiScaleVariableBatchSampler, assumed: int
+    ) -> None:
+        """Correct the loop and the schedulers of a runner before its first iteration.
+
+        Args:
+            runner: Its train loop is built and counts epochs.
+            sampler: Knows how long every epoch is.
+            assumed: Iterations that MMEngine took each epoch to have.
+        """
+        loop = runner.train_loop
+        loop._max_iters = sampler.total_batches(loop.max_epochs)
+        for schedulers, configs in _scheduler_lists(runner):
+            retime_schedulers(
+                schedulers,
+                configs,
+                epoch_map(sampler.iterations_before),
+                loop.max_epochs,
+                assumed,
+            )
+        # Loading a checkpoint replaces them by the schedulers' old times.
+        self._times = [
+            (schedulers, [times_of(s) for s in schedulers])
+            for schedulers, _ in _scheduler_lists(runner)
+        ]
+
+    def count_from(self, runner: Runner, done: int, reason: str) -> None:
+        """Count the iterations of a resumed training as the current settings do.
+
+        Args:
+            runner: It has loaded its checkpoint.
+            done: Iterations that are done, in the current settings.
+            reason: Why the checkpoint has another number, for the log.
+        """
+        loop = runner.train_loop
+        runner.logger.warning(
+            f"The {loop.iter} iterations of the checkpoint count as {done}, since the "
+            f"epochs have another number of iterations now: {reason}. The learning "
+            "rate stays as configured."
+        )
+        for schedulers, times in self._times:
+            for scheduler, own in zip(schedulers, times):
+                if scheduler.by_epoch:
+                    continue
+                state = {**scheduler.state_dict(), **own}
+                for place in ("last_step", "_global_step"):
+                    state[place] += done - loop.iter
+                scheduler.load_state_dict(state)
+        loop._iter = done
+        runner.message_hub.update_info("iter", done)
+        runner.optim_wrapper.initialize_count_status(runner.model, done, loop.max_iters)
+
+
+def _scheduler_lists(
+    runner: Runner,
+) -> Iterator[Tuple[Sequence, Optional[Sequence[dict]]]]:
+    """Yield the runner's schedulers with their configs, for each optimizer."""
+    built = runner.param_schedulers
+    if not built:
+        return
+    configs = runner.cfg.get("param_scheduler")
+    if not isinstance(built, dict):
+        yield built, _matching(built, configs)
+        return
+    for name, schedulers in built.items():
+        own = configs
+        if isinstance(configs, dict) and "type" not in configs:
+            own = configs.get(name)
+        yield schedulers, _matching(schedulers, own)
+
+
+def _matching(schedulers: Sequence, configs: Any) -> Optional[Sequence[dict]]:
+    """Return the configs, if they are those that the schedulers were built from."""
+    configs = [configs] if isinstance(configs, dict) else configs
+    if not isinstance(configs, (list, tuple)) or len(configs) != len(schedulers):
+        return None
+    for scheduler, config in zip(schedulers, configs):
+        kind = config.get("type") if isinstance(config, dict) else None
+        name = kind.rpartition(".")[2] if isinstance(kind, str) else None
+        if kind is not type(scheduler) and name != type(scheduler).__name__:
+            return None
+    return configs

@@ -1,0 +1,398 @@
+"""Choose sizes and growth so that a training costs a share of the config's own."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import os
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from mmengine.registry import DefaultScope
+
+from ..analysis.build_model import build_model
+from ..analysis.config_plan import config_plan, counted_size, fixed_size
+from ..analysis.iteration_costs import read_times
+from ..analysis.model_flops import ModelFlops, UncountedError, model_flops
+from ..analysis.training_cost import TrainingCost, cost_ratios, training_cost
+from ..analysis.training_iterations import size_schedule
+from ..analysis.units import si_prefix
+from ..multi_scale.size_schedule import SizeSchedule
+from ..multi_scale.sizes import Size, side_length
+from ..utils.validation import is_number, parse_int
+from .budget_search import (
+    BudgetChoice,
+    CostRates,
+    best_choice,
+    size_sets,
+    solve_growth,
+)
+from .config_edits import RecipeError, Report
+from .iteration_counts import counts_iterations
+from .vbs import vbs_recipe
+
+__all__ = ["BUDGET_OPTIONS", "budget_options", "refuse_unused_options"]
+
+BUDGET_OPTIONS = (
+    "budget",
+    "times",
+    "estimate",
+    "positive_rois",
+    "world_size",
+    "num_samples",
+)
+"""Options of :func:`budget_options`."""
+
+# What the budget decides, and is therefore not to be given beside it.
+_DECIDED = ("start_sizes", "end_sizes", "schedule", "begin", "end", "milestones")
+
+_CLOSE = 0.002
+_CORRECTIONS = 4
+
+
+class _Costs(NamedTuple):
+    iteration: Callable[[int, int, int], float]  # height, width, batch size
+    own: float  # an iteration of the config as it is
+    own_size: Size  # of its images
+    what: str
+    model: Optional[ModelFlops]
+    seconds: Optional[Callable[[int, int, int], float]]
+
+
+def refuse_unused_options(options: Mapping[str, Any]) -> None:
+    """Refuse options that only have an effect together with ``budget``.
+
+    Raises:
+        ValueError: There is one, and no ``budget``.
+    """
+    if "budget" in options:
+        return
+    for name in ("times", "estimate", "positive_rois", "num_samples"):
+        if name in options:
+            raise ValueError(
+                f"{name}={options[name]!r} needs budget=B, the share of the cost"
+            )
+
+
+def budget_options(
+    config: Any, options: Mapping[str, Any], report: Report
+) -> Dict[str, Any]:
+    """Choose the options of recipe ``vbs-cur`` that meet a budget.
+
+    Chosen are the sizes (unless given), the start sizes, and where the linear growth
+    begins and ends; from there on only the base size is drawn. Of all choices that
+    cost the budget, it is the one with the most updates.
+
+    Args:
+        config: As :func:`vbs_recipe` takes it. It is not changed.
+        options: Options of recipe ``vbs-cur``, and these:
+
+            - ``budget``: share of the cost of the config's own training, above 0 and
+              at most 1.
+            - ``times``: file that ``calibrate_batch_sizes.py --json`` wrote. The cost
+              is then the time of the iterations on that device. Defaults to none: the
+              cost is the training FLOPs.
+            - ``estimate``: ``'pixels'`` takes FLOPs to go with the pixels. Defaults
+              to counting them.
+            - ``positive_rois``: positive RoIs of an image, see :func:`model_flops`.
+            - ``world_size``: ranks. Defaults to 1.
+            - ``num_samples``: samples of the dataset. Defaults to what its annotations
+              say; where that is not known, the prediction is one for many samples.
+        report: Called with a line for what is chosen, and one for what it costs.
+
+    Returns:
+        Options for recipe ``vbs-cur``, without those named above.
+
+    Raises:
+        ValueError: An option is not valid, or the budget cannot be reached.
+    """
+    budget = _parse_budget(options["budget"])
+    own_options = {k: v for k, v in options.items() if k in BUDGET_OPTIONS}
+    options = {k: v for k, v in options.items() if k not in BUDGET_OPTIONS}
+    _check_options(config, own_options, options)
+    if counts_iterations(config):
+        if options.get("keep") == "iterations":
+            raise RecipeError(
+                "train_cfg",
+                "counts iterations, which cost about the same at every size; a budget "
+                "needs keep='images'",
+            )
+        options["keep"] = "images"
+    scope = str(config.get("default_scope") or "mmengine")
+    with DefaultScope.overwrite_default_scope(scope):
+        curriculum, others = _split(options)
+        probe = vbs_recipe(config, curriculum or True, **others)
+        schedule = _sizes_to_try(probe, options)
+        costs = _costs(config, probe, schedule, own_options, report)
+        choice = _search(probe, schedule, costs, budget, _are_fixed(options))
+        base = schedule.base_size
+        choice, source = _as_planned(
+            config, base, choice, budget, options, costs, own_options
+        )
+    _report_choice(choice, base, budget, costs, source, report)
+    return {**options, **_chosen(choice, base)}
+
+
+def _parse_budget(value: Any) -> float:
+    if not is_number(value) or not 0 < value <= 1:
+        raise ValueError(
+            "budget must be a share of the config's own cost, above 0 and at most 1, "
+            f"but got {value!r}"
+        )
+    return float(value)
+
+
+def _check_options(
+    config: Any, own: Mapping[str, Any], options: Mapping[str, Any]
+) -> None:
+    for name in (*_DECIDED, "by_epoch"):
+        if name in options:
+            raise ValueError(
+                f"{name}={options[name]!r} must be left out with budget, which chooses "
+                "it"
+            )
+    for name in ("world_size", "num_samples"):
+        if own.get(name) is not None:
+            parse_int(own[name], name)
+    if own.get("positive_rois") is not None:
+        parse_int(own["positive_rois"], "positive_rois", 0)
+    if own.get("estimate") not in (None, "pixels"):
+        raise ValueError(
+            f"estimate must be 'pixels' or left out, but got {own['estimate']!r}"
+        )
+    if own.get("times") is not None and own.get("estimate") is not None:
+        raise ValueError("estimate='pixels' must be left out with times")
+
+
+def _split(options: Mapping[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """Arguments of the hook, and of :func:`vbs_recipe`."""
+    known = inspect.signature(vbs_recipe).parameters
+    hook = {k: v for k, v in options.items() if k not in known}
+    return hook, {k: v for k, v in options.items() if k in known}
+
+
+def _are_fixed(options: Mapping[str, Any]) -> bool:
+    """Whether the user has named the sizes, in whole or by what belongs to each."""
+    return any(
+        options.get(name) is not None for name in ("sizes", "weights", "batch_sizes")
+    )
+
+
+def _sizes_to_try(probe: Any, options: Mapping[str, Any]) -> SizeSchedule:
+    """The sizes up to the base size, it among them."""
+    schedule = size_schedule(probe)
+    base = schedule.base_size
+    above = [s for s in schedule.sizes if side_length(s) > side_length(base)]
+    if above and _are_fixed(options):
+        raise ValueError(
+            f"sizes must not lie above the base size, {_text(base)}, at which a "
+            f"training with a budget ends, but got {_text(above[0])}"
+        )
+    if base in schedule.sizes and not above:
+        return schedule
+    for name in ("weights", "batch_sizes"):
+        if options.get(name) is not None:
+            raise ValueError(
+                f"sizes must hold the base size, {_text(base)}, at which a training "
+                f"with a budget ends, for {name} to name one value for it"
+            )
+    below = [size for size in schedule.sizes if side_length(size) < side_length(base)]
+    return size_schedule(probe, sizes=[*below, base])
+
+
+# ------------------------------------------------------------------------- the cost
+
+
+def _costs(
+    config: Any,
+    probe: Any,
+    schedule: SizeSchedule,
+    own: Mapping[str, Any],
+    report: Report,
+) -> _Costs:
+    base, batch_size = schedule.base_size, schedule.batch_size
+    try:
+        size, counted = fixed_size(config)
+    except ValueError:  # it draws among several
+        size, counted = base, counted_size(probe, base)
+        report(
+            "note: the config has no single size; its own cost is taken to be that of "
+            f"a training at {_text(base)}"
+        )
+    if own.get("times") is not None:
+        times = _read_times(own["times"])
+        return _Costs(
+            times.at, times.at(*size, batch_size), counted, "time", None, times.at
+        )
+    counted_as = {each: counted_size(probe, each) for each in schedule.sizes}
+    if own.get("estimate") == "pixels":
+
+        def pixels(height: int, width: int, images: int) -> float:
+            rows, columns = counted_as[height, width]
+            return float(images * rows * columns)
+
+        paid = float(batch_size * counted[0] * counted[1])
+        return _Costs(pixels, paid, counted, "pixels", None, None)
+    if not isinstance(config.get("model"), Mapping):
+        raise RecipeError("model", "is missing")
+    sizes = {*counted_as.values(), counted}
+    try:
+        # What builds takes entries out of its config.
+        built = build_model(copy.deepcopy(config))
+        model = model_flops(built, sizes, own.get("positive_rois"))
+    except UncountedError as error:
+        raise RecipeError(
+            "model", f"{error}; estimate='pixels' takes them to go with the pixels"
+        ) from error
+
+    def flops(height: int, width: int, images: int) -> float:
+        return images * model.per_image[counted_as[height, width]]
+
+    paid = batch_size * model.per_image[counted]
+    return _Costs(flops, paid, counted, "training FLOPs", model, None)
+
+
+def _read_times(name: Any) -> Any:
+    if not isinstance(name, (str, os.PathLike)):  # open() takes numbers as files
+        raise ValueError(
+            "times must be a file that calibrate_batch_sizes.py --json wrote, but got "
+            f"{name!r}"
+        )
+    try:
+        with open(name) as stream:
+            return read_times(json.load(stream))
+    # Lists nested deep enough overflow the parser's stack.
+    except (OSError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"times={name!r} does not read: {error}") from error
+
+
+# ----------------------------------------------------------------------- the search
+
+
+def _search(
+    probe: Any, schedule: SizeSchedule, costs: _Costs, budget: float, fixed: bool
+) -> BudgetChoice:
+    base, batch_size = schedule.base_size, schedule.batch_size
+    by_images = not counts_iterations(probe)
+    unit = batch_size if by_images else 1
+    own = CostRates(costs.own / unit, batch_size / unit, 1 / unit)
+    found: List[BudgetChoice] = []
+    least, smallest = float("inf"), base
+    for sizes, start_sizes in size_sets(schedule.sizes, base, fixed):
+        tried = schedule if fixed else size_schedule(probe, sizes=list(sizes))
+        choice, reached = solve_growth(
+            tried, start_sizes, budget, costs.iteration, own, by_images
+        )
+        if choice is not None:
+            found.append(choice)
+        if reached < least:
+            least, smallest = reached, sizes[0]
+    if not found:
+        if smallest == base:
+            raise ValueError(
+                f"budget={budget:g} cannot be reached: there is no size below the base "
+                f"size, {_text(base)}; set sizes=[...]"
+            )
+        raise ValueError(
+            f"budget={budget:g} cannot be reached: sizes down to {_text(smallest)}, "
+            f"and {_text(base)} in the last tenth of the training, cost at least "
+            f"{least:.3f} of the config's own {costs.what}; set smaller sizes=[...]"
+        )
+    return best_choice(found)
+
+
+def _chosen(choice: BudgetChoice, base: Size) -> Dict[str, Any]:
+    return dict(
+        sizes=[_side(size) for size in choice.sizes],
+        start_sizes=[_side(size) for size in choice.start_sizes],
+        end_sizes=[_side(base)],
+        schedule="linear",
+        begin=round(choice.begin, 4),
+        end=round(choice.end, 4),
+        by_epoch=False,
+    )
+
+
+def _as_planned(
+    config: Any,
+    base: Size,
+    choice: BudgetChoice,
+    budget: float,
+    options: Mapping[str, Any],
+    costs: _Costs,
+    own: Mapping[str, Any],
+) -> Tuple[BudgetChoice, str]:
+    """Correct a choice by the plan of the whole training, where that is known."""
+    world_size, num_samples = own.get("world_size") or 1, own.get("num_samples")
+
+    def planned(config: Any, size: Optional[Size]) -> TrainingCost:
+        plan = config_plan(copy.deepcopy(config), num_samples, world_size, size)
+        return training_cost(plan, costs.model, costs.seconds)
+
+    try:
+        baseline = planned(config, costs.own_size)
+    except (KeyError, ValueError):
+        return choice, "for a training of many samples"
+    key = "seconds" if costs.what == "time" else "train_flops"
+    tried: List[BudgetChoice] = []
+    for _ in range(_CORRECTIONS):
+        curriculum, others = _split({**options, **_chosen(choice, base)})
+        others["check_model"] = False  # it was checked before the search
+        converted = vbs_recipe(config, curriculum, **others)
+        ratios = cost_ratios(planned(converted, None), baseline)
+        cost, updates = ratios[key], ratios["iterations"]
+        assert cost is not None and updates is not None
+        tried.append(choice._replace(cost=cost, updates=updates))
+        if abs(cost - budget) <= _CLOSE or not 0 < cost < 1:
+            break
+        # Linear, as in the search; the plan has whole batches and epochs.
+        if choice.begin == 0:
+            end = min(choice.end * (1 - budget) / (1 - cost), 1.0)
+            choice = choice._replace(end=end)
+        else:
+            begin = choice.begin + (cost - budget) * choice.begin / (1 - cost)
+            choice = choice._replace(begin=min(max(begin, 0.0), choice.end))
+    best = min(tried, key=lambda each: abs(each.cost - budget))
+    return best, "by the plan of the training"
+
+
+def _report_choice(
+    choice: BudgetChoice,
+    base: Size,
+    budget: float,
+    costs: _Costs,
+    source: str,
+    report: Report,
+) -> None:
+    drawn = ", ".join(map(_text, choice.start_sizes))
+    report(
+        f"budget={budget:g}: sizes {', '.join(map(_text, choice.sizes))}; the training "
+        f"draws from {drawn} at first, the sizes grow from {choice.begin:.1%} to "
+        f"{choice.end:.1%} of it, and from there on it draws only {_text(base)}"
+    )
+    report(
+        f"predicted cost: {choice.cost:.3f} of the config's own {costs.what}, with "
+        f"{choice.updates:.3f} of its iterations ({source})"
+    )
+    if abs(choice.cost - budget) > 0.02:
+        report(
+            f"note: that is {choice.cost - budget:+.3f} from the budget; epochs of few "
+            "batches come no closer"
+        )
+    if costs.model is not None:
+        factor, prefix = si_prefix(costs.own)
+        line = (
+            f"an iteration of the config's own has {costs.own / factor:.4g} "
+            f"{prefix}FLOPs a rank, counted on {costs.model.counted_on}"
+        )
+        if costs.model.rois is not None:
+            line += f", with {costs.model.rois[1]} positive RoIs an image"
+        report(line)
+
+
+def _side(size: Size) -> Any:
+    return size[0] if size[0] == size[1] else size
+
+
+def _text(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,53 @@
+"""The size at which a config evaluates."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Optional
+
+from .datasets import pipeline_chains
+from .pipelines import all_transforms
+from .size_transforms import CUT, RESIZE, Sides, read_size
+
+__all__ = ["evaluation_size"]
+
+_LOADERS = ("val_dataloader", "test_dataloader")
+
+
+def evaluation_size(config: Mapping) -> Optional[Sides]:
+    """Return the size that the test pipeline gives, ``(height, width)`` in pixels.
+
+    With ``keep_ratio`` that is its bound, short side by long side.
+
+    Args:
+        config: The whole config.
+
+    Returns:
+        The size of the first evaluation whose pipeline sets one; ``None`` if there is
+        none.
+    """
+    scope = str(config.get("default_scope") or "")
+    for key in _LOADERS:
+        loaders = config.get(key)
+        for loader in loaders if isinstance(loaders, (list, tuple)) else [loaders]:
+            size = _loader_size(loader, key, scope)
+            if size is not None:
+                return size
+    return None
+
+
+def _loader_size(loader: Any, key: str, scope: str) -> Optional[Sides]:
+    if not isinstance(loader, Mapping) or loader.get("dataset") is None:
+        return None
+    size = None
+    try:
+        for _, chain in pipeline_chains(loader["dataset"], f"{key}.dataset"):
+            for pipeline in chain:
+                for _, transform in all_transforms(pipeline):
+                    use = read_size(transform, scope)
+                    if use is not None and use.role in (RESIZE, CUT) and use.size:
+                        size = use.size
+            if size is not None:
+                return size
+    except ValueError:  # RecipeError too: a pipeline that cannot be read has no size
+        return None
+    return size

@@ -1,0 +1,85 @@
+"""Change how many iterations a training that counts iterations has."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Dict, List, Mapping
+
+from .config_edits import Report, kind_of, short
+
+__all__ = ["counts_iterations", "scale_iterations", "scheduler_list"]
+
+# Arguments of MMEngine's parameter schedulers that are numbers of iterations.
+_COUNTS = ("begin", "end", "T_max", "step_size", "total_iters", "total_steps")
+_ENDLESS = 10**8  # from here on an end means "never"
+
+
+def counts_iterations(config: Mapping) -> bool:
+    """Return whether the training of a config counts iterations, not epochs."""
+    loop = config.get("train_cfg")
+    if not isinstance(loop, Mapping):
+        return False
+    if loop.get("type") is not None:
+        return kind_of(loop).name == "IterBasedTrainLoop"
+    return loop.get("by_epoch", True) is False
+
+
+def scheduler_list(config: Mapping) -> List[Any]:
+    """Return ``param_scheduler`` as a list; empty without one."""
+    schedulers = config.get("param_scheduler") or []
+    return [schedulers] if isinstance(schedulers, Mapping) else list(schedulers)
+
+
+def scale_iterations(config: Any, factor: float, report: Report) -> None:
+    """Multiply the length of a training by iterations, and all times within it.
+
+    ``max_iters``, the intervals of validation and checkpoints, and the parameter
+    schedulers that count iterations are scaled alike.
+
+    Args:
+        config: Changed in place. Its training counts iterations.
+        factor: New number of iterations over the old.
+        report: Called with a line for each change.
+    """
+
+    def scaled(value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return value
+        return value if value >= _ENDLESS else max(1, round(value * factor))
+
+    def change(place: str, owner: Any, key: str) -> None:
+        old = owner[key]
+        if isinstance(old, (list, tuple)):
+            new = [
+                (scaled(value[0]), scaled(value[1]))
+                if isinstance(value, (list, tuple))
+                else scaled(value)
+                for value in old
+            ]
+        else:
+            new = scaled(old) if old else old
+        if new != old:
+            owner[key] = new
+            report(f"{place}.{key}: {short(old)} -> {short(new)}")
+
+    loop = copy.copy(config["train_cfg"])
+    for key in ("max_iters", "val_begin", "val_interval", "dynamic_intervals"):
+        if loop.get(key):
+            change("train_cfg", loop, key)
+    config["train_cfg"] = loop
+    schedulers = [copy.copy(scheduler) for scheduler in scheduler_list(config)]
+    for index, scheduler in enumerate(schedulers):
+        if scheduler.get("by_epoch", True):
+            continue
+        for key in (*_COUNTS, "milestones"):
+            if scheduler.get(key):
+                change(f"param_scheduler[{index}]", scheduler, key)
+    if schedulers:
+        config["param_scheduler"] = schedulers
+    hooks: Dict[str, Any] = config.get("default_hooks") or {}
+    checkpoint = hooks.get("checkpoint")
+    if isinstance(checkpoint, Mapping) and checkpoint.get("by_epoch", True) is False:
+        changed: Any = copy.copy(checkpoint)
+        change("default_hooks.checkpoint", changed, "interval")
+        config["default_hooks"] = copy.copy(hooks)
+        config["default_hooks"]["checkpoint"] = changed

@@ -1,0 +1,383 @@
+"""Edit a config for a large batch: rate, warm-up, clipping, batch norm."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+
+from mmengine.registry import MODELS, DefaultScope
+
+from ..analysis.config_plan import config_plan, is_multi_scale
+from ..utils.lr_scaling import scaled_lr
+from ..utils.validation import is_integer, is_number, parse_int
+from .config_edits import RecipeError, Report, assign, kind_of, short
+from .iteration_counts import counts_iterations, scale_iterations, scheduler_list
+from .large_batch import BatchShares, LargeBatchTimes, large_batch_times, share_batch
+
+__all__ = ["LARGE_BATCH_OPTIONS", "large_batch_recipe"]
+
+LARGE_BATCH_OPTIONS = (
+    "batch_size",
+    "lr_rule",
+    "warmup_iters",
+    "base_batch_size",
+    "keep",
+    "world_size",
+    "num_samples",
+)
+"""Options of :func:`large_batch_recipe`."""
+
+_LOADER = "train_dataloader"
+_WARMUP_FACTOR = 0.001
+_WARMUPS = ("LinearLR", "ConstantLR", "ExponentialLR", "QuadraticWarmupLR")
+_FOR_EVER = 10**9
+
+# Any will do: the size of the images plays no part in the number of updates.
+_ANY_SIZE = (64, 64)
+
+
+class _Warmup(NamedTuple):
+    schedulers: List[int]
+    epochs: int
+
+
+def large_batch_recipe(
+    config: Any,
+    batch_size: int,
+    lr_rule: str = "sqrt",
+    warmup_iters: Optional[int] = None,
+    base_batch_size: Optional[int] = None,
+    keep: str = "images",
+    world_size: int = 1,
+    num_samples: Optional[int] = None,
+    *,
+    agvm: Optional[Mapping[str, Any]] = None,
+    report: Report = lambda line: None,
+) -> Dict[str, Any]:
+    """Turn a config into one for a large batch, as the released AGVM recipes do.
+
+    Changes the share of a rank, gradient accumulation, the learning rate, the warm-up
+    (exponential from 0.001), gradient clipping (norm 1 around the end of the warm-up)
+    and, on several ranks, batch norm (over all ranks, and training in the backbone
+    too). AGVM's own settings are returned.
+
+    Args:
+        config: Changed in place. It has ``optim_wrapper`` and ``train_dataloader``.
+        batch_size: Images of one update of the weights, over all ranks.
+        lr_rule: How the rate follows the batch, ``'sqrt'`` or ``'linear'``. Defaults
+            to ``'sqrt'``.
+        warmup_iters: Length of the warm-up, in updates of the weights. Defaults to
+            that of the released recipes, see :func:`large_batch_times`, or to the
+            config's own where that is given in epochs.
+        base_batch_size: Batch that the config's rate is meant for. Defaults to
+            ``auto_scale_lr.base_batch_size``.
+        keep: What a training that counts iterations keeps, ``'images'`` (its
+            iterations become fewer) or ``'iterations'``. Defaults to ``'images'``.
+        world_size: Ranks of the training. Defaults to 1.
+        num_samples: Samples of the dataset. Defaults to None: counted from its
+            annotations.
+        agvm: AGVM's arguments that the user has set; the others are chosen.
+        report: Called with a line for each change, ``place: old -> new``.
+
+    Returns:
+        ``start_iter``, ``interval`` and ``momentum`` for AGVM.
+
+    Raises:
+        ValueError: An argument is not valid, the batch cannot be made, or the
+            number of updates is not known.
+    """
+    parse_int(batch_size, "batch_size")
+    parse_int(world_size, "world_size")
+    if warmup_iters is not None:
+        parse_int(warmup_iters, "warmup_iters")
+    if num_samples is not None:
+        parse_int(num_samples, "num_samples")
+    for name, value, valid in (
+        ("lr_rule", lr_rule, ("sqrt", "linear")),
+        ("keep", keep, ("images", "iterations")),
+    ):
+        if value not in valid:
+            raise ValueError(
+                f"{name} must be {valid[0]!r} or {valid[1]!r}, but got {value!r}"
+            )
+    base = _base_batch_size(config, base_batch_size)
+    shares = _share(config, batch_size, world_size, report)
+    _scale_rate(config, shares, base, lr_rule, report)
+    if counts_iterations(config) and keep == "images":
+        scale_iterations(config, base / shares.images_of_iteration, report)
+    warmup = _find_warmup(config)
+    times = _fit_times(config, shares, warmup_iters, warmup, num_samples, agvm or {})
+    _set_warmup(config, shares, times, warmup, report)
+    _set_clipping(config, shares, times, report)
+    if world_size > 1:
+        _synchronize_norms(config, report)
+    _report_measurements(times, report)
+    return dict(
+        start_iter=times.start * shares.accumulation,
+        interval=times.interval,
+        momentum=times.momentum,
+    )
+
+
+def _base_batch_size(config: Mapping, given: Any) -> int:
+    if given is not None:
+        return parse_int(given, "base_batch_size")
+    known = (config.get("auto_scale_lr") or {}).get("base_batch_size")
+    if known is None:
+        raise RecipeError(
+            "auto_scale_lr.base_batch_size",
+            "is missing, so the batch that the learning rate is meant for is not "
+            "known; set base_batch_size=N",
+        )
+    return parse_int(known, "auto_scale_lr.base_batch_size")
+
+
+def _share(
+    config: Any, batch_size: int, world_size: int, report: Report
+) -> BatchShares:
+    loader = config.get(_LOADER)
+    if not isinstance(loader, Mapping) or loader.get("batch_size") is None:
+        raise RecipeError(f"{_LOADER}.batch_size", "is missing")
+    own = parse_int(loader["batch_size"], f"{_LOADER}.batch_size")
+    shares = share_batch(batch_size, world_size, own)
+    ranks = "1 rank" if world_size == 1 else f"{world_size} ranks"
+    line = f"batch of {batch_size} images: {ranks} x {shares.images} images"
+    if shares.accumulation > 1:
+        line += (
+            f" x {shares.accumulation} accumulated iterations; without accumulation it "
+            f"takes {batch_size // shares.images} ranks"
+        )
+    report(line)
+    if shares.images != own:
+        changed: Any = copy.copy(loader)
+        changed["batch_size"] = shares.images
+        config[_LOADER] = changed
+        report(f"{_LOADER}.batch_size: {own} -> {shares.images}")
+    wrapper = config["optim_wrapper"]
+    accumulated = wrapper.get("accumulative_counts", 1)
+    if accumulated != shares.accumulation:
+        wrapper["accumulative_counts"] = shares.accumulation
+        report(
+            f"optim_wrapper.accumulative_counts: {accumulated} -> {shares.accumulation}"
+        )
+    return shares
+
+
+def _scale_rate(
+    config: Any, shares: BatchShares, base: int, rule: str, report: Report
+) -> None:
+    optimizer = config["optim_wrapper"]["optimizer"]
+    rate = optimizer.get("lr")
+    if not is_number(rate):
+        raise RecipeError(
+            "optim_wrapper.optimizer.lr",
+            f"must be a number to be scaled to batch_size={shares.total}, but is "
+            f"{rate!r}",
+        )
+    optimizer["lr"] = scaled_lr(rate, shares.total, base, rule)
+    report(
+        f"optim_wrapper.optimizer.lr: {rate:.6g} -> {optimizer['lr']:.6g} ({rule} "
+        f"rule, from a batch of {base} to {shares.total})"
+    )
+    # MMEngine counts without accumulation; so --auto-scale-lr changes nothing here.
+    scaling = dict(config.get("auto_scale_lr") or dict(enable=False))
+    scaling["base_batch_size"] = shares.images_of_iteration
+    config["auto_scale_lr"] = scaling
+    if base != shares.images_of_iteration:
+        report(
+            f"auto_scale_lr.base_batch_size: {base} -> {shares.images_of_iteration}, "
+            "the images of one iteration"
+        )
+
+
+def _find_warmup(config: Mapping) -> _Warmup:
+    """The schedulers that raise the rate at the start, and their length in epochs."""
+    found: List[int] = []
+    epochs = 0
+    for index, scheduler in enumerate(scheduler_list(config)):
+        if not isinstance(scheduler, Mapping) or scheduler.get("begin"):
+            continue
+        name = kind_of(scheduler).name
+        rises = {
+            "LinearLR": scheduler.get("start_factor", 1 / 3)
+            < scheduler.get("end_factor", 1.0),
+            "ConstantLR": scheduler.get("factor", 1 / 3) < 1,
+            "ExponentialLR": scheduler.get("gamma", 0) > 1,
+            "QuadraticWarmupLR": True,
+        }
+        if not rises.get(name, False):
+            continue
+        found.append(index)
+        end: Any = scheduler.get("end")
+        if scheduler.get("by_epoch", True) and is_integer(end) and end < _FOR_EVER:
+            epochs = max(epochs, end)
+    return _Warmup(found, epochs)
+
+
+def _fit_times(
+    config: Any,
+    shares: BatchShares,
+    warmup_iters: Optional[int],
+    warmup: _Warmup,
+    num_samples: Optional[int],
+    agvm: Mapping[str, Any],
+) -> LargeBatchTimes:
+    size = None if is_multi_scale(config) else _ANY_SIZE
+    scope = str(config.get("default_scope") or "mmengine")
+    try:
+        with DefaultScope.overwrite_default_scope(scope):
+            # A dataset that is built to be counted takes entries out of its config.
+            plan = config_plan(
+                copy.deepcopy(config), num_samples, shares.world_size, size
+            )
+    except (KeyError, ValueError) as error:
+        text = str(error).replace("--num-samples", "num_samples=N")
+        raise RecipeError(
+            "train_cfg",
+            f"the number of updates, which the recipe is fitted to, is not known: "
+            f"{text}",
+        ) from error
+    updates = plan.optimizer_updates
+    if warmup_iters is None and warmup.epochs and plan.by_epoch:
+        before = sum(epoch.iterations for epoch in plan.epochs[: warmup.epochs])
+        warmup_iters = max(1, before // shares.accumulation)
+
+    def updates_of(key: str) -> Optional[int]:
+        value = agvm.get(key)
+        return None if value is None else -(-value // shares.accumulation)
+
+    return large_batch_times(
+        updates,
+        shares.total,
+        warmup_iters,
+        updates_of("start_iter"),
+        agvm.get("interval"),
+        agvm.get("momentum"),
+        updates_of("stop_iter"),
+    )
+
+
+def _set_warmup(
+    config: Any,
+    shares: BatchShares,
+    times: LargeBatchTimes,
+    warmup: _Warmup,
+    report: Report,
+) -> None:
+    schedulers = scheduler_list(config)
+    names = [kind_of(schedulers[index]).name for index in warmup.schedulers]
+    kept = [s for i, s in enumerate(schedulers) if i not in warmup.schedulers]
+    iterations = times.warmup * shares.accumulation
+    config["param_scheduler"] = [
+        dict(
+            type="ConstantLR",
+            factor=_WARMUP_FACTOR,
+            by_epoch=False,
+            begin=0,
+            end=_FOR_EVER,
+        ),
+        dict(
+            type="ExponentialLR",
+            gamma=(1 / _WARMUP_FACTOR) ** (1 / iterations),
+            by_epoch=False,
+            begin=0,
+            end=iterations + 1,
+        ),
+        *kept,
+    ]
+    length = f"{times.warmup} update" + ("s" if times.warmup > 1 else "")
+    if shares.accumulation > 1:
+        length += f" ({iterations} iterations)"
+    report(
+        f"param_scheduler: warm-up by {' and '.join(names) or 'none'} -> exponential "
+        f"warm-up from {_WARMUP_FACTOR} over {length}"
+    )
+
+
+def _set_clipping(
+    config: Any, shares: BatchShares, times: LargeBatchTimes, report: Report
+) -> None:
+    wrapper = config["optim_wrapper"]
+    hooks = list(config.get("custom_hooks") or ())
+    others = [
+        hook
+        for hook in hooks
+        if not (isinstance(hook, Mapping) and kind_of(hook).name == "ClipGradRangeHook")
+    ]
+    if wrapper.get("clip_grad") and len(others) == len(hooks):
+        report(
+            f"optim_wrapper.clip_grad: {short(dict(wrapper['clip_grad']))} is kept, "
+            "over the whole training"
+        )
+        return
+    if not wrapper.get("clip_grad"):
+        wrapper["clip_grad"] = dict(max_norm=1.0, norm_type=2)
+    hook = dict(
+        type="ClipGradRangeHook",
+        begin=times.clip_begin * shares.accumulation,
+        end=times.clip_end * shares.accumulation,
+    )
+    config["custom_hooks"] = [*others, hook]
+    report(
+        f"optim_wrapper.clip_grad: {short(dict(wrapper['clip_grad']))}, from iteration "
+        f"{hook['begin']} to {hook['end']} (ClipGradRangeHook)"
+    )
+
+
+def _synchronize_norms(config: Any, report: Report) -> None:
+    old = config.get("sync_bn")
+    if old is None:
+        config["sync_bn"] = "torch"
+        report("sync_bn: none -> 'torch' (batch norm over all ranks)")
+    model = config.get("model")
+    if not isinstance(model, Mapping):
+        return
+    scope = str(config.get("default_scope") or "mmengine")
+    for path, part in _parts(model, ""):
+        if part.get("norm_eval", _default_norm_eval(part, scope)) is True:
+            if path:
+                assign(model, f"{path}.norm_eval", False)
+            else:
+                config["model"]["norm_eval"] = False
+            place = f"model.{path}" if path else "model"
+            report(f"{place}.norm_eval: True -> False")
+
+
+def _parts(value: Any, path: str) -> Iterator[Tuple[str, Mapping]]:
+    if isinstance(value, Mapping):
+        if "type" in value:
+            yield path, value
+        for key, nested in value.items():
+            yield from _parts(nested, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, (list, tuple)):
+        for index, nested in enumerate(value):
+            yield from _parts(nested, f"{path}[{index}]")
+
+
+def _default_norm_eval(part: Mapping, scope: str) -> bool:
+    """What a network does whose config does not say it: mmdet's ResNet, True."""
+    kind = part["type"]
+    if isinstance(kind, str):
+        if "Net" not in kind:  # losses, heads and the like need no look-up
+            return False
+        with DefaultScope.overwrite_default_scope(scope):
+            kind = MODELS.get(kind)
+    for base in getattr(kind, "__mro__", ()):
+        own = base.__dict__.get("__init__")
+        found = inspect.signature(own).parameters.get("norm_eval") if own else None
+        if found is not None:
+            return found.default is True
+    return False
+
+
+def _report_measurements(times: LargeBatchTimes, report: Report) -> None:
+    report(
+        f"AGVM measures {times.measurements} times in the {times.updates} updates of "
+        f"the training: from update {times.start} on, every {times.interval}"
+    )
+    if times.measurements < 100:
+        report(
+            f"note: {times.measurements} measurements are few; about 100 or more take "
+            "a longer training or a smaller batch"
+        )

@@ -1,0 +1,342 @@
+"""Run the model of a config at several sizes, without data and nearly without work.
+
+The tensors are PyTorch's fake ones: shapes are computed, numbers are not. A model that
+does not even run so at its own size tells nothing about the others.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import logging
+import warnings
+from contextlib import ExitStack, contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.utils import import_modules_from_strings
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+
+from ..analysis.batch_maker import batch_maker
+from ..analysis.model_flops import call_on_meta, meta_state
+from ..multi_scale.sizes import Size
+from ..utils.error_text import message_lines
+from .config_edits import kind_of
+
+__all__ = ["ModelRun", "model_run"]
+
+# Weights from files, and what a forward pass does not look at.
+_LEFT_OUT = ("init_cfg", "pretrained", "train_cfg", "test_cfg")
+
+# Models that were built last: the configs of a folder mostly share a few.
+_RUNS: Dict[str, Optional[ModelRun]] = {}
+_MOST_RUNS = 8
+
+
+class ModelRun:
+    """A model that has been built, and where it runs.
+
+    Args:
+        model: The whole model, or its parts in the order in which they run.
+        base_size: ``(height, width)`` that its config is for.
+
+    Attributes:
+        ran: What was run: ``'the model'``, ``'its features'`` or ``'its backbone'``;
+            ``None`` if nothing of it runs without data at the base size.
+        stride: Pixels of a cell of the backbone's last map; ``None``: not known.
+        takes_small_maps: The backbone has the argument ``pad_small_map``, which is off.
+    """
+
+    def __init__(self, model: nn.Module, base_size: Size) -> None:
+        self._failures: Dict[Size, Optional[str]] = {base_size: None}
+        self.ran: Optional[str] = None
+        self.stride: Optional[int] = None
+        self.takes_small_maps = _takes_small_maps(model)
+        self._run: Optional[Callable[[Size], Any]] = None
+        maps: List[Any] = []
+        backbone = getattr(model, "backbone", None)
+        if isinstance(backbone, nn.Module):
+            handle = backbone.register_forward_hook(
+                lambda module, args, out: maps.append(out)
+            )
+        for name, run in _ways(model.train()):
+            if _failure(run, base_size) is None:
+                self.ran, self._run = name, run
+                break
+        if isinstance(backbone, nn.Module):
+            handle.remove()
+        if self._run is not None and maps:
+            self.stride = _stride(maps[-1], base_size)
+
+    def failure(self, size: Size) -> Optional[str]:
+        """Return why the model does not run at a size; ``None`` if it runs."""
+        assert self._run is not None
+        if size not in self._failures:
+            self._failures[size] = _failure(self._run, size)
+        return self._failures[size]
+
+
+def model_run(config: Mapping, base_size: Size) -> Optional[ModelRun]:
+    """Build the model of a config and run it at the base size.
+
+    Args:
+        config: The whole config. What it imports is imported.
+        base_size: ``(height, width)`` that it is for.
+
+    Returns:
+        The model, to be asked about other sizes; ``None`` if neither it nor its
+        backbone can be built here, or runs on fake tensors.
+    """
+    model = config.get("model")
+    if not isinstance(model, Mapping):
+        return None
+    scope = str(config.get("default_scope") or "mmengine")
+    parts = _parts(model, config)
+    for part in parts:
+        key = f"{scope} {base_size} {_key(part)}"
+        if key not in _RUNS:
+            while len(_RUNS) >= _MOST_RUNS:
+                del _RUNS[next(iter(_RUNS))]
+            try:
+                with _quietly(), _scope_of(config, scope):
+                    _RUNS[key] = ModelRun(_build(part), base_size)
+            except Exception:  # whatever a library raises: it cannot be asked
+                _RUNS[key] = None
+        found = _RUNS[key]
+        if found is not None and found.ran is not None:
+            return found
+    return None
+
+
+class _Features(nn.Module):
+    """A backbone and, behind it, a neck."""
+
+    def __init__(
+        self, backbone: nn.Module, neck: Optional[nn.Module], pad_size_divisor: int
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.pad_size_divisor = pad_size_divisor
+
+    def extract_feat(self, images: torch.Tensor) -> Any:
+        features = self.backbone(images)
+        return features if self.neck is None else self.neck(features)
+
+
+def _parts(model: Mapping, config: Mapping) -> List[Mapping]:
+    """Return what to build, the first that can be: configs of models or of features."""
+    whole = {k: v for k, v in model.items() if k not in _LEFT_OUT}
+    if "data_preprocessor" not in whole and config.get("data_preprocessor"):
+        whole["data_preprocessor"] = config["data_preprocessor"]
+    found: List[Mapping] = [whole]
+    backbone = model.get("backbone")
+    if isinstance(backbone, Mapping):
+        features: Dict[str, Any] = dict(backbone=backbone)
+        if isinstance(model.get("neck"), Mapping):
+            features["neck"] = model["neck"]
+        preprocessor = whole.get("data_preprocessor") or {}
+        features["pad_size_divisor"] = preprocessor.get("pad_size_divisor") or 1
+        if "roi_head" in model:
+            # Proposals cannot be made without numbers; the RoIs have one size.
+            found = [features]
+        else:
+            found.append(features)
+    return found
+
+
+def _build(part: Mapping) -> nn.Module:
+    config = _without_weights(part)
+    with torch.random.fork_rng(devices=[]), _NoRandomWeights():
+        if "type" in config:
+            model: nn.Module = MODELS.build(config)
+            return model
+        neck = config.get("neck")
+        return _Features(
+            MODELS.build(config["backbone"]),
+            MODELS.build(neck) if neck else None,
+            config["pad_size_divisor"],
+        )
+
+
+def _without_weights(config: Any) -> Any:
+    if isinstance(config, Mapping):
+        return {
+            k: _without_weights(v)
+            for k, v in config.items()
+            if k not in ("init_cfg", "pretrained")
+        }
+    if isinstance(config, (list, tuple)):
+        return type(config)([_without_weights(v) for v in config])
+    return copy.copy(config)
+
+
+class _NoRandomWeights(TorchFunctionMode):
+    """Leave weights as they are allocated: nothing looks at their numbers."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _scope_of(config: Mapping, scope: str) -> Iterator[None]:
+    imports = config.get("custom_imports")
+    if isinstance(imports, Mapping):
+        import_modules_from_strings(**imports)
+    known = dict(DefaultScope._instance_dict)
+    try:
+        with DefaultScope.overwrite_default_scope(scope):
+            yield
+    finally:
+        DefaultScope._instance_dict.clear()
+        DefaultScope._instance_dict.update(known)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Let the libraries say nothing about a model that is thrown away."""
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable(logging.ERROR)
+        stack.callback(logging.disable, before)
+        for logger in MMLogger._instance_dict.values():
+            level = logger.level
+            logger.setLevel(logging.CRITICAL)
+            stack.callback(logger.setLevel, level)
+        yield
+
+
+def _ways(model: nn.Module) -> Iterator[Tuple[str, Callable[[Size], Any]]]:
+    """Yield ways to run a model, the most complete first, the fastest of each first."""
+    any_model: Any = model
+    if not isinstance(model, _Features):
+        try:
+            make_batch = batch_maker(model)
+        except ValueError:  # of none of the libraries
+            pass
+        else:
+            on_meta = batch_maker(model, device="meta")
+            yield (
+                "the model",
+                _OnMeta(model, lambda size: dict(on_meta(2, *size), mode="tensor")),
+            )
+            yield (
+                "the model",
+                _OnFake(model, lambda size: dict(make_batch(2, *size), mode="tensor")),
+            )
+    parts = [("its backbone", any_model.backbone)] if _backbone(model) else []
+    if hasattr(model, "extract_feat"):
+        parts.insert(0, ("its features", _FeaturesOf(model)))
+    for name, part in parts:
+        yield name, _OnMeta(part, lambda size: _images(model, size, "meta"))
+        yield name, _OnFake(part, lambda size: _images(model, size, "cpu"))
+
+
+class _FeaturesOf(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.model.extract_feat(images)
+
+
+class _OnMeta:
+    """Run a module on meta tensors: fast, but for those that compute on the way."""
+
+    def __init__(self, module: nn.Module, make_batch: Callable[[Size], Any]) -> None:
+        self._module = module
+        self._state = meta_state(module)
+        self._make_batch = make_batch
+
+    def __call__(self, size: Size) -> None:
+        batch = self._make_batch(size)
+        if isinstance(batch, torch.Tensor):
+            call_on_meta(self._module, self._state, batch)
+        else:
+            call_on_meta(self._module, self._state, **batch)
+
+
+class _OnFake:
+    """Run a module on PyTorch's fake tensors, with what it made outside them."""
+
+    def __init__(self, module: nn.Module, make_batch: Callable[[Size], Any]) -> None:
+        self._module = module
+        self._make_batch = make_batch
+
+    def __call__(self, size: Size) -> None:
+        batch = self._make_batch(size)
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            if isinstance(batch, torch.Tensor):
+                self._module(batch)
+            else:
+                self._module(**batch)
+
+
+def _backbone(model: nn.Module) -> bool:
+    return isinstance(getattr(model, "backbone", None), nn.Module)
+
+
+def _images(model: nn.Module, size: Size, device: str) -> torch.Tensor:
+    preprocessor: Any = getattr(model, "data_preprocessor", model)
+    divisor = getattr(preprocessor, "pad_size_divisor", 1)
+    height, width = (-(-side // divisor) * divisor for side in size)
+    return torch.zeros(2, 3, height, width, device=device)
+
+
+def _failure(run: Callable[[Size], Any], size: Size) -> Optional[str]:
+    try:
+        with _quietly(), torch.no_grad():
+            run(size)
+    except Exception as error:  # whatever a model raises
+        text = (message_lines(str(error)) or [""])[0].strip()
+        return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return None
+
+
+def _stride(out: Any, size: Size) -> Optional[int]:
+    """Return the pixels of a cell of a backbone's last map."""
+    last = out[-1] if isinstance(out, (list, tuple)) and out else out
+    if not isinstance(last, torch.Tensor) or last.dim() != 4:
+        return None
+    return max(-(-side // cells) for side, cells in zip(size, last.shape[-2:]))
+
+
+def _takes_small_maps(model: nn.Module) -> bool:
+    backbone = getattr(model, "backbone", None)
+    if backbone is None:
+        return False
+    argument = inspect.signature(type(backbone).__init__).parameters.get(
+        "pad_small_map"
+    )
+    return argument is not None and argument.default is False
+
+
+def _key(config: Any) -> str:
+    def name(value: Any) -> str:
+        return kind_of(dict(type=value)).name if inspect.isclass(value) else repr(value)
+
+    return json.dumps(_plain(config), default=name, sort_keys=True)
+
+
+def _plain(config: Any) -> Any:
+    if isinstance(config, Mapping):
+        return {
+            str(k): _plain(v)
+            for k, v in config.items()
+            if k not in _LEFT_OUT and not str(k).startswith("loss")
+        }
+    if isinstance(config, (list, tuple)):
+        return [_plain(v) for v in config]
+    return config

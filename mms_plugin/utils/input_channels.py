@@ -1,0 +1,30 @@
+"""How many channels the images of a model have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["input_channels"]
+
+
+def input_channels(model: nn.Module) -> int:
+    """Return the channels of the images that a model takes.
+
+    Those of the first convolution of its backbone (of the model, without one); else
+    the number of means of its data preprocessor; else 3.
+
+    Args:
+        model: Of any MMEngine library, built.
+    """
+    inner: Any = getattr(model, "module", model)
+    root = getattr(inner, "backbone", inner)
+    for module in root.modules() if isinstance(root, nn.Module) else ():
+        if isinstance(module, nn.Conv2d):
+            return int(module.in_channels)
+    mean = getattr(getattr(inner, "data_preprocessor", None), "mean", None)
+    if isinstance(mean, torch.Tensor) and mean.numel() > 1:
+        return int(mean.numel())
+    return 3

@@ -1,0 +1,66 @@
+from mmengine.config import Config
+
+from mms_plugin.recipes.iteration_counts import counts_iterations, scale_iterations
+
+
+def config():
+    return Config(
+        dict(
+            train_cfg=dict(
+                type="mmengine.IterBasedTrainLoop",
+                max_iters=8000,
+                val_interval=500,
+                dynamic_intervals=[(7000, 100)],
+            ),
+            param_scheduler=[
+                dict(type="PolyLR", by_epoch=False, begin=0, end=8000, power=0.9),
+                dict(type="MultiStepLR", by_epoch=False, milestones=[4000, 6000]),
+                dict(type="ConstantLR", by_epoch=False, end=10**9),
+                dict(type="StepLR", step_size=3),  # by epoch
+            ],
+            default_hooks=dict(
+                checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=500),
+                logger=dict(type="LoggerHook", interval=50),
+            ),
+        )
+    )
+
+
+def test_every_time_of_the_training_is_scaled_alike():
+    changed, lines = config(), []
+    scale_iterations(changed, 1 / 4, lines.append)
+    assert changed.train_cfg == dict(
+        type="mmengine.IterBasedTrainLoop",
+        max_iters=2000,
+        val_interval=125,
+        dynamic_intervals=[(1750, 25)],
+    )
+    poly, steps, constant, by_epoch = changed.param_scheduler
+    assert (poly.begin, poly.end, poly.power) == (0, 2000, 0.9)
+    assert steps.milestones == [1000, 1500]
+    assert (constant.end, by_epoch.step_size) == (10**9, 3)
+    assert changed.default_hooks.checkpoint.interval == 125
+    assert changed.default_hooks.logger.interval == 50
+    assert "train_cfg.max_iters: 8000 -> 2000" in lines
+    assert "param_scheduler[1].milestones: [4000, 6000] -> [1000, 1500]" in lines
+    assert len(lines) == 6
+
+
+def test_the_same_length_changes_nothing():
+    changed, lines = config(), []
+    scale_iterations(changed, 1.0, lines.append)
+    assert changed.to_dict() == config().to_dict() and not lines
+
+
+def test_no_count_becomes_zero():
+    changed = config()
+    scale_iterations(changed, 1e-6, lambda line: None)
+    assert changed.train_cfg.max_iters == changed.train_cfg.val_interval == 1
+
+
+def test_which_trainings_count_iterations():
+    assert counts_iterations(config())
+    assert counts_iterations(dict(train_cfg=dict(by_epoch=False, max_iters=1)))
+    assert not counts_iterations(dict(train_cfg=dict(by_epoch=True, max_epochs=1)))
+    assert not counts_iterations(dict(train_cfg=dict(max_epochs=1)))
+    assert not counts_iterations(dict())

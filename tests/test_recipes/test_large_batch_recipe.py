@@ -1,0 +1,195 @@
+"""The whole large-batch recipe as a config; its training: test_train_large_batch."""
+
+import pytest
+from mmengine.config import Config
+from mmengine.hub import get_config
+
+from mms_plugin.recipes import RecipeError, apply_recipes
+
+FASTER_RCNN = "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"
+
+
+def released(path=FASTER_RCNN, lines=None, **options):
+    pytest.importorskip(path.split("::")[0])
+    config = get_config(path)
+    text = config.pretty_text
+
+    def note(name, line):
+        if lines is not None:
+            lines.append(line)
+
+    after = apply_recipes(config, "agvm", options, note)
+    assert config.pretty_text == text
+    return after
+
+
+def test_batch_256_on_eight_ranks():
+    lines = []
+    config = released(batch_size=256, world_size=8, num_samples=117_266, lines=lines)
+    # 117,266 samples are 7,330 iterations an epoch, 12 epochs 5,498 updates of 16.
+    assert config.optim_wrapper.accumulative_counts == 16
+    assert config.train_dataloader.batch_size == 2
+    assert config.optim_wrapper.optimizer.lr == pytest.approx(0.02 * 4)
+    assert config.auto_scale_lr.base_batch_size == 16
+    assert config.optim_wrapper.clip_grad == dict(max_norm=1.0, norm_type=2)
+    warmup = 5_498 // 8 * 16
+    constant, exponential, steps = config.param_scheduler
+    assert (constant.factor, constant.by_epoch) == (0.001, False)
+    assert exponential.gamma**warmup == pytest.approx(1000)
+    assert exponential.end == warmup + 1
+    assert steps.type == "MultiStepLR"
+    hook = config.custom_hooks[-1]
+    assert (hook.begin, hook.end) == (warmup - 1600, warmup + 1600)
+    assert config.sync_bn == "torch"
+    assert config.model.backbone.norm_eval is False
+    assert config.optim_wrapper.agvm == dict(
+        start_iter=warmup + 1600, interval=10, momentum=0.97
+    )
+    told = "\n".join(lines)
+    for words in (
+        "batch of 256 images: 8 ranks x 2 images x 16 accumulated iterations; without "
+        "accumulation it takes 128 ranks",
+        "optim_wrapper.optimizer.lr: 0.02 -> 0.08 (sqrt rule, from a batch of 16",
+        "warm-up by LinearLR -> exponential warm-up from 0.001 over 687 updates (10992",
+        "model.backbone.norm_eval: True -> False",
+        "AGVM measures 472 times in the 5498 updates",
+    ):
+        assert words in told
+
+
+def test_enough_ranks_need_no_accumulation():
+    config = released(
+        batch_size=512, world_size=256, num_samples=117_266, lr_rule="linear"
+    )
+    assert config.optim_wrapper.get("accumulative_counts", 1) == 1
+    assert config.optim_wrapper.optimizer.lr == pytest.approx(0.64)
+    assert config.auto_scale_lr.base_batch_size == 512
+    few = released(batch_size=128, world_size=128, num_samples=117_266)
+    assert few.train_dataloader.batch_size == 1
+
+
+def test_one_process_keeps_its_batch_norm():
+    config = released(batch_size=64, num_samples=117_266)
+    assert "sync_bn" not in config
+    assert config.model.backbone.norm_eval is True
+
+
+def test_options_of_agvm_come_first():
+    config = released(
+        batch_size=64, num_samples=117_266, interval=3, start_iter=9_000, momentum=0.5
+    )
+    assert config.optim_wrapper.agvm == dict(start_iter=9_000, interval=3, momentum=0.5)
+
+
+def test_a_warmup_in_epochs_keeps_its_length():
+    path = "mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py"
+    config = released(path, batch_size=4096, world_size=8, num_samples=102_400)
+    # 200 iterations an epoch on 8 ranks of 64, 20 epochs.
+    assert config.param_scheduler[1].end == 20 * 200 + 1
+    assert [s.type for s in config.param_scheduler[2:]] == ["CosineAnnealingLR"]
+    assert config.optim_wrapper.clip_grad == dict(max_norm=5.0)  # its own, all along
+    assert not any(
+        hook.type == "ClipGradRangeHook" for hook in config.get("custom_hooks") or ()
+    )
+
+
+@pytest.mark.parametrize("keep, part", [("images", 8), ("iterations", 1)])
+def test_a_training_that_counts_iterations(keep, part):
+    path = "mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py"
+    before = get_config(path)
+    config = released(path, batch_size=128, world_size=64, keep=keep)
+    # Its batch of 16 becomes one of 128: an eighth of the iterations.
+    most = before.train_cfg.max_iters
+    assert config.train_cfg.max_iters == round(most / part)
+    steps = [s for s in config.param_scheduler if s.type == "MultiStepLR"][0]
+    assert steps.end == round(most / part)
+    old = before.param_scheduler.milestones
+    assert steps.milestones == [round(milestone / part) for milestone in old]
+    assert config.param_scheduler[0].end == 10**9
+
+
+def test_twice_over_released_configs_replaces_the_window():
+    config = Config(released(batch_size=256, num_samples=117_266).to_dict())
+    again = apply_recipes(
+        config, "agvm", dict(batch_size=512, base_batch_size=256, num_samples=117_266)
+    )
+    hooks = [h for h in again.custom_hooks if h.type == "ClipGradRangeHook"]
+    assert len(hooks) == 1
+    kinds = [scheduler.type for scheduler in again.param_scheduler]
+    assert kinds == ["ConstantLR", "ExponentialLR", "MultiStepLR"]
+
+
+def test_with_the_sampler_and_a_budget_the_updates_are_counted():
+    lines = []
+    pytest.importorskip("mmdet")
+    options = dict(batch_size=64, world_size=8, num_samples=20_000, budget=0.7)
+    config = apply_recipes(
+        get_config(FASTER_RCNN),
+        "vbs-cur+agvm",
+        options,
+        lambda name, line: lines.append(line),
+    )
+    predicted = next(line for line in lines if line.startswith("predicted cost"))
+    share = float(predicted.split(" with ")[1].split()[0])
+    updates = next(line for line in lines if line.startswith("AGVM measures"))
+    # 15,000 iterations of the config's own, four to an update.
+    assert int(updates.split(" in the ")[1].split()[0]) == pytest.approx(
+        share * 15_000 / 4, rel=0.01
+    )
+    assert config.train_dataloader.batch_sampler.base_size == (800, 1333)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (dict(batch_size=7), "batch_size=7 cannot be made of 1 rank with 2 images"),
+        (dict(batch_size="big"), "batch_size must be an integer"),
+        (dict(batch_size=8, lr_rule="cube"), "lr_rule must be 'sqrt' or 'linear'"),
+        (dict(batch_size=8, keep="all"), "keep must be 'images' or 'iterations'"),
+        (dict(batch_size=8, warmup_iters=0), "warmup_iters must be an integer"),
+        (dict(batch_size=8, world_size=-1), "world_size must be an integer"),
+        (dict(batch_size=8, interval=0), "interval must be an integer"),
+        (dict(warmup_iters=5), "warmup_iters=5 needs batch_size"),
+        (dict(base_batch_size=5), "base_batch_size=5 needs batch_size"),
+    ],
+)
+def test_bad_input(options, words):
+    with pytest.raises(ValueError, match=words) as error:
+        released(num_samples=100, **options)
+    assert "\n" not in str(error.value)
+
+
+def toy():
+    return Config(
+        dict(
+            train_cfg=dict(by_epoch=True, max_epochs=3),
+            train_dataloader=dict(
+                batch_size=2,
+                sampler=dict(type="DefaultSampler"),
+                dataset=dict(type="X"),
+            ),
+            optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
+            auto_scale_lr=dict(base_batch_size=2),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "changes, options, words",
+    [
+        (dict(auto_scale_lr=None), {}, "base_batch_size: is missing.*set base_batch"),
+        (
+            dict(optim_wrapper=dict(optimizer=dict(type="SGD"))),
+            {},
+            "lr: must be a numb",
+        ),
+        (dict(train_dataloader=None), {}, "train_dataloader.batch_size: is missing"),
+        ({}, dict(num_samples=None), "number of updates.*set num_samples=N"),
+    ],
+)
+def test_what_a_config_must_have(changes, options, words):
+    config = toy()
+    for key, value in changes.items():
+        config[key] = value
+    with pytest.raises(RecipeError, match=words):
+        apply_recipes(config, "agvm", {"batch_size": 8, "num_samples": 100, **options})
