@@ -46,7 +46,8 @@ class AGVMOptimWrapperConstructor:
 
     Raises:
         TypeError: See :class:`~.agvm_config.AGVMConfig`.
-        ValueError: Likewise, and see :func:`~.find_modules.find_modules` and
+        ValueError: See :class:`~.agvm_config.AGVMConfig`,
+            :func:`~.find_modules.find_modules` and
             :func:`~.update_direction.update_direction`; also for sparse gradients,
             sharded models, and a trainable parameter that the other constructor left
             out.

@@ -1,4 +1,4 @@
-"""Gradients by parameter, and as the lists that a checkpoint can hold."""
+"""Collect gradients by parameter, and convert them to lists for checkpoints."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def split_groups(
         for module, run in itertools.groupby(seen, key=lambda param: owner[param]):
             params = list(run)
             part = {**group, "params": params, "agvm_module": module}
-            # Lists beside the parameters, as mmdet's layer decay has them.
+            # One name per parameter, as mmdet's layer decay has them.
             names = group.get("param_names")
             if isinstance(names, list) and len(names) == len(group["params"]):
                 part["param_names"] = [names[seen[param]] for param in params]

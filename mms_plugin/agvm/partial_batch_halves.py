@@ -228,7 +228,7 @@ class _LastIteration(NamedTuple):
 
 
 class _PartOfBatch(NamedTuple):
-    """What a model is called with for a part of a batch, and the images in it."""
+    """Arguments of a model's call with a part of a batch, and the images in it."""
 
     model: nn.Module
     args: Any

@@ -134,7 +134,7 @@ class AdamDirection(UpdateDirection):
         return factors
 
     def _decay(self, group: Dict[str, Any]) -> float:
-        # Adam's own weight decay is part of the gradient that v takes in.
+        # Adam's own weight decay is part of the gradient that v averages.
         if group.get("decoupled_weight_decay"):
             return 0.0
         return group["weight_decay"]

@@ -131,7 +131,7 @@ def test_zero_or_broken_gradients(value, part, optimizer):
         assert after["rpn_head"] != before["rpn_head"]
 
 
-def test_parts_frozen_or_thawed_later():
+def test_parts_frozen_or_unfrozen_later():
     model = make_toy()
     wrapper = build(model)
     train(model, wrapper, [toy_batch(0), toy_batch(1)], total=10)
@@ -290,7 +290,7 @@ def test_a_measurement_that_fails_is_told_once(factor, word):
     assert f"in iteration 1: the gradient of backbone is {word} in a half" in told[0]
     for hook in hooks:
         hook.remove()
-    if word == "zero":  # it goes on once there is something to measure
+    if word == "zero":  # it continues once there is something to measure
         for seed in range(4, 8):
             train_iteration(model, wrapper, toy_batch(seed))
         assert wrapper.agvm.num_measured == 2

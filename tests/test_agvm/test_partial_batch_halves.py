@@ -367,7 +367,7 @@ def test_where_it_cannot_it_compares_consecutive_iterations(kind, words, measure
     said = [message for message in messages if "cannot run the model" in message]
     assert len(said) == 1 and words in said[0] and "consecutive" in said[0]
 
-    # It goes on so from a checkpoint, and as if it had been told so.
+    # A resumed training does so too, as with single_process="consecutive".
     state = copy.deepcopy(wrapper.state_dict())
     resumed = copy.deepcopy(model)
     resumed_wrapper = build(resumed, SGD, settings)
