@@ -8,7 +8,13 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from .agvm_config import AGVMConfig
 from .variance import gradient_variance, smoothed_multiplier, target_multiplier
 
-__all__ = ["AGVM", "anchor_modules"]
+__all__ = ["AGVM", "QUIET_MEASUREMENTS", "QUIET_VARIANCE", "anchor_modules"]
+
+QUIET_VARIANCE = 1e-3
+"""Below this variance both halves of a batch give the same update direction."""
+
+QUIET_MEASUREMENTS = 20
+"""A module that has been quiet in this many measurements in a row may be dead."""
 
 
 class AGVM:
@@ -55,6 +61,8 @@ class AGVM:
         """Last measured variance of each module; NaN before the first measurement."""
         self.num_measured = 0
         """Number of measurements that changed the multipliers."""
+        self.num_quiet: Dict[str, int] = dict.fromkeys(self.modules, 0)
+        """Measurements in a row with a variance near 0, or without a gradient."""
 
     def update(
         self,
@@ -93,6 +101,7 @@ class AGVM:
         measured = [name for name, value in variances.items() if math.isfinite(value)]
         for name in measured:
             self.variances[name] = variances[name]
+        self._count_quiet(products, variances)
         if not math.isfinite(reference):
             return measured
         self.num_measured += 1
@@ -107,6 +116,23 @@ class AGVM:
             )
         return measured
 
+    def _count_quiet(
+        self, products: Sequence[Sequence[float]], variances: Mapping[str, float]
+    ) -> None:
+        for name, values in zip(self.modules, products):
+            if name not in variances:
+                continue  # a single number
+            no_gradient = values[0] == 0 == values[2]
+            quiet = no_gradient or variances[name] < QUIET_VARIANCE
+            self.num_quiet[name] = self.num_quiet[name] + 1 if quiet else 0
+
+    def quiet_modules(self) -> List[str]:
+        """Return the modules that have been quiet for :data:`QUIET_MEASUREMENTS`.
+
+        A head is quiet while it sees only background, and for good when it has died.
+        """
+        return [n for n in self.modules if self.num_quiet[n] >= QUIET_MEASUREMENTS]
+
     def lr_multiplier(self, module: str) -> float:
         """Return the factor on the learning rate of a module in the next update."""
         return self.multipliers.get(module, 1.0) if self.config.modulate else 1.0
@@ -117,6 +143,7 @@ class AGVM:
             multipliers=dict(self.multipliers),
             variances=dict(self.variances),
             num_measured=self.num_measured,
+            num_quiet=dict(self.num_quiet),
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> List[str]:
@@ -131,6 +158,8 @@ class AGVM:
         for name in self.modules:
             self.multipliers[name] = float(state["multipliers"].get(name, 1.0))
             self.variances[name] = float(state["variances"].get(name, math.nan))
+            # Older checkpoints do not have it.
+            self.num_quiet[name] = int(state.get("num_quiet", {}).get(name, 0))
         self.num_measured = int(state["num_measured"])
         return [name for name in self.modules if name not in state["multipliers"]]
 

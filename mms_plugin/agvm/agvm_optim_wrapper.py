@@ -5,7 +5,17 @@ from __future__ import annotations
 import copy
 import math
 from contextlib import contextmanager
-from typing import Any, ContextManager, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import (
+    Any,
+    ContextManager,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Set,
+    Tuple,
+)
 
 import torch
 from mmengine.dist import get_world_size
@@ -24,6 +34,7 @@ from .halves_source import Halves, HalvesSource
 from .inner_products import module_inner_products
 from .measurements import (
     explain_failed_measurement,
+    explain_quiet_module,
     explain_without_effect,
     first_measured_iterations,
 )
@@ -103,6 +114,7 @@ class AGVMOptimWrapper(OptimWrapper):
         self._tied_rates = False
         self._warned_without_effect = False
         self._warned_failed_measurement = False
+        self._warned_quiet: Set[str] = set()
 
     # ---------------------------------------------------------------- an iteration
     def initialize_count_status(
@@ -175,6 +187,12 @@ class AGVMOptimWrapper(OptimWrapper):
             mu, phi = self.agvm.multipliers[name], self.agvm.variances[name]
             self.message_hub.update_scalar(f"train/agvm/mu/{name}", mu)
             self.message_hub.update_scalar(f"train/agvm/phi/{name}", phi)
+        for name in self.agvm.quiet_modules():
+            if name not in self._warned_quiet:
+                self._warned_quiet.add(name)
+                warn_on_main_process(
+                    explain_quiet_module(name, self.agvm.config.start_iter)
+                )
 
     def _warn_failed_measurement(self, products: List[List[float]]) -> None:
         """Warn once that the anchor's gradient allowed no measurement."""

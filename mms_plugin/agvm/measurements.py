@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from typing import List, Mapping, Optional, Sequence, Tuple
 
+from .agvm import QUIET_MEASUREMENTS, QUIET_VARIANCE
 from .agvm_config import AGVMConfig
 
 __all__ = [
     "ENOUGH_SHARE",
     "explain_failed_measurement",
+    "explain_quiet_module",
     "explain_without_effect",
     "first_measured_iterations",
     "measured_updates",
@@ -179,6 +181,22 @@ def explain_failed_measurement(
         f"AGVM: no measurement in iteration {iteration}: the gradient of "
         f"{', '.join(products)} is {kind} in a half of the batch. All multipliers keep "
         f"their values. {remedy} Further measurements that fail are not reported."
+    )
+
+
+def explain_quiet_module(name: str, start_iter: int) -> str:
+    """Explain that a module has had no variance for many measurements.
+
+    Args:
+        name: The module.
+        start_iter: Iteration of the first measurement.
+    """
+    return (
+        f"AGVM: the gradient variance of {name} has been below {QUIET_VARIANCE:g}, or "
+        f"it had no gradient, in the last {QUIET_MEASUREMENTS} measurements: all "
+        "images ask for the same step. A head does so while it only sees background, and for "
+        "good when it has died. If its loss does not fall, use a lower learning rate "
+        f"or a longer warm-up, or start AGVM later (start_iter={start_iter})."
     )
 
 

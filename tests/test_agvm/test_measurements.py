@@ -10,6 +10,7 @@ from mms_plugin.agvm import AGVMConfig
 from mms_plugin.agvm.measurements import (
     ENOUGH_SHARE,
     explain_failed_measurement,
+    explain_quiet_module,
     explain_without_effect,
     first_measured_iterations,
     measured_updates,
@@ -152,6 +153,12 @@ def test_a_failed_measurement_is_explained():
     text = explain_failed_measurement(7, dict(stem=zero, layer1=nan))
     assert "the gradient of stem, layer1 is not finite" in text
     assert "check the loss, lower the learning rate" in text
+
+
+def test_a_quiet_module_is_explained():
+    text = explain_quiet_module("roi_head.mask_head", 80)
+    assert "variance of roi_head.mask_head has been below 0.001" in text
+    assert "in the last 20 measurements" in text and "start_iter=80" in text
 
 
 def _told(wrapper, model, done, total):
