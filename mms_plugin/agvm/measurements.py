@@ -196,7 +196,8 @@ def explain_quiet_module(name: str, start_iter: int) -> str:
         f"it had no gradient, in the last {QUIET_MEASUREMENTS} measurements: all "
         "images ask for the same step. A head does so while it only sees background, "
         "and for good when it has died. If its loss does not fall, use a lower "
-        f"learning rate or a longer warm-up, or start AGVM later (start_iter={start_iter})."
+        "learning rate or a longer warm-up, or start AGVM later "
+        f"(start_iter={start_iter})."
     )
 
 
