@@ -13,6 +13,12 @@ __all__ = ["AGVM", "AGVMConfig"]
 
 _SINGLE_PROCESS = ("lookback", "consecutive")
 
+QUIET_VARIANCE = 1e-3
+"""Below this variance both halves of a batch ask for the same step."""
+
+QUIET_MEASUREMENTS = 20
+"""A module that has been quiet in this many measurements in a row may be dead."""
+
 
 @dataclass(frozen=True)
 class AGVMConfig:
@@ -193,6 +199,8 @@ class AGVM:
         """The last variance measured of each module; NaN before the first."""
         self.num_measured = 0
         """How many measurements changed the multipliers."""
+        self.num_quiet: Dict[str, int] = dict.fromkeys(self.modules, 0)
+        """Measurements in a row with next to no variance, or no gradient at all."""
 
     def update(
         self,
@@ -231,6 +239,7 @@ class AGVM:
         measured = [name for name, value in variances.items() if math.isfinite(value)]
         for name in measured:
             self.variances[name] = variances[name]
+        self._count_quiet(products, variances)
         if not math.isfinite(reference):
             return measured
         self.num_measured += 1
@@ -245,6 +254,23 @@ class AGVM:
             )
         return measured
 
+    def _count_quiet(
+        self, products: Sequence[Sequence[float]], variances: Mapping[str, float]
+    ) -> None:
+        for name, values in zip(self.modules, products):
+            if name not in variances:
+                continue  # a single number
+            no_gradient = values[0] == 0 == values[2]
+            quiet = no_gradient or variances[name] < QUIET_VARIANCE
+            self.num_quiet[name] = self.num_quiet[name] + 1 if quiet else 0
+
+    def quiet_modules(self) -> List[str]:
+        """Return the modules that have been quiet for :data:`QUIET_MEASUREMENTS`.
+
+        A head is quiet while it sees only background, and for good when it has died.
+        """
+        return [n for n in self.modules if self.num_quiet[n] >= QUIET_MEASUREMENTS]
+
     def rate_multiplier(self, module: str) -> float:
         """Factor by which the next update scales the rate of a module."""
         return self.multipliers.get(module, 1.0) if self.config.modulate else 1.0
@@ -255,6 +281,7 @@ class AGVM:
             multipliers=dict(self.multipliers),
             variances=dict(self.variances),
             num_measured=self.num_measured,
+            num_quiet=dict(self.num_quiet),
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> List[str]:
@@ -269,6 +296,8 @@ class AGVM:
         for name in self.modules:
             self.multipliers[name] = float(state["multipliers"].get(name, 1.0))
             self.variances[name] = float(state["variances"].get(name, math.nan))
+            # Checkpoints saved before it was counted lack it.
+            self.num_quiet[name] = int(state.get("num_quiet", {}).get(name, 0))
         self.num_measured = int(state["num_measured"])
         return [name for name in self.modules if name not in state["multipliers"]]
 

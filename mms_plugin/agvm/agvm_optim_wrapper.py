@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..utils.main_process_warning import warn_on_main_process
 from ..utils.sharding import refuse_sharding
-from .agvm import AGVM, AGVMConfig
+from .agvm import AGVM, QUIET_MEASUREMENTS, QUIET_VARIANCE, AGVMConfig
 from .directions import clip_gradient, update_direction
 from .halves import (
     ConsecutiveHalves,
@@ -103,6 +103,7 @@ class AGVMOptimWrapper(OptimWrapper):
         self._tied_rates = False
         self._warned_without_effect = False
         self._told_not_taken = False
+        self._told_quiet: List[str] = []
 
     # ------------------------------------------------------------------ the halves
     def initialize_count_status(
@@ -284,6 +285,25 @@ class AGVMOptimWrapper(OptimWrapper):
             mu, phi = self.agvm.multipliers[name], self.agvm.variances[name]
             self.message_hub.update_scalar(f"train/agvm/mu/{name}", mu)
             self.message_hub.update_scalar(f"train/agvm/phi/{name}", phi)
+        self._tell_of_quiet_modules()
+
+    def _tell_of_quiet_modules(self) -> None:
+        """Warn once of each module that may have died."""
+        for name in self.agvm.quiet_modules():
+            if name in self._told_quiet:
+                continue
+            self._told_quiet.append(name)
+            print_log(
+                f"AGVM: the gradient variance of {name} has been below "
+                f"{QUIET_VARIANCE:g}, or it had no gradient, in the last "
+                f"{QUIET_MEASUREMENTS} measurements: all images ask for the same step. "
+                "A head does so while it only sees background, and for good when it "
+                "has died. If its loss does not fall, use a lower learning rate or a "
+                f"longer warm-up, or start AGVM later (start_iter="
+                f"{self.agvm.config.start_iter}).",
+                logger="current",
+                level=logging.WARNING,
+            )
 
     def _tell_not_taken(self, products: List[List[float]]) -> None:
         """Warn once that the anchor's gradient allowed no measurement."""

@@ -164,3 +164,27 @@ def test_the_state_goes_round():
     assert other.num_measured == 1
     other.reset()
     assert set(other.multipliers.values()) == {1.0} and other.num_measured == 0
+
+
+def test_modules_without_variance_for_many_measurements_are_quiet():
+    agvm = AGVM(AGVMConfig(), ["backbone", "dead", "unused", "broken", "neck"])
+    broken = [math.nan, math.nan, math.nan]
+    quiet = [_products(0.5), _products(1e-6), NONE, broken, _products(0.01)]
+    for _ in range(19):
+        agvm.update(quiet)
+    assert agvm.quiet_modules() == []
+    resumed = AGVM(AGVMConfig(), agvm.modules)
+    resumed.load_state_dict(agvm.state_dict())
+    for state in (agvm, resumed):
+        state.update(quiet)
+        assert state.quiet_modules() == ["dead", "unused"]
+    agvm.update([_products(0.5), _products(0.2), NONE, broken, _products(0.01)])
+    assert agvm.quiet_modules() == ["unused"]
+
+
+def test_states_saved_before_quiet_modules_were_counted_load():
+    agvm = AGVM(AGVMConfig(), ["backbone", "neck"])
+    state = agvm.state_dict()
+    del state["num_quiet"]
+    agvm.load_state_dict(state)
+    assert agvm.num_quiet == dict(backbone=0, neck=0)

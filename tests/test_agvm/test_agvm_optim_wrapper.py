@@ -321,6 +321,19 @@ def test_a_head_without_gradients_keeps_its_multiplier(counts):
     assert all(np.isfinite(list(h.values())).all() for h in history)
 
 
+def test_one_warning_of_a_head_that_is_dead():
+    model = make_toy(mask_head=True)
+    wrapper = build(model, accumulative_counts=2)
+    with logged() as messages:
+        batches = [toy_batch(n) for n in range(60)]
+        _train(model, wrapper, batches[:38], total=100, masks=False)
+        assert not messages
+        _train(model, wrapper, batches[38:], start=38, total=100, masks=False)
+    (message,) = messages
+    assert "variance of roi_head.mask_head has been below 0.001" in message
+    assert "in the last 20 measurements" in message and "start_iter=0" in message
+
+
 @pytest.mark.parametrize("value", [0.0, math.nan, math.inf])
 @pytest.mark.parametrize("part", ["neck", "backbone"])
 @pytest.mark.parametrize("optimizer", [dict(type="SGD", lr=0.01), ADAMW])
