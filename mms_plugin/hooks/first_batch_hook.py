@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..dry_run.trial_batches import choose_batches, load_batches
 from ..multi_scale.dry_run_plan import DryRunPoint
 from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
@@ -16,7 +17,6 @@ from ..multi_scale.multi_scale_variable_batch_sampler import (
 from ..multi_scale.runner_parts import multi_scale_sampler
 from ..multi_scale.sizes import Size
 from ..utils.error_text import message_lines
-from .dry_run_hook import batches_of_points
 
 __all__ = ["FirstBatchHook"]
 
@@ -48,7 +48,7 @@ class FirstBatchHook(Hook):
         size, batch_size = _first(sampler, runner.epoch, runner.iter)
         point = DryRunPoint(size, batch_size)
         try:
-            batch = next(iter(batches_of_points(loader, [point])))
+            batch = next(iter(load_batches(loader, choose_batches(loader, [point]))))
         except Exception as error:
             text = (message_lines(str(error)) or [type(error).__name__])[-1]
             raise ValueError(f"the first batch, {point}, cannot be made: {text}") from (
