@@ -1,8 +1,8 @@
 """Walks through datasets inside MMEngine's and torch's wrappers."""
 
 import pytest
-from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
-from torch.utils.data import Subset
+from mmengine.dataset import ClassBalancedDataset, RepeatDataset
+from torch.utils.data import ConcatDataset, Subset
 from toys import ToyDataset
 
 from mms_plugin.multi_scale import MultiScaleDataset

@@ -412,7 +412,7 @@ def summarise(results: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
 
 def to_table(rows: List[Dict[str, Any]]) -> str:
     lines = [
-        "| fault | runs | faults | broken checkpoints | half files beside, then / at "
+        "| fault | runs | faults | broken checkpoints | partial files, at the fault / at "
         "the end | iterations lost, at most | others ended within | resumed to the end "
         "| weights equal | largest difference |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
