@@ -1,8 +1,8 @@
-"""Seed the random generators from the place in a training, and put them back.
+"""Random numbers that depend on where a training is, not on how it got there.
 
-A resumed training has lost the states of the generators of its first process and of
-its data loader's workers. With generators that are seeded by the iteration, the batch
-and the sample, no states need to be saved.
+A process that starts anew, as a resumed training does, has lost the states of its
+generators, and those of its loader's workers. Seeded from the place in the training
+instead, they need no states to be saved.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ _BITS_64 = 2**64 - 1
 
 
 def mixed_seed(*numbers: int) -> int:
-    """Return a seed of 64 bits from integers; their order counts.
+    """A seed of 64 bits from whole numbers, in their order.
 
-    It applies the finalizer of SplitMix64 to each (Steele et al., "Fast splittable
-    pseudorandom number generators", OOPSLA 2014), so that close integers give
-    unrelated seeds.
+    SplitMix64's finalizer over each (Steele et al., "Fast splittable pseudorandom
+    number generators", OOPSLA 2014): neighbours have nothing in common.
     """
     state = 0
     for number in numbers:
@@ -35,20 +34,19 @@ def mixed_seed(*numbers: int) -> int:
 
 
 def set_seeds(seed: int) -> None:
-    """Seed the generators of Python, NumPy and torch, on all devices."""
+    """Seed Python's, NumPy's and torch's generators, those of all devices."""
     _seed_host(seed)
     torch.manual_seed(_for_torch(seed))
 
 
 @contextlib.contextmanager
 def seeded(seed: Optional[int]) -> Iterator[None]:
-    """Load a sample with a seed of its own, in a worker or in the main process.
+    """Make a sample by a seed of its own, in a worker or in the main process.
 
-    In the main process, where the model draws from the same generators, their states
-    are put back.
+    In the main process the generators, which the model draws from too, are put back.
 
     Args:
-        seed: Seed of the sample; ``None`` leaves the generators as they are.
+        seed: ``None``: the generators are left alone.
     """
     if seed is None:
         yield
@@ -65,8 +63,7 @@ def kept_random_states(devices: Iterable[torch.device] = ()) -> Iterator[None]:
     """Put back the random states of Python, NumPy and torch.
 
     Args:
-        devices: Devices other than the CPU whose states are put back too. Defaults to
-            none.
+        devices: Those beside the CPU whose states are put back.
     """
     by_kind: Dict[str, Set[int]] = {}
     for device in devices:
@@ -74,9 +71,9 @@ def kept_random_states(devices: Iterable[torch.device] = ()) -> Iterator[None]:
             by_kind.setdefault(device.type, set()).add(device.index or 0)
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng([]))  # only the CPU's
+        stack.enter_context(torch.random.fork_rng([]))  # the CPU's alone
         for kind, numbers in by_kind.items():
-            # torch 2.0 supports only CUDA, and has no such argument.
+            # torch 2.0 knows CUDA alone, and has no name for others.
             other = {} if kind == "cuda" else {"device_type": kind}
             stack.enter_context(torch.random.fork_rng(sorted(numbers), **other))
         try:
@@ -87,10 +84,10 @@ def kept_random_states(devices: Iterable[torch.device] = ()) -> Iterator[None]:
 
 
 def _seed_host(seed: int) -> None:
-    # Both are Mersenne twisters: with the same seed they would draw the same numbers.
+    # Both are Mersenne twisters: from the same seed they would draw the same numbers.
     random.seed(mixed_seed(seed))
     np.random.seed(np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint32))
 
 
 def _for_torch(seed: int) -> int:
-    return seed >> 1  # MPS and older versions of torch take signed numbers
+    return seed >> 1  # MPS and older versions take signed numbers
