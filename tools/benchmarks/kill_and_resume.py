@@ -412,9 +412,9 @@ def summarise(results: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
 
 def to_table(rows: List[Dict[str, Any]]) -> str:
     lines = [
-        "| fault | runs | faults | broken checkpoints | partial files, at the fault / "
-        "at the end | iterations lost, at most | others ended within | resumed to the "
-        "end | weights equal | largest difference |",
+        "| fault | runs | faults | broken checkpoints | half files beside, then / at "
+        "the end | iterations lost, at most | others ended within | resumed to the end "
+        "| weights equal | largest difference |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
