@@ -93,7 +93,7 @@ def checkpoint_progress(path: str) -> Tuple[int, int]:
     meta = read_checkpoint(path).get("meta")
     if not isinstance(meta, dict) or not {"iter", "epoch"} <= meta.keys():
         raise UnreadableCheckpointError(
-            "it holds weights only, no training to resume (its meta has no epoch and "
+            "it holds weights, but no training to resume (its meta has no epoch and "
             "iter); to start from its weights set load_from"
         )
     return int(meta["iter"]), int(meta["epoch"])
