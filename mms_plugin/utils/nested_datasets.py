@@ -8,7 +8,7 @@ __all__ = ["leaves", "walk", "wrapped"]
 
 
 def leaves(dataset: Any) -> Iterator[Any]:
-    """Return the datasets at the bottom, which have pipelines of their own."""
+    """Yield the innermost datasets, which have pipelines of their own."""
     inner = wrapped(dataset)
     if not inner:
         yield dataset
@@ -17,14 +17,14 @@ def leaves(dataset: Any) -> Iterator[Any]:
 
 
 def walk(dataset: Any) -> Iterator[Any]:
-    """Return the dataset and all datasets inside it."""
+    """Yield the dataset and all datasets inside it."""
     yield dataset
     for each in wrapped(dataset):
         yield from walk(each)
 
 
 def wrapped(dataset: Any) -> List[Any]:
-    """Return the datasets directly inside a wrapper; none if it is no wrapper."""
+    """Return the datasets directly inside a wrapper; none for other datasets."""
     if isinstance(getattr(dataset, "datasets", None), (list, tuple)):
         return list(dataset.datasets)
     own: Dict[str, Any] = getattr(dataset, "__dict__", {})
