@@ -57,7 +57,7 @@ def points_of_training(
     Args:
         sampler: Of the training, its curriculum set.
     """
-    schedule = sampler.schedule
+    schedule = sampler.growing_sizes
     batches: Dict[Size, int] = {}
     for fraction in _fractions(sampler):
         distribution = schedule.distribution(fraction)

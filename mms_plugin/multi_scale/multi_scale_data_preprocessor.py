@@ -9,7 +9,7 @@ from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import MODELS, DefaultScope
 
 from .multi_scale_transform import parse_size_ratio, set_size
-from .named_pipeline import TARGET_SIZE
+from .path_in_errors import TARGET_SIZE
 from .sizes import Size
 
 __all__ = ["MultiScaleDataPreprocessor"]

@@ -16,7 +16,7 @@ from ..utils.nested_datasets import leaves, walk, wrapped
 from ..utils.random_state import mixed_seed, seeded
 from ..utils.setting_error import SettingError
 from .image_sizes import Recorded, build_dataset, image_sizes, init_dataset
-from .named_pipeline import TARGET_SIZE, NamedPipeline, raise_named
+from .path_in_errors import TARGET_SIZE, PathInErrors, raise_with_path
 from .size_losses import ItemLosses, LossTally, SizeLosses, item_losses, watching
 from .sized_index import SizedIndex
 from .sizes import Size
@@ -45,7 +45,7 @@ def size_in_use() -> Optional[Size]:
     return _size_in_use.get()
 
 
-class _SizedPipeline(NamedPipeline):
+class _SizedPipeline(PathInErrors):
     """A pipeline that starts by writing the size into the sample.
 
     Args:
@@ -73,7 +73,7 @@ class _SizedPipeline(NamedPipeline):
             sample = self.pipeline(results)
         except Exception as error:
             if not self._replaces_unreadable(error, results):
-                raise_named(error, results)
+                raise_with_path(error, results)
             sample = None
         finally:
             _drops_empty.reset(token)

@@ -14,11 +14,11 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 
 from ..utils.host_versions import HOSTS, install_command
 from ..utils.setting_error import SettingError
-from .instances import keep_instances, visible_instances
 from .multi_scale_dataset import drops_empty_samples, size_in_use
-from .named_pipeline import TARGET_SIZE
+from .path_in_errors import TARGET_SIZE
 from .size_losses import item_losses
 from .sizes import Size
+from .visible_instances import keep_instances, visible_instances
 
 _T = TypeVar("_T")
 

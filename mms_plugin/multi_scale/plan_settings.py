@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .curriculum import ResolutionCurriculum
+from .growing_sizes import GrowingSizes
 from .inner_sampler import is_endless
-from .size_schedule import SizeSchedule
 from .training_settings import TrainingSettings
 
 __all__ = ["changed_settings", "plan_settings"]
@@ -38,8 +38,8 @@ def plan_settings(settings: TrainingSettings) -> Dict[str, Any]:
     )
     if not is_endless(inner):
         found["sampler.round_up"] = settings.shares.padded
-    found.update(_schedule_settings(settings.schedule))
-    curriculum = settings.schedule.curriculum
+    found.update(_schedule_settings(settings.growing_sizes))
+    curriculum = settings.growing_sizes.curriculum
     if curriculum is not None:
         found.update(_curriculum_settings(curriculum))
         if curriculum.schedule != "constant":
@@ -48,7 +48,7 @@ def plan_settings(settings: TrainingSettings) -> Dict[str, Any]:
     return {name: _plain(value) for name, value in found.items()}
 
 
-def _schedule_settings(schedule: SizeSchedule) -> Dict[str, Any]:
+def _schedule_settings(schedule: GrowingSizes) -> Dict[str, Any]:
     uniform = len(set(schedule.weights)) == 1
     found: Dict[str, Any] = dict(
         sizes=schedule.sizes, weights=None if uniform else schedule.weights

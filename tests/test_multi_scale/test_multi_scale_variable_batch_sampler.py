@@ -366,11 +366,11 @@ def test_a_refused_curriculum_leaves_the_sampler_as_it_was():
     # 30 images make batches of 8 at 224 x 224, none of 77 at 72 x 72.
     kwargs = dict(num=30, sizes=[64, 224], weights=[0, 1], batch_size=8, drop_last=True)
     sampler, untouched = make(**kwargs), make(**kwargs)
-    schedule, before = sampler.schedule, sampler.plan(1)
+    schedule, before = sampler.growing_sizes, sampler.plan(1)
     small = curriculum(start_sizes=[72], end_sizes=[224])
     with pytest.raises(ValueError, match="at least one batch per rank"):
         sampler.set_curriculum(small, max_epochs=10)
-    assert sampler.curriculum is None and sampler.schedule is schedule
+    assert sampler.curriculum is None and sampler.growing_sizes is schedule
     assert sampler.max_epochs is None and sampler.max_iters is None
     assert sampler.sizes_at(0.0) == ((224, 224),)
     assert sampler.plan(1) == before == untouched.plan(1)

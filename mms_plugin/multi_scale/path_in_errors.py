@@ -7,13 +7,13 @@ from typing import Any, Callable, NoReturn
 from ..utils.nested_datasets import leaves
 from ..utils.setting_error import SettingError
 
-__all__ = ["TARGET_SIZE", "NamedPipeline", "name_files", "raise_named"]
+__all__ = ["TARGET_SIZE", "PathInErrors", "put_paths_in_errors", "raise_with_path"]
 
 TARGET_SIZE = "target_size"
 """Where a sample holds the ``(height, width)`` of its batch."""
 
 
-class NamedPipeline:
+class PathInErrors:
     """A pipeline whose errors name the file of the sample.
 
     OpenCV's and Pillow's do not, and deep in a worker nothing else tells.
@@ -29,7 +29,7 @@ class NamedPipeline:
         try:
             return self.pipeline(results)
         except Exception as error:
-            raise_named(error, results)
+            raise_with_path(error, results)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "pipeline":
@@ -40,7 +40,7 @@ class NamedPipeline:
         return repr(self.pipeline)
 
 
-def raise_named(error: Exception, results: Any) -> NoReturn:
+def raise_with_path(error: Exception, results: Any) -> NoReturn:
     """Raise an error with the image file of its sample in it."""
     path = results.get("img_path") if isinstance(results, dict) else None
     if path is None or str(path) in str(error) or isinstance(error, ImportError):
@@ -54,7 +54,7 @@ def raise_named(error: Exception, results: Any) -> NoReturn:
     raise kind(text) from error
 
 
-def name_files(dataset: Any) -> None:
+def put_paths_in_errors(dataset: Any) -> None:
     """Let the errors of a data set's pipelines name the image file.
 
     Below wrappers, too. Workers that have started already keep what they have. A
@@ -62,5 +62,5 @@ def name_files(dataset: Any) -> None:
     """
     for leaf in leaves(dataset):
         pipeline = getattr(leaf, "pipeline", None)
-        if callable(pipeline) and not isinstance(pipeline, NamedPipeline):
-            leaf.pipeline = NamedPipeline(pipeline)
+        if callable(pipeline) and not isinstance(pipeline, PathInErrors):
+            leaf.pipeline = PathInErrors(pipeline)
