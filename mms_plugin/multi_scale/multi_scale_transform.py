@@ -159,17 +159,17 @@ class MultiScaleTransform:
                 "dataset=dict(...)), and draw its batches with train_dataloader."
                 "batch_sampler=dict(type='MultiScaleVariableBatchSampler', ...)"
             )
-        shape, path = _image_shape(results), results.get("img_path")
+        shape = _image_shape(results)
         try:
             results = self.at(size)(results)
         except Exception as error:
             if shape is not None and self._shortest_side(shape, size) < 1:
-                raise self._no_side_left(path, shape, size) from error
+                raise self._no_side_left(shape, size) from error
             raise
         if results is None:
             return None
         if shape is not None and 0 in (_image_shape(results) or ()):
-            raise self._no_side_left(path, shape, size)
+            raise self._no_side_left(shape, size)
         # A crop that leaves no objects decides itself whether the image stays.
         boxes = results.get("gt_bboxes") if isinstance(results, dict) else None
         if self.min_box_side > 0 and boxes is not None and len(boxes) > 0:
@@ -259,14 +259,11 @@ class MultiScaleTransform:
         ratios = self._config.get("ratio_range", (1.0,))
         return float(min(shape) * max(size) / max(max(shape), 1) * min(ratios))
 
-    def _no_side_left(
-        self, path: Optional[str], shape: Size, size: Size
-    ) -> SettingError:
-        image = "an image" if path is None else path
+    def _no_side_left(self, shape: Size, size: Size) -> SettingError:
         return SettingError(
-            f"sizes must leave at least one pixel of each side of an image, but of "
-            f"{image} at (height, width) = {size} {self._config['type']} makes a side "
-            f"of zero from {shape}; leave out the smallest sizes, set keep_ratio=False, "
+            f"sizes must leave at least one pixel of each side of an image, but at "
+            f"(height, width) = {size} {self._config['type']} makes a side of zero of "
+            f"an image of {shape}; leave out the smallest sizes, set keep_ratio=False, "
             "or leave out the image, as filter_cfg=dict(min_size=...) does"
         )
 

@@ -21,7 +21,6 @@ from mms_plugin.multi_scale import (
     MultiScaleDataset,
     MultiScaleVariableBatchSampler,
     ResolutionCurriculum,
-    SizedIndex,
 )
 
 SIZES = [128, 160, 192, 224, 256, 288, 320]
@@ -229,17 +228,6 @@ def test_no_global_generator_is_used_or_disturbed():
     after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
     assert before[:2] == after[:2] and torch.equal(before[2], after[2])
     assert draw(disturb=True) == expected
-
-
-def test_index_is_an_int_that_survives_pickling():
-    index = next(iter(make()))[0]
-    assert isinstance(index, int) and isinstance(index, SizedIndex)
-    assert list(range(1000))[index] == index
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        again = pickle.loads(pickle.dumps(index, protocol))
-        assert again == index and again.size == index.size
-        assert type(again) is type(index)
-    assert {index: 1}[int(index)] == 1
 
 
 def test_batch_sampler_survives_pickling():
