@@ -39,7 +39,7 @@ class ResolutionCurriculum:
             rounded up.
         begin: Fraction of the training at which the sizes begin to grow. Defaults to
             0.0.
-        end: Fraction of the training from which ``end_sizes`` are drawn from. Defaults
+        end: Fraction of the training from which ``end_sizes`` are used. Defaults
             to 0.8.
         milestones: For ``'step'``: ascending fractions of the training. Defaults to
             four at even distances from ``begin`` to ``end``.
