@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import inspect
 import math
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from mmengine.registry import TRANSFORMS, DefaultScope
 
@@ -18,8 +18,6 @@ from .multi_scale_dataset import size_in_use
 from .size_losses import loading_sample
 from .sizes import TARGET_SIZE, Size
 from .visible_instances import keep_instances, visible_instances
-
-_T = TypeVar("_T")
 
 ORDERS = ("wh", "hw", "short", "long")
 
@@ -270,8 +268,9 @@ class MultiScaleTransform:
     def _check_argument(self, path: str, size_arg: Any) -> None:
         name, _, rest = path.partition(".")
         parameters, takes_any = _parameters(self._class)
-        # A default must be a named argument: in **kwargs it may have no effect.
-        if name not in parameters and not (takes_any and size_arg is not None):
+        # For a class that is not known a default is a guess, which **kwargs would hide.
+        named = size_arg is not None or _lookup(_DEFAULTS, self._class, None)
+        if name not in parameters and not (takes_any and named):
             raise ValueError(
                 f"size_arg must be an argument of {self._config['type']!r}, one of "
                 f"{sorted(parameters)}, but got {path!r}"
@@ -324,7 +323,7 @@ def _defaults_of(kind: Any) -> Tuple[Union[str, Tuple[str, str]], str]:
     return _lookup(_DEFAULTS, kind, ("scale", "wh"))
 
 
-def _lookup(table: Dict[Tuple[str, str], _T], kind: Any, default: _T) -> _T:
+def _lookup(table: Mapping[Tuple[str, str], Any], kind: Any, default: Any) -> Any:
     """Return the entry of a class or of its nearest base."""
     for base in inspect.getmro(kind) if inspect.isclass(kind) else ():
         key = (base.__module__.partition(".")[0], base.__name__)
