@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator, List
 
-__all__ = ["leaves", "walk", "wrapped"]
+__all__ = ["leaves", "walk", "without_slice", "wrapped"]
 
 
 def leaves(dataset: Any) -> Iterator[Any]:
@@ -21,6 +21,16 @@ def walk(dataset: Any) -> Iterator[Any]:
     yield dataset
     for each in wrapped(dataset):
         yield from walk(each)
+
+
+def without_slice(dataset: Any) -> Any:
+    """Return the dataset inside the slice that ``num_batch_per_epoch`` makes.
+
+    MMEngine's slice has the first samples of a dataset, and is no dataset itself.
+    """
+    while type(dataset).__name__ == "_SlicedDataset":
+        dataset = dataset._dataset
+    return dataset
 
 
 def wrapped(dataset: Any) -> List[Any]:
