@@ -38,6 +38,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["mms_plugin", "mms_plugin.*"]),
     package_data={"mms_plugin": ["py.typed", "evaluation/imagenet_wnids.txt"]},
+    entry_points={"console_scripts": ["mms = mms_plugin.commands.mms:main"]},
     include_package_data=False,
     zip_safe=False,
     python_requires=">=3.9",

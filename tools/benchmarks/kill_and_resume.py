@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import glob
 import importlib
-import importlib.util
 import io
 import json
 import math
@@ -47,6 +46,7 @@ from mms_plugin.checkpoints.find_checkpoint import (
     checkpoint_progress,
     latest_checkpoint,
 )
+from mms_plugin.commands import train
 from mms_plugin.utils.files import write_atomically
 from tools.smoke import smoke_arguments
 
@@ -180,7 +180,7 @@ class Training:
                 )
                 argv = [*argv, "--launcher", "pytorch"]
             sys.argv = ["train.py", *argv]
-            cli.run_command(_train_main())
+            cli.run_command(train.main)
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 0
         except BaseException:
@@ -254,15 +254,6 @@ class Training:
     def iterations(self) -> int:
         latest = latest_checkpoint(osp.join(self.work_dir, "run"))
         return checkpoint_progress(str(latest.path))[0]
-
-
-def _train_main() -> Any:
-    path = osp.join(ROOT, "tools", "train.py")
-    spec = importlib.util.spec_from_file_location("tools_train", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
 
 
 def _kill(pids: Any) -> None:
