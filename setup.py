@@ -71,7 +71,9 @@ setup(
         ],
         "corruptions": ["imagecorruptions-imaug>=1.1.5"],
         "dev": [
+            "codespell",
             "hypothesis",
+            "import-linter",
             "matplotlib",
             "mypy",
             "pytest",

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import functools
 import itertools
 import json
 import math
@@ -308,7 +309,10 @@ def _variances(one: Dict[str, Any], two: Dict[str, Any]) -> Dict[str, float]:
 
 def _sum(grads: List[Dict[str, torch.Tensor]]) -> Dict[str, torch.Tensor]:
     names = set.intersection(*(set(grad) for grad in grads))
-    return {name: sum(grad[name] for grad in grads) for name in sorted(names)}
+    return {
+        name: functools.reduce(torch.add, [grad[name] for grad in grads])
+        for name in sorted(names)
+    }
 
 
 def measure(args: argparse.Namespace) -> Dict[str, Any]:

@@ -297,10 +297,10 @@ def choose_kill(
     if mode == "save":
         delay = rng.uniform(0, whole["seconds_of_save"])
         # Not the last one: the training might be over before the kill.
-        save = rng.randrange(whole["saves"] - 1)
+        save = rng.randrange(int(whole["saves"]) - 1)
         return dict(ranks=[0], save=save, delay=delay)
     if mode == "disk":
-        return dict(ranks=[0], save=rng.randrange(whole["saves"]), by="disk")
+        return dict(ranks=[0], save=rng.randrange(int(whole["saves"])), by="disk")
     if mode == "stop":
         ranks = [rng.randrange(args.ranks)]
         return dict(ranks=ranks, iteration=iteration, by="SIGSTOP")
@@ -361,8 +361,8 @@ def told(mode: str, training: Training, codes: List[int]) -> bool:
     if training.args.torchrun:
         with open(training.log(0)) as stream:
             text = stream.read()
-        sought = dict(disk="cannot be written", stop="another rank has ended")
-        return sought.get(mode, "Signal 9 (SIGKILL)") in text
+        reasons = dict(disk="cannot be written", stop="another rank has ended")
+        return reasons.get(mode, "Signal 9 (SIGKILL)") in text
     said = []
     for rank, code in enumerate(codes):
         if code == -signal.SIGKILL:

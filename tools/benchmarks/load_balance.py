@@ -49,7 +49,8 @@ def all_ranks(
 
     Shapes ``(iterations,)`` and ``(world_size, iterations)``.
     """
-    pixels, rows = np.zeros(0), []
+    pixels = np.zeros(0, dtype=np.int64)
+    rows: List[np.ndarray] = []
     known: Dict[int, np.ndarray] = {}
     for rank in range(world_size):
         inner = KeyedPermutationSampler(

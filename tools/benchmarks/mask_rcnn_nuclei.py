@@ -160,7 +160,7 @@ def flops_by_size(
     from mms_plugin.analysis import build_model, training_flops_per_image
 
     _, config, _ = config_of(args, "SSc-FBS", 0)
-    model = build_model(config)
+    model: Any = build_model(config)
     load_checkpoint(model, str(checkpoint), map_location="cpu", logger="silent")
 
     def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
@@ -187,7 +187,7 @@ def evaluate(config: Any, checkpoint: Path, size: int) -> Dict[str, float]:
     from mms_plugin.analysis import build_model
     from mms_plugin.evaluation import pipeline_at_size
 
-    model = build_model(config)
+    model: Any = build_model(config)
     load_checkpoint(model, str(checkpoint), map_location="cpu", logger="silent")
     model.eval()
     loader_cfg = copy.deepcopy(config.test_dataloader)

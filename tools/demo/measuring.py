@@ -208,7 +208,8 @@ def predicted_images(cfg: Any, model: Any, size: int, count: int = 6) -> Any:
     images = []
     for prediction in predictions:
         # Twice as large: the outlines are thin beside the objects.
-        image = cv2.imread(prediction.img_path)[..., ::-1]
+        image: Any = cv2.imread(prediction.img_path)
+        image = image[..., ::-1]
         image = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
         found = prediction.pred_instances
         found = found[found.scores > DRAWN_SCORE]

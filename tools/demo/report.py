@@ -13,7 +13,7 @@ from mms_plugin.utils.files import write_atomically
 from mms_plugin.utils.tables import markdown_table
 
 Plan = Sequence[Tuple[int, int, int]]
-Curve = List[Tuple[int, float]]
+Curve = List[Tuple[float, float]]
 
 # Multipliers closer to 1 than this factor are called so in the report.
 LITTLE_TO_ALIGN = 1.25
