@@ -41,7 +41,7 @@ def describe_batch(view: BatchView) -> str:
 
 
 def draw_batch(view: BatchView, path: PathLike) -> None:
-    """A sheet of a batch's images, each with its label or its objects.
+    """Draw a sheet of a batch's images, each with its label or its objects.
 
     Args:
         view: The batch; all its ``images`` are drawn.

@@ -84,7 +84,7 @@ class BatchView:
 def first_batches(
     train_dataloader: Dict[str, Any], seed: int = 0
 ) -> Tuple[Any, Dict[Optional[Size], List[int]]]:
-    """The first full batch of each size that a training's sampler deals.
+    """Return the first full batch of each size that a training's sampler deals.
 
     Args:
         train_dataloader: The config's. It loads in this process.
@@ -238,7 +238,7 @@ def _pixels(inputs: torch.Tensor, preprocessor: Any) -> Tuple[np.ndarray, str]:
 
 
 def _is_other_range(values: torch.Tensor, low: float, high: float) -> bool:
-    """Whether values are not of 8 bits: of 16, or fractions of 1."""
+    """Return whether values are not of 8 bits: of 16, or fractions of 1."""
     if high <= low:
         return False
     fractions = high <= 1 and bool(((values - values.round()).abs() > 0.01).any())
@@ -251,7 +251,7 @@ def _name(label: int, names: Sequence[str]) -> str:
 
 
 def _caption(sample: Any, names: Sequence[str]) -> str:
-    """A classifier's label, or the parts of a mixed one."""
+    """Return a classifier's label, or the parts of a mixed one."""
     score = getattr(sample, "gt_score", None)
     if isinstance(score, torch.Tensor) and score.dim() == 1:
         parts = sorted(enumerate(score.tolist()), key=lambda part: -part[1])
@@ -266,7 +266,7 @@ def _caption(sample: Any, names: Sequence[str]) -> str:
 
 
 def _objects(sample: Any, names: Sequence[str]) -> List[DrawnObject]:
-    """A detector's boxes and masks."""
+    """Return a detector's boxes and masks."""
     truth = getattr(sample, "gt_instances", None)
     if truth is None:
         return []

@@ -37,7 +37,7 @@ def draw_reliability(
     title: str,
     metrics: Mapping[str, float],
 ) -> None:
-    """A reliability diagram: accuracy by confidence, the gap, and the histogram.
+    """Draw a reliability diagram: accuracy by confidence, the gap, and the histogram.
 
     Args:
         bins: What an evaluation has left in ``CalibrationError.bins``.
@@ -116,7 +116,7 @@ def draw_reliability(
 def draw_evaluation(
     report: Mapping[str, Any], names: Mapping[str, str], path: PathLike
 ) -> None:
-    """The picture of an evaluation over sizes, or over corruptions.
+    """Draw the picture of an evaluation over sizes, or over corruptions.
 
     Args:
         report: What :func:`mms_plugin.evaluation.conditions.summarise` gave.

@@ -262,7 +262,7 @@ def _stages(part: Any) -> Sequence[Any]:
 def _detector_parts(
     model: Any, rois: Optional[Tuple[int, int]]
 ) -> Optional[Tuple[_DensePart, Optional[_RoIPart]]]:
-    """A detector that is no more than its parts; ``None`` for any other."""
+    """Return a detector that is no more than its parts; ``None`` for any other."""
     detectors = require("mmdet.models.detectors", "model_flops")
     dense = require("mmdet.models.dense_heads", "model_flops")
     roi_heads = require("mmdet.models.roi_heads", "model_flops")
@@ -398,7 +398,7 @@ def _watched(model: nn.Module) -> Iterator[None]:
 
 
 def _multiplies(module: nn.Module, names: Optional[Sequence[str]] = None) -> bool:
-    """Whether a module has weights of its own that are no table and no scale.
+    """Return whether a module has weights of its own that are no table and no scale.
 
     Args:
         module: Any.

@@ -31,7 +31,7 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty figure of so many inches, apart from pyplot's global state."""
+    """Return an empty figure of so many inches, apart from pyplot's global state."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -157,7 +157,7 @@ def draw_costs(
     unit: str,
     xlabel: str = "epoch",
 ) -> None:
-    """What trainings cost over their epochs: sizes, cost of each epoch, and its sum.
+    """Draw sizes and costs of trainings over their epochs.
 
     Args:
         sides: Of each epoch, the smallest, mean and largest image side in pixels, by
@@ -223,7 +223,7 @@ def draw_contact_sheet(
     columns: int = 10,
     captions: Optional[Sequence[str]] = None,
 ) -> None:
-    """A row of images per batch, all at the same scale.
+    """Draw a row of images per batch, all at the same scale.
 
     Args:
         batches: ``(batch_size, height, width, 3)`` uint8 RGB of each row.

@@ -105,7 +105,7 @@ class RunLog:
         return plan
 
     def series(self, name: str) -> Points:
-        """``(iteration, value)`` of a training record's entry."""
+        """Return ``(iteration, value)`` of a training record's entry."""
         return [
             (record["step"], float(record[name]))
             for record in self.records
@@ -311,7 +311,7 @@ def _validations(
 
 
 def _epoch_length(log: RunLog, interval: int) -> Optional[float]:
-    """Iterations of an epoch of equal ones, from the numbers in the log."""
+    """Return the iterations of an epoch, all being equal, from the log."""
     numbered = [(r["epoch"], r["step"]) for r in log.records if "epoch" in r]
     if not numbered:
         return None
@@ -338,7 +338,7 @@ def _world_size(start: Path) -> Optional[int]:
 
 
 def _read_config(log: RunLog, candidates: List[Path]) -> None:
-    """The last candidate that is there and loads."""
+    """Return the last candidate that is there and loads."""
     if not log.config_error:
         log.config_error = "no config was dumped"
     for path in reversed(candidates):

@@ -197,7 +197,7 @@ def _value(entry: Drawn, column: int) -> float:
 
 
 def _apart(values: Iterable[float]) -> List[float]:
-    """Those that are far enough apart to be written side by side."""
+    """Return those that are far enough apart to be written side by side."""
     ordered = sorted(values)
     kept: List[float] = []
     for value in ordered:

@@ -42,7 +42,7 @@ _OF_SCHEDULE = (
 
 
 def sampler_config(config: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
-    """The config's ``MultiScaleVariableBatchSampler``; ``None``: it has another."""
+    """Return the config of the batch sampler; ``None`` where it is another one."""
     loader = config.get("train_dataloader")
     sampler = loader.get("batch_sampler") if isinstance(loader, Mapping) else None
     if not isinstance(sampler, Mapping):
@@ -119,6 +119,7 @@ class RealBatches:
         self._asked: Dict[Tuple[int, int, int], int] = {}
 
     def __call__(self, height: int, width: int, batch_size: int) -> Any:
+        """Return a batch of this size, ready for the model."""
         point = (height, width, batch_size)
         turn = self._asked.get(point, 0)
         self._asked[point] = turn + 1
@@ -159,6 +160,7 @@ class SyntheticBatches:
         self._make_batch = batch_maker(model, positive_rois)
 
     def __call__(self, height: int, width: int, batch_size: int) -> Any:
+        """Return a batch of this size, ready for the model."""
         data = self._make_batch(batch_size, height, width)
         # The model's preprocessor expects pixel values.
         data["inputs"] = (data["inputs"] * 64.0 + 128.0).cpu()
@@ -214,7 +216,7 @@ class TrainingIterations:
         self.lost = False
 
     def prepare(self, data: Any) -> Callable[[], None]:
-        """An iteration on what a data loader gave."""
+        """Return an iteration on what a data loader gave."""
         self._look_at_last()
 
         def iteration() -> None:
@@ -231,7 +233,7 @@ class TrainingIterations:
 
 
 def _for_measuring(config: Config, work_dir: str) -> Config:
-    """The config with its model, data and optimizer alone."""
+    """Return the config with its model, data and optimizer alone."""
     # Config's own deepcopy keeps what a pure Python config imports lazily.
     changed = Config(_without_downloads(config.to_dict()))
     changed.update(
@@ -256,7 +258,7 @@ def _for_measuring(config: Config, work_dir: str) -> Config:
 
 
 def _without_downloads(value: Any) -> Any:
-    """A config's values without pretrained weights."""
+    """Return a config's values without pretrained weights."""
     if isinstance(value, Mapping):
         kept = {}
         for key, item in value.items():

@@ -22,7 +22,7 @@ from .config_changes import (
     set_dataloader_defaults,
 )
 from .configs import load_config
-from .errors import RunFault, UserError, one_line, setting_up
+from .errors import RunError, UserError, one_line, setting_up
 from .errors import debugging as debugging  # the tools call it as cli.debugging
 from .files import check_checkpoint, check_out, make_folder, set_work_dir
 from .host_noise import quiet_hosts
@@ -40,7 +40,7 @@ from .runs import (
 
 __all__ = [
     "ArgumentParser",
-    "RunFault",
+    "RunError",
     "UserError",
     "add_common_arguments",
     "add_config_arguments",

@@ -102,7 +102,7 @@ def _is_plain_checkpoint_hook(hook: ConfigDict) -> bool:
 
 
 def set_dataloader_defaults(config: Config) -> None:
-    """What mmpretrain's own tools add to a config, for mmpretrain's configs.
+    """Return what mmpretrain's own tools add to a config, for mmpretrain's configs.
 
     Its models take stacked batches, which its configs leave to its tools.
     """

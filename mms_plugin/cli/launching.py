@@ -97,13 +97,13 @@ def _dist_timeout(config: Config) -> Optional[float]:
 
 
 def is_main_process() -> bool:
-    """Whether a launcher started this process as the first, or there is none."""
+    """Return whether a launcher started this process as the first, or there is none."""
     names = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
     return all(os.environ.get(name, "0") == "0" for name in names)
 
 
 def has_accelerator() -> bool:
-    """Whether MMEngine would train on something else than the CPU."""
+    """Return whether MMEngine would train on something else than the CPU."""
     from mmengine.device import get_device
 
     return str(get_device()) != "cpu"

@@ -95,7 +95,7 @@ def _check_resume(name: str) -> None:
 
 
 def _checkpoints_of(config: Config) -> Tuple[Optional[str], List[str]]:
-    """Where the config's checkpoint hook writes, and under which names."""
+    """Return where the config's checkpoint hook writes, and under which names."""
     hook = (config.get("default_hooks") or {}).get("checkpoint") or {}
     templates = list(TEMPLATES)
     if hook.get("filename_tmpl"):

@@ -13,12 +13,12 @@ from mmengine.runner.base_loop import BaseLoop
 
 from ..checkpoints.find_checkpoint import unreadable_reason
 from ..multi_scale.named_pipeline import name_files
-from .errors import RunFault, UserError, debugging, one_line, setting_up
+from .errors import RunError, UserError, debugging, one_line, setting_up
 from .faults import explain_fault
 
 
 def build_runner(config: Config) -> Runner:
-    """The config's runner: its ``runner_type``, or MMEngine's."""
+    """Return the config's runner: its ``runner_type``, or MMEngine's."""
     if "runner_type" in config:
         from mmengine.registry import RUNNERS
 
@@ -77,9 +77,9 @@ def run_started(runner: Runner) -> Iterator[None]:
             if note.training:
                 text += "; then go on from the last checkpoint with --resume"
             if fault.outside:
-                raise RunFault(text) from error
+                raise RunError(text) from error
             traceback.print_exc()
-            raise RunFault(text) from None
+            raise RunError(text) from None
         if note.begun:
             raise
         load_from = runner.cfg.get("load_from")

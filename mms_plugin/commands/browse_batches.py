@@ -25,6 +25,7 @@ from ..multi_scale import Size
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = cli.ArgumentParser(description=__doc__)
     cli.add_config_arguments(parser)
     parser.add_argument(
@@ -54,6 +55,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 
 
 def prepare(args: argparse.Namespace) -> Tuple[Config, int]:
+    """Load the config, with its seed, and seed this process."""
     config = cli.load_config(args.config, args.cfg_options)
     cli.set_dataloader_defaults(config)
     if not config.get("train_dataloader"):
@@ -71,6 +73,7 @@ def prepare(args: argparse.Namespace) -> Tuple[Config, int]:
 def chosen_batches(
     batches: Dict[Optional[Size], List[int]], sizes: Optional[List[Size]]
 ) -> Dict[Optional[Size], List[int]]:
+    """Return the batches of the chosen sizes."""
     if sizes is None:
         return batches
     there = [size for size in batches if size is not None]
@@ -89,6 +92,7 @@ def chosen_batches(
 
 
 def load_views(config: Config, args: argparse.Namespace, seed: int) -> List[BatchView]:
+    """Load the first full batches as the network gets them."""
     init_default_scope(config.get("default_scope") or "mmengine")
     with cli.setting_up("the training data gives no batches"):
         loader, batches = first_batches(config.train_dataloader, seed)
@@ -126,6 +130,7 @@ def draw(views: List[BatchView], folder: Path, name: str) -> Tuple[List[str], An
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     args = parse_args(argv)
     with cli.json_on_stdout(args.json) as emit:
         config, seed = prepare(args)

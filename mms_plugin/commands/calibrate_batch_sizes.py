@@ -46,6 +46,7 @@ LARGE = (1024, 1024)
 
 
 def gigabytes(text: str) -> float:
+    """Read a positive number of gigabytes, for ``type=``."""
     try:
         value = float(text)
     except ValueError:
@@ -56,6 +57,7 @@ def gigabytes(text: str) -> float:
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = cli.ArgumentParser(description=__doc__)
     cli.add_config_arguments(parser)
     parser.add_argument(
@@ -155,6 +157,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 
 
 def schedule_of(config: Config, args: argparse.Namespace) -> SizeSchedule:
+    """Return the sizes and batch sizes to measure, from the config or the arguments."""
     if config.get("train_dataloader") is None or config.get("optim_wrapper") is None:
         raise cli.UserError(
             f"config {args.config} has no train_dataloader and optim_wrapper"
@@ -197,7 +200,7 @@ def points_of(
 def make_data(
     config: Config, args: argparse.Namespace, model: Any, most: int, base: Size
 ) -> Tuple[Any, str]:
-    """What gives the batches, and what to call it."""
+    """Return what gives the batches, and what to call it."""
     if args.data == "synthetic":
         why = "asked for"
     elif sampler_config(config) is None:
@@ -262,11 +265,11 @@ def measure(
 
         def prepare(height: int, width: int, batch_size: int) -> Any:
             images = f"{batch_size} images of {height}x{width}"
-            with _failing(f"{images} cannot be loaded"):
+            with _Failing(f"{images} cannot be loaded"):
                 iteration = training.prepare(data(height, width, batch_size))
 
             def run() -> None:
-                with _failing(f"an iteration of {images} fails"):
+                with _Failing(f"an iteration of {images} fails"):
                     iteration()
 
             return run
@@ -299,7 +302,7 @@ def measure(
     )
 
 
-class _failing:
+class _Failing:
     """Name the iteration that fails; being out of memory goes on to the timer."""
 
     def __init__(self, what: str) -> None:
@@ -316,6 +319,7 @@ class _failing:
 
 
 def device_name(device: str) -> str:
+    """Return the name of the device, for a reader."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     if device == "cpu":
@@ -329,7 +333,7 @@ def evaluate(
     points: Dict[Size, List[int]],
     measured: Dict[str, Any],
 ) -> Dict[str, Any]:
-    """The document that ``--json`` prints."""
+    """Return the document that ``--json`` prints."""
     timings: Dict[Tuple[int, int, int], Timing] = measured["timings"]
     times = [
         Measurement(*point, timing.seconds)
@@ -418,14 +422,14 @@ def evaluate(
 
 
 def paste_of(costs: IterationCosts) -> Optional[Dict[str, float]]:
-    """``cost_model`` for the sampler, in pixels; None where pixels cost nothing."""
+    """Return ``cost_model`` for the sampler; ``None`` where pixels cost nothing."""
     if costs.fit.alpha <= 0:
         return None
     return dict(alpha=1.0, beta=float(f"{costs.fit.beta / costs.fit.alpha:.3g}"))
 
 
 def show(document: Dict[str, Any], memory_budget: Optional[float]) -> None:
-    """The document as text."""
+    """Return the document as text."""
     clock = {"wall": "wall-clock", "cpu": "CPU time"}[document["clock"]]
     print(f"device: {document['device']}; {clock}; batches: {document['batches']}\n")
     model = document["cost_model"]
@@ -471,6 +475,7 @@ def show(document: Dict[str, Any], memory_budget: Optional[float]) -> None:
 
 
 def show_prediction(prediction: Dict[str, Any], counts_memory: bool) -> None:
+    """Print what an epoch takes with each rule of batch sizes."""
     print(f"an epoch of {prediction['num_samples']} images on this device, predicted:")
     print(
         f"{'':14}{'iterations':>11}{'seconds':>9}{'slowest':>9}"
@@ -496,6 +501,7 @@ def show_prediction(prediction: Dict[str, Any], counts_memory: bool) -> None:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     args = parse_args(argv)
     with cli.json_on_stdout(args.json) as emit:
         config = cli.load_config(args.config, args.cfg_options)

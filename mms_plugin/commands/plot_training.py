@@ -48,6 +48,7 @@ class Run(NamedTuple):
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument(
         "work_dirs", nargs="+", metavar="WORK_DIR", help="folder of a training"
@@ -77,6 +78,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 
 
 def read_runs(args: argparse.Namespace) -> List[Run]:
+    """Read the logs of all work dirs, and the sizes that they trained on."""
     labels = args.labels or default_labels(args.work_dirs)
     if len(labels) != len(args.work_dirs):
         raise cli.UserError(
@@ -102,7 +104,7 @@ def read_runs(args: argparse.Namespace) -> List[Run]:
 
 
 def default_labels(work_dirs: Sequence[str]) -> List[str]:
-    """The shortest ends of the paths that differ."""
+    """Return the shortest ends of the paths that differ."""
     paths = [Path(work_dir).resolve() for work_dir in work_dirs]
     for length in range(1, max(len(path.parts) for path in paths) + 1):
         labels = ["/".join(path.parts[-length:]) for path in paths]
@@ -112,6 +114,7 @@ def default_labels(work_dirs: Sequence[str]) -> List[str]:
 
 
 def enter_scope(config: Optional[Config]) -> None:
+    """Make the config's ``default_scope`` the current one."""
     init_default_scope((config or {}).get("default_scope") or "mmengine")
 
 
@@ -152,7 +155,7 @@ def flops_of(runs: List[Run]) -> Tuple[Optional[List[Dict[Size, float]]], str]:
 def costs_of(
     runs: List[Run], cost: str
 ) -> Tuple[List[Optional[RunCost]], Optional[str], str]:
-    """What each run has cost, as ``'flops'`` or ``'pixels'``, and a note."""
+    """Return what each run has cost, as ``'flops'`` or ``'pixels'``, and a note."""
     flops, note = flops_of(runs) if cost == "flops" else (None, "")
     if flops is None and cost == "flops":
         note = f"no FLOPs ({note}): pixels in their place"
@@ -175,6 +178,7 @@ def costs_of(
 
 
 def chosen_metrics(runs: List[Run], names: Optional[List[str]]) -> List[str]:
+    """Return the metrics to draw."""
     found = list(dict.fromkeys(name for run in runs for name in run.log.metrics))
     if names:
         unknown = [name for name in names if name not in found]
@@ -242,10 +246,12 @@ def draw(
 
 
 def shorten(text: str, most: int = 90) -> str:
+    """Return the text, cut to at most ``most`` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def loss_panels(runs: List[Run]) -> Dict[str, Dict[str, Any]]:
+    """Return the series of learning rates and losses, by panel and run."""
     rates = list(dict.fromkeys(n for run in runs for n in run.log.learning_rates))
     losses = list(dict.fromkeys(n for run in runs for n in run.log.losses))
     # Those of a decoder's earlier layers, d0.loss_cls, would crowd out the others.
@@ -263,10 +269,12 @@ def loss_panels(runs: List[Run]) -> Dict[str, Dict[str, Any]]:
 
 
 def by_epoch(runs: List[Run]) -> bool:
+    """Return whether all runs count in epochs."""
     return all(run.log.by_epoch for run in runs)
 
 
 def time_label(runs: List[Run]) -> str:
+    """Return the label of the axis of time."""
     return "epoch" if by_epoch(runs) else "iteration"
 
 
@@ -276,6 +284,7 @@ def metric_curves(
     unit: Optional[str],
     metrics: List[str],
 ) -> Dict[str, Dict[str, pictures.MetricCurve]]:
+    """Return the curves over time and cost, by metric and run."""
     factor, _ = si_prefix(max((cost.total for cost in costs if cost), default=1.0))
     epochs = by_epoch(runs)
     curves: Dict[str, Dict[str, pictures.MetricCurve]] = {}
@@ -308,6 +317,7 @@ def metric_curves(
 def cost_label(
     costs: List[Optional[RunCost]], unit: Optional[str], runs: List[Run]
 ) -> str:
+    """Return the label of the axis of cost."""
     if unit is None:
         return "iteration (the cost is not known)"
     _, prefix = si_prefix(max(cost.total for cost in costs if cost))
@@ -320,6 +330,7 @@ def cost_label(
 
 
 def summary(run: Run, cost: Optional[RunCost], unit: Optional[str]) -> Dict[str, Any]:
+    """Return what ``--json`` prints of a run."""
     log = run.log
     drawn: Dict[Tuple[int, int], List[int]] = {}
     for height, width, batch_size in run.sizes.plan if run.sizes else []:
@@ -374,6 +385,7 @@ def summary(run: Run, cost: Optional[RunCost], unit: Optional[str]) -> Dict[str,
 
 
 def show(document: Mapping[str, Any]) -> None:
+    """Print the document as text."""
     unit = "px" if document["cost"] == "pixels" else "FLOPs"
     for run in document["runs"]:
         parts = [f"{run['iterations']:,} iterations"]
@@ -391,6 +403,7 @@ def show(document: Mapping[str, Any]) -> None:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     args = parse_args(argv)
     with cli.json_on_stdout(args.json) as emit:
         runs = read_runs(args)

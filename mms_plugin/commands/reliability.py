@@ -22,6 +22,7 @@ from ..evaluation.calibration import BINNINGS, NORMS
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = cli.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -120,6 +121,7 @@ def evaluate(args: argparse.Namespace) -> Tuple[Dict[str, Any], str]:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     args = parse_args(argv)
     with cli.json_on_stdout(args.json) as emit:
         report, out = evaluate(args)

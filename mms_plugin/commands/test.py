@@ -40,6 +40,7 @@ from ..utils.host_versions import require
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = cli.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -98,14 +99,14 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 
 
 def dump_predictions(scope: str, out: str) -> DumpResults:
-    """The metric that writes every prediction, masks encoded for mmdet."""
+    """Return the metric that writes every prediction, masks encoded for mmdet."""
     if scope == "mmdet":
         return require("mmdet.evaluation").DumpDetResults(out_file_path=out)
     return DumpResults(out_file_path=out)
 
 
 def test_pipeline(config: Config) -> List[Dict[str, Any]]:
-    """The first pipeline of the config's test data set."""
+    """Return the first pipeline of the config's test data set."""
     found: List[Any] = []
 
     def note(pipeline: Any) -> Any:
@@ -130,7 +131,7 @@ def use_test_data(config: Config, name: str) -> None:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config to evaluate with, every argument checked."""
+    """Return the config to evaluate with, every argument checked."""
     config = cli.load_config(args.config, args.cfg_options)
     for checkpoint in args.checkpoint:
         cli.check_checkpoint(checkpoint)
@@ -151,7 +152,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def evaluate_once(config: Config, args: argparse.Namespace) -> Dict[str, Any]:
-    """The metrics of one checkpoint, as the libraries' own tools give them."""
+    """Return the metrics of one checkpoint, as the libraries' own tools give them."""
     config.load_from = args.checkpoint[0]
     cli.set_work_dir(config, args.work_dir)
     cli.prepare_launcher(config, args.launcher, args.local_rank)
@@ -168,7 +169,7 @@ def evaluate_once(config: Config, args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def plan(config: Config, args: argparse.Namespace) -> List[Condition]:
-    """What is evaluated, tried on the config's pipeline before anything runs."""
+    """Return what is evaluated, tried on the config's pipeline before anything runs."""
     with cli.setting_up("--corruptions"):
         corruptions = (
             [] if args.corruptions is None else choose_corruptions(args.corruptions)
@@ -185,7 +186,7 @@ def plan(config: Config, args: argparse.Namespace) -> List[Condition]:
 
 
 def dataloader_at(config: Config, condition: Condition) -> ConfigDict:
-    """The config's test dataloader under a condition."""
+    """Return the config's test dataloader under a condition."""
     loader = copy.deepcopy(config.test_dataloader)
     loader.dataset = ConfigDict(change_pipelines(loader.dataset, condition.apply))
     # One dataloader after the other: none keeps its workers.
@@ -277,7 +278,7 @@ def write_text(path: str, text: str) -> None:
 
 
 def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, Any]:
-    """All checkpoints under all conditions, written to the table, picture and JSON."""
+    """Evaluate all checkpoints under all conditions; write table, picture and JSON."""
     if args.out and not args.out.endswith(".json"):
         raise cli.UserError(
             f"--out {args.out} must end in .json: predictions are those of one "
@@ -337,6 +338,7 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
 
 
 def write_metrics(metrics: Mapping[str, Any], out: str) -> None:
+    """Write the metrics as JSON."""
     write(
         out,
         lambda path: mmengine.dump(cli.plain(metrics), path, file_format="json"),
@@ -344,6 +346,7 @@ def write_metrics(metrics: Mapping[str, Any], out: str) -> None:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     args = parse_args(argv)
     with cli.json_on_stdout(args.json) as emit:
         config = load_config(args)

@@ -9,6 +9,7 @@ from .. import cli
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = cli.ArgumentParser(description=__doc__)
     cli.add_common_arguments(parser)
     parser.add_argument(
@@ -40,6 +41,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     args = parse_args(argv)
     config = cli.load_config(args.config, args.cfg_options)
     config = cli.apply_recipe_arguments(config, args)

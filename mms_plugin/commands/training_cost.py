@@ -35,6 +35,7 @@ LARGE = (1024, 1024)
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = cli.ArgumentParser(description=__doc__)
     cli.add_config_arguments(parser)
     cli.add_recipe_arguments(parser)
@@ -97,7 +98,7 @@ class Job(NamedTuple):
 
 
 def load(args: argparse.Namespace) -> List[Job]:
-    """The config, with its recipe, and the baseline, if there is one."""
+    """Return the config, with its recipe, and the baseline, if there is one."""
     config = cli.load_config(args.config, args.cfg_options)
     jobs = [Job(args.config, cli.apply_recipe_arguments(config, args))]
     if args.recipe is not None:
@@ -111,10 +112,12 @@ def load(args: argparse.Namespace) -> List[Job]:
 
 
 def enter_scope(config: Config) -> None:
+    """Make the config's ``default_scope`` the current one."""
     init_default_scope(config.get("default_scope", "mmengine"))
 
 
 def plan_of(job: Job, args: argparse.Namespace) -> ConfigPlan:
+    """Return the plan of a config's training."""
     enter_scope(job.config)
     with cli.setting_up(job.name):
         return config_plan(
@@ -126,6 +129,7 @@ def plan_of(job: Job, args: argparse.Namespace) -> ConfigPlan:
 
 
 def model_of(job: Job) -> Any:
+    """Build a config's model."""
     enter_scope(job.config)
     if not job.config.get("model"):
         raise cli.UserError(f"{job.name} has no model")
@@ -172,6 +176,7 @@ def count(
 
 
 def check_stride(model: Any, sizes: List[Size], name: str) -> None:
+    """Refuse sizes below the model's stride."""
     stride = total_stride(model, LARGE) or 1
     below = [size for size in sizes if min(size) < stride]
     if below:
@@ -182,6 +187,7 @@ def check_stride(model: Any, sizes: List[Size], name: str) -> None:
 
 
 def load_times(name: Optional[str]) -> Optional[IterationCosts]:
+    """Read the measured times of iterations; ``None`` without a file."""
     if name is None:
         return None
     try:
@@ -193,7 +199,7 @@ def load_times(name: Optional[str]) -> Optional[IterationCosts]:
 
 
 def run(args: argparse.Namespace) -> Dict[str, Any]:
-    """The document that ``--json`` prints."""
+    """Return the document that ``--json`` prints."""
     if args.picture is not None and not osp.isdir(osp.dirname(args.picture) or "."):
         raise cli.UserError(f"--picture {args.picture}: its folder does not exist")
     times = load_times(args.times)
@@ -225,6 +231,7 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def draw(documents: List[Dict[str, Any]], path: str) -> None:
+    """Draw the cost over the epochs."""
     from ..analysis.pictures import draw_costs
 
     pixels = documents[0]["train_flops"] is None
@@ -255,6 +262,7 @@ def draw(documents: List[Dict[str, Any]], path: str) -> None:
 
 
 def amount(value: Optional[float], unit: str) -> str:
+    """Return a value with its unit, for a reader."""
     if value is None:
         return "not counted"
     factor, prefix = si_prefix(value)
@@ -262,6 +270,7 @@ def amount(value: Optional[float], unit: str) -> str:
 
 
 def duration(seconds: Optional[float]) -> str:
+    """Return a time in seconds or hours, for a reader."""
     if seconds is None:
         return ""
     if seconds < 120:
@@ -271,7 +280,7 @@ def duration(seconds: Optional[float]) -> str:
 
 
 def report(document: Dict[str, Any]) -> str:
-    """The document for a reader."""
+    """Return the document for a reader."""
     baseline, ratio = document["baseline"], document["ratio"] or {}
     costs = [document] if baseline is None else [document, baseline]
     parts = []
@@ -314,6 +323,7 @@ def report(document: Dict[str, Any]) -> str:
 
 
 def facts(cost: Dict[str, Any]) -> List[str]:
+    """Return what the cost was counted for, line by line."""
     length, ranks = len(cost["epochs"]), f"{cost['world_size']} ranks"
     if cost["world_size"] == 1:
         ranks = "one rank"
@@ -335,6 +345,7 @@ def facts(cost: Dict[str, Any]) -> List[str]:
 
 
 def size_rows(cost: Dict[str, Any]) -> List[List[str]]:
+    """Return the rows of the table by size."""
     rows = [["size", "batch", "iterations", "images", "FLOPs of an image"]]
     for size in cost["sizes"]:
         text = cli.size_text((size["height"], size["width"]))
@@ -375,6 +386,7 @@ def epoch_rows(cost: Dict[str, Any]) -> List[List[str]]:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     args = parse_args(argv)
     with cli.json_on_stdout(args.json) as emit:
         document = run(args)

@@ -168,7 +168,7 @@ class CalibrationError(BaseMetric):
         self.results.extend(score_sample(sample) for sample in data_samples)
 
     def compute_metrics(self, results: List[Scored]) -> Dict[str, float]:
-        """The metrics over the samples of all ranks; fills :attr:`bins`."""
+        """Return the metrics over the samples of all ranks; fills :attr:`bins`."""
         if not results:
             raise ValueError("CalibrationError was given no samples")
         confidences, correct, nlls, briers = zip(*results)

@@ -12,7 +12,7 @@ __all__ = ["ClassSubset", "restrict_sample"]
 
 
 def restrict_sample(sample: Dict[str, Any], indices: Sequence[int]) -> Dict[str, Any]:
-    """A data sample as of a classifier that knows some of the classes alone.
+    """Return a data sample as of a classifier that knows some of the classes alone.
 
     Args:
         sample: ``pred_score``, ``(num_classes,)`` probabilities, ``gt_label``.
@@ -107,9 +107,9 @@ class ClassSubset(BaseMetric):
         self.metric.process(data_batch, samples)
 
     def evaluate(self, size: int) -> dict:
-        """The metric's own results."""
+        """Return the metric's own results."""
         return self.metric.evaluate(size)
 
     def compute_metrics(self, results: List[Any]) -> dict:
-        """The metric's own results."""
+        """Return the metric's own results."""
         return self.metric.compute_metrics(results)

@@ -23,7 +23,7 @@ _LEAST_SIDE = 32
 
 @functools.cache
 def load_corrupt() -> Callable[..., np.ndarray]:
-    """``imagecorruptions.corrupt``, of the release that takes seeds.
+    """Return ``imagecorruptions.corrupt``, of the release that takes seeds.
 
     Raises:
         ImportError: It is not installed, or is the old package of the same name,
@@ -96,7 +96,7 @@ class CommonCorruption:
     transform = __call__
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """The corrupted image, of the same shape.
+        """Return the corrupted image, of the same shape.
 
         Args:
             image: ``(height, width, 3)`` uint8 BGR, as MMEngine's libraries load it,

@@ -17,7 +17,7 @@ _PROBE = 512
 
 
 def _maps(features: Any) -> List[torch.Tensor]:
-    """The ``(1, channels, height, width)`` tensors among what a backbone gives."""
+    """Return the feature maps in a backbone's output, of any nesting."""
     if isinstance(features, torch.Tensor):
         return [features] if features.ndim == 4 else []
     if isinstance(features, dict):
@@ -28,7 +28,7 @@ def _maps(features: Any) -> List[torch.Tensor]:
 
 
 def _run(model: nn.Module, size: int) -> Any:
-    """What the backbone gives for an empty image, padded as the model pads."""
+    """Return what the backbone gives for an empty image, padded as the model pads."""
     divisor = getattr(model.data_preprocessor, "pad_size_divisor", None) or 1
     side = -(-size // divisor) * divisor
     parameter = next(model.parameters())

@@ -160,7 +160,7 @@ def _ratios(times: Dict[str, Any], column: int, interval: int) -> Dict[str, floa
 
 
 def measure(args: argparse.Namespace) -> Dict[str, Any]:
-    """Times, peaks and bytes, as numbers and as ratios to plain DDP."""
+    """Measure times, peaks and bytes, and their ratios to plain DDP."""
     both = _run(args, ["plain", "agvm"])
     alone = {recipe: _run(args, [recipe]) for recipe in ("plain", "agvm")}
     clocks = {

@@ -18,7 +18,7 @@ from tools.smoke import smoke_arguments
 
 
 def table(rows: List[Dict[str, Any]]) -> str:
-    """The rows in markdown."""
+    """Return the rows in markdown."""
     lines = [
         "| GPUs | MB more, measured, first half | MB more, mean | over DDP's bytes "
         "| ring, ms | ring, of an iteration | tree, ms | tree, of an iteration |",
@@ -40,6 +40,7 @@ def smoke(folder: Path) -> List[str]:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     defaults = Cluster()
     parser = ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument(

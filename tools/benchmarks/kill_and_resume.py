@@ -136,6 +136,7 @@ class Training:
         return [self._fork(rank, argv, port) for rank in range(self.args.ranks)]
 
     def log(self, rank: int) -> str:
+        """Return the path of a rank's log."""
         return osp.join(self.work_dir, f"start{self.starts}_rank{rank}.log")
 
     def _torchrun(self, argv: List[str], port: str) -> int:
@@ -160,7 +161,7 @@ class Training:
         return process.pid
 
     def _fork(self, rank: int, argv: List[str], port: str) -> int:
-        """A rank as a launcher starts it, less the seconds that the imports take."""
+        """Start a rank as a launcher does, without the time of the imports."""
         pid = os.fork()
         if pid:
             return pid
@@ -230,7 +231,7 @@ class Training:
         return [codes[pid] for pid in pids]
 
     def files(self) -> Dict[str, Any]:
-        """What is on the disk: checkpoints that are whole and not, leftovers."""
+        """Return what is on the disk: checkpoints that are whole and not, leftovers."""
         run = osp.join(self.work_dir, "run")
         broken, whole = [], []
         for path in sorted(glob.glob(osp.join(run, "*.pth"))):
@@ -248,10 +249,12 @@ class Training:
         return dict(whole=whole, broken=broken, saved=saved, parts=len(parts))
 
     def weights(self) -> Dict[str, torch.Tensor]:
+        """Return the weights of the latest checkpoint."""
         latest = latest_checkpoint(osp.join(self.work_dir, "run"))
         return torch.load(str(latest.path), map_location="cpu")["state_dict"]
 
     def iterations(self) -> int:
+        """Return the iterations done by the latest checkpoint."""
         latest = latest_checkpoint(osp.join(self.work_dir, "run"))
         return checkpoint_progress(str(latest.path))[0]
 
@@ -264,7 +267,7 @@ def _kill(pids: Any) -> None:
 
 
 def _family(pid: int) -> List[int]:
-    """A process and all below it, itself first."""
+    """Return a process and all below it, itself first."""
     found = [pid]
     with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as file:
         for child in file.read().split():
@@ -273,7 +276,7 @@ def _family(pid: int) -> List[int]:
 
 
 def seconds_of_save(folder: str, weights: Dict[str, torch.Tensor]) -> float:
-    """How long these weights take to be saved, the median of five times."""
+    """Return how long these weights take to be saved, the median of five times."""
     taken = []
     for _ in range(5):
         begun = time.perf_counter()
@@ -357,7 +360,7 @@ def run_one(
 
 
 def told(mode: str, training: Training, codes: List[int]) -> bool:
-    """Whether each rank that was not killed has ended with a line that says why."""
+    """Return whether each rank that was not killed has said why it ended."""
     if training.args.torchrun:
         with open(training.log(0)) as stream:
             text = stream.read()
@@ -377,6 +380,7 @@ def told(mode: str, training: Training, codes: List[int]) -> bool:
 
 
 def summarise(results: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Summarize the results by fault."""
     rows = []
     for mode in WHAT:
         runs = [result for result in results if result["mode"] == mode]
@@ -402,6 +406,7 @@ def summarise(results: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
 
 
 def to_table(rows: List[Dict[str, Any]]) -> str:
+    """Return the rows as a Markdown table."""
     lines = [
         "| fault | runs | faults | broken checkpoints | half files beside, then / at "
         "the end | iterations lost, at most | others ended within | resumed to the end "
@@ -419,6 +424,7 @@ def to_table(rows: List[Dict[str, Any]]) -> str:
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = cli.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -474,7 +480,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 
 
 def _import_ahead() -> None:
-    """What each start would import anew, some seconds each: ranks are forked."""
+    """Return what each start would import anew, some seconds each: ranks are forked."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     with contextlib.suppress(ImportError):
@@ -482,6 +488,7 @@ def _import_ahead() -> None:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     args = parse_args(argv)
     _import_ahead()
     folder = args.keep or tempfile.mkdtemp(prefix="kill_and_resume_")
@@ -491,7 +498,7 @@ def main(argv: List[str]) -> None:
         begun = time.time()
         # Forked, with --torchrun, too: the same weights are expected of both.
         if any(reference.wait(reference.start(None, resume=False, fork=True))):
-            raise cli.RunFault(f"the undisturbed run fails: see {reference.log(0)}")
+            raise cli.RunError(f"the undisturbed run fails: see {reference.log(0)}")
         whole = dict(
             seconds=time.time() - begun,
             # Half as long again: some kills come just after it.
@@ -522,7 +529,7 @@ def main(argv: List[str]) -> None:
     ]
     untold = [result["seed"] for result in results if not result["told"]]
     if failed or untold:
-        raise cli.RunFault(
+        raise cli.RunError(
             f"seeds {failed} did not end as they should, seeds {untold} gave no "
             f"message; their logs are in {folder}"
         )

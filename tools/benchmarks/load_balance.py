@@ -45,7 +45,7 @@ class _Sizes(MultiScaleDataset):
 def all_ranks(
     dataset: Any, world_size: int, round_up: bool, **kwargs: Any
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """``pixels`` and ``batch_sizes`` of the first epoch on every rank.
+    """Return ``pixels`` and ``batch_sizes`` of the first epoch on every rank.
 
     Shapes ``(iterations,)`` and ``(world_size, iterations)``.
     """
@@ -101,7 +101,7 @@ def simulate(args: Any) -> List[Dict[str, Any]]:
 
 
 def table(rows: List[Dict[str, Any]]) -> str:
-    """The rows in markdown."""
+    """Return the rows in markdown."""
     lines = [
         "| grouped | drop_last | round_up | ranks | iterations | images of a rank "
         "| pixels, least over most | uneven iterations | waiting |",
@@ -131,6 +131,7 @@ def smoke(folder: Path) -> List[str]:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     parser = ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--num-samples", type=int, default=1_281_167)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 8, 64, 512, 4096])

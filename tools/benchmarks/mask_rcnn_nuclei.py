@@ -44,7 +44,7 @@ METRICS = dict(box="coco/bbox_mAP", mask="coco/segm_mAP")
 
 
 def options(args: argparse.Namespace, recipe: str, epochs: int, seed: int) -> Dict:
-    """What the command line changes in an arm's config."""
+    """Return what the command line changes in an arm's config."""
     root = str(Path(args.data_root).resolve()) + "/"
     dataset = "train_dataloader.dataset"
     chosen = {
@@ -74,7 +74,7 @@ def options(args: argparse.Namespace, recipe: str, epochs: int, seed: int) -> Di
 
 
 def config_of(args: argparse.Namespace, arm: str, seed: int) -> Tuple[Path, Any, Dict]:
-    """The config's file, the config with the options, and the options."""
+    """Return the config's file, the config with the options, and the options."""
     from mmengine.config import Config
 
     recipe, epochs = ARMS[arm]
@@ -86,7 +86,7 @@ def config_of(args: argparse.Namespace, arm: str, seed: int) -> Tuple[Path, Any,
 
 
 def folder_of(args: argparse.Namespace, arm: str, seed: int) -> Path:
-    """Where a training writes."""
+    """Return where a training writes."""
     name = arm.lower().replace(", ", "-")
     return Path(args.work_dir) / f"{name}-seed{seed}"
 
@@ -132,7 +132,7 @@ def train(
 
 
 def plan_of(config: Any) -> List[List[Tuple[int, int, int]]]:
-    """``(height, width, batch_size)`` of every iteration, epoch by epoch."""
+    """Return ``(height, width, batch_size)`` of every iteration, epoch by epoch."""
     from mmengine.runner import Runner
 
     from mms_plugin.analysis import curriculum_of, fixed_size_plan, training_plan
@@ -217,7 +217,7 @@ def curve_of(folder: Path) -> List[Dict[str, float]]:
 
 
 def result_of(args: argparse.Namespace, arm: str, seed: int) -> Dict[str, Any]:
-    """What a finished training gave; measured once, then read."""
+    """Return what a finished training gave; measured once, then read."""
     from mmengine.registry import init_default_scope
     from mmengine.runner.checkpoint import CheckpointLoader
 
@@ -281,7 +281,7 @@ def write(path: Path, text: str) -> None:
 
 
 def report(args: argparse.Namespace, results: List[Dict[str, Any]]) -> str:
-    """The tables; ratios and means are over the seeds."""
+    """Return the tables; ratios and means are over the seeds."""
     by_arm = {
         arm: [r for r in results if r["arm"] == arm]
         for arm in ARMS
@@ -326,7 +326,7 @@ def report(args: argparse.Namespace, results: List[Dict[str, Any]]) -> str:
 
 
 def draw(results: List[Dict[str, Any]], path: Path) -> None:
-    """mAP over cumulated training FLOPs, a line a training."""
+    """Return mAP over cumulated training FLOPs, a line a training."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -369,6 +369,7 @@ def smoke(folder: Path) -> List[str]:
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", required=True, help="folder of the nuclei data")
     parser.add_argument("--work-dir", default="work_dirs/mask_rcnn_nuclei")

@@ -27,7 +27,7 @@ from tools.smoke import smoke_arguments
 
 
 def batch_sampler(args: argparse.Namespace, world_size: int) -> Any:
-    """That of one rank."""
+    """Return that of one rank."""
     inner = InfiniteSampler(range(args.num_samples), shuffle=True, seed=0)
     inner.rank, inner.world_size = world_size // 2, world_size
     return MultiScaleVariableBatchSampler(

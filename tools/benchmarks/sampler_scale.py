@@ -43,7 +43,7 @@ class Length:
 def make(
     num_samples: int, ranks: int, curriculum: str, epochs: int, batch_size: int = 32
 ) -> MultiScaleVariableBatchSampler:
-    """The batch sampler of one rank: number 17, or the last."""
+    """Return the batch sampler of one rank: number 17, or the last."""
     inner = KeyedPermutationSampler(
         Length(num_samples), seed=0, rank=min(17, ranks - 1), world_size=ranks
     )
@@ -59,6 +59,7 @@ def make(
 
 
 def first_batch(sampler: MultiScaleVariableBatchSampler, epoch: int) -> None:
+    """Draw the first batch of an epoch."""
     sampler.set_epoch(epoch)
     next(iter(sampler))
 
@@ -109,7 +110,7 @@ def _milliseconds(seconds: Optional[float]) -> str:
 
 
 def table(rows: List[Dict[str, Any]], epochs: int) -> str:
-    """The rows in markdown."""
+    """Return the rows in markdown."""
     lines = [
         "| samples | ranks | curriculum | iterations | plan, ms | first batch, ms "
         f"| total of {epochs} epochs, ms | peak, MiB |",
@@ -133,6 +134,7 @@ def smoke(folder: Path) -> List[str]:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     parser = ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument(
         "--num-samples", type=float, nargs="+", default=[1e6, 1e7, 1e8, 1e9]

@@ -111,10 +111,12 @@ class Combination:
             ).returncode
 
     def is_marked(self, mark: str, key: str) -> bool:
+        """Return whether the mark was set with this key."""
         file = self.folder / f"{mark}.done"
         return file.is_file() and file.read_text() == key
 
     def set_mark(self, mark: str, key: str) -> None:
+        """Set the mark with this key."""
         part = self.folder / f"{mark}.part"
         part.write_text(key)
         part.replace(self.folder / f"{mark}.done")
@@ -217,6 +219,7 @@ def versions(combination: Combination) -> str:
 
 
 def main() -> int:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "combinations", nargs="*", metavar="NAME",

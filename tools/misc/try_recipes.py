@@ -31,7 +31,7 @@ OUTCOMES = (CONVERTED, REFUSED, UNREADABLE, FAILED)
 
 
 def config_files(folder: str) -> Dict[str, str]:
-    """The configs in a folder of a library, such as ``mmdet::mask_rcnn``.
+    """Return the configs in a folder of a library, such as ``mmdet::mask_rcnn``.
 
     Returns:
         Their files by the names that ``tools/train.py`` takes.
@@ -57,7 +57,7 @@ def config_files(folder: str) -> Dict[str, str]:
 
 
 def try_config(name: str, file: str, recipe: str) -> Dict[str, Any]:
-    """What a recipe makes of one config."""
+    """Return what a recipe makes of one config."""
     try:
         config = cli.load_config(file)
     except cli.UserError as error:
@@ -76,7 +76,7 @@ def try_config(name: str, file: str, recipe: str) -> Dict[str, Any]:
 
 
 def table(tried: Dict[str, List[Dict[str, Any]]]) -> str:
-    """Counts by folder, then the reasons with their counts."""
+    """Return counts by folder, then the reasons with their counts."""
     lines = ["| folder | configs | " + " | ".join(OUTCOMES) + " |"]
     lines.append("|---" + "|---:" * (1 + len(OUTCOMES)) + "|")
     for folder, results in tried.items():
@@ -94,6 +94,7 @@ def table(tried: Dict[str, List[Dict[str, Any]]]) -> str:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     parser = cli.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
