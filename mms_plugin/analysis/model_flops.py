@@ -29,6 +29,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..multi_scale.sizes import Size
+from ..utils.feature_stride import feature_stride
 from ..utils.host_versions import require
 from ..utils.input_channels import input_channels
 from .batch_maker import batch_maker, rois_per_image
@@ -121,7 +122,7 @@ def model_flops(
 
 
 def total_stride(model: nn.Module, size: Size) -> Optional[int]:
-    """Pixels per cell of the backbone's last feature map.
+    """Return the pixels for a cell of the backbone's coarsest feature map.
 
     Args:
         model: With a ``backbone``.
@@ -139,11 +140,7 @@ def total_stride(model: nn.Module, size: Size) -> Optional[int]:
         out = call_on_meta(backbone, meta_state(backbone), images)
     except Exception:  # whatever it is, this is only a check
         return None
-    last = out[-1] if isinstance(out, (list, tuple)) and out else out
-    if not isinstance(last, torch.Tensor) or last.dim() != 4:
-        return None
-    strides = [-(-side // cells) for side, cells in zip(size, last.shape[-2:])]
-    return max(strides)
+    return feature_stride(out, size)
 
 
 def meta_state(root: nn.Module) -> Dict[str, torch.Tensor]:

@@ -27,7 +27,7 @@ from .errors import debugging as debugging  # the tools call it as cli.debugging
 from .files import check_checkpoint, check_out, make_folder, set_work_dir
 from .host_noise import quiet_hosts
 from .launching import is_main_process, leave_process_group, prepare_launcher
-from .output import json_on_stdout, plain
+from .output import json_on_stdout, plain, write_json
 from .recipe_arguments import add_recipe_arguments, apply_recipe_arguments
 from .resume_choice import check_ranks_resume_alike, choose_checkpoint_to_resume
 from .runs import (
@@ -75,4 +75,5 @@ __all__ = [
     "size_argument",
     "size_text",
     "whole_number",
+    "write_json",
 ]

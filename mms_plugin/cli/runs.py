@@ -14,7 +14,7 @@ from mmengine.runner.base_loop import BaseLoop
 from ..checkpoints.find_checkpoint import unreadable_reason
 from ..multi_scale.named_pipeline import name_files
 from .errors import RunError, UserError, debugging, one_line, setting_up
-from .faults import explain_fault
+from .explain_fault import explain_fault
 
 
 def build_runner(config: Config) -> Runner:

@@ -30,8 +30,8 @@ from ..analysis import (
     summarise_agvm,
 )
 from ..analysis import run_pictures as pictures
-from ..analysis.units import si_prefix
 from ..multi_scale import Size
+from ..utils.si_prefix import si_prefix
 
 # Panels of a picture that are still legible.
 MOST_METRICS = 4

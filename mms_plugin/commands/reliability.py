@@ -7,13 +7,11 @@ confidences, and writes the bins as JSON beside it.
 from __future__ import annotations
 
 import argparse
-import os
 import os.path as osp
 import sys
 from importlib.util import find_spec
 from typing import Any, Dict, List, Tuple
 
-import mmengine
 from mmengine.dist import is_main_process
 
 from .. import cli
@@ -114,9 +112,7 @@ def evaluate(args: argparse.Namespace) -> Tuple[Dict[str, Any], str]:
                 "NLL (nats)": metrics["calibration/nll"],
             },
         )
-        beside = osp.splitext(out)[0] + ".json"
-        mmengine.dump(cli.plain(report), beside + ".part", file_format="json")
-        os.replace(beside + ".part", beside)
+        cli.write_json(report, osp.splitext(out)[0] + ".json")
     return report, out
 
 

@@ -12,9 +12,8 @@ import os
 import os.path as osp
 import sys
 from importlib.util import find_spec
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Optional
 
-import mmengine
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
@@ -30,12 +29,13 @@ from ..evaluation.conditions import (
     to_table,
 )
 from ..evaluation.corruptions import SEVERITIES, choose_corruptions
+from ..evaluation.input_sizes import check_sizes
 from ..evaluation.pipeline_size import (
     change_pipelines,
     describe_sizes,
     pipeline_at_size,
 )
-from ..evaluation.smallest_size import check_sizes
+from ..utils.files import write_atomically
 from ..utils.host_versions import require
 
 
@@ -266,17 +266,6 @@ def short_names(checkpoints: List[str]) -> Dict[str, str]:
     return {path: "/".join(name) for path, name in zip(checkpoints, names)}
 
 
-def write(path: str, write_to: Callable[[str], Any]) -> None:
-    """Write beside and rename: there is never half a file."""
-    write_to(path + ".part")
-    os.replace(path + ".part", path)
-
-
-def write_text(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as stream:
-        stream.write(text)
-
-
 def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, Any]:
     """Evaluate all checkpoints under all conditions; write table, picture and JSON."""
     if args.out and not args.out.endswith(".json"):
@@ -319,7 +308,7 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
             return
         report = report_of(results)
         if is_main_process():
-            write(out, lambda path: mmengine.dump(report, path, file_format="json"))
+            cli.write_json(report, out)
 
     with cli.run_started(runner):
         report = report_of(
@@ -330,19 +319,11 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
 
         stem = osp.splitext(out)[0]
         table = to_table(report)
-        write(stem + ".md", lambda path: write_text(path, table + "\n"))
+        write_atomically(f"{table}\n".encode(), stem + ".md")
         draw_evaluation(report, short_names(checkpoints), stem + ".png")
         print(table)
         print(f"\nWritten: {out}, {stem}.md, {stem}.png", file=sys.stderr)
     return report
-
-
-def write_metrics(metrics: Mapping[str, Any], out: str) -> None:
-    """Write the metrics as JSON."""
-    write(
-        out,
-        lambda path: mmengine.dump(cli.plain(metrics), path, file_format="json"),
-    )
 
 
 def main(argv: List[str]) -> None:
@@ -356,6 +337,6 @@ def main(argv: List[str]) -> None:
         else:
             document = evaluate_once(config, args)
             if is_main_process() and args.out and args.out.endswith(".json"):
-                write_metrics(document, args.out)
+                cli.write_json(document, args.out)
         if is_main_process():
             emit(document)

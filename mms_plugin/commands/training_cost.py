@@ -26,8 +26,8 @@ from ..analysis import (
     total_stride,
     training_cost,
 )
-from ..analysis.units import si_prefix
 from ..multi_scale import Size
+from ..utils.si_prefix import si_prefix
 from ..utils.tables import markdown_table
 
 # Where a model's stride is looked up: far above it, a multiple of the usual ones.

@@ -35,7 +35,7 @@ _NOT_THE_SIDE = ("max_size", "crop_padding")
 
 
 def transform_name(transform: Mapping[str, Any]) -> str:
-    """Return ``'CenterCrop'`` for ``'mmpretrain.CenterCrop'`` or a class of that name."""
+    """Return a transform's name without its library, such as ``'CenterCrop'``."""
     kind = transform.get("type")
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
     return name.rpartition(".")[2].rpartition("/")[2]

@@ -13,6 +13,7 @@ from mmengine.config import Config
 import mms_plugin
 from mms_plugin.commands import mms
 
+
 @pytest.fixture
 def run(tmp_path):
     """Run ``python -m mms_plugin`` in an empty folder, the package importable."""

@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
+from mms_plugin.utils.tables import markdown_table
 from tools.smoke import smoke_arguments
 
 ARMS = [
@@ -222,11 +223,8 @@ def _curves(runner: Any) -> Dict[str, List[float]]:
 
 
 def write_report(results: List[Dict[str, Any]], work_dir: Path) -> None:
-    """Return ``report.md``, ``report.json`` and ``multipliers.png``."""
-    lines = [
-        "| arm | box mAP | mask mAP | multipliers at the end |",
-        "|---|---|---|---|",
-    ]
+    """Write ``report.md``, ``report.json`` and ``multipliers.png``."""
+    rows = [["arm", "box mAP", "mask mAP", "multipliers at the end"]]
     for result in results:
         metrics = result["metrics"]
         values = [metrics.get(f"coco/{m}_mAP", math.nan) for m in ("bbox", "segm")]
@@ -235,11 +233,11 @@ def write_report(results: List[Dict[str, Any]], work_dir: Path) -> None:
             for name, curve in result["curves"].items()
             if name.startswith("agvm/mu/")
         )
-        shown = " | ".join(f"{100 * value:.1f}" for value in values)
-        lines.append(f"| {result['arm']} | {shown} | {ends} |")
-    (work_dir / "report.md").write_text("\n".join(lines) + "\n")
+        rows.append([result["arm"], *(f"{100 * v:.1f}" for v in values), ends])
+    table = markdown_table(rows, text_columns=(0, 3))
+    (work_dir / "report.md").write_text(table + "\n")
     (work_dir / "report.json").write_text(json.dumps(results, indent=2))
-    print("\n".join(lines))
+    print(table)
     drawn = [result for result in results if result["curves"]]
     if drawn:
         _draw(drawn, work_dir / "multipliers.png")

@@ -48,6 +48,7 @@ from mms_plugin.checkpoints.find_checkpoint import (
 )
 from mms_plugin.commands import train
 from mms_plugin.utils.files import write_atomically
+from mms_plugin.utils.tables import markdown_table
 from tools.smoke import smoke_arguments
 
 HERE = osp.dirname(osp.abspath(__file__))
@@ -407,20 +408,27 @@ def summarise(results: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
 
 def to_table(rows: List[Dict[str, Any]]) -> str:
     """Return the rows as a Markdown table."""
-    lines = [
-        "| fault | runs | faults | broken checkpoints | half files beside, then / at "
-        "the end | iterations lost, at most | others ended within | resumed to the end "
-        "| weights equal | largest difference |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    cells = [
+        [
+            "fault",
+            "runs",
+            "faults",
+            "broken checkpoints",
+            "half files beside, then / at the end",
+            "iterations lost, at most",
+            "others ended within",
+            "resumed to the end",
+            "weights equal",
+            "largest difference",
+        ]
     ]
     for row in rows:
         ended = f"{row['seconds_to_end']:.1f} s" if row["seconds_to_end"] else "-"
-        lines.append(
-            f"| {row['what']} | {row['runs']} | {row['kills']} | {row['broken']} | "
-            f"{row['parts']} / {row['parts_left']} | {row['lost'] or '-'} | {ended} | "
-            f"{row['done']} | {row['equal']} | {row['difference']:.1g} |"
-        )
-    return "\n".join(lines)
+        parts = f"{row['parts']} / {row['parts_left']}"
+        cells.append([row["what"], *(f"{row[k]}" for k in ("runs", "kills", "broken"))])
+        cells[-1] += [parts, f"{row['lost'] or '-'}", ended]
+        cells[-1] += [f"{row['done']}", f"{row['equal']}", f"{row['difference']:.1g}"]
+    return markdown_table(cells)
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:

@@ -24,6 +24,7 @@ from mms_plugin.multi_scale import (
     MultiScaleDataset,
     MultiScaleVariableBatchSampler,
 )
+from mms_plugin.utils.tables import markdown_table
 from tools.benchmarks.load_balance_model import load_balance
 from tools.smoke import smoke_arguments
 
@@ -102,27 +103,21 @@ def simulate(args: Any) -> List[Dict[str, Any]]:
 
 def table(rows: List[Dict[str, Any]]) -> str:
     """Return the rows in markdown."""
-    lines = [
-        "| grouped | drop_last | round_up | ranks | iterations | images of a rank "
-        "| pixels, least over most | uneven iterations | waiting |",
-        "|---|---|---|" + "---:|" * 6,
-    ]
+    settings = ["grouped", "drop_last", "round_up"]
+    columns = ["ranks", "iterations", "images of a rank", "pixels, least over most"]
+    cells = [[*settings, *columns, "uneven iterations", "waiting"]]
     for row in rows:
-        line = "| " + " | ".join(
-            "yes" if row[key] else "no" for key in ("grouped", "drop_last", "round_up")
-        )
-        line += f" | {row['ranks']:,} "
+        cells.append(["yes" if row[key] else "no" for key in settings])
+        cells[-1].append(f"{row['ranks']:,}")
         if "refused" in row:
-            lines.append(line + "| refused | | | | |")
+            cells[-1] += ["refused", "", "", "", ""]
             continue
         images = f"{row['fewest_images']:,}"
         if row["most_images"] > row["fewest_images"]:
             images += f" to {row['most_images']:,}"
-        lines.append(
-            line + f"| {row['iterations']:,} | {images} | {row['pixels_ratio']:.5f} "
-            f"| {row['uneven_iterations']} | {100 * row['waiting']:.3f} % |"
-        )
-    return "\n".join(lines)
+        cells[-1] += [f"{row['iterations']:,}", images, f"{row['pixels_ratio']:.5f}"]
+        cells[-1] += [f"{row['uneven_iterations']}", f"{100 * row['waiting']:.3f} %"]
+    return markdown_table(cells, text_columns=(0, 1, 2))
 
 
 def smoke(folder: Path) -> List[str]:

@@ -30,6 +30,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from mms_plugin.utils.files import write_atomically  # noqa: E402
+from mms_plugin.utils.tables import markdown_table  # noqa: E402
 from tools.smoke import smoke_arguments  # noqa: E402
 
 CONFIG = "configs/mask_rcnn/mask-rcnn-r18_{}_1xb8-16e_nuclei.py"
@@ -105,7 +107,7 @@ def train(
         raise SystemExit(
             f"{folder} holds a run of other settings. Choose another --work-dir."
         )
-    write(settings, json.dumps(dict(config=text)))
+    write_atomically(json.dumps(dict(config=text)).encode(), settings)
     times = folder / "times.jsonl"
     if (folder / f"epoch_{config.train_cfg.max_epochs}.pth").exists():
         return
@@ -269,15 +271,8 @@ def result_of(args: argparse.Namespace, arm: str, seed: int) -> Dict[str, Any]:
         at_size=at_size,
         curve=curve,
     )
-    write(path, json.dumps(result, indent=2))
+    write_atomically(json.dumps(result, indent=2).encode(), path)
     return json.loads(path.read_text())
-
-
-def write(path: Path, text: str) -> None:
-    """Beside and renamed."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def report(args: argparse.Namespace, results: List[Dict[str, Any]]) -> str:
@@ -293,11 +288,8 @@ def report(args: argparse.Namespace, results: List[Dict[str, Any]]) -> str:
         # A training from elsewhere has no times.
         return statistics.mean(run[key] for run in runs if run[key] is not None)
 
-    lines = [
-        "| arm | epochs | iterations | training FLOPs | CPU time | box mAP | mask mAP "
-        "|",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    costs = ["epochs", "iterations", "training FLOPs", "CPU time"]
+    rows = [["arm", *costs, "box mAP", "mask mAP"]]
     for arm, runs in by_arm.items():
         shown = []
         for kind in METRICS:
@@ -306,27 +298,32 @@ def report(args: argparse.Namespace, results: List[Dict[str, Any]]) -> str:
             each = ", ".join(f"{value:.1f}" for value in values)
             shown.append(f"{statistics.mean(values):.1f} ({each})")
         flops, cpu = mean(runs, "train_flops"), mean(runs, "cpu_time")
-        lines.append(
-            f"| {arm} | {runs[0]['epochs']} | {mean(runs, 'iterations'):,.0f} "
-            f"| {flops / 1e12:.2f} TFLOPs ({flops / mean(first, 'train_flops'):.2f}) "
-            f"| {cpu / 60:.1f} min ({cpu / mean(first, 'cpu_time'):.2f}) "
-            f"| {shown[0]} | {shown[1]} |"
+        rows.append(
+            [
+                arm,
+                f"{runs[0]['epochs']}",
+                f"{mean(runs, 'iterations'):,.0f}",
+                f"{flops / 1e12:.2f} TFLOPs ({flops / mean(first, 'train_flops'):.2f})",
+                f"{cpu / 60:.1f} min ({cpu / mean(first, 'cpu_time'):.2f})",
+                *shown,
+            ]
         )
+    lines = [markdown_table(rows)]
     for kind in METRICS:
         lines += ["", f"{kind.capitalize()} mAP by test size (px), means:", ""]
-        lines.append("| arm | " + " | ".join(map(str, args.test_sizes)) + " |")
-        lines.append("|---|" + "---:|" * len(args.test_sizes))
+        rows = [["arm", *map(str, args.test_sizes)]]
         for arm, runs in by_arm.items():
             cells = [
                 statistics.mean(run["at_size"][str(size)][kind] for run in runs)
                 for size in args.test_sizes
             ]
-            lines.append(f"| {arm} | " + " | ".join(f"{c:.1f}" for c in cells) + " |")
+            rows.append([arm, *(f"{cell:.1f}" for cell in cells)])
+        lines.append(markdown_table(rows))
     return "\n".join(lines) + "\n"
 
 
 def draw(results: List[Dict[str, Any]], path: Path) -> None:
-    """Return mAP over cumulated training FLOPs, a line a training."""
+    """Draw mAP over cumulated training FLOPs, a line a training."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -400,8 +397,8 @@ def main() -> None:
     results = [result_of(args, *run) for run in runs]
     folder = Path(args.work_dir)
     text = report(args, results)
-    write(folder / "report.json", json.dumps(results, indent=2))
-    write(folder / "report.md", text)
+    write_atomically(json.dumps(results, indent=2).encode(), folder / "report.json")
+    write_atomically(text.encode(), folder / "report.md")
     draw(results, folder / "map_over_flops.png")
     print(text)
 

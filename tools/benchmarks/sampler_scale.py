@@ -25,6 +25,7 @@ from mms_plugin.multi_scale import (
     MultiScaleVariableBatchSampler,
     ResolutionCurriculum,
 )
+from mms_plugin.utils.tables import markdown_table
 from tools.smoke import smoke_arguments
 
 CURRICULA = ("none", "by epoch", "within the epoch")
@@ -111,21 +112,23 @@ def _milliseconds(seconds: Optional[float]) -> str:
 
 def table(rows: List[Dict[str, Any]], epochs: int) -> str:
     """Return the rows in markdown."""
-    lines = [
-        "| samples | ranks | curriculum | iterations | plan, ms | first batch, ms "
-        f"| total of {epochs} epochs, ms | peak, MiB |",
-        "|---:|---:|---|" + "---:|" * 5,
-    ]
+    times = ["plan, ms", "first batch, ms", f"total of {epochs} epochs, ms"]
+    cells = [["samples", "ranks", "curriculum", "iterations", *times, "peak, MiB"]]
     for row in rows:
         seconds = row["seconds"]
-        lines.append(
-            f"| {row['num_samples']:,} | {row['ranks']:,} | {row['curriculum']} "
-            f"| {row['iterations']:,} | {_milliseconds(seconds['plan'])} "
-            f"| {_milliseconds(seconds['first_batch'])} "
-            f"| {_milliseconds(seconds.get('total_batches'))} "
-            f"| {row['peak_mib']:.1f} |"
+        cells.append(
+            [
+                f"{row['num_samples']:,}",
+                f"{row['ranks']:,}",
+                f"{row['curriculum']}",
+                f"{row['iterations']:,}",
+                _milliseconds(seconds["plan"]),
+                _milliseconds(seconds["first_batch"]),
+                _milliseconds(seconds.get("total_batches")),
+                f"{row['peak_mib']:.1f}",
+            ]
         )
-    return "\n".join(lines)
+    return markdown_table(cells, text_columns=(2,))
 
 
 def smoke(folder: Path) -> List[str]:

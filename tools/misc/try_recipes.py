@@ -24,6 +24,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 
 from mms_plugin import cli
 from mms_plugin.recipes import RECIPES, RecipeError, apply_recipes
+from mms_plugin.utils.tables import markdown_table
 from tools.smoke import smoke_arguments
 
 CONVERTED, REFUSED, UNREADABLE, FAILED = "converted", "refused", "unreadable", "failed"
@@ -77,20 +78,19 @@ def try_config(name: str, file: str, recipe: str) -> Dict[str, Any]:
 
 def table(tried: Dict[str, List[Dict[str, Any]]]) -> str:
     """Return counts by folder, then the reasons with their counts."""
-    lines = ["| folder | configs | " + " | ".join(OUTCOMES) + " |"]
-    lines.append("|---" + "|---:" * (1 + len(OUTCOMES)) + "|")
+    rows = [["folder", "configs", *OUTCOMES]]
     for folder, results in tried.items():
         counts = Counter(result["outcome"] for result in results)
         shown = [str(counts[outcome]) for outcome in OUTCOMES]
-        lines.append(f"| `{folder}` | {len(results)} | {' | '.join(shown)} |")
+        rows.append([f"`{folder}`", str(len(results)), *shown])
     reasons = Counter(
         result["reason"]
         for results in tried.values()
         for result in results
         if result["outcome"] != CONVERTED
     )
-    lines += ["", *(f"{n:>4}  {reason}" for reason, n in reasons.most_common())]
-    return "\n".join(lines)
+    counted = [f"{n:>4}  {reason}" for reason, n in reasons.most_common()]
+    return "\n".join([markdown_table(rows), "", *counted])
 
 
 def main(argv: List[str]) -> None:
