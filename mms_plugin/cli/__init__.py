@@ -21,13 +21,13 @@ from .config_changes import (
     save_atomically,
     set_dataloader_defaults,
 )
-from .configs import load_config
 from .errors import RunError, UserError, one_line, setting_up
 from .errors import debugging as debugging  # the tools call it as cli.debugging
-from .files import check_checkpoint, check_out, make_folder, set_work_dir
 from .host_noise import quiet_hosts
 from .launching import is_main_process, leave_process_group, prepare_launcher
+from .load_config import load_config
 from .output import json_on_stdout, plain, write_json
+from .paths import check_checkpoint, check_out, make_folder, set_work_dir
 from .recipe_arguments import add_recipe_arguments, apply_recipe_arguments
 from .resume_choice import check_ranks_resume_alike, choose_checkpoint_to_resume
 from .runs import (

@@ -75,7 +75,7 @@ def run_started(runner: Runner) -> Iterator[None]:
         if fault is not None and (note.begun or fault.outside):
             text = fault.text
             if note.training:
-                text += "; then go on from the last checkpoint with --resume"
+                text += "; then resume from the last checkpoint with --resume"
             if fault.outside:
                 raise RunError(text) from error
             traceback.print_exc()
