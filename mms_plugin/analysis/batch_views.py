@@ -15,7 +15,7 @@ from ..multi_scale.sizes import Size
 
 __all__ = ["BatchView", "DrawnObject", "ImageView", "batch_view", "first_batches"]
 
-# Batches to look through for every size; a small data set has few an epoch.
+# Batches to look through for every size; a small dataset has few an epoch.
 _MOST_BATCHES = 20_000
 _MOST_EPOCHS = 30
 # Scores of a mixed label below it are not worth a word.
@@ -92,7 +92,7 @@ def first_batches(
 
     Returns:
         The data loader; and the indices of the batches by ``(height, width)``, from
-        small to large. The largest batch of a size counts as full where the data set
+        small to large. The largest batch of a size counts as full where the dataset
         is small. Without the multi-scale sampler: one batch, its size ``None``.
 
     Raises:
@@ -160,7 +160,7 @@ def batch_view(
     gone = losses_since(_losses(loader.dataset), before)
     if not hasattr(samples[0], "keys"):
         raise ValueError(
-            f"the data set must give dicts with 'inputs', but gives "
+            f"the dataset must give dicts with 'inputs', but gives "
             f"{type(samples[0]).__name__}"
         )
     data = preprocessor(loader.collate_fn(samples), training=True)

@@ -1,4 +1,4 @@
-"""What a training runs, from its config alone: no data, no runner, no other ranks."""
+"""Plan a training from its config: no data, no runner, no other ranks."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _LONG, _SHORT = 4, 3
 
 
 class SampleCount(NamedTuple):
-    """Samples of a data set in an epoch, and where the number is from."""
+    """Samples of a dataset in an epoch, and where the number is from."""
 
     number: int
     source: str
@@ -91,7 +91,7 @@ class ConfigPlan(NamedTuple):
         epochs: One an epoch. Of a training by iterations: one for each stretch of
             ``val_interval`` iterations.
         by_epoch: Whether the training counts in epochs.
-        samples: Of the data set, over all ranks; ``None`` where they do not matter.
+        samples: Of the dataset, over all ranks; ``None`` where they do not matter.
         world_size: Ranks.
         seed: Of the draws.
         accumulative_counts: Iterations of an optimizer update.
@@ -134,7 +134,7 @@ def config_plan(
 
     Args:
         config: An MMEngine config, its default scope in use.
-        num_samples: Samples that the data set has. Default: see
+        num_samples: Samples that the dataset has. Default: see
             :func:`count_samples`.
         world_size: Ranks. Default: 1.
         base_size: ``(height, width)`` of the images of a config without the sampler.
@@ -311,7 +311,7 @@ def count_samples(dataset: Mapping) -> SampleCount:
     indices = dataset.get("indices")
     if indices is not None:
         number = indices if isinstance(indices, int) else len(indices)
-        return SampleCount(number, "indices of the data set")
+        return SampleCount(number, "indices of the dataset")
     return found
 
 
@@ -343,7 +343,7 @@ def _count_kind(kind: str, dataset: Mapping) -> SampleCount:
 
 
 def _count_built(dataset: Mapping) -> Optional[SampleCount]:
-    """By the data set itself, where its files are."""
+    """By the dataset itself, where its files are."""
     root = str(dataset.get("data_root") or "")
     annotations = str(dataset.get("ann_file") or "")
     path = osp.join(root, annotations) if annotations else root
@@ -565,7 +565,7 @@ def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Optional[str]]:
             continue
         if order in ("short", "long"):
             value = _photograph_of_edge(int(value), order)
-            text = f"{kind} sets the {order} edge alone"
+            text = f"{kind} sets the {order} edge only"
         elif isinstance(value, int):
             value, text = (value, value), ""
         elif not all(isinstance(side, int) for side in value) or len(value) != 2:

@@ -121,12 +121,13 @@ def model_flops(
     raise AssertionError("the last way returns or raises")
 
 
-def total_stride(model: nn.Module, size: Size) -> Optional[int]:
+def total_stride(model: nn.Module, size: Size = (1024, 1024)) -> Optional[int]:
     """Return the pixels for a cell of the backbone's coarsest feature map.
 
     Args:
         model: With a ``backbone``.
-        size: ``(height, width)`` to try it at.
+        size: ``(height, width)`` to try it at. Defaults to ``(1024, 1024)``, a multiple
+            of the usual strides and far above them.
 
     Returns:
         The stride, or ``None`` where the backbone gives no map or does not run on

@@ -177,7 +177,7 @@ def _why_no_log(folder: Path) -> str:
         return "is empty"
     if any(folder.glob("**/events.out.tfevents.*")):
         return (
-            "has TensorBoard's log alone: add dict(type='LocalVisBackend') to the "
+            "has only TensorBoard's log: add dict(type='LocalVisBackend') to the "
             "config's vis_backends, which writes vis_data/scalars.json"
         )
     return "has no */vis_data/scalars.json, the log of MMEngine's LocalVisBackend"
@@ -188,7 +188,7 @@ def _join(log: RunLog, file: Path) -> None:
     records, broken = _read_lines(file)
     log.unreadable_lines += broken
     steps = [record["step"] for record in records if _is_training(record)]
-    if not steps:  # of a validation alone
+    if not steps:  # only a validation
         return
     start = file.parent.parent
     config, error = log.config, log.config_error

@@ -160,11 +160,11 @@ def training_cost(
     model: Optional[ModelFlops],
     seconds: Optional[IterationSeconds] = None,
 ) -> TrainingCost:
-    """Return a plan, times what its images cost.
+    """Return the cost of a plan: its batches, times what their images cost.
 
     Args:
         plan: Of the training.
-        model: With every size of ``plan.counted_as``. ``None``: pixels alone.
+        model: With every size of ``plan.counted_as``. ``None``: only pixels.
         seconds: Of an iteration, ``seconds(height, width, batch_size)``. Default:
             not known.
     """

@@ -85,7 +85,7 @@ class RealBatches:
         base_size: ``(height, width)`` in pixels.
 
     Attributes:
-        num_samples: Images of the data set.
+        num_samples: Images of the dataset.
         loading: ``(seconds, images)`` spent on loading at each size.
     """
 
@@ -94,7 +94,7 @@ class RealBatches:
         if sampler is None:
             raise ValueError(
                 "train_dataloader.batch_sampler must be MultiScaleVariableBatchSampler "
-                "for the data set to give images of any size"
+                "for the dataset to give images of any size"
             )
         loader = dict(config.train_dataloader)
         for key in ("prefetch_factor", "num_batch_per_epoch", "pin_memory"):
@@ -129,7 +129,7 @@ class RealBatches:
         start = time.perf_counter()
         samples = [
             self._loader.dataset[sized(index)]
-            # A small data set gives fewer images than asked for.
+            # A small dataset gives fewer images than asked for.
             for index in itertools.islice(
                 itertools.cycle(self._turns[turn]), batch_size
             )
@@ -216,7 +216,7 @@ class TrainingIterations:
         self.lost = False
 
     def prepare(self, data: Any) -> Callable[[], None]:
-        """Return an iteration on what a data loader gave."""
+        """Run an iteration on a batch of the data loader."""
         self._look_at_last()
 
         def iteration() -> None:
@@ -233,7 +233,7 @@ class TrainingIterations:
 
 
 def _for_measuring(config: Config, work_dir: str) -> Config:
-    """Return the config with its model, data and optimizer alone."""
+    """Return the config with only its model, data and optimizer."""
     # Config's own deepcopy keeps what a pure Python config imports lazily.
     changed = Config(_without_downloads(config.to_dict()))
     changed.update(

@@ -1,4 +1,4 @@
-"""What the commands under ``tools/`` share: configs, errors, output.
+"""Helpers that the commands share: configs, errors, output.
 
 Bad input ends a command with one line on standard error and exit code 2. A
 fault in a run that has begun keeps its traceback, and so does every fault where
@@ -25,7 +25,7 @@ from .errors import RunError, UserError, one_line, setting_up
 from .errors import debugging as debugging  # the tools call it as cli.debugging
 from .host_noise import quiet_hosts
 from .launching import is_main_process, leave_process_group, prepare_launcher
-from .load_config import load_config
+from .load_config import enter_scope, load_config
 from .output import json_on_stdout, plain, write_json
 from .paths import check_checkpoint, check_out, make_folder, set_work_dir
 from .recipe_arguments import add_recipe_arguments, apply_recipe_arguments
@@ -56,6 +56,7 @@ __all__ = [
     "choose_checkpoint_to_resume",
     "enable_amp",
     "end_workers",
+    "enter_scope",
     "is_main_process",
     "json_on_stdout",
     "leave_process_group",

@@ -68,7 +68,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         "work_dirs/<config name>)",
     )
     parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
-    # torch.distributed.launch passes it; torchrun sets the variable alone.
+    # torch.distributed.launch passes it; torchrun only sets the variable.
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
     )
@@ -88,7 +88,7 @@ def add_options_argument(
 
 
 def size_argument(text: str) -> Tuple[int, int]:
-    """Return ``'224'`` or ``'224x320'`` as ``(height, width)``, for ``type=``."""
+    """Parse ``'224'`` or ``'224x320'`` to ``(height, width)``, for ``type=``."""
     match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
     if match is None:
         raise argparse.ArgumentTypeError(
@@ -98,7 +98,7 @@ def size_argument(text: str) -> Tuple[int, int]:
 
 
 def size_text(size: Tuple[int, int]) -> str:
-    """Return ``(height, width)`` as :func:`size_argument` reads it."""
+    """Format ``(height, width)`` as :func:`size_argument` reads it."""
     return f"{size[0]}x{size[1]}"
 
 

@@ -16,13 +16,13 @@ class UserError(Exception):
 
 
 class RunError(UserError):
-    """What ended a run that had begun; its text is shown as one line."""
+    """A fault that ended a run after it began; its text is shown as one line."""
 
     exit_code = 1
 
 
 def debugging() -> bool:
-    """Return whether every fault shall keep its traceback."""
+    """Return whether every error keeps its traceback."""
     return bool(os.environ.get("MMS_DEBUG"))
 
 

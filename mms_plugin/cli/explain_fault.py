@@ -1,4 +1,4 @@
-"""What ended a run that had begun, in one line that says what to do."""
+"""Explain what ended a run, in one line that says what to do."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _lost_rank(error: BaseException) -> Optional[Fault]:
 
 
 def _bad_sample(error: BaseException) -> Optional[Fault]:
-    """Return an error inside the dataset, in this process or in a worker."""
+    """Explain an error inside the dataset, in this process or in a worker."""
     text = str(error)
     in_worker = "in DataLoader worker process" in text
     if not in_worker and not _passed_through(error, _FETCHING):

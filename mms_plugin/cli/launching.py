@@ -32,8 +32,8 @@ def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None
     if needed[launcher] not in os.environ:
         raise UserError(
             f"--launcher {launcher} needs the variable {needed[launcher]}, which that "
-            "launcher sets; use tools/dist_train.sh, tools/dist_test.sh or "
-            "tools/slurm_train.sh"
+            "launcher sets; use tools/dist_train.sh, tools/dist_test.sh, "
+            "tools/slurm_train.sh or torchrun -m mms_plugin"
         )
     if launcher == "pytorch" and not has_accelerator():
         # MMEngine's own set-up asks for a CUDA device in any case.
@@ -103,7 +103,7 @@ def is_main_process() -> bool:
 
 
 def has_accelerator() -> bool:
-    """Return whether MMEngine would train on something else than the CPU."""
+    """Return whether MMEngine would train on another device than the CPU."""
     from mmengine.device import get_device
 
     return str(get_device()) != "cpu"

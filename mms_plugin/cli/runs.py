@@ -58,7 +58,7 @@ def check_first_batch(runner: Runner) -> None:
 def run_started(runner: Runner) -> Iterator[None]:
     """Errors before the first iteration of a run are the user's input.
 
-    Data sets, samplers, hooks and optimizers are built and checked only inside
+    Datasets, samplers, hooks and optimizers are built and checked only inside
     ``runner.train()``. What fails there is shown in one line. What fails later ends
     with exit code 1: a fault from outside (a full disk, a killed worker, a lost rank)
     with one line, a sample that cannot be made with one below its traceback, and

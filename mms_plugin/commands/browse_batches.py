@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 
 from .. import cli
@@ -40,7 +39,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         type=cli.whole_number(1),
         default=12,
         metavar="N",
-        help="at most so many images on a sheet (default: 12)",
+        help="most images on a sheet (default: 12)",
     )
     parser.add_argument(
         "--seed", type=int, help="of the batches (default: the config's, else 0)"
@@ -50,7 +49,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         metavar="FOLDER",
         help="for the sheets (default: work_dirs/<config name>/batches)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     return parser.parse_args(argv)
 
 
@@ -93,7 +92,7 @@ def chosen_batches(
 
 def load_views(config: Config, args: argparse.Namespace, seed: int) -> List[BatchView]:
     """Load the first full batches as the network gets them."""
-    init_default_scope(config.get("default_scope") or "mmengine")
+    cli.enter_scope(config)
     with cli.setting_up("the training data gives no batches"):
         loader, batches = first_batches(config.train_dataloader, seed)
     batches = chosen_batches(batches, args.sizes)

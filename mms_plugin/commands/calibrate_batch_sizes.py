@@ -41,8 +41,6 @@ from ..multi_scale import (
 )
 
 GB = 10**9
-# Where a model's stride is looked up: far above it, a multiple of the usual ones.
-LARGE = (1024, 1024)
 
 
 def gigabytes(text: str) -> float:
@@ -92,7 +90,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         "--memory-budget",
         type=gigabytes,
         metavar="GB",
-        help="print the batch sizes that fill so many GB (10^9 bytes) of the "
+        help="print the batch sizes that fill this many GB (10^9 bytes) of the "
         "accelerator's memory, in place of those that level the time",
     )
     parser.add_argument(
@@ -244,7 +242,7 @@ def measure(
     with tempfile.TemporaryDirectory() as work_dir:
         with cli.setting_up("the training cannot be built"):
             training = TrainingIterations(config, work_dir, args.checkpoint)
-        stride = total_stride(training.model, LARGE)
+        stride = total_stride(training.model)
         for height, width in points:
             if stride is not None and min(height, width) < stride:
                 raise cli.UserError(
@@ -254,7 +252,7 @@ def measure(
         if args.memory_budget and training.device == "cpu":
             raise cli.UserError(
                 "--memory-budget needs an accelerator, whose allocator counts its "
-                "memory; here is a CPU alone"
+                "memory; this machine has only a CPU"
             )
         if args.clock == "cpu" and training.device != "cpu":
             raise cli.UserError(

@@ -14,7 +14,6 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import init_default_scope
 
 from .. import cli
 from ..analysis import (
@@ -67,13 +66,13 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         "--cost",
         choices=("flops", "pixels"),
         default="flops",
-        help="what metrics are drawn over beside epochs (default: flops, which are "
+        help="the cost that metrics are drawn over (default: flops, which are "
         "counted on the config's model; pixels where they cannot be)",
     )
     parser.add_argument(
         "--out", metavar="FOLDER", help="for the pictures (default: the first WORK_DIR)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     return parser.parse_args(argv)
 
 
@@ -95,7 +94,7 @@ def read_runs(args: argparse.Namespace) -> List[Run]:
             raise cli.UserError(cli.one_line(error)) from error
         sizes, why = None, ""
         try:
-            enter_scope(log.config)
+            cli.enter_scope(log.config)
             sizes = run_sizes(log)
         except (ValueError, KeyError, TypeError, ImportError) as error:
             why = cli.one_line(error)
@@ -111,11 +110,6 @@ def default_labels(work_dirs: Sequence[str]) -> List[str]:
         if len(set(labels)) == len(labels):
             return labels
     raise cli.UserError("a work dir is named twice")
-
-
-def enter_scope(config: Optional[Config]) -> None:
-    """Make the config's ``default_scope`` the current one."""
-    init_default_scope((config or {}).get("default_scope") or "mmengine")
 
 
 # ------------------------------------------------------------------------ the cost
@@ -142,7 +136,7 @@ def flops_of(runs: List[Run]) -> Tuple[Optional[List[Dict[Size, float]]], str]:
         if key in counted:
             continue
         try:
-            enter_scope(run.log.config)
+            cli.enter_scope(run.log.config)
             model = revert_sync_batchnorm(build_model(run.log.config))
             counted[key] = model_flops(model, wanted[key])[0]
         except Exception as error:  # a model's own, of any kind
@@ -262,7 +256,7 @@ def loss_panels(runs: List[Run]) -> Dict[str, Dict[str, Any]]:
         series = {run.label: run.log.series(name) for run in runs}
         if any(series.values()):
             panels[title] = series
-    # With one loss alone the total says the same.
+    # With only one loss the total says the same.
     if len(losses) == 2 and losses[0] == "loss":
         panels.pop(losses[1], None)
     return panels

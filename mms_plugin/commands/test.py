@@ -73,7 +73,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument(
         "--test-data",
         metavar="FILE",
-        help="config whose test data set and test evaluator replace the config's, "
+        help="config whose test dataset and test evaluator replace the config's, "
         "such as configs/_base_/datasets/imagenet_r.py; the pipeline stays",
     )
     parser.add_argument(
@@ -106,7 +106,7 @@ def dump_predictions(scope: str, out: str) -> DumpResults:
 
 
 def test_pipeline(config: Config) -> List[Dict[str, Any]]:
-    """Return the first pipeline of the config's test data set."""
+    """Return the first pipeline of the config's test dataset."""
     found: List[Any] = []
 
     def note(pipeline: Any) -> Any:
@@ -131,7 +131,7 @@ def use_test_data(config: Config, name: str) -> None:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Return the config to evaluate with, every argument checked."""
+    """Load the config to evaluate with, and check every argument."""
     config = cli.load_config(args.config, args.cfg_options)
     for checkpoint in args.checkpoint:
         cli.check_checkpoint(checkpoint)
@@ -152,7 +152,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def evaluate_once(config: Config, args: argparse.Namespace) -> Dict[str, Any]:
-    """Return the metrics of one checkpoint, as the libraries' own tools give them."""
+    """Evaluate one checkpoint, as the libraries' own tools do."""
     config.load_from = args.checkpoint[0]
     cli.set_work_dir(config, args.work_dir)
     cli.prepare_launcher(config, args.launcher, args.local_rank)
@@ -169,7 +169,7 @@ def evaluate_once(config: Config, args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def plan(config: Config, args: argparse.Namespace) -> List[Condition]:
-    """Return what is evaluated, tried on the config's pipeline before anything runs."""
+    """Return the conditions to evaluate, tried on the config's pipeline."""
     with cli.setting_up("--corruptions"):
         corruptions = (
             [] if args.corruptions is None else choose_corruptions(args.corruptions)

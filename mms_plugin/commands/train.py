@@ -17,7 +17,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         nargs="?",
         const="auto",
         metavar="CKPT",
-        help="resume from this checkpoint; without CKPT, from the latest of the work dir",
+        help="resume from CKPT, or from the latest checkpoint of the work dir",
     )
     parser.add_argument(
         "--amp",

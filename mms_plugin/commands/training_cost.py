@@ -9,7 +9,6 @@ import sys
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from .. import cli
 from ..analysis import (
@@ -30,9 +29,6 @@ from ..multi_scale import Size
 from ..utils.si_prefix import si_prefix
 from ..utils.tables import markdown_table
 
-# Where a model's stride is looked up: far above it, a multiple of the usual ones.
-LARGE = (1024, 1024)
-
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
     """Read the command line."""
@@ -42,7 +38,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument(
         "--baseline",
         metavar="CONFIG",
-        help="to be compared with (default with --recipe: the config without it)",
+        help="compare with this config (default with --recipe: the config without it)",
     )
     parser.add_argument(
         "--world-size",
@@ -55,7 +51,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         "--num-samples",
         type=cli.whole_number(1),
         metavar="N",
-        help="samples that the data set has (default: counted where its annotations "
+        help="samples that the dataset has (default: counted where its annotations "
         "are there, else known for ImageNet-1k and COCO train2017)",
     )
     parser.add_argument(
@@ -81,12 +77,12 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument(
         "--estimate",
         choices=["pixels"],
-        help="where FLOPs cannot be counted, take them to go with the pixels",
+        help="where FLOPs cannot be counted, estimate them from the pixels",
     )
     parser.add_argument(
         "--picture", metavar="PNG", help="draw the cost over the epochs"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     return parser.parse_args(argv)
 
 
@@ -111,14 +107,9 @@ def load(args: argparse.Namespace) -> List[Job]:
     return jobs
 
 
-def enter_scope(config: Config) -> None:
-    """Make the config's ``default_scope`` the current one."""
-    init_default_scope(config.get("default_scope", "mmengine"))
-
-
 def plan_of(job: Job, args: argparse.Namespace) -> ConfigPlan:
     """Return the plan of a config's training."""
-    enter_scope(job.config)
+    cli.enter_scope(job.config)
     with cli.setting_up(job.name):
         return config_plan(
             job.config,
@@ -130,7 +121,7 @@ def plan_of(job: Job, args: argparse.Namespace) -> ConfigPlan:
 
 def model_of(job: Job) -> Any:
     """Build a config's model."""
-    enter_scope(job.config)
+    cli.enter_scope(job.config)
     if not job.config.get("model"):
         raise cli.UserError(f"{job.name} has no model")
     with cli.setting_up(f"the model of {job.name} cannot be built"):
@@ -177,7 +168,7 @@ def count(
 
 def check_stride(model: Any, sizes: List[Size], name: str) -> None:
     """Refuse sizes below the model's stride."""
-    stride = total_stride(model, LARGE) or 1
+    stride = total_stride(model) or 1
     below = [size for size in sizes if min(size) < stride]
     if below:
         raise cli.UserError(

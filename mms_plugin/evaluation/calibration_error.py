@@ -125,7 +125,7 @@ class CalibrationError(BaseMetric):
 
     Attributes:
         bins: After an evaluation, the contents of the bins, for a reliability
-            diagram; on the main process alone, None on others.
+            diagram; on the main process only, None on others.
 
     Raises:
         ValueError: An argument out of its range; samples without scores, with more

@@ -145,7 +145,7 @@ def change_pipelines(
     """Return a dataset's config with its pipelines changed, nested ones included.
 
     Args:
-        dataset: Config of a data set, or of a wrapper with ``dataset`` or
+        dataset: Config of a dataset, or of a wrapper with ``dataset`` or
             ``datasets``; not changed.
         change: From a pipeline to the new one.
 
@@ -171,6 +171,6 @@ def change_pipelines(
     result = walk(copy.deepcopy(dataset))
     if not found:
         raise ValueError(
-            f"the test data set {dataset.get('type')} has no pipeline in its config"
+            f"the test dataset {dataset.get('type')} has no pipeline in its config"
         )
     return result

@@ -101,7 +101,7 @@ def main(argv: List[str]) -> None:
     parser.add_argument("folders", nargs="+", metavar="LIBRARY::FOLDER")
     parser.add_argument("--recipe", default="vbs-cur", metavar="R")
     parser.add_argument("--list", action="store_true", help="list each config, too")
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     args = parser.parse_args(
         smoke_arguments(parser, argv, lambda _: ["mmpretrain::lenet"])
     )
