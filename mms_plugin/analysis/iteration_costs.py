@@ -72,8 +72,8 @@ class IterationCosts:
 
         0 where one image costs more.
         """
-        room = (budget - self.fit.overhead) / self._of_image(size)
-        return max(0, math.floor(room + _TOLERANCE))
+        images = (budget - self.fit.overhead) / self._of_image(size)
+        return max(0, math.floor(images + _TOLERANCE))
 
     def _of_image(self, size: Size) -> float:
         if size in self.per_image:

@@ -92,8 +92,7 @@ class RunLog:
     def plan(self) -> EpochPlan:
         """``(height, width, batch_size)`` of every iteration, from the first.
 
-        What a lost line of the log told is taken to be as before it. Empty where
-        nothing was drawn.
+        Missing lines repeat the previous value. Empty where nothing was drawn.
         """
         if not self.drawn:
             return []

@@ -9,7 +9,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-from ..utils.validation import is_integer
+from ..utils.validation import parse_int
 from .calibration import BINNINGS, NORMS, Bin, calibration_error, make_bins
 
 __all__ = ["CalibrationError"]
@@ -147,8 +147,7 @@ class CalibrationError(BaseMetric):
         collect_dir: Optional[str] = None,
     ) -> None:
         super().__init__(collect_device, prefix, collect_dir)
-        if not is_integer(num_bins) or num_bins < 1:
-            raise ValueError(f"num_bins={num_bins!r} must be an integer above 0")
+        num_bins = parse_int(num_bins, "num_bins")
         norms = tuple(norm) if isinstance(norm, (list, tuple)) else (norm,)
         if not norms or any(item not in NORMS for item in norms):
             raise ValueError(f"norm={norm!r} must be one or several of {list(NORMS)}")

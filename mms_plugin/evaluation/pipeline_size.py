@@ -6,7 +6,7 @@ import copy
 import math
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..utils.validation import is_integer
+from ..utils.validation import is_integer, is_number
 
 __all__ = [
     "change_pipelines",
@@ -43,12 +43,7 @@ def transform_name(transform: Mapping[str, Any]) -> str:
 
 def _is_side(value: Any) -> bool:
     """Return whether it is a length: -1 and infinity stand for no bound in Resize."""
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and value > 0
-        and math.isfinite(value)
-    )
+    return is_number(value) and 0 < value < math.inf
 
 
 def transform_size(transform: Mapping[str, Any]) -> Optional[float]:
