@@ -22,6 +22,7 @@ def read_version() -> str:
 
 
 def read_readme() -> str:
+    """Read the README; empty where there is none."""
     readme = ROOT / "README.md"
     return readme.read_text(encoding="utf-8") if readme.is_file() else ""
 
@@ -78,6 +79,7 @@ setup(
             "mypy",
             "pytest",
             "pytest-timeout",
+            "pytest-xdist",
             "ruff",
             "tensorboard",
             "torchmetrics",

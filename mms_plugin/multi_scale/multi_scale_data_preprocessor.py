@@ -69,15 +69,9 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
     def forward(self, data: Any, training: bool = False) -> Any:
         """Preprocess a batch at its size."""
         size = _target_size(data) if training else None
-        if size is None:
-            return self.preprocessor(data, training)
-        if size not in self._by_size:
-            config = copy.deepcopy(self._config)
-            set_size(config, self.size_arg, self._sides(size))
-            self._by_size[size] = self._build(config)
-        chosen = self._by_size[size]
-        if chosen.device != self.preprocessor.device:
-            chosen.to(self.preprocessor.device)
+        chosen = self.preprocessor if size is None else self._at(size)
+        if chosen.device != self.device:
+            chosen.to(self.device)
         return chosen(data, training)
 
     def __getattr__(self, name: str) -> Any:
@@ -90,6 +84,13 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
 
     def __getstate__(self) -> Dict[str, Any]:
         return {**self.__dict__, "_by_size": {}}
+
+    def _at(self, size: Size) -> Any:
+        if size not in self._by_size:
+            config = copy.deepcopy(self._config)
+            set_size(config, self.size_arg, self._sides(size))
+            self._by_size[size] = self._build(config)
+        return self._by_size[size]
 
     def _sides(self, size: Size) -> Tuple[int, int]:
         height, width = (

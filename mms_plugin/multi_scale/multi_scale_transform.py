@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import inspect
 import math
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mmengine.registry import TRANSFORMS, DefaultScope
@@ -19,8 +19,6 @@ from .multi_scale_dataset import drops_empty_samples, size_in_use
 from .named_pipeline import TARGET_SIZE
 from .size_losses import item_losses
 from .sizes import Size
-
-_T = TypeVar("_T")
 
 ORDERS = ("wh", "hw", "short", "long")
 
@@ -267,8 +265,9 @@ class MultiScaleTransform:
     def _check_argument(self, path: str, size_arg: Any) -> None:
         name, _, rest = path.partition(".")
         parameters, takes_any = _parameters(self._class)
-        # A default is a guess for what it does not name: not to be lost in **kwargs.
-        if name not in parameters and not (takes_any and size_arg is not None):
+        # For a class that is not known a default is a guess, which **kwargs would hide.
+        named = size_arg is not None or _lookup(_DEFAULTS, self._class, None)
+        if name not in parameters and not (takes_any and named):
             raise ValueError(
                 f"size_arg must be an argument of {self._config['type']!r}, one of "
                 f"{sorted(parameters)}, but got {path!r}"
@@ -321,7 +320,7 @@ def _defaults_of(kind: Any) -> Tuple[Union[str, Tuple[str, str]], str]:
     return _lookup(_DEFAULTS, kind, ("scale", "wh"))
 
 
-def _lookup(table: Dict[Tuple[str, str], _T], kind: Any, default: _T) -> _T:
+def _lookup(table: Mapping[Tuple[str, str], Any], kind: Any, default: Any) -> Any:
     """The entry of a class or of its nearest base."""
     for base in inspect.getmro(kind) if inspect.isclass(kind) else ():
         key = (base.__module__.partition(".")[0], base.__name__)

@@ -99,7 +99,7 @@ class BatchAugments:
         size = augment.get("size") or augment.get("scale")
         if name == "BatchResize":
             path = f"batch_augments.{index}.scale"
-            bound = (min(size), max(size))
+            bound = (min(augment["scale"]), max(augment["scale"]))
             self._sized[place] = _wrapping(path, "hw", bound, self.base_size)
         elif name == "BatchFixedSizePad" and tuple(size or ()) == self.base_size:
             text = f"{name}(size={short(size)}) -> padding to a batch's largest image"

@@ -7,7 +7,9 @@ does not even run so at its own size tells nothing about the others.
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
+import itertools
 import json
 import logging
 import warnings
@@ -34,52 +36,78 @@ __all__ = ["ModelRun", "model_run"]
 # Weights from files, and what a forward pass does not look at.
 _LEFT_OUT = ("init_cfg", "pretrained", "train_cfg", "test_cfg")
 
-# Models that were built last: the configs of a folder mostly share a few.
+# Where models keep what sees the image; mmpretrain's multi-modal ones have others.
+_BACKBONES = (
+    "backbone",
+    "vision_backbone",
+    "vision_encoder",
+    "visual_encoder",
+)
+
+# What is known of a model, by its config: those of a folder mostly share a few.
 _RUNS: Dict[str, Optional[ModelRun]] = {}
-_MOST_RUNS = 8
+
+# The run whose model is in memory.
+_BUILT: List[ModelRun] = []
+_MOST_BUILT = 1
 
 
 class ModelRun:
-    """A model that has been built, and where it runs.
+    """Where a model runs. Answers are kept, the model only as one of the last built.
 
     Args:
-        model: The whole model, or its parts in the order in which they run.
+        build: Builds the whole model, or its parts in the order in which they run.
         base_size: ``(height, width)`` that its config is for.
 
     Attributes:
-        ran: What was run: ``'the model'``, ``'its features'`` or ``'its backbone'``;
-            ``None`` if nothing of it runs without data at the base size.
+        ran: What was run: ``'all of it'``, ``'its backbone and neck'`` or
+            ``'its backbone'``; ``None`` if nothing of it runs without data at the base
+            size.
         stride: Pixels of a cell of the backbone's last map; ``None``: not known.
         takes_small_maps: The backbone has the argument ``pad_small_map``, which is off.
     """
 
-    def __init__(self, model: nn.Module, base_size: Size) -> None:
+    def __init__(self, build: Callable[[], nn.Module], base_size: Size) -> None:
+        self._build = build
         self._failures: Dict[Size, Optional[str]] = {base_size: None}
+        self._run: Optional[Callable[[Size], Any]] = None
+        self._way = 0
         self.ran: Optional[str] = None
         self.stride: Optional[int] = None
+        model = build()
         self.takes_small_maps = _takes_small_maps(model)
-        self._run: Optional[Callable[[Size], Any]] = None
         maps: List[Any] = []
         backbone = getattr(model, "backbone", None)
         if isinstance(backbone, nn.Module):
             handle = backbone.register_forward_hook(
                 lambda module, args, out: maps.append(out)
             )
-        for name, run in _ways(model.train()):
+        for self._way, (name, run) in enumerate(_ways(model.train())):
             if _failure(run, base_size) is None:
-                self.ran, self._run = name, run
+                self.ran = name
+                self._keep(run)
                 break
         if isinstance(backbone, nn.Module):
             handle.remove()
-        if self._run is not None and maps:
+        if self.ran is not None and maps:
             self.stride = feature_stride(maps[-1], base_size)
 
     def failure(self, size: Size) -> Optional[str]:
         """Return why the model does not run at a size; ``None`` if it runs."""
-        assert self._run is not None
+        assert self.ran is not None
         if size not in self._failures:
+            if self._run is None:
+                ways = itertools.islice(_ways(self._build().train()), self._way, None)
+                self._keep(next(ways)[1])
+            assert self._run is not None
             self._failures[size] = _failure(self._run, size)
         return self._failures[size]
+
+    def _keep(self, run: Callable[[Size], Any]) -> None:
+        self._run = run
+        _BUILT.append(self)
+        while len(_BUILT) > _MOST_BUILT:
+            _BUILT.pop(0)._run = None
 
 
 def model_run(config: Mapping, base_size: Size) -> Optional[ModelRun]:
@@ -101,11 +129,9 @@ def model_run(config: Mapping, base_size: Size) -> Optional[ModelRun]:
     for part in parts:
         key = f"{scope} {base_size} {_key(part)}"
         if key not in _RUNS:
-            while len(_RUNS) >= _MOST_RUNS:
-                del _RUNS[next(iter(_RUNS))]
+            build = functools.partial(_built, part, config, scope)
             try:
-                with _quietly(), _scope_of(config, scope):
-                    _RUNS[key] = ModelRun(_build(part), base_size)
+                _RUNS[key] = ModelRun(build, base_size)
             except Exception:  # whatever a library raises: it cannot be asked
                 _RUNS[key] = None
         found = _RUNS[key]
@@ -136,7 +162,7 @@ def _parts(model: Mapping, config: Mapping) -> List[Mapping]:
     if "data_preprocessor" not in whole and config.get("data_preprocessor"):
         whole["data_preprocessor"] = config["data_preprocessor"]
     found: List[Mapping] = [whole]
-    backbone = model.get("backbone")
+    backbone = next(filter(None, (model.get(name) for name in _BACKBONES)), None)
     if isinstance(backbone, Mapping):
         features: Dict[str, Any] = dict(backbone=backbone)
         if isinstance(model.get("neck"), Mapping):
@@ -151,8 +177,12 @@ def _parts(model: Mapping, config: Mapping) -> List[Mapping]:
     return found
 
 
-def _build(part: Mapping) -> nn.Module:
-    config = _without_weights(part)
+def _built(part: Mapping, config: Mapping, scope: str) -> nn.Module:
+    with _quietly(), _scope_of(config, scope):
+        return _build(_without_weights(part))
+
+
+def _build(config: Mapping) -> nn.Module:
     with torch.random.fork_rng(devices=[]), _NoRandomWeights():
         if "type" in config:
             model: nn.Module = MODELS.build(config)
@@ -177,13 +207,21 @@ def _without_weights(config: Any) -> Any:
     return copy.copy(config)
 
 
+# What fills weights: torch's inits and the steps of its truncated normal one. Memory
+# that nothing is written to is not taken.
+_FILLS = tuple(
+    getattr(torch.Tensor, name)
+    for name in ("uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "zero_")
+)
+
+
 class _NoRandomWeights(TorchFunctionMode):
     """Leave weights as they are allocated: nothing looks at their numbers."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
+        if func in _FILLS and args and isinstance(args[0], nn.Parameter):
             return args[0]
         return func(*args, **(kwargs or {}))
 
@@ -229,16 +267,16 @@ def _ways(model: nn.Module) -> Iterator[Tuple[str, Callable[[Size], Any]]]:
         else:
             on_meta = batch_maker(model, device="meta")
             yield (
-                "the model",
+                "all of it",
                 _OnMeta(model, lambda size: dict(on_meta(2, *size), mode="tensor")),
             )
             yield (
-                "the model",
+                "all of it",
                 _OnFake(model, lambda size: dict(make_batch(2, *size), mode="tensor")),
             )
     parts = [("its backbone", any_model.backbone)] if _backbone(model) else []
     if hasattr(model, "extract_feat"):
-        parts.insert(0, ("its features", _FeaturesOf(model)))
+        parts.insert(0, ("its backbone and neck", _FeaturesOf(model)))
     for name, part in parts:
         yield name, _OnMeta(part, lambda size: _images(model, size, "meta"))
         yield name, _OnFake(part, lambda size: _images(model, size, "cpu"))

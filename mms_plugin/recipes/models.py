@@ -100,7 +100,7 @@ def checked_model(
     """
     if way is True:  # as it was before there was more than one way
         way = "run"
-    if way not in WAYS or way == 0 and way is not False:
+    if not (way is False or way in ("run", "names")):
         raise ValueError(f"check_model must be one of {list(WAYS)}, but got {way!r}")
     unchanged = CheckedModel(tuple(sizes), config.get("model"), [])
     if way is False:
@@ -140,7 +140,7 @@ def _run_at(
     ordered = [s for s in ordered if s not in too_small]
     failure = run.failure(ordered[0])
     if failure is not None and run.takes_small_maps:
-        changed = copy.deepcopy(model)
+        changed: Any = copy.deepcopy(model)
         changed["backbone"]["pad_small_map"] = True
         padded = model_run({**dict(config.items()), "model": changed}, base_size)
         if padded is not None and padded.failure(ordered[0]) is None:
@@ -158,7 +158,9 @@ def _run_at(
             raise _cannot_run(run, config, failing)
         left = ", ".join(_text(size) for size in ordered if size not in taken)
         lines.append(f"model: it does not run at {left}; the other sizes are drawn")
-    lines.append(f"model: {run.ran} runs from {_text(taken[0])} to {_text(taken[-1])}")
+    lines.append(
+        f"model: runs from {_text(taken[0])} to {_text(taken[-1])} ({run.ran} was run)"
+    )
     found = anchors_of_one_size(model)
     if found is not None:
         lines.append(f"note: {found[0]}: {found[1]}")

@@ -192,7 +192,7 @@ def test_reading_one_by_one_for_long_is_noted(monkeypatch, caplog):
     with mock.patch("mms_plugin.multi_scale.aspect_groups.print_log") as log:
         landscape_flags(dataset)
     assert log.call_count == 1
-    assert "the config of the data set" in log.call_args[0][0]
+    assert "the config of the dataset" in log.call_args[0][0]
 
 
 def test_workers_get_no_copy_of_the_sizes():

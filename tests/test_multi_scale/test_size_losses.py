@@ -51,7 +51,7 @@ def config(keep_empty=False, indices=None, **kwargs):
         pipeline=[
             dict(type="PlaceBoxes"),
             dict(type="MultiScaleTransform", transform=dict(type="ScaleBoxes")),
-            dict(type="Collect"),
+            dict(type="CollectToy"),
         ],
         **kwargs,
     )

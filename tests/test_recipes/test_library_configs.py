@@ -51,13 +51,7 @@ def reasons(config):
     loader = config.get("train_dataloader")
     if loader is None:
         return {"must be a data loader's config"}
-    text = Config(dict(data=loader.dataset)).pretty_text.replace("\n", " ")
     found = set()
-    if "RandomChoiceResize" in text:
-        found.add("RandomChoiceResize draws")
-    # scale=[(1333, 640), (1333, 800)]
-    if re.search(r"scale=\[\s*\(\s*\d+,\s*\d+,?\s*\),", text):
-        found.add("RandomResize draws")
     if any(h.type == "PreciseBNHook" for h in config.get("custom_hooks", [])):
         found.add("PreciseBNHook")
     return found

@@ -1,85 +1,246 @@
-"""Time and memory of one epoch of indices: ours against MMEngine's and torch's own.
+"""Time and memory of one epoch of indices: ours against MMEngine's, torch's and timm's.
 
-Each is run in a process of its own, in turn, and the medians are compared: the ratio
-holds where the machine's speed drifts.
+All run side by side in one process, in turn, and the medians are compared: the ratio
+holds where the machine's speed drifts. timm's scheduled sampler is read from the
+installed package (``pip install --no-deps "timm>=1.0.31"``); without it that arm is
+left out with a reason. ``--memory`` measures the peak of each in a process of its own.
 
-    python tools/benchmarks/sampler_speed.py --num-samples 1281167
+    python tools/benchmarks/sampler_speed.py --num-samples 1281167 --memory
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import importlib.util
 import json
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 # The checkout that this file lies in, installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools.smoke import smoke_arguments
 
-ARMS = ("baseline", "ours", "ours-curriculum")
+BASELINE = "baseline"
+SIDES = (128, 160, 192, 224, 256, 288, 320)
+BASE = 224
+EPOCHS = 90
+TIMM = 'pip install --no-deps "timm>=1.0.31"'
+
+
+def batch_sizes(batch_size: int) -> List[int]:
+    """Return the images at each of :data:`SIDES` that hold the pixels of the base."""
+    return [max(1, batch_size * BASE**2 // side**2) for side in SIDES]
+
+
+def build_baseline(num_samples: int, batch_size: int) -> Iterable[Any]:
+    """Return MMEngine's sampler with torch's batch sampler, at one size."""
+    import torch
+
+    return torch.utils.data.BatchSampler(
+        _inner(num_samples), batch_size, drop_last=False
+    )
+
+
+def build_ours(num_samples: int, batch_size: int) -> Iterable[Any]:
+    """Return the package's sampler, sizes drawn uniformly."""
+    from mms_plugin import MultiScaleVariableBatchSampler
+
+    return MultiScaleVariableBatchSampler(
+        _inner(num_samples), batch_size, base_size=BASE, sizes=list(SIDES)
+    )
+
+
+def build_curriculum(num_samples: int, batch_size: int) -> Iterable[Any]:
+    """Return the package's sampler in the first epoch of a curriculum."""
+    from mms_plugin import ResolutionCurriculumHook
+
+    sampler: Any = build_ours(num_samples, batch_size)
+    hook = ResolutionCurriculumHook(by_epoch=False)
+    sampler.set_curriculum(hook.curriculum, max_epochs=EPOCHS)
+    return sampler
+
+
+def build_timm(num_samples: int, batch_size: int) -> Iterable[Any]:
+    """Return timm's scheduled sampler, sizes drawn uniformly."""
+    return _timm_sampler()(
+        _inner(num_samples), batch_sizes(batch_size), drop_last=False
+    )
+
+
+def build_timm_progressive(num_samples: int, batch_size: int) -> Iterable[Any]:
+    """Return timm's scheduled sampler in the first epoch of a progressive schedule."""
+    return _timm_sampler()(
+        _inner(num_samples),
+        batch_sizes(batch_size),
+        drop_last=False,
+        choice_schedule="progressive",
+        schedule_epochs=EPOCHS,
+    )
+
+
+def _inner(num_samples: int) -> Any:
+    from mmengine.dataset import DefaultSampler
+
+    return DefaultSampler(range(num_samples), shuffle=True, seed=0)
+
+
+def _timm_sampler() -> Any:
+    """Load timm's sampler from its file, which needs only torch.
+
+    Importing ``timm`` would need packages that the sampler does not.
+
+    Raises:
+        ImportError: timm is missing or older than 1.0.31.
+    """
+    name = "timm_scheduled_sampler"
+    if name not in sys.modules:
+        found = importlib.util.find_spec("timm")
+        places = list(found.submodule_search_locations or []) if found else []
+        files = [Path(place, "data", "scheduled_sampler.py") for place in places]
+        files = [path for path in files if path.is_file()]
+        if not files:
+            raise ImportError(f"timm >= 1.0.31 is not installed: {TIMM}")
+        spec = importlib.util.spec_from_file_location(name, files[0])
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name].ScheduledBatchSampler
+
+
+Build = Callable[[int, int], Iterable[Any]]
+ARMS: Dict[str, Build] = {
+    BASELINE: build_baseline,
+    "timm": build_timm,
+    "timm-progressive": build_timm_progressive,
+    "ours": build_ours,
+    "ours-curriculum": build_curriculum,
+}
+# It may cycle or leave out indices: its number of batches is that of a mean epoch.
+INEXACT = ("timm-progressive",)
 
 
 def measure(arm: str, num_samples: int, batch_size: int) -> Dict[str, float]:
-    """Iterate one epoch in this process.
+    """Build an arm's sampler and iterate one epoch in this process.
+
+    Args:
+        arm: One of :data:`ARMS`.
+        num_samples: Indices of the epoch.
+        batch_size: Images of a batch at the base size.
 
     Returns:
-        ``seconds`` of the epoch, ``peak_mib`` of the process's memory beyond what it
-        had before, ``iterations``.
+        ``seconds`` of the epoch, ``iterations``, ``images`` and ``peak_mib``: by how
+        much the peak of this process's memory rose.
+
+    Raises:
+        ImportError: The arm's package is missing.
+        RuntimeError: The arm does not give every index once.
     """
-    import gc
     import resource
-    import time
 
-    import torch
-    from mmengine.dataset import DefaultSampler
-
-    from mms_plugin.multi_scale import (
-        MultiScaleVariableBatchSampler,
-        ResolutionCurriculum,
-    )
-
-    inner = DefaultSampler(range(num_samples), shuffle=True, seed=0)
-    if arm == "baseline":
-        sampler = torch.utils.data.BatchSampler(inner, batch_size, drop_last=False)
-    else:
-        sampler = MultiScaleVariableBatchSampler(
-            inner, batch_size, 224, dict(min=128, max=320, num=7)
-        )
-        if arm == "ours-curriculum":
-            sampler.set_curriculum(ResolutionCurriculum(by_epoch=False), max_epochs=90)
+    sampler = ARMS[arm](num_samples, batch_size)
     gc.collect()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
     images = iterations = 0
+    start = time.perf_counter()
     for batch in sampler:
         images += len(batch)
         iterations += 1
     seconds = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if images != num_samples:
+    if images != num_samples and arm not in INEXACT:
         raise RuntimeError(f"{arm} gave {images} indices of {num_samples}")
     return dict(
-        seconds=seconds, peak_mib=(after - before) / 1024, iterations=iterations
+        seconds=seconds,
+        iterations=iterations,
+        images=images,
+        peak_mib=(after - before) / 1024,
     )
 
 
+def compare(
+    num_samples: int, batch_size: int, rounds: int
+) -> Tuple[Dict[str, Dict[str, float]], Dict[str, str]]:
+    """Run all arms in turn in this process.
+
+    Args:
+        num_samples: Indices of the epoch.
+        batch_size: Images of a batch at the base size.
+        rounds: Epochs of each arm that count, after one that does not.
+
+    Returns:
+        Medians by arm with ``seconds_ratio`` to the baseline's, per image; and the
+        reasons of the arms that are left out.
+    """
+    runs: Dict[str, List[Dict[str, float]]] = {arm: [] for arm in ARMS}
+    skipped: Dict[str, str] = {}
+    for number in range(rounds + 1):
+        for arm in ARMS:
+            if arm in skipped:
+                continue
+            try:
+                found = measure(arm, num_samples, batch_size)
+            except ImportError as error:
+                skipped[arm] = str(error)
+                continue
+            if number:  # the first round imports and fills caches
+                runs[arm].append(found)
+    medians = {
+        arm: {
+            key: statistics.median(run[key] for run in of_arm)
+            for key in ("seconds", "iterations", "images")
+        }
+        for arm, of_arm in runs.items()
+        if of_arm
+    }
+    base = medians[BASELINE]["seconds"] / medians[BASELINE]["images"]
+    for row in medians.values():
+        row["seconds_ratio"] = row["seconds"] / row["images"] / base
+    return medians, skipped
+
+
+def add_memory(
+    result: Dict[str, Dict[str, float]], num_samples: int, batch_size: int, rounds: int
+) -> None:
+    """Add ``peak_mib`` and its ratio to the baseline's, measured in processes."""
+    for arm, row in result.items():
+        command = [sys.executable, __file__, "--arm", arm]
+        command += ["--num-samples", str(num_samples)]
+        command += ["--batch-size", str(batch_size)]
+        outputs = [
+            subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, text=True
+            ).stdout
+            for _ in range(rounds)
+        ]
+        peaks = [json.loads(output.splitlines()[-1])["peak_mib"] for output in outputs]
+        row["peak_mib"] = statistics.median(peaks)
+    base = result[BASELINE]["peak_mib"]
+    for row in result.values():
+        # Few indices raise no peak.
+        row["peak_mib_ratio"] = row["peak_mib"] / base if base else 1.0
+
+
 def main() -> None:
+    """Entry point."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--num-samples", type=int, default=1_281_167)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=7, help="runs of each")
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--memory", action="store_true", help="measure peaks too")
+    parser.add_argument("--json", action="store_true", help="print JSON only")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     args = parser.parse_args(
         smoke_arguments(
-            parser, None, lambda _: ["--num-samples", "2000", "--rounds", "1"]
+            parser, None, lambda _: ["--num-samples", "5000", "--rounds", "1"]
         )
     )
     if min(args.num_samples, args.batch_size, args.rounds) < 1:
@@ -87,37 +248,22 @@ def main() -> None:
     if args.arm:
         print(json.dumps(measure(args.arm, args.num_samples, args.batch_size)))
         return
-    runs: Dict[str, List[Dict[str, float]]] = {arm: [] for arm in ARMS}
-    for _ in range(args.rounds):
-        for arm in ARMS:
-            command = [sys.executable, __file__, "--arm", arm]
-            command += ["--num-samples", str(args.num_samples)]
-            command += ["--batch-size", str(args.batch_size)]
-            output = subprocess.run(
-                command, check=True, stdout=subprocess.PIPE, text=True
-            ).stdout
-            runs[arm].append(json.loads(output))
-    result = {
-        arm: {key: statistics.median(run[key] for run in of_arm) for key in of_arm[0]}
-        for arm, of_arm in runs.items()
-    }
-    for arm in ARMS[1:]:
-        for key in ("seconds", "peak_mib"):
-            pairs = zip(runs[arm], runs["baseline"])
-            result[arm][f"{key}_ratio"] = statistics.median(
-                own[key] / base[key] for own, base in pairs
-            )
+    result, skipped = compare(args.num_samples, args.batch_size, args.rounds)
+    if args.memory:
+        add_memory(result, args.num_samples, args.batch_size, args.rounds)
+    for arm, reason in skipped.items():
+        print(f"{arm} is left out: {reason}", file=sys.stderr)
     if args.json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(dict(result, skipped=skipped), indent=2))
         return
-    print(f"{args.num_samples} indices, median of {args.rounds} runs")
-    print(f"{'':16}{'seconds':>9}{'ratio':>7}{'MiB':>7}{'ratio':>7}{'iterations':>12}")
+    columns = ["seconds", "seconds_ratio", "iterations"]
+    if args.memory:
+        columns += ["peak_mib", "peak_mib_ratio"]
+    print(f"{args.num_samples} indices, medians of {args.rounds} runs of each in turn")
+    print(f"{'':18}" + "".join(f"{column:>15}" for column in columns))
     for arm, row in result.items():
-        print(
-            f"{arm:16}{row['seconds']:9.3f}{row.get('seconds_ratio', 1):7.2f}"
-            f"{row['peak_mib']:7.1f}{row.get('peak_mib_ratio', 1):7.2f}"
-            f"{row['iterations']:12.0f}"
-        )
+        cells = "".join(f"{row[column]:15.3f}" for column in columns)
+        print(f"{arm:18}{cells}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,72 @@
+"""A converted pipeline is tried on a batch before the training starts."""
+
+import pytest
+import toys
+from mmengine.registry import TRANSFORMS
+
+from mms_plugin import cli
+from mms_plugin.hooks import FirstBatchHook
+
+
+@TRANSFORMS.register_module()
+class FailsAt:
+    """Fails for images of one height."""
+
+    def __init__(self, height):
+        self.height = height
+
+    def __call__(self, results):
+        if results["img"].shape[0] == self.height:
+            raise KeyError("no key")
+        return results
+
+
+def trained(make_runner, *transforms, **sampler):
+    pipeline = [toys.PIPELINE[0], *transforms, toys.PIPELINE[-1]]
+    dataset = dict(type="ToyDataset", num=100, pipeline=pipeline)
+    runner = make_runner(
+        train_dataloader=toys.train_dataloader(dataset=dataset, **sampler),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+    )
+    runner.register_hook(FirstBatchHook())
+    try:
+        runner.train()
+    finally:
+        cli.end_workers(runner)
+    return runner
+
+
+def test_the_training_is_the_same(make_runner):
+    runner = trained(make_runner)
+    plain = make_runner(train_cfg=dict(by_epoch=True, max_epochs=1))
+    plain.train()
+    assert runner.model.shapes == plain.model.shapes
+    assert runner.model.samples == plain.model.samples
+    assert runner.model.weight.equal(plain.model.weight)
+
+
+def test_a_transform_that_fails(make_runner):
+    with pytest.raises(ValueError, match=r"the first batch, .* cannot be made: .*key"):
+        trained(make_runner, dict(type="FailsAt", height=6), sizes=[6])
+
+
+def test_a_transform_of_another_size(make_runner):
+    wrong = dict(type="MakeImage", scale=(9, 9))
+    words = "must have images of 6x6, but got one of 9x9: a transform"
+    with pytest.raises(ValueError, match=words):
+        trained(make_runner, wrong, sizes=[6])
+
+
+def test_without_the_sampler_nothing_is_made(make_runner):
+    loader = toys.train_dataloader()
+    loader["dataset"] = dict(
+        type="ToyDataset",
+        num=8,
+        pipeline=[
+            dict(type="MakeImage", scale=(6, 6)),
+            dict(type="MultiScaleTransform", transform=dict(type="MakeImage")),
+        ],
+    )
+    del loader["batch_sampler"]
+    runner = make_runner(train_dataloader=loader)
+    FirstBatchHook().before_train(runner)

@@ -1,0 +1,420 @@
+"""The benchmark of large batches: its arms, its page, and a run on made data."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mmdet")
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools" / "benchmarks"))
+
+import large_batch  # noqa: E402
+from agvm_lab import config, grid, page, summary, tables  # noqa: E402
+from agvm_lab.protocol import SMOKE, Protocol  # noqa: E402
+from lab import scenes  # noqa: E402
+
+PROTOCOL = Protocol()
+SCRIPT = ROOT / "tools" / "benchmarks" / "large_batch.py"
+
+
+def made(arm, ap, **changes):
+    """The result of an arm, as the benchmark writes it."""
+    updates = PROTOCOL.updates(arm["batch"], PROTOCOL.epochs)
+    measured, multipliers = [], {}
+    if arm["agvm"]:
+        multipliers = dict(zip(grid.MODULES, (1.0, 1.2, 1.4, 1.6)))
+        measured = [
+            dict(
+                update=updates * part // 10,
+                phi=dict.fromkeys(grid.MODULES, 0.1 * part),
+                mu=multipliers,
+            )
+            for part in range(2, 11)
+        ]
+    return dict(
+        arm,
+        ap=ap,
+        diverged=False,
+        updates=updates,
+        measured=measured,
+        mean_multipliers=multipliers,
+        cpu_seconds=600.0,
+        mask_ap=ap / 2,
+        **changes,
+    )
+
+
+def by_peak(arm):
+    """AP that falls with the distance from a best rate; AGVM's is twice as high."""
+    peak = grid.START_RATES[arm["optimizer"]][arm["batch"]][1]
+    peak *= 4 if arm["agvm"] else 1
+    return 20.0 - 4 * abs(math.log2(arm["lr"] / peak)) + (1 if arm["agvm"] else 0)
+
+
+def grown(number=10_000, ap=by_peak):
+    """Results of the first arms that follow from each other."""
+    results = []
+    while len(results) < number:
+        done = {result["name"] for result in results}
+        pending = [arm for arm in grid.plan(results) if arm["name"] not in done]
+        if not pending:
+            break
+        results.append(made(pending[0], max(0.0, ap(pending[0]))))
+    return results
+
+
+# --------------------------------------------------------------------------- rates
+START = (1.0, 2.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    "curves, expected",
+    [
+        # Nothing known, or not all: the grid as it is.
+        ([{}, {}], [1, 2, 4]),
+        ([{1.0: 5, 2.0: 6}, {}], [1, 2, 4]),
+        # The best one within.
+        ([{1.0: 5, 2.0: 6, 4.0: 5}, {}], [1, 2, 4]),
+        # At the upper or lower end, and at both by two curves.
+        ([{1.0: 5, 2.0: 6, 4.0: 7}, {}], [1, 2, 4, 8]),
+        ([{1.0: 7, 2.0: 6, 4.0: 5}, {}], [0.5, 1, 2, 4]),
+        ([{1.0: 7, 2.0: 6, 4.0: 5}, {1.0: 5, 2.0: 6, 4.0: 7}], [0.5, 1, 2, 4, 8]),
+        # It grows again, and stops where the new end is worse.
+        ([{1.0: 5, 2.0: 6, 4.0: 7, 8.0: 9}, {}], [1, 2, 4, 8, 16]),
+        ([{1.0: 5, 2.0: 6, 4.0: 7, 8.0: 0}, {}], [1, 2, 4, 8]),
+        # All diverged: lower rates.
+        ([{1.0: 0, 2.0: 0, 4.0: 0}, {}], [0.5, 1, 2, 4]),
+        # Equal ones count as the lowest.
+        ([{1.0: 5, 2.0: 6, 4.0: 6}, {}], [1, 2, 4]),
+    ],
+)
+def test_rates_grow_where_the_best_lies_at_the_end(curves, expected):
+    assert grid.sweep_rates(START, curves) == expected
+
+
+def test_rates_do_not_grow_without_end():
+    class Rising(dict):
+        """The higher the rate the better, for all rates."""
+
+        def __contains__(self, rate):
+            return True
+
+        def __getitem__(self, rate):
+            return rate
+
+    assert len(grid.sweep_rates(START, [Rising()])) == grid.MOST_RATES
+
+
+def test_starting_rates_are_a_factor_of_two_apart():
+    for batches in grid.START_RATES.values():
+        for rates in batches.values():
+            assert all(2 * low == high for low, high in zip(rates, rates[1:]))
+
+
+def test_a_diverged_arm_counts_as_nothing():
+    arms = [grid.make_arm("sgd", 256, False, rate) for rate in (0.04, 0.08)]
+    results = [made(arms[0], 3.0), dict(made(arms[1], 0.0), diverged=True)]
+    assert grid.curve(results, optimizer="sgd") == {0.04: 3.0, 0.08: 0.0}
+    assert grid.best_rate(grid.curve(results)) == 0.04
+    assert grid.best_rate({0.08: 0.0}) is None
+
+
+# ---------------------------------------------------------------------------- plan
+def test_plan_begins_with_batch_256_and_names_every_arm_once():
+    names = [arm["name"] for arm in grid.plan([])]
+    assert names[:2] == [
+        "faster-rcnn_sgd_b256_plain_lr0.08_s0",
+        "faster-rcnn_sgd_b256_agvm_lr0.08_s0",
+    ]
+    whole = [arm["name"] for arm in grid.plan(grown())]
+    assert len(whole) == len(set(whole))
+
+
+def test_plan_of_a_whole_benchmark():
+    results = grown()
+    # AGVM's peak lies at the upper end of the starting grid times two.
+    plain, agvm = (summary.best_of(results, "sgd", 256, kind) for kind in (False, True))
+    assert (plain.rate, agvm.rate) == (0.08, 0.32)
+    assert plain.complete and agvm.complete
+    rates = grid.Sweep(results, "sgd", 256).rates
+    assert rates == [0.04, 0.08, 0.16, 0.32, 0.64]
+    for optimizer in ("sgd", "adamw"):
+        for batch in (16, 64, 256, 1024):
+            for kind in grid.sweep_kinds(optimizer, batch):
+                best = summary.best_of(results, optimizer, batch, kind)
+                assert len(best.aps) == (1 if batch == 64 else 3)
+    variants = {arm["variant"] for arm in results}
+    assert {"fixed", "heads-1.5", "mean-rate", "anchor-neck", "long"} <= variants
+    assert {"measurements-20", "measurements-400", "two-ranks", "vbs-cur"} <= variants
+    assert {arm["model"] for arm in results} >= {"mask-rcnn", "retinanet"}
+
+
+def test_a_best_rate_at_the_end_of_a_full_grid_stays_provisional():
+    results = []
+    for _ in range(grid.MOST_RATES):
+        for arm in grid.Sweep(results, "lamb", 256).arms():
+            if arm["name"] not in {result["name"] for result in results}:
+                results.append(made(arm, 100 * arm["lr"]))
+    assert len(results) == grid.MOST_RATES
+    best = summary.best_of(results, "lamb", 256, False)
+    assert best.rate == max(result["lr"] for result in results) and not best.complete
+
+
+def test_ablations_take_the_multipliers_that_agvm_measured():
+    results = grown()
+    fixed, heads, mean = (
+        next(
+            arm
+            for arm in results
+            if arm["variant"] == variant and arm["optimizer"] == "sgd"
+        )
+        for variant in ("fixed", "heads-1.5", "mean-rate")
+    )
+    multipliers = dict(zip(grid.MODULES, (1.0, 1.2, 1.4, 1.6)))
+    assert fixed["settings"]["multipliers"] == multipliers and not fixed["agvm"]
+    assert heads["settings"]["multipliers"] == {
+        "rpn_head": 1.5,
+        "roi_head.bbox_head": 1.5,
+    }
+    assert fixed["lr"] == heads["lr"] == 0.32
+    assert mean["lr"] == pytest.approx(0.32 * (1.0 + 1.2 + 1.4 + 1.6) / 4)
+
+
+# ------------------------------------------------------------------------ settings
+def test_protocol_is_the_released_recipe_at_batch_256():
+    # 16 epochs of 458 iterations; 920 of them warm up, clipping from 820 to 1020.
+    released = Protocol(train_images=458 * 256, epochs=16)
+    updates = released.updates(256, 16)
+    assert updates == 7328
+    assert released.warmup_updates(updates) == pytest.approx(920, abs=0.5)
+    begin, end = released.clip_range(updates)
+    assert (begin, end) == (819, 1020) or (begin, end) == (820, 1020)
+    assert [part * 16 for part in released.decays] == [12, 14]
+
+
+@pytest.mark.parametrize("batch, updates", [(16, 7680), (256, 480), (1024, 120)])
+def test_agvm_measures_often_enough(batch, updates):
+    assert PROTOCOL.updates(batch, PROTOCOL.epochs) == updates
+    chosen = PROTOCOL.agvm(updates)
+    number = -(-(updates - chosen["start"]) // chosen["interval"])
+    assert number >= 100
+    span = 1 / (1 - chosen["momentum"])
+    assert span == pytest.approx(number / 6, rel=0.05)
+
+
+def test_wanted_measurements_are_made():
+    for wanted in (20, 50, 100, 400):
+        chosen = PROTOCOL.agvm(480, wanted)
+        number = -(-(480 - chosen["start"]) // chosen["interval"])
+        assert number == pytest.approx(wanted, rel=0.05)
+
+
+def test_a_batch_that_does_not_divide_the_images_is_refused():
+    with pytest.raises(ValueError, match="batch must be a multiple .* but got 48"):
+        PROTOCOL.counts(48)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    return scenes.draw(tmp_path_factory.mktemp("sets"), "detection", "train", 16, 64)
+
+
+SMALL = Protocol(train_images=16, val_images=16, epochs=2, micro_batch=2)
+
+
+def wrapper_of(drawn, **settings):
+    """The optimizer wrapper that an arm trains with, on its real model."""
+    from mmdet.registry import MODELS
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import DefaultScope
+
+    arm = grid.make_arm("sgd", 4, settings.pop("agvm", False), 0.5, **settings)
+    made = config.runner_config(arm, SMALL, drawn, drawn)
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        model = MODELS.build(made["model"])
+    return model, build_optim_wrapper(model, made["optim_wrapper"])
+
+
+def test_fixed_multipliers_scale_the_rates_of_their_modules(drawn):
+    multipliers = {"backbone": 1.0, "neck": 1.25, "roi_head.bbox_head": 2.0}
+    model, wrapper = wrapper_of(drawn, variant="fixed", multipliers=multipliers)
+    rates = {
+        id(param): group["lr"]
+        for group in wrapper.optimizer.param_groups
+        for param in group["params"]
+    }
+    for name, param in model.named_parameters():
+        factor = [mu for key, mu in multipliers.items() if name.startswith(key + ".")]
+        assert rates[id(param)] == pytest.approx(0.5 * (factor or [1.0])[0]), name
+
+
+def test_agvm_arms_start_when_clipping_ends_and_may_have_another_anchor(drawn):
+    _, wrapper = wrapper_of(
+        drawn, agvm=True, variant="anchor-neck", agvm_args=dict(anchor="neck")
+    )
+    assert wrapper.agvm.anchors == ["neck"]
+    updates = SMALL.updates(4, 2)
+    assert wrapper.agvm.config.start_iter == SMALL.clip_range(updates)[1] * 2
+
+
+def test_rates_warm_up_exponentially_and_fall_twice():
+    import torch
+    from mmengine.optim import OptimWrapper
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    wrapper = OptimWrapper(torch.optim.SGD([parameter], lr=1.0))
+    schedulers = [
+        PARAM_SCHEDULERS.build(dict(item, optimizer=wrapper))
+        for item in config.schedule(PROTOCOL, 3840, 8)
+    ]
+    rates = []
+    for _ in range(3840):
+        rates.append(wrapper.get_lr()["lr"][0])
+        wrapper.optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    warmup = round(PROTOCOL.warmup * 3840)
+    assert rates[0] == pytest.approx(0.001)
+    assert rates[warmup // 2] == pytest.approx(0.001**0.5, rel=0.01)
+    assert rates[warmup] == pytest.approx(1.0, rel=0.01)
+    assert rates[2879] == pytest.approx(1.0) and rates[2880] == pytest.approx(0.1)
+    assert rates[3360] == pytest.approx(0.01)
+
+
+# -------------------------------------------------------------------- real trainings
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory):
+    return large_batch.Trainer(SMOKE, tmp_path_factory.mktemp("work"))
+
+
+@pytest.mark.distributed
+def test_two_ranks_make_the_updates_of_one(trainer, tmp_path):
+    arm = grid.make_arm("sgd", 4, True, 0.01, variant="two-ranks", ranks=2)
+    result = trainer(arm, tmp_path)
+    assert result["updates"] == 4 and result["images"] == 16
+    assert not result["diverged"] and result["mean_multipliers"]["neck"] != 1
+    # Halves are those of the ranks, and each has one micro-batch an update.
+    assert len(result["loss"]) == 4 and len(result["measured"]) == 3
+
+
+def test_multi_scale_arm_takes_fewer_updates(trainer, tmp_path):
+    arm = grid.make_arm("sgd", 4, True, 0.01, variant="vbs-cur", multi_scale=True)
+    result = trainer(arm, tmp_path)
+    # 16 images in batches of 3 at 48 px, 2 at 64 px and 1 at 80 px, full ones only.
+    assert 12 < result["images"] <= 16
+    assert 0 < result["updates"] < 4
+
+
+@pytest.mark.parametrize("model", grid.OTHER_MODELS)
+def test_other_models_train(trainer, tmp_path, model):
+    result = trainer(grid.make_arm("adamw", 4, True, 1e-3, model=model), tmp_path)
+    heads = dict.fromkeys(("retinanet",), "bbox_head")
+    head = heads.get(model, "roi_head.bbox_head")
+    assert result["mean_multipliers"][head] != 1
+    assert ("mask_ap" in result) == (model == "mask-rcnn")
+    if model == "panoptic-fpn":
+        assert result["mean_multipliers"]["semantic_head"] != 1
+        assert result["metric"] == "scenes/PQ"
+
+
+# ---------------------------------------------------------------------------- page
+def test_page_of_a_whole_benchmark_has_every_table_and_figure(tmp_path):
+    results = grown()
+    page.write_page(results, tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    assert tables.NOTHING not in text and "not trained yet" not in text
+    # Best rates: seeds alike, so that the spread is nothing and AGVM's lead is 1.
+    assert "| SGD | 256 | 480 | 0.08 | 20.0 (20.0 to 20.0) | 0.32 | 21.0" in text
+    assert "| +1.0 | +1.0 |" in text
+    figures = ("ap_over_batch", "ap_over_rate", "phi_over_batch")
+    for name in (*figures, "phi_over_training", "multipliers"):
+        picture = (tmp_path / f"page_{name}.png").read_bytes()
+        assert picture.startswith(b"\x89PNG") and f"(page_{name}.png)" in text
+
+
+def test_page_of_an_unfinished_benchmark_says_what_is_missing(tmp_path):
+    (tmp_path / "page.md").write_text("# Ours\n\nKept.\n")
+    page.write_page(grown(3), tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    assert text.startswith("# Ours\n\nKept.\n")
+    assert "are not trained yet: `faster-rcnn_sgd_b256_" in text
+    assert "0.08 ?" in text and "provisional" in text
+    assert tables.NOTHING in text
+
+
+def test_page_without_results(tmp_path):
+    page.write_page([], tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    assert "0 arms have been trained" in text and not list(tmp_path.glob("*.png"))
+
+
+def test_middle_variances_are_those_of_the_middle_third():
+    arm = made(grid.make_arm("sgd", 256, True, 0.08), 1.0)
+    # Of 480 updates at tenths, those between 160 and 320: the 4th, 5th and 6th.
+    values = summary.middle_variances(arm)
+    assert values["neck"] == pytest.approx(0.5)
+    assert summary.middle_variances(dict(arm, measured=[])) == {}
+
+
+def test_good_rates_and_their_factor():
+    values = {0.01: 8.0, 0.02: 9.5, 0.04: 10.0, 0.08: 9.0, 0.16: 0.0}
+    assert summary.good_rates(values) == [0.02, 0.04, 0.08]
+    assert summary.stable_factor([0.02, 0.04, 0.08]) == 4
+    assert summary.good_rates({0.1: 0.0}) == [] and summary.stable_factor([]) == 0
+
+
+# ------------------------------------------------------------------------- command
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_smoke_trains_arms_and_writes_nothing_around_it(tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in (ROOT / "docs").rglob("*")}
+    done = run("--smoke", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {p: p.stat().st_mtime_ns for p in (ROOT / "docs").rglob("*")} == before
+    assert not list(tmp_path.iterdir())
+    results = json.loads(done.stdout)["arms"]
+    keys = {"task", "model", "optimizer", "batch", "agvm", "variant", "lr", "seed"}
+    for arm in results:
+        assert keys | {"updates", "ap", "diverged", "commit", "command"} <= arm.keys()
+        assert 0 <= arm["ap"] <= 100
+    (adamw,) = [arm for arm in results if arm["optimizer"] == "adamw"]
+    assert adamw["updates"] == 4
+    assert adamw["measured"][-1]["mu"]["neck"] != 1
+    assert adamw["images"] == 16
+    diverged = [arm for arm in results if arm["diverged"]]
+    assert [arm["lr"] for arm in diverged] == [1e6] and diverged[0]["ap"] == 0
+
+
+def test_list_shows_done_and_pending_arms(tmp_path):
+    results = tmp_path / "results"
+    results.mkdir()
+    for number, result in enumerate(grown(2)):
+        result["diverged"] = bool(number)
+        (results / f"{result['name']}.json").write_text(json.dumps(result))
+    done = run("--list", "--results", results, "--only", "*sgd_b256*", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    assert lines[0] == ["AP", "20.0  faster-rcnn_sgd_b256_plain_lr0.08_s0"]
+    assert lines[1] == ["diverged", "faster-rcnn_sgd_b256_agvm_lr0.08_s0"]
+    assert {line[0] for line in lines[2:]} == {"pending"} and len(lines) == 6
+    assert "2 of 6 arms are done" in done.stderr
+
+
+def test_bad_input(tmp_path):
+    done = run("--seeds", "0", cwd=tmp_path)
+    assert done.returncode == 2 and "--seeds must be at least 1" in done.stderr

@@ -1,0 +1,448 @@
+"""The multi-scale benchmark: its arms, what it says of them, and a run on made data."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mmdet")
+pytest.importorskip("mmpretrain")
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / "tools" / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import multi_scale  # noqa: E402
+import torch  # noqa: E402
+from size_lab import page, photos, summary, training  # noqa: E402
+from size_lab.arms import (  # noqa: E402
+    SizeRange,
+    all_arms,
+    build_sampler,
+    epochs_of,
+    main_arms,
+    order_runs,
+    planned_pixels,
+)
+from size_lab.tasks import tasks  # noqa: E402
+
+SIDES = SizeRange(base=64, step=8, low=40, high=80, wide=96)
+
+
+def result(arm, seed, value, **changes):
+    """The result of an arm of the detection task."""
+    fields = dict(
+        task="detection",
+        data="scenes",
+        arm=arm,
+        seed=seed,
+        epochs=60,
+        iterations=3000,
+        train_flops=10e12,
+        train_cpu_seconds=400.0,
+        metric="coco/bbox_mAP",
+        value=value,
+        by_size={"56": value - 2, "64": value},
+        curve=[[30, 5e12, value / 2], [60, 10e12, value]],
+        ece=None,
+        nll=None,
+        bins=None,
+        corrupted=value / 2,
+    )
+    return {**fields, **changes}
+
+
+# ------------------------------------------------------------------------------ arms
+
+
+def test_arms_of_every_task_have_plans_that_fit_their_names():
+    for task in tasks().values():
+        sides = task.sides
+        arms = all_arms(sides)
+        images = 400
+
+        def pixels(name, arms=arms, task=task, sides=sides, images=images):
+            epochs = epochs_of(
+                arms[name], arms, sides.base, task.batch_size, images, 20
+            )
+            sampler = build_sampler(
+                arms[name], sides.base, task.batch_size, images, epochs, seed=0
+            )
+            return planned_pixels(sampler, epochs) / (sides.base**2 * images * 20)
+
+        assert pixels("SSc-FBS") == 1.0
+        assert pixels("SSc-FBS jitter") == 1.0
+        assert 0.5 < pixels("MSc-VBSWC") < 0.63
+        assert pixels("MSc-VBSWC") < pixels("MSc-VBSWC wide") < 0.75
+        short = pixels("SSc-FBS short")
+        # Whole epochs of 20.
+        assert short == pytest.approx(pixels("MSc-VBSWC"), abs=0.03)
+        assert pixels("MSc-VBSWC") < pixels("MSc-VBSWC end at base") < 1
+
+
+def test_a_short_arm_pays_for_images_too():
+    arms = main_arms(SIDES)
+    epochs = [
+        epochs_of(arms["SSc-FBS short"], arms, 64, 16, 400, 60, image_cost=cost)
+        for cost in (0.0, 64.0**2, 1e9)
+    ]
+    # Half of an image's cost is that of its pixels; then next to nothing.
+    assert epochs[1] == pytest.approx((epochs[0] + 60) / 2, abs=1)
+    assert epochs[2] == 60
+
+
+def test_fixed_batches_keep_their_size_and_variable_ones_the_pixels():
+    arms = main_arms(SIDES)
+    plans = {
+        name: build_sampler(arms[name], 64, 16, 320, 4, seed=1).plan(0)
+        for name in ("SSc-FBS", "MSc-FBS", "MSc-VBS")
+    }
+    assert plans["SSc-FBS"] == [(64, 64, 16)] * 20
+    assert {images for _, _, images in plans["MSc-FBS"]} == {16}
+    assert len({height for height, _, _ in plans["MSc-FBS"]}) > 1
+    for height, width, images in plans["MSc-VBS"][:-1]:
+        assert images == 16 * 64 * 64 // (height * width)
+
+
+def test_a_curriculum_ends_with_the_arms_own_sizes():
+    arms = all_arms(SIDES)
+    for name, arm in arms.items():
+        sampler = build_sampler(arm, 64, 16, 320, 10, seed=0)
+        last = {size[0] for size in sampler.sizes_of_epoch(9)}
+        if name == "MSc-VBSWC":
+            assert last == {40, 48, 56, 64, 72, 80}
+            assert {s[0] for s in sampler.sizes_of_epoch(0)} == {40, 48}
+        if name in ("MSc-VBSWC end at base", "Composer progressive"):
+            assert last == {64}
+        if name == "timm progressive":
+            assert last == {72, 80}
+
+
+def test_runs_are_ordered_by_value_and_each_comes_once():
+    sides = {name: task.sides for name, task in tasks().items()}
+    runs = order_runs(sides, [0, 1, 2])
+    assert len(set(runs)) == len(runs)
+    assert runs[:5] == [
+        ("detection", arm, 0)
+        for arm in (
+            "SSc-FBS",
+            "MSc-VBSWC",
+            "MSc-VBSWC wide",
+            "SSc-FBS jitter",
+            "SSc-FBS short",
+        )
+    ]
+    assert [run[0] for run in runs[5:10]] == ["classification"] * 5
+    for task, task_sides in sides.items():
+        for name in main_arms(task_sides):
+            assert (task, name, 2) in runs
+    for task in ("detection", "classification"):
+        assert all((task, name, 2) in runs for name in all_arms(sides[task]))
+
+
+def test_arms_that_reuse_weights_bring_their_parents():
+    planned = multi_scale.planned_arms(tasks(), 1, "detection_*precise-bn_seed0")
+    names = [arm["name"] for arm in planned]
+    assert "detection_msc-vbswc_seed0" in names
+    assert "detection_msc-vbswc-wide_seed0" in names
+    assert all(arm["after"] in names for arm in planned if arm["after"])
+    assert multi_scale.planned_arms(tasks(), 1, "nothing*") == []
+
+
+# --------------------------------------------------------------------------- summary
+
+
+def test_differences_are_taken_seed_by_seed():
+    base = [result("SSc-FBS", seed, 20.0 + seed) for seed in range(3)]
+    arm = [result("MSc-VBSWC", seed, 21.0 + seed) for seed in (0, 2, 3)]
+    gains = summary.paired(arm, base, lambda r: r["value"])
+    assert list(gains.values) == [1.0, 1.0]
+    ratios = summary.paired(arm, base, lambda r: r["value"], ratio=True)
+    assert list(ratios.values) == pytest.approx([21 / 20, 23 / 22])
+    assert summary.paired(arm, [], lambda r: r["value"]) is None
+
+
+@pytest.mark.parametrize(
+    "gains, expected",
+    [
+        ([1.0, 1.1, 0.9], "yes"),
+        ([-1.0, -1.1, -0.9], "no"),
+        ([1.0, -0.8, 0.1], "yes, within the spread"),
+        ([-1.0, 0.8, -0.1], "no, within the spread"),
+        ([1.0, 1.0], "not yet"),
+        (None, "not yet"),
+    ],
+)
+def test_answers(gains, expected):
+    spread = None if gains is None else summary.Spread(gains)
+    assert summary.answer(spread, seeds=3) == expected
+
+
+def test_claims_compare_the_curriculum_with_the_baseline():
+    results = []
+    for seed in range(3):
+        results.append(result("SSc-FBS", seed, 25.0 + seed))
+        results.append(
+            result("MSc-VBSWC", seed, 26.0 + seed, train_flops=6e12, corrupted=10.0)
+        )
+        results.append(result("MSc-VBSWC wide", seed, 24.0 + seed, train_flops=8e12))
+    rows = {
+        row[0] or row[1]: row[2:] for row in summary.claims(results, "detection", 3)
+    }
+    assert rows["less compute"] == ["yes (0.60 ± 0.00)", "no (0.80 ± 0.00)"]
+    assert rows["accuracy kept"] == ["yes (+1.0 ± 0.0)", "no (-1.0 ± 0.0)"]
+    assert rows["points under corruptions"][0].startswith("no (-3.0")
+    assert "better calibrated" not in rows
+
+
+def test_reliability_pools_the_seeds_and_leaves_out_thin_bins():
+    def bins(count, confidence, accuracy):
+        return [
+            dict(count=count, confidence=confidence, accuracy=accuracy),
+            dict(count=0, confidence=None, accuracy=None),
+        ]
+
+    results = [
+        result("SSc-FBS", 0, 1.0, bins=bins(10, 0.2, 0.1)),
+        result("SSc-FBS", 1, 1.0, bins=bins(30, 0.4, 0.5)),
+    ]
+    assert summary.pooled_bins(results) == [pytest.approx([0.35, 0.4])]
+
+
+def test_the_page_of_an_incomplete_grid_says_what_is_missing(tmp_path):
+    path = tmp_path / "docs" / "multi_scale.md"
+    page.write_page([], path, 3)
+    assert "No training is done yet." in path.read_text()
+    results = [result("SSc-FBS", 0, 25.0), result("MSc-VBSWC", 0, 26.0)]
+    path.write_text(path.read_text() + "\nWritten by hand.\n")
+    page.write_page(results, path, 3)
+    text = path.read_text()
+    assert "Written by hand." in text
+    assert "not yet (+1.0)" in text
+    detection = next(row for row in text.splitlines() if row.startswith("| detection "))
+    assert detection.split("|")[2].strip() == "2"
+    assert "MSc-FBS" in detection and "all of them" in text
+    for figure in ("compute", "sizes"):
+        name = f"multi_scale_detection_{figure}.png"
+        assert name in text
+        assert (path.parent / name).read_bytes().startswith(b"\x89PNG")
+
+
+# -------------------------------------------------------------------------- training
+
+
+def test_statistics_of_batch_norm_are_plain_means_over_the_batches():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(3)
+
+        def data_preprocessor(self, data, training):
+            assert training
+            return dict(inputs=data)
+
+        def forward(self, inputs, mode):
+            assert mode == "loss" and self.training
+            return self.norm(inputs)
+
+    generator = torch.Generator().manual_seed(0)
+    model = Model().eval()
+    batches = [torch.randn(8, 3, generator=generator) + 5 for _ in range(4)]
+    training.estimate_batch_norm(model, iter(batches))
+    expected = torch.stack([batch.mean(0) for batch in batches]).mean(0)
+    assert torch.allclose(model.norm.running_mean, expected, atol=1e-6)
+    variance = torch.stack([batch.var(0) for batch in batches]).mean(0)
+    assert torch.allclose(model.norm.running_var, variance, atol=1e-5)
+    assert model.norm.momentum == 0.1 and not model.training
+
+
+def test_photographs_are_decoded_once_and_bad_folders_are_named(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    np = pytest.importorskip("numpy")
+    for number, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        image = np.full((20, 30, 3), 60 + 100 * number, np.uint8)
+        cv2.imwrite(str(tmp_path / name / "a.jpg"), image)
+    dataset = photos.Photographs(tmp_path)
+    (tmp_path / "dog" / "a.jpg").unlink()
+    again = photos.Photographs(tmp_path, test_mode=True)
+    assert len(again) == len(dataset) == 2
+    assert [again[i]["gt_label"] for i in range(2)] == [0, 1]
+    sample = dataset[1]
+    sample["img"][:] = 0  # a transform that works in place
+    assert abs(int(dataset[1]["img"].mean()) - 160) < 3
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="class folders"):
+        photos.read_photographs(tmp_path / "empty")
+
+
+@pytest.fixture(scope="module")
+def small_places(tmp_path_factory):
+    """Made photographs, and folders for trainings."""
+    from tools.demo.scenes import SceneParameters, write_scenes
+
+    folder = tmp_path_factory.mktemp("multi_scale")
+    write_scenes(
+        folder / "data",
+        SceneParameters(
+            train_images=24,
+            val_images=8,
+            image_size=48,
+            det_train_images=0,
+            det_val_images=0,
+        ),
+    )
+    return training.Places(folder / "data", folder / "work")
+
+
+def test_an_arm_costs_what_its_plan_says_and_is_trained_once(small_places):
+    task = tasks(small=True)["classification"]
+    arms = all_arms(task.sides)
+    first = training.run_arm(task, arms["MSc-VBSWC"], 0, small_places)
+    sampler = build_sampler(
+        arms["MSc-VBSWC"], task.sides.base, task.batch_size, 24, task.epochs, seed=0
+    )
+    plans = [sampler.plan(epoch) for epoch in range(task.epochs)]
+    assert first["iterations"] == sum(map(len, plans))
+    assert first["images"] == 24 * task.epochs
+    stage = training.stages_of(task, arms["MSc-VBSWC"], 0, small_places, 24)[0]
+    trained = json.loads(stage.done.read_text())
+    # What the runner really did is what the plan had foreseen.
+    assert trained["iterations"] == first["iterations"]
+    assert trained["images"] == first["images"]
+    assert [point[0] for point in first["curve"]] == [1, 2]
+    assert first["curve"][-1][1] == first["train_flops"]
+    assert first["curve"][-1][2] == pytest.approx(first["value"])
+    assert first["by_size"][str(task.sides.base)] == first["value"]
+    assert first["ece"] is not None and len(first["bins"]) == 15
+
+    final = training.run_arm(task, arms["MSc-VBSWC final phase"], 0, small_places)
+    assert json.loads(stage.done.read_text()) == trained  # not trained again
+    assert final["epochs"] == 3
+    assert final["train_flops"] > first["train_flops"]
+    assert final["train_seconds"] > first["train_seconds"]
+
+    again = training.run_arm(task, arms["MSc-VBSWC"], 0, small_places)
+    assert again == first
+
+
+def test_missing_data_is_named(tmp_path):
+    task = tasks()["classification"]
+    with pytest.raises(ValueError, match="--data-root must hold caltech20/train"):
+        training.run_arm(
+            task,
+            all_arms(task.sides)["SSc-FBS"],
+            0,
+            training.Places(tmp_path, tmp_path),
+        )
+
+
+# --------------------------------------------------------------------------- command
+
+
+def run_benchmark(*arguments, cwd, script="multi_scale.py"):
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", str(BENCHMARKS / script), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        timeout=280,
+    )
+
+
+def test_smoke_run_from_anywhere(tmp_path):
+    done = run_benchmark("--smoke", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    content = json.loads(done.stdout)
+    assert {arm["task"] for arm in content["arms"]} == {"detection", "classification"}
+    for arm in content["arms"]:
+        assert arm["train_flops"] > 0 and arm["train_seconds"] > 0
+        assert {"value", "by_size", "ece", "nll", "corrupted", "metric"} <= set(arm)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_list_and_bad_input(tmp_path):
+    listed = run_benchmark("--list", "--results", str(tmp_path / "r"), cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.split()[:2] == ["pending", "detection_ssc-fbs_seed0"]
+    wrong = run_benchmark("--seeds", "0", cwd=tmp_path)
+    assert wrong.returncode == 2 and "--seeds must be at least 1" in wrong.stderr
+    none = run_benchmark(
+        *("--only", "nothing*", "--results", str(tmp_path / "r")), cwd=tmp_path
+    )
+    assert none.returncode == 1 and "--only must match an arm" in none.stderr
+
+
+def test_an_arm_that_fails_is_told_and_the_others_go_on(
+    small_places, tmp_path, monkeypatch, capsys
+):
+    small = tasks(small=True)
+    names = ("SSc-FBS", "MSc-VBSWC", "MSc-VBSWC precise BN", "SSc-FBS short")
+    arms = [
+        arm
+        for arm in multi_scale.planned_arms(small, 1, "classification_*")
+        if arm["arm"] in names
+    ]
+    trained = []
+
+    def run_arm(task, arm, seed, places):
+        if arm.name == "MSc-VBSWC":
+            raise RuntimeError("out of luck")
+        trained.append(arm.name)
+        return result(arm.name, seed, 1.0)
+
+    monkeypatch.setattr(training, "run_arm", run_arm)
+    args = multi_scale.parse_args(
+        ["--results", str(tmp_path / "results"), "--work-dir", str(tmp_path / "work")]
+    )
+    with pytest.raises(SystemExit, match="failed: classification_msc-vbswc_seed0"):
+        multi_scale.work(args, small, arms)
+    # What reuses its weights has nothing to begin with.
+    assert trained == ["SSc-FBS", "SSc-FBS short"]
+    assert "RuntimeError: out of luck" in capsys.readouterr().err
+    done = json.loads((tmp_path / "results.json").read_text())
+    assert {arm["arm"] for arm in done["arms"]} == {"SSc-FBS", "SSc-FBS short"}
+
+
+KILLED = """
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+from size_lab import training
+from size_lab.arms import all_arms
+from size_lab.tasks import tasks
+
+places = training.Places(Path(sys.argv[2]), Path(sys.argv[3]))
+task = tasks(small=True)["classification"]
+training.run_arm(task, all_arms(task.sides)["SSc-FBS"], 0, places)
+"""
+
+
+def test_a_killed_arm_gives_the_same_result(small_places, tmp_path):
+    task = tasks(small=True)["classification"]
+    arm = all_arms(task.sides)["SSc-FBS"]
+    whole = training.run_arm(task, arm, 0, small_places)
+    other = training.Places(small_places.data_root, tmp_path / "work")
+    stage = training.stages_of(task, arm, 0, other, 24)[0]
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", KILLED, str(BENCHMARKS)]
+        + [str(other.data_root), str(other.work_dir)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    # Killed as soon as there is a checkpoint, in the middle or after the end.
+    while process.poll() is None and not (stage.folder / "last_checkpoint").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    continued = training.run_arm(task, arm, 0, other)
+    for key in ("value", "by_size", "train_flops", "iterations", "ece", "curve"):
+        assert continued[key] == whole[key], key

@@ -1,0 +1,315 @@
+"""Which arms to train, from the results so far: pure functions."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+Arm = Dict[str, Any]
+Result = Mapping[str, Any]
+Curve = Dict[float, float]
+
+MODULES = ("backbone", "neck", "rpn_head", "roi_head.bbox_head")
+HEADS = ("rpn_head", "roi_head.bbox_head", "roi_head.mask_head", "bbox_head")
+
+TASKS = {
+    "mask-rcnn": "instance segmentation",
+    "panoptic-fpn": "panoptic segmentation",
+}
+OTHER_MODELS = ("mask-rcnn", "retinanet", "panoptic-fpn", "faster-rcnn-swin")
+
+START_RATES: Dict[str, Dict[int, Tuple[float, ...]]] = {
+    "sgd": {
+        16: (0.01, 0.02, 0.04),
+        64: (0.02, 0.04, 0.08),
+        256: (0.04, 0.08, 0.16),
+        1024: (0.08, 0.16, 0.32),
+    },
+    "adamw": {
+        16: (2e-4, 4e-4, 8e-4),
+        64: (8e-4, 1.6e-3, 3.2e-3),
+        256: (1.6e-3, 3.2e-3, 6.4e-3),
+        1024: (3.2e-3, 6.4e-3, 1.28e-2),
+    },
+    "lamb": {
+        16: (2e-3, 4e-3, 8e-3),
+        64: (4e-3, 8e-3, 1.6e-2),
+        256: (8e-3, 1.6e-2, 3.2e-2),
+        1024: (1.6e-2, 3.2e-2, 6.4e-2),
+    },
+}
+"""Rates that every sweep starts with, a factor of 2 apart."""
+
+MOST_RATES = 8
+"""Rates of a sweep, with those that it is extended by."""
+
+
+def make_arm(
+    optimizer: str,
+    batch: int,
+    agvm: bool,
+    lr: float,
+    seed: int = 0,
+    model: str = "faster-rcnn",
+    variant: str = "default",
+    **settings: Any,
+) -> Arm:
+    """Return the settings of an arm, with a name that tells them apart."""
+    kind = "agvm" if agvm else "plain"
+    parts = [model, optimizer, f"b{batch}", kind]
+    if variant != "default":
+        parts.append(variant)
+    parts += [f"lr{lr:g}", f"s{seed}"]
+    return dict(
+        name="_".join(parts),
+        task=TASKS.get(model, "detection"),
+        model=model,
+        optimizer=optimizer,
+        batch=batch,
+        agvm=agvm,
+        variant=variant,
+        lr=lr,
+        seed=seed,
+        settings=settings,
+    )
+
+
+def select(results: Sequence[Result], **wanted: Any) -> List[Result]:
+    """Return the results whose settings are as wanted."""
+    return [r for r in results if all(r[k] == v for k, v in wanted.items())]
+
+
+def curve(results: Sequence[Result], **wanted: Any) -> Curve:
+    """Return the AP of each rate among the results of seed 0 as wanted.
+
+    A diverged arm has AP 0.
+    """
+    found = select(results, **{"variant": "default", "seed": 0, **wanted})
+    return {float(r["lr"]): 0.0 if r["diverged"] else float(r["ap"]) for r in found}
+
+
+def best_rate(values: Mapping[float, float]) -> Optional[float]:
+    """Return the rate of the highest AP, the lowest of equals; None without AP."""
+    alive = {rate: ap for rate, ap in values.items() if ap > 0}
+    return min(alive, key=lambda rate: (-alive[rate], rate)) if alive else None
+
+
+def sweep_rates(
+    start: Sequence[float], curves: Sequence[Mapping[float, float]]
+) -> List[float]:
+    """Return the rates that a sweep needs, from the results so far.
+
+    All curves get the same rates. As long as the best rate of one whose rates are all
+    known lies at the end of the grid, the grid grows there by a factor of 2; where
+    nothing has learned, it grows downwards.
+
+    Args:
+        start: Rates to start with, ascending, a factor of 2 apart.
+        curves: AP by rate of the arms to be compared, as far as known.
+
+    Returns:
+        list[float]: Ascending, at most :data:`MOST_RATES`.
+    """
+    rates = list(start)
+    while len(rates) < MOST_RATES:
+        low = high = False
+        for values in curves:
+            if any(rate not in values for rate in rates):
+                continue
+            best = best_rate({rate: values[rate] for rate in rates})
+            low = low or best is None or best == rates[0]
+            high = high or best == rates[-1]
+        if not low and not high:
+            break
+        rates = ([rates[0] / 2] if low else []) + rates + ([rates[-1] * 2] * high)
+    return rates
+
+
+def sweep_kinds(optimizer: str, batch: int) -> Tuple[bool, ...]:
+    """Return the values of ``agvm`` that the sweep at a batch compares.
+
+    Only plain training at batch 16, where all variances are alike, and with LAMB,
+    which is there as the usual rival of AGVM.
+    """
+    return (False,) if batch == 16 or optimizer == "lamb" else (False, True)
+
+
+class Sweep:
+    """Faster R-CNN over a grid of rates at one batch, with one optimizer.
+
+    Plain training and AGVM take the same rates; see :func:`sweep_kinds`.
+
+    Args:
+        results: Results so far.
+        optimizer: Name of the optimizer.
+        batch: Images per update.
+    """
+
+    def __init__(self, results: Sequence[Result], optimizer: str, batch: int) -> None:
+        self.key = dict(model="faster-rcnn", optimizer=optimizer, batch=batch)
+        kinds = sweep_kinds(optimizer, batch)
+        self.curves = {kind: curve(results, agvm=kind, **self.key) for kind in kinds}
+        start = START_RATES[optimizer][batch]
+        self.rates = sweep_rates(start, list(self.curves.values()))
+
+    def arms(self) -> List[Arm]:
+        """Return all arms of the sweep, the middle rates first."""
+        middle = (len(self.rates) - 1) / 2
+        order = sorted(self.rates, key=lambda r: abs(self.rates.index(r) - middle))
+        return [
+            make_arm(agvm=kind, lr=rate, **self.key)
+            for rate in order
+            for kind in self.curves
+        ]
+
+    def best(self, agvm: bool) -> Optional[float]:
+        """Return the best rate once all rates are known; None before."""
+        values = self.curves[agvm]
+        if any(rate not in values for rate in self.rates):
+            return None
+        return best_rate(values)
+
+
+def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
+    """Return the arms that follow from the results, the most valuable first.
+
+    Args:
+        results: Results of the arms that are done.
+        seeds: Seeds at the best rates. Defaults to 3.
+    """
+    arms: List[Arm] = []
+    main = ("sgd", "adamw")
+    at_256 = {name: Sweep(results, name, 256) for name in main}
+    for sweep in at_256.values():
+        arms += sweep.arms()
+    at_16 = {name: Sweep(results, name, 16) for name in main}
+    for sweep in at_16.values():
+        arms += sweep.arms()
+        # The variances at batch 16 come from this one.
+        arms += _at_best(sweep, False, agvm=True)
+    for sweep in at_256.values():
+        arms += _seeds(sweep, seeds)
+    for sweep in at_16.values():
+        arms += _seeds(sweep, seeds)
+    for sweep in at_256.values():
+        arms += ablations(results, sweep)
+    for sweep in at_256.values():
+        arms += _both(sweep, variant="long", epoch_factor=2)
+    for name in main:
+        sweep = Sweep(results, name, 1024)
+        arms += sweep.arms() + _seeds(sweep, seeds)
+    for name in main:
+        arms += Sweep(results, name, 64).arms()
+    for sweep in at_256.values():
+        arms += schedules(sweep)
+    for batch in (256, 1024):
+        sweep = Sweep(results, "lamb", batch)
+        arms += sweep.arms() + _at_best(sweep, False, agvm=True)
+    for sweep in at_256.values():
+        arms += _both(sweep, variant="vbs-cur", multi_scale=True)
+    for model in OTHER_MODELS:
+        arms += other_model(model, at_256, at_16)
+    return arms
+
+
+def _at_best(sweep: Sweep, kind: bool, **settings: Any) -> List[Arm]:
+    """An arm at the best rate of plain training or AGVM, once it is known."""
+    rate = sweep.best(kind)
+    if rate is None:
+        return []
+    return [make_arm(**{**sweep.key, "agvm": kind, "lr": rate, **settings})]
+
+
+def _both(sweep: Sweep, **settings: Any) -> List[Arm]:
+    """Plain and AGVM, each at its best rate."""
+    return [arm for kind in sweep.curves for arm in _at_best(sweep, kind, **settings)]
+
+
+def _seeds(sweep: Sweep, seeds: int) -> List[Arm]:
+    return [arm for seed in range(1, seeds) for arm in _both(sweep, seed=seed)]
+
+
+def mean_multiplier(multipliers: Mapping[str, float]) -> float:
+    """Return the mean over the modules, the anchor's 1 included."""
+    return sum(multipliers.values()) / len(multipliers)
+
+
+def ablations(results: Sequence[Result], sweep: Sweep) -> List[Arm]:
+    """Return the arms that tell AGVM from other factors of the rates.
+
+    All have the best rate of AGVM: its own mean multipliers, fixed from the start;
+    heads at 1.5 times the rate; all modules at the mean multiplier; other anchors.
+    """
+    rate = sweep.best(True)
+    if rate is None:
+        return []
+    own = select(results, variant="default", seed=0, agvm=True, lr=rate, **sweep.key)
+    multipliers = dict(own[0]["mean_multipliers"])
+    if not multipliers:  # too short a training to measure anything
+        return []
+    key = sweep.key
+    heads = {name: 1.5 for name in multipliers if name in HEADS}
+    plain = dict(key, agvm=False)
+    arms = [
+        make_arm(lr=rate, variant="fixed", multipliers=multipliers, **plain),
+        make_arm(lr=rate, variant="heads-1.5", multipliers=heads, **plain),
+        make_arm(
+            lr=float(f"{rate * mean_multiplier(multipliers):.4g}"),
+            variant="mean-rate",
+            **plain,
+        ),
+    ]
+    for anchor in multipliers:
+        if anchor != "backbone":
+            label = "anchor-" + anchor.split(".")[-1].replace("_", "-")
+            arms.append(
+                make_arm(
+                    agvm=True,
+                    lr=rate,
+                    variant=label,
+                    agvm_args=dict(anchor=anchor),
+                    **key,
+                )
+            )
+    return arms
+
+
+def schedules(sweep: Sweep) -> List[Arm]:
+    """Return AGVM at its best rate with other schedules, bounds and halves.
+
+    Fewer and more measurements; the start at half and twice the usual time; a lower
+    bound of the ratio; two real processes, whose batches are the halves.
+    """
+    rate = sweep.best(True)
+    if rate is None:
+        return []
+    key = dict(sweep.key, agvm=True, lr=rate)
+    arms = [
+        make_arm(variant=f"measurements-{number}", measurements=number, **key)
+        for number in (20, 50, 100, 400)
+    ]
+    arms += [
+        make_arm(variant="start-early", start_factor=0.5, **key),
+        make_arm(variant="start-late", start_factor=2.0, **key),
+        make_arm(variant="bound-4", agvm_args=dict(ratio_range=(0.5, 4.0)), **key),
+        make_arm(variant="two-ranks", ranks=2, **key),
+    ]
+    return arms
+
+
+def other_model(
+    model: str, at_256: Mapping[str, Sweep], at_16: Mapping[str, Sweep]
+) -> List[Arm]:
+    """Return pairs of another model at batches 256 and 16.
+
+    Plain and AGVM at equal rates: those that are best for Faster R-CNN, for plain
+    training and for AGVM.
+    """
+    arms: List[Arm] = []
+    for name, sweep in at_256.items():
+        bests = [sweep.best(False), sweep.best(True)]
+        rates = [(256, rate) for rate in bests] + [(16, at_16[name].best(False))]
+        for batch, rate in dict.fromkeys(rates):
+            for kind in (False, True):
+                if rate is not None:
+                    arms.append(make_arm(name, batch, kind, rate, model=model))
+    return arms

@@ -1,0 +1,322 @@
+"""The tables of the page, from the results."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, Optional, Sequence
+
+from lab.pages import markdown_table
+
+from . import summary
+from .grid import Result, curve, select
+
+_NAMES = {"sgd": "SGD", "adamw": "AdamW", "lamb": "LAMB"}
+_MODULES = {
+    "backbone": "backbone",
+    "neck": "neck",
+    "rpn_head": "RPN",
+    "roi_head.bbox_head": "box head",
+    "roi_head.mask_head": "mask head",
+    "bbox_head": "box head",
+    "semantic_head": "semantic head",
+}
+NOTHING = "No arm of this part has been trained yet."
+
+
+def optimizer_name(name: str) -> str:
+    """Return an optimizer's name as it is written."""
+    return _NAMES.get(name, name)
+
+
+def module_name(name: str) -> str:
+    """Return a module's name as the page writes it."""
+    return _MODULES.get(name, name)
+
+
+def best_rates(results: Sequence[Result]) -> str:
+    """Return the table of plain training and AGVM, each at its best rate."""
+    rows = [
+        ["", "batch", "updates", "plain: rate", "AP", "AGVM: rate", "AP"]
+        + ["difference", "worst AGVM − best plain"]
+    ]
+    open_sweeps = False
+    for optimizer in summary.optimizers(results):
+        for batch in summary.batches(results, optimizer):
+            bests = [
+                summary.best_of(results, optimizer, batch, kind)
+                for kind in (False, True)
+            ]
+            plain, agvm = bests
+            known = [best for best in bests if best is not None]
+            if not known:
+                continue
+            row = [optimizer_name(optimizer), str(batch), str(known[0].updates)]
+            for best in bests:
+                row += _best_cells(best)
+                open_sweeps = open_sweeps or (best is not None and not best.complete)
+            if plain is not None and agvm is not None:
+                row += [
+                    _signed(agvm.mean - plain.mean),
+                    _signed(summary.gap(plain, agvm)),
+                ]
+            else:
+                row += ["", ""]
+            rows.append(row)
+    if len(rows) == 1:
+        return NOTHING
+    note = "Box AP in percent; with several seeds their mean, and lowest to highest."
+    if open_sweeps:
+        note += " `?`: provisional, the rates around it have not all been trained."
+    return markdown_table(rows) + f"\n\n{note}"
+
+
+def _best_cells(best: Optional[summary.Best]) -> List[str]:
+    if best is None:
+        return ["", ""]
+    ap = f"{best.mean:.1f}"
+    if len(best.aps) > 1:
+        ap += f" ({min(best.aps):.1f} to {max(best.aps):.1f})"
+    return [f"{best.rate:g}" + ("" if best.complete else " ?"), ap]
+
+
+def all_rates(results: Sequence[Result]) -> str:
+    """Return the table of AP over all rates, and how wide the good range is."""
+    rows = [["", "batch", "", "AP at each rate", "within 10 % of the best"]]
+    for optimizer in summary.optimizers(results):
+        for batch in summary.batches(results, optimizer):
+            for kind in (False, True):
+                key = dict(
+                    optimizer=optimizer, batch=batch, agvm=kind, model="faster-rcnn"
+                )
+                values = curve(results, **key)
+                if not values:
+                    continue
+                diverged = {
+                    arm["lr"]
+                    for arm in select(results, variant="default", seed=0, **key)
+                    if arm["diverged"]
+                }
+                cells = [
+                    f"{rate:g}: " + ("diverged" if rate in diverged else f"{ap:.1f}")
+                    for rate, ap in sorted(values.items())
+                ]
+                good = summary.good_rates(values)
+                width = "none"
+                if good:
+                    factor = summary.stable_factor(good)
+                    width = f"{good[0]:g} to {good[-1]:g} (× {factor:g})"
+                rows.append(
+                    [
+                        optimizer_name(optimizer),
+                        str(batch),
+                        "AGVM" if kind else "plain",
+                        ", ".join(cells),
+                        width,
+                    ]
+                )
+    return markdown_table(rows, 5) if len(rows) > 1 else NOTHING
+
+
+def variances(results: Sequence[Result]) -> str:
+    """Return variances and multipliers by module at each batch, at AGVM's best rate."""
+    rows = [["", "batch", "rate", "Φ in the middle third", "mean multipliers"]]
+    for optimizer in summary.optimizers(results):
+        for batch in summary.batches(results, optimizer):
+            arm = summary.agvm_arm(results, optimizer, batch)
+            if arm is not None:
+                rows.append(
+                    [
+                        optimizer_name(optimizer),
+                        str(batch),
+                        f"{arm['lr']:g}",
+                        _by_module(summary.middle_variances(arm)),
+                        _by_module(arm["mean_multipliers"]),
+                    ]
+                )
+    return markdown_table(rows, 5) if len(rows) > 1 else NOTHING
+
+
+def _by_module(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{module_name(n)} {value:.2f}" for n, value in values.items())
+
+
+_ABLATIONS = {
+    "fixed": "AGVM's own mean multipliers, fixed from the start",
+    "heads-1.5": "heads at 1.5 times the rate",
+    "mean-rate": "all modules at the mean multiplier",
+    "anchor-neck": "AGVM, anchor neck",
+    "anchor-rpn-head": "AGVM, anchor RPN",
+    "anchor-bbox-head": "AGVM, anchor box head",
+}
+_SCHEDULES = {
+    "measurements-20": "20 measurements",
+    "measurements-50": "50 measurements",
+    "measurements-100": "100 measurements",
+    "measurements-400": "400 measurements",
+    "start-early": "start at half the time",
+    "start-late": "start at twice the time",
+    "bound-4": "ratio at most 4",
+    "two-ranks": "two real processes",
+}
+
+
+def ablations(results: Sequence[Result]) -> str:
+    """Return the table that tells AGVM from other factors of the rates."""
+    return _variants(results, _ABLATIONS, same_rate_only=False)
+
+
+def schedules(results: Sequence[Result]) -> str:
+    """Return the table of AGVM's other schedules."""
+    return _variants(results, _SCHEDULES, same_rate_only=True)
+
+
+def _variants(
+    results: Sequence[Result], labels: Mapping[str, str], same_rate_only: bool
+) -> str:
+    rows = [["", "variant at batch 256", "rate", "AP", "difference to AGVM"]]
+    for optimizer in summary.optimizers(results):
+        found = [
+            arm
+            for variant in labels
+            for arm in select(results, variant=variant, optimizer=optimizer, batch=256)
+        ]
+        if not found:
+            continue
+        own = summary.best_of(results, optimizer, 256, True)
+        reference = None if own is None else own.aps[0]
+        plain = summary.best_of(results, optimizer, 256, False)
+        for name, best in (("plain, its best rate", plain), ("AGVM", own)):
+            if best is not None and not (same_rate_only and best is plain):
+                rows.append(
+                    _variant_row(optimizer, name, best.rate, best.aps[0], reference)
+                )
+        for arm in found:
+            rows.append(
+                _variant_row(
+                    optimizer, labels[arm["variant"]], arm["lr"], arm["ap"], reference
+                )
+            )
+    return markdown_table(rows, 2) if len(rows) > 1 else NOTHING
+
+
+def _variant_row(
+    optimizer: str, name: str, rate: float, ap: float, reference: Optional[float]
+) -> List[str]:
+    difference = "" if reference is None else _signed(ap - reference)
+    return [optimizer_name(optimizer), name, f"{rate:g}", f"{ap:.1f}", difference]
+
+
+def long_runs(results: Sequence[Result]) -> str:
+    """Return the table of arms with twice the epochs, beside batch 16."""
+    rows = [["", "batch", "updates", "", "rate", "AP"]]
+    for optimizer in summary.optimizers(results):
+        found = select(results, variant="long", optimizer=optimizer)
+        if not found:
+            continue
+        for arm in found:
+            rows.append(_run_row(arm))
+        for kind in (False, True):
+            for batch in (256, 16):
+                best = summary.best_of(results, optimizer, batch, kind)
+                if best is not None:
+                    rows.append(
+                        [
+                            optimizer_name(optimizer),
+                            str(batch),
+                            str(best.updates),
+                            "AGVM" if kind else "plain",
+                            f"{best.rate:g}",
+                            f"{best.mean:.1f}",
+                        ]
+                    )
+    return markdown_table(rows) if len(rows) > 1 else NOTHING
+
+
+def _run_row(arm: Result) -> List[str]:
+    return [
+        optimizer_name(arm["optimizer"]),
+        str(arm["batch"]),
+        str(arm["updates"]),
+        "AGVM" if arm["agvm"] else "plain",
+        f"{arm['lr']:g}",
+        "diverged" if arm["diverged"] else f"{arm['ap']:.1f}",
+    ]
+
+
+def multi_scale(results: Sequence[Result]) -> str:
+    """Return the table of the multi-scale sampler and AGVM at batch 256."""
+    rows = [["", "sampler", "", "updates", "processor seconds", "AP"]]
+    for optimizer in summary.optimizers(results):
+        found = select(results, variant="vbs-cur", optimizer=optimizer)
+        fixed: Dict[str, Result] = {}
+        for arm in found:
+            same = {key: arm[key] for key in ("model", "optimizer", "batch", "agvm")}
+            same.update(lr=arm["lr"], seed=0, variant="default")
+            for other in select(results, **same):
+                fixed.setdefault(other["name"], other)
+        for arm in [*fixed.values(), *found]:
+            rows.append(
+                [
+                    optimizer_name(optimizer),
+                    "fixed size" if arm["variant"] == "default" else "multi-scale",
+                    "AGVM" if arm["agvm"] else "plain",
+                    str(arm["updates"]),
+                    f"{arm['cpu_seconds']:.0f}",
+                    "diverged" if arm["diverged"] else f"{arm['ap']:.1f}",
+                ]
+            )
+    return markdown_table(rows, 3) if len(rows) > 1 else NOTHING
+
+
+def other_models(results: Sequence[Result]) -> str:
+    """Return the table of pairs of the other models."""
+    rows = [["model", "optimizer", "batch", "rate", "plain AP", "AGVM AP"]]
+    rows[0] += ["Φ in the middle third"]
+    for model in sorted({arm["model"] for arm in results} - {"faster-rcnn"}):
+        for plain, agvm in summary.pairs(results, model=model, variant="default"):
+            one = plain or agvm
+            assert one is not None
+            rows.append(
+                [
+                    model,
+                    optimizer_name(one["optimizer"]),
+                    str(one["batch"]),
+                    f"{one['lr']:g}",
+                    _ap(plain),
+                    _ap(agvm),
+                    _by_module(summary.middle_variances(agvm)) if agvm else "",
+                ]
+            )
+    if len(rows) == 1:
+        return NOTHING
+    return markdown_table(rows, 2) + (
+        "\n\nBox AP; Mask R-CNN: box AP / mask AP; panoptic FPN: panoptic quality."
+    )
+
+
+def _ap(arm: Optional[Result]) -> str:
+    if arm is None:
+        return ""
+    if arm["diverged"]:
+        return "diverged"
+    mask = f" / {arm['mask_ap']:.1f}" if "mask_ap" in arm else ""
+    return f"{arm['ap']:.1f}{mask}"
+
+
+def status(results: Sequence[Result], seeds: int) -> str:
+    """Return what has been trained and what has not."""
+    names = summary.missing(results, seeds)
+    hours = sum(arm["cpu_seconds"] for arm in results) / 3600
+    number = "1 arm has" if len(results) == 1 else f"{len(results)} arms have"
+    text = f"{number} been trained, in {hours:.1f} hours of a core."
+    if names:
+        shown = ", ".join(f"`{name}`" for name in names[:6])
+        more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+        text += (
+            f" {len(names)} arms that follow from these results are not trained yet: "
+            f"{shown}{more}; what is said below may change with them."
+        )
+    return text
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")

@@ -1,0 +1,1 @@
+"""What ``multi_scale.py`` trains, on the laboratory beside this folder."""

@@ -1,0 +1,308 @@
+"""Arms of the multi-scale benchmark: which sizes a training sees, and when.
+
+Pure data and arithmetic. An arm of one task differs from the task's baseline only in
+what is listed here; model, data, augmentation and learning rates are the task's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+BASELINE = "SSc-FBS"
+CURRICULUM = "MSc-VBSWC"
+WIDE = "MSc-VBSWC wide"
+
+
+@dataclass(frozen=True)
+class SizeRange:
+    """Image sides of a task in pixels.
+
+    Attributes:
+        base: Side of the baseline, at which all arms are tested.
+        step: Distance between the sides.
+        low: Smallest side of the multi-scale arms.
+        high: Largest side.
+        wide: Largest side of the wide arms.
+    """
+
+    base: int
+    step: int
+    low: int
+    high: int
+    wide: int
+
+    def sides(self, high: Optional[int] = None) -> Tuple[int, ...]:
+        """Return the sides from ``low`` to ``high``; defaults to the usual largest."""
+        last = self.high if high is None else high
+        return tuple(range(self.low, last + 1, self.step))
+
+    @property
+    def start(self) -> Tuple[int, ...]:
+        """The two smallest sides, with which a curriculum starts."""
+        return (self.low, self.low + self.step)
+
+    def rounded(self, ratio: float) -> int:
+        """Return the side next to ``ratio * base``, a multiple of ``step``."""
+        return max(1, round(ratio * self.base / self.step)) * self.step
+
+
+@dataclass(frozen=True)
+class SizeArm:
+    """One arm.
+
+    Attributes:
+        name: Name in the results.
+        sizes: Sides that the sampler draws from.
+        curriculum: Arguments of ``ResolutionCurriculumHook``.
+        variable_batch: Whether the batch size follows the size.
+        weights: Relative frequencies of ``sizes``; ``None``: uniform.
+        jitter: Whether the library's own random resizing comes at a fixed size.
+        compute_of: Arm whose compute sets the number of epochs; ``None``: the task's
+            epochs.
+        trained_as: Arm whose trained weights this one starts from; ``None``: its own
+            training.
+        precise_bn: Batches at the base size from which the statistics of batch norm
+            are estimated again after training. 0: as trained.
+        final_epochs: Epochs at the base size after the training proper, as a share of
+            the task's epochs.
+    """
+
+    name: str
+    sizes: Tuple[int, ...]
+    curriculum: Mapping[str, Any]
+    variable_batch: bool = True
+    weights: Optional[Tuple[float, ...]] = None
+    jitter: bool = False
+    compute_of: Optional[str] = None
+    trained_as: Optional[str] = None
+    precise_bn: int = 0
+    final_epochs: float = 0.0
+
+
+CONSTANT = dict(schedule="constant")
+
+
+def main_arms(sides: SizeRange) -> Dict[str, SizeArm]:
+    """Return the arms that the paper's claims are read from, by name."""
+    fixed = SizeArm(BASELINE, (sides.base,), CONSTANT)
+    grown = SizeArm(
+        CURRICULUM, sides.sides(), dict(start_sizes=list(sides.start), end=0.8)
+    )
+    multi = SizeArm("MSc-VBS", sides.sides(), CONSTANT)
+    arms = [
+        fixed,
+        grown,
+        SizeArm(
+            WIDE,
+            sides.sides(sides.wide),
+            dict(start_sizes=list(sides.start), end=0.7),
+        ),
+        replace(fixed, name="SSc-FBS jitter", jitter=True),
+        replace(fixed, name="SSc-FBS short", compute_of=CURRICULUM),
+        replace(fixed, name="SSc-FBS jitter short", jitter=True, compute_of=CURRICULUM),
+        multi,
+        replace(multi, name="MSc-FBS", variable_batch=False),
+    ]
+    return {arm.name: arm for arm in arms}
+
+
+def ablation_arms(sides: SizeRange) -> Dict[str, SizeArm]:
+    """Return what is changed in the curriculum one by one, by name."""
+    grown = main_arms(sides)[CURRICULUM]
+
+    def changed(what: str, **changes: Any) -> SizeArm:
+        return replace(grown, name=f"{CURRICULUM} {what}", **changes)
+
+    def grows(**changes: Any) -> Dict[str, Any]:
+        return {**grown.curriculum, **changes}
+
+    near = tuple(2.0 if side == sides.base else 1.0 for side in grown.sizes)
+    arms = [
+        changed("precise BN", trained_as=CURRICULUM, precise_bn=20),
+        changed("end at base", curriculum=grows(end_sizes=[sides.base])),
+        changed(
+            "final phase",
+            trained_as=CURRICULUM,
+            final_epochs=0.05,
+            curriculum=CONSTANT,
+        ),
+        changed("by iteration", curriculum=grows(by_epoch=False)),
+        changed("lr sqrt", curriculum=grows(lr_scaling="sqrt")),
+        changed("weights", weights=near),
+        SizeArm(
+            f"{WIDE} precise BN",
+            sides.sides(sides.wide),
+            dict(start_sizes=list(sides.start), end=0.7),
+            trained_as=WIDE,
+            precise_bn=20,
+        ),
+    ]
+    return {arm.name: arm for arm in arms}
+
+
+def peer_arms(sides: SizeRange) -> Dict[str, SizeArm]:
+    """Return other libraries' schedules as far as ours can express them, by name.
+
+    timm's scheduled sampler moves a narrow window from the smallest to the largest
+    size (here: two neighboring sizes; its tenth of uniform draws is left out).
+    Composer's ``ProgressiveResizing`` trains at half the side up to half of the
+    training and reaches the full side after 80 %, FFCV's ramp goes from 160 to 192
+    between 65 and 76 of 88 epochs; both keep the batch size.
+    """
+    half = sides.rounded(0.5)
+    ramp = sides.rounded(160 / 192)
+    fine = sides.step
+    all_sides = sides.sides()
+    arms = [
+        SizeArm(
+            "timm progressive",
+            all_sides,
+            dict(start_sizes=list(all_sides[:2]), end_sizes=list(all_sides[-2:])),
+        ),
+        SizeArm(
+            "Composer progressive",
+            tuple(range(half, sides.base + 1, fine)),
+            dict(start_sizes=[half], end_sizes=[sides.base], begin=0.5, end=0.8),
+            variable_batch=False,
+        ),
+        SizeArm(
+            "FFCV progressive",
+            tuple(range(ramp, sides.base + 1, fine)),
+            dict(
+                start_sizes=[ramp],
+                end_sizes=[sides.base],
+                begin=65 / 88,
+                end=76 / 88,
+            ),
+            variable_batch=False,
+        ),
+    ]
+    return {arm.name: arm for arm in arms}
+
+
+def all_arms(sides: SizeRange) -> Dict[str, SizeArm]:
+    """Return every arm by name, those of the paper first."""
+    return {**main_arms(sides), **ablation_arms(sides), **peer_arms(sides)}
+
+
+def build_sampler(
+    arm: SizeArm,
+    base: int,
+    batch_size: int,
+    num_images: int,
+    epochs: int,
+    seed: int,
+) -> Any:
+    """Build an arm's batch sampler with its curriculum, to read its plan.
+
+    Args:
+        arm: The arm.
+        base: Side of the baseline in pixels.
+        batch_size: Images of a batch at the base size.
+        num_images: Images of an epoch.
+        epochs: Epochs of the training.
+        seed: Seed of the draws.
+    """
+    from mmengine.dataset import DefaultSampler
+
+    from mms_plugin import MultiScaleVariableBatchSampler, ResolutionCurriculumHook
+
+    sampler = MultiScaleVariableBatchSampler(
+        DefaultSampler(range(num_images), shuffle=True, seed=seed),
+        batch_size,
+        base_size=base,
+        sizes=list(arm.sizes),
+        weights=arm.weights,
+        variable_batch=arm.variable_batch,
+        seed=seed,
+    )
+    hook = ResolutionCurriculumHook(**arm.curriculum)
+    sampler.set_curriculum(hook.curriculum, max_epochs=epochs)
+    return sampler
+
+
+def planned_pixels(sampler: Any, epochs: int) -> int:
+    """Return the pixels of all images of a training."""
+    plans = map(sampler.plan, range(epochs))
+    return sum(height * width * images for p in plans for height, width, images in p)
+
+
+def epochs_of(
+    arm: SizeArm,
+    arms: Mapping[str, SizeArm],
+    base: int,
+    batch_size: int,
+    num_images: int,
+    epochs: int,
+    image_cost: float = 0.0,
+) -> int:
+    """Return an arm's epochs: the task's, or as many as cost what another arm costs.
+
+    With the draws of seed 0, so that all seeds of an arm have the same number of
+    epochs.
+
+    Args:
+        arm: The arm.
+        arms: All arms of the task by name.
+        base: Side of the baseline in pixels.
+        batch_size: Images of a batch at the base size.
+        num_images: Images of an epoch.
+        epochs: Epochs of the task.
+        image_cost: What an image costs besides its pixels, in pixels. Defaults to 0.
+    """
+    if arm.compute_of is None:
+        return epochs
+    other = build_sampler(
+        arms[arm.compute_of], base, batch_size, num_images, epochs, seed=0
+    )
+    images = num_images * epochs
+    cost = planned_pixels(other, epochs) + image_cost * images
+    share = cost / ((base * base + image_cost) * images)
+    return max(1, round(epochs * share))
+
+
+def order_runs(
+    tasks: Mapping[str, SizeRange], seeds: Sequence[int]
+) -> List[Tuple[str, str, int]]:
+    """Return ``(task, arm, seed)`` of all runs, the most telling ones first.
+
+    The five arms that decide the claims come first, task by task, with the first
+    seed; then the other main arms, what is cheap because it reuses weights, the
+    remaining seeds, and last the ablations and peers with their first seed.
+
+    Args:
+        tasks: Sides by task, in the order of their value.
+        seeds: Seeds, the first of them first.
+    """
+    runs: List[Tuple[str, str, int]] = []
+
+    def add(task: str, names: Sequence[str], seed: int) -> None:
+        runs.extend((task, name, seed) for name in names)
+
+    early = [task for task in tasks if task in ("detection", "classification")]
+    late = [task for task in tasks if task not in early]
+    reused = {
+        task: [n for n, a in ablation_arms(sides).items() if a.trained_as]
+        for task, sides in tasks.items()
+    }
+    names = {task: list(main_arms(sides)) for task, sides in tasks.items()}
+    first, later = seeds[0], seeds[1:]
+    for task in early:
+        add(task, names[task][:5], first)
+    for task in early:
+        add(task, reused[task] + names[task][5:], first)
+    for task in early:
+        for seed in later:
+            add(task, names[task] + reused[task], seed)
+    for task in late:
+        add(task, names[task][:5], first)
+    for task in early:
+        rest = [n for n in ablation_arms(tasks[task]) if n not in reused[task]]
+        for seed in seeds:
+            add(task, rest + list(peer_arms(tasks[task])), seed)
+    for task in late:
+        add(task, names[task][5:] + reused[task], first)
+        for seed in later:
+            add(task, names[task] + reused[task], seed)
+    return runs
