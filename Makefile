@@ -15,7 +15,7 @@ TEST_JOBS ?= 2
 help:  ## list the commands
 	@echo "make demo     set up, train on the built-in data, write work_dirs/demo/report.md"
 	@echo "make test     set up, then lint, types and the whole test suite"
-	@echo "make lint     set up, then ruff and mypy only"
+	@echo "make lint     set up, then the checks of style, types, spelling and imports only"
 	@echo "make format   let ruff rewrite the code in place"
 	@echo "make matrix   a slice of the suite on the oldest and newest versions and the forks (20 GB)"
 	@echo "make env      set up only: .venv, about 5 min the first time"
@@ -31,7 +31,9 @@ demo: env  ## the main job on the built-in data
 lint: env
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy mms_plugin
+	$(PY) -m mypy
+	$(PY) -m codespell_lib mms_plugin tools tests configs docs README.md
+	PATH="$(CURDIR)/.venv/bin:$$PATH" lint-imports
 
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)

@@ -22,6 +22,7 @@ def read_version() -> str:
 
 
 def read_readme() -> str:
+    """Read the README; empty where there is none."""
     readme = ROOT / "README.md"
     return readme.read_text(encoding="utf-8") if readme.is_file() else ""
 
@@ -38,6 +39,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["mms_plugin", "mms_plugin.*"]),
     package_data={"mms_plugin": ["py.typed", "evaluation/imagenet_wnids.txt"]},
+    entry_points={"console_scripts": ["mms = mms_plugin.commands.mms:main"]},
     include_package_data=False,
     zip_safe=False,
     python_requires=">=3.9",
@@ -70,7 +72,9 @@ setup(
         ],
         "corruptions": ["imagecorruptions-imaug>=1.1.5"],
         "dev": [
+            "codespell",
             "hypothesis",
+            "import-linter",
             "matplotlib",
             "mypy",
             "pytest",

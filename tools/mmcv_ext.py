@@ -6,11 +6,17 @@ and are enough to train and test Faster R-CNN and Mask R-CNN. Every other operat
 there by name and raises an error when it is called.
 """
 
+from __future__ import annotations
+
+from typing import Any, Callable, NoReturn
+
 import torch
 import torchvision  # noqa: F401  (registers torch.ops.torchvision)
 
 
-def nms(boxes, scores, iou_threshold, offset):
+def nms(
+    boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, offset: int
+) -> torch.Tensor:
     """Return the indices of the kept boxes, highest score first."""
     if offset:
         # mmcv counts the last pixel in: a box from 0 to 9 is 10 wide.
@@ -20,7 +26,7 @@ def nms(boxes, scores, iou_threshold, offset):
     return torch.ops.torchvision.nms(boxes, scores, threshold)
 
 
-def _check_average(pool_mode):
+def _check_average(pool_mode: int) -> None:
     if pool_mode != 1:
         raise NotImplementedError(
             "RoIAlign with pool_mode='max' needs mmcv with its compiled operators; "
@@ -29,9 +35,18 @@ def _check_average(pool_mode):
 
 
 def roi_align_forward(
-    input, rois, output, argmax_y, argmax_x, aligned_height, aligned_width,
-    spatial_scale, sampling_ratio, pool_mode, aligned,
-):  # fmt: skip
+    input: torch.Tensor,
+    rois: torch.Tensor,
+    output: torch.Tensor,
+    argmax_y: torch.Tensor,
+    argmax_x: torch.Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
     """Write the pooled features into ``output``."""
     _check_average(pool_mode)
     output.copy_(
@@ -48,9 +63,18 @@ def roi_align_forward(
 
 
 def roi_align_backward(
-    grad_output, rois, argmax_y, argmax_x, grad_input, aligned_height, aligned_width,
-    spatial_scale, sampling_ratio, pool_mode, aligned,
-):  # fmt: skip
+    grad_output: torch.Tensor,
+    rois: torch.Tensor,
+    argmax_y: torch.Tensor,
+    argmax_x: torch.Tensor,
+    grad_input: torch.Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
     """Write the gradient of the features into ``grad_input``."""
     _check_average(pool_mode)
     grad_input.copy_(
@@ -67,12 +91,12 @@ def roi_align_backward(
     )
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Callable[..., NoReturn]:
     # mmcv looks up every operator when it is imported; Python's own names stay absent.
     if name.startswith("__"):
         raise AttributeError(name)
 
-    def missing(*args, **kwargs):
+    def missing(*args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError(
             f"the operator {name} needs mmcv with its compiled operators; install a "
             "C++ compiler, remove .venv and run make env"

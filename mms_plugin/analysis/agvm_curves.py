@@ -12,7 +12,7 @@ _PREFIX = "agvm/"
 
 
 def agvm_curves(records: Iterable[Mapping[str, Any]]) -> Dict[str, Curve]:
-    """``(iteration, value)`` by ``'mu/<module>'`` and ``'phi/<module>'``.
+    """Return ``(iteration, value)`` by ``'mu/<module>'`` and ``'phi/<module>'``.
 
     Args:
         records: Of MMEngine's JSON log, in their order.
@@ -36,7 +36,7 @@ def running_mean(points: Sequence[Tuple[float, float]], window: int) -> Curve:
 
 
 def summarise_agvm(curves: Mapping[str, Curve]) -> Dict[str, Dict[str, float]]:
-    """How AGVM's curves end.
+    """Return how AGVM's curves end.
 
     Args:
         curves: As :func:`agvm_curves` gives them.

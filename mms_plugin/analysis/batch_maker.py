@@ -249,7 +249,7 @@ def _detection_batches(
 
 
 def _boxes(count: int, height: int, width: int, side: float) -> List[List[float]]:
-    """``count`` boxes ``(x1, y1, x2, y2)`` of one side on a grid, off the borders."""
+    """Return ``count`` square boxes ``(x1, y1, x2, y2)`` on a grid."""
     columns = max(1, math.ceil(math.sqrt(count)))
     boxes = []
     for number in range(count):

@@ -9,12 +9,12 @@ import numpy as np
 
 from ..multi_scale.size_losses import describe_losses
 from .batch_views import BatchView, DrawnObject, ImageView
-from .pictures import COLOURS, PathLike, new_figure, save_figure
+from .pictures import COLORS, PathLike, new_figure, save_figure
 
 __all__ = ["describe_batch", "draw_batch"]
 
-# Seen on light and dark images alike; neighbours of one class differ.
-_OBJECT_COLOURS = (*COLOURS[1:], "#56B4E9", "#F0E442")
+# Seen on light and dark images alike; neighbors of one class differ.
+_OBJECT_COLORS = (*COLORS[1:], "#56B4E9", "#F0E442")
 # More names than these would cover an image: the largest objects have theirs.
 _MOST_NAMES = 6
 _WIDTH = 12.0
@@ -41,7 +41,7 @@ def describe_batch(view: BatchView) -> str:
 
 
 def draw_batch(view: BatchView, path: PathLike) -> None:
-    """A sheet of a batch's images, each with its label or its objects.
+    """Draw a sheet of a batch's images, each with its label or its objects.
 
     Args:
         view: The batch; all its ``images`` are drawn.
@@ -84,16 +84,16 @@ def _draw_image(axis: Any, image: ImageView, names_at_most: int) -> None:
     named = set(by_area[:_MOST_NAMES])
     for number in by_area:  # the small ones on top
         drawn = image.objects[number]
-        colour = _OBJECT_COLOURS[number % len(_OBJECT_COLOURS)]
-        _draw_mask(axis, drawn, colour)
+        color = _OBJECT_COLORS[number % len(_OBJECT_COLORS)]
+        _draw_mask(axis, drawn, color)
         if drawn.box is None:
             continue
         x1, y1, x2, y2 = drawn.box
-        # Pixel centres lie at whole numbers, borders of boxes between them.
+        # Pixel centers lie at whole numbers, borders of boxes between them.
         axis.plot(
             np.array([x1, x2, x2, x1, x1]) - 0.5,
             np.array([y1, y1, y2, y2, y1]) - 0.5,
-            color=colour,
+            color=color,
             linewidth=1.3,
         )
         if number in named and drawn.label:
@@ -118,7 +118,7 @@ def _area(drawn: DrawnObject) -> float:
     return (x2 - x1) * (y2 - y1)
 
 
-def _draw_mask(axis: Any, drawn: DrawnObject, colour: str) -> None:
+def _draw_mask(axis: Any, drawn: DrawnObject, color: str) -> None:
     if drawn.mask is None or not drawn.mask.any():
         return
     from matplotlib.colors import to_rgb
@@ -128,7 +128,7 @@ def _draw_mask(axis: Any, drawn: DrawnObject, colour: str) -> None:
     left, right = columns.min(), columns.max() + 1
     part = drawn.mask[top:bottom, left:right]
     overlay = np.zeros((*part.shape, 4))
-    overlay[..., :3] = to_rgb(colour)
+    overlay[..., :3] = to_rgb(color)
     overlay[..., 3] = 0.4 * part
     extent: List[float] = [left - 0.5, right - 0.5, bottom - 0.5, top - 0.5]
     axis.imshow(overlay, extent=extent, interpolation="nearest")

@@ -15,7 +15,7 @@ from ..multi_scale.sizes import Size
 
 __all__ = ["BatchView", "DrawnObject", "ImageView", "batch_view", "first_batches"]
 
-# Batches to look through for every size; a small data set has few an epoch.
+# Batches to look through for every size; a small dataset has few an epoch.
 _MOST_BATCHES = 20_000
 _MOST_EPOCHS = 30
 # Scores of a mixed label below it are not worth a word.
@@ -84,7 +84,7 @@ class BatchView:
 def first_batches(
     train_dataloader: Dict[str, Any], seed: int = 0
 ) -> Tuple[Any, Dict[Optional[Size], List[int]]]:
-    """The first full batch of each size that a training's sampler deals.
+    """Return the first full batch of each size that a training's sampler deals.
 
     Args:
         train_dataloader: The config's. It loads in this process.
@@ -92,7 +92,7 @@ def first_batches(
 
     Returns:
         The data loader; and the indices of the batches by ``(height, width)``, from
-        small to large. The largest batch of a size counts as full where the data set
+        small to large. The largest batch of a size counts as full where the dataset
         is small. Without the multi-scale sampler: one batch, its size ``None``.
 
     Raises:
@@ -160,7 +160,7 @@ def batch_view(
     gone = losses_since(_losses(loader.dataset), before)
     if not hasattr(samples[0], "keys"):
         raise ValueError(
-            f"the data set must give dicts with 'inputs', but gives "
+            f"the dataset must give dicts with 'inputs', but gives "
             f"{type(samples[0]).__name__}"
         )
     data = preprocessor(loader.collate_fn(samples), training=True)
@@ -238,7 +238,7 @@ def _pixels(inputs: torch.Tensor, preprocessor: Any) -> Tuple[np.ndarray, str]:
 
 
 def _is_other_range(values: torch.Tensor, low: float, high: float) -> bool:
-    """Whether values are not of 8 bits: of 16, or fractions of 1."""
+    """Return whether values are not of 8 bits: of 16, or fractions of 1."""
     if high <= low:
         return False
     fractions = high <= 1 and bool(((values - values.round()).abs() > 0.01).any())
@@ -251,7 +251,7 @@ def _name(label: int, names: Sequence[str]) -> str:
 
 
 def _caption(sample: Any, names: Sequence[str]) -> str:
-    """A classifier's label, or the parts of a mixed one."""
+    """Return a classifier's label, or the parts of a mixed one."""
     score = getattr(sample, "gt_score", None)
     if isinstance(score, torch.Tensor) and score.dim() == 1:
         parts = sorted(enumerate(score.tolist()), key=lambda part: -part[1])
@@ -266,7 +266,7 @@ def _caption(sample: Any, names: Sequence[str]) -> str:
 
 
 def _objects(sample: Any, names: Sequence[str]) -> List[DrawnObject]:
-    """A detector's boxes and masks."""
+    """Return a detector's boxes and masks."""
     truth = getattr(sample, "gt_instances", None)
     if truth is None:
         return []

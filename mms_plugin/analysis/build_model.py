@@ -11,7 +11,7 @@ __all__ = ["build_model"]
 
 
 def build_model(config: Any) -> nn.Module:
-    """The config's model with its ``data_preprocessor``, as MMEngine's runner has it.
+    """Build the config's model with its ``data_preprocessor``, as the runner does.
 
     Built in the scope in use, with the weights that it is made with.
 

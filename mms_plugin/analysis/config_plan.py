@@ -1,4 +1,4 @@
-"""What a training runs, from its config alone: no data, no runner, no other ranks."""
+"""Plan a training from its config: no data, no runner, no other ranks."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _LONG, _SHORT = 4, 3
 
 
 class SampleCount(NamedTuple):
-    """Samples of a data set in an epoch, and where the number is from."""
+    """Samples of a dataset in an epoch, and where the number is from."""
 
     number: int
     source: str
@@ -91,7 +91,7 @@ class ConfigPlan(NamedTuple):
         epochs: One an epoch. Of a training by iterations: one for each stretch of
             ``val_interval`` iterations.
         by_epoch: Whether the training counts in epochs.
-        samples: Of the data set, over all ranks; ``None`` where they do not matter.
+        samples: Of the dataset, over all ranks; ``None`` where they do not matter.
         world_size: Ranks.
         seed: Of the draws.
         accumulative_counts: Iterations of an optimizer update.
@@ -126,7 +126,7 @@ def config_plan(
     world_size: int = 1,
     base_size: Optional[Size] = None,
 ) -> ConfigPlan:
-    """The plan of a whole training from its config.
+    """Return the plan of a whole training from its config.
 
     With :class:`MultiScaleVariableBatchSampler` it is the plan that its training
     follows, if that has the same seed: ``randomness.seed``, else 0. Without it, every
@@ -134,7 +134,7 @@ def config_plan(
 
     Args:
         config: An MMEngine config, its default scope in use.
-        num_samples: Samples that the data set has. Default: see
+        num_samples: Samples that the dataset has. Default: see
             :func:`count_samples`.
         world_size: Ranks. Default: 1.
         base_size: ``(height, width)`` of the images of a config without the sampler.
@@ -242,12 +242,12 @@ def config_plan(
 
 
 def is_multi_scale(config: Any) -> bool:
-    """Whether a config trains with :class:`MultiScaleVariableBatchSampler`."""
+    """Return whether a config trains with :class:`MultiScaleVariableBatchSampler`."""
     return _is_ours((config.get("train_dataloader") or {}).get("batch_sampler"))
 
 
 def fixed_size(config: Any) -> Tuple[Size, Size]:
-    """The size of the batches of a config without the sampler.
+    """Return the size of the batches of a config without the sampler.
 
     Returns:
         ``(height, width)`` that its pipeline sets, and that of the images, another
@@ -271,7 +271,7 @@ def _without_ratio(value: Any) -> Any:
 
 
 def counted_size(config: Any, size: Size) -> Size:
-    """The size that the images of a batch have; another where their ratio is kept.
+    """Return the size of a batch's images, which may keep their own aspect ratio.
 
     Args:
         config: With :class:`MultiScaleVariableBatchSampler`.
@@ -297,7 +297,7 @@ def _count(plans: Iterable[EpochPlan], drawn: List[Tuple[Any, int]]) -> EpochCou
 
 
 def count_samples(dataset: Mapping) -> SampleCount:
-    """Samples of a data set from its config.
+    """Count the samples of a dataset from its config.
 
     Those of an annotation file that is there, counted as its library counts them;
     else the known size of ImageNet-1k or COCO train2017. Wrappers count as what they
@@ -311,7 +311,7 @@ def count_samples(dataset: Mapping) -> SampleCount:
     indices = dataset.get("indices")
     if indices is not None:
         number = indices if isinstance(indices, int) else len(indices)
-        return SampleCount(number, "indices of the data set")
+        return SampleCount(number, "indices of the dataset")
     return found
 
 
@@ -343,7 +343,7 @@ def _count_kind(kind: str, dataset: Mapping) -> SampleCount:
 
 
 def _count_built(dataset: Mapping) -> Optional[SampleCount]:
-    """By the data set itself, where its files are."""
+    """By the dataset itself, where its files are."""
     root = str(dataset.get("data_root") or "")
     annotations = str(dataset.get("ann_file") or "")
     path = osp.join(root, annotations) if annotations else root
@@ -426,7 +426,7 @@ class _EndlessSampler:
 def _rank_samplers(
     samples: int, world_size: int, round_up: bool, seed: int
 ) -> List[Tuple[_RankSampler, int]]:
-    """The samplers that differ, the first rank's first, and the ranks of each."""
+    """Return the samplers that differ, rank 0's first, and the ranks of each."""
     most, rest = -(-samples // world_size), samples % world_size
     shares = [(most, world_size)]
     if not round_up and rest:
@@ -494,7 +494,7 @@ def _stretches(loop: Mapping) -> Iterator[Tuple[int, int]]:
 
 
 def _name(kind: Any) -> str:
-    """``'mmdet.CocoDataset'`` or the class itself -> ``'CocoDataset'``."""
+    """Return ``'mmdet.CocoDataset'`` or the class itself -> ``'CocoDataset'``."""
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
     return name.rpartition(".")[2]
 
@@ -514,7 +514,7 @@ def _is_ours(batch_sampler: Any) -> bool:
 
 
 def curriculum_of(config: Any) -> Optional[ResolutionCurriculum]:
-    """That of the config's ``ResolutionCurriculumHook``; ``None`` without one."""
+    """Return the curriculum of the config's hook; ``None`` without one."""
     for hook in config.get("custom_hooks") or []:
         if isinstance(hook, ResolutionCurriculumHook):
             return hook.curriculum
@@ -528,7 +528,7 @@ def curriculum_of(config: Any) -> Optional[ResolutionCurriculum]:
 
 
 def _pipeline(dataset: Any) -> List[Mapping]:
-    """Transforms of a data set and what it wraps, in the order in which they run."""
+    """Yield the transforms of a dataset and what it wraps, in their order."""
     if not isinstance(dataset, Mapping):
         return []
     inner = dataset.get("dataset")
@@ -538,7 +538,7 @@ def _pipeline(dataset: Any) -> List[Mapping]:
 
 
 def _keeps_ratio(loader: Mapping) -> bool:
-    """Whether the last multi-scale transform keeps the ratio of the image."""
+    """Return whether the last multi-scale transform keeps the ratio of the image."""
     keeps = False
     for transform in _pipeline(loader.get("dataset")):
         kind = _name(transform["type"])
@@ -551,7 +551,7 @@ def _keeps_ratio(loader: Mapping) -> bool:
 
 
 def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Optional[str]]:
-    """``(height, width)`` that a pipeline gives, and what was assumed for it."""
+    """Return ``(height, width)`` that a pipeline gives, and what was assumed for it."""
     size: Optional[Size] = None
     assumed: Optional[str] = None
     unclear = "no transform of its pipeline sets one"
@@ -565,7 +565,7 @@ def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Optional[str]]:
             continue
         if order in ("short", "long"):
             value = _photograph_of_edge(int(value), order)
-            text = f"{kind} sets the {order} edge alone"
+            text = f"{kind} sets the {order} edge only"
         elif isinstance(value, int):
             value, text = (value, value), ""
         elif not all(isinstance(side, int) for side in value) or len(value) != 2:
@@ -596,7 +596,7 @@ def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Optional[str]]:
 
 
 def _size_of(transform: Mapping) -> Tuple[Any, str]:
-    """The value of the argument that takes a transform's size, and its order."""
+    """Return the value of the argument that takes a transform's size, and its order."""
     kind = transform["type"]
     with TRANSFORMS.switch_scope_and_registry(None) as registry:
         if isinstance(kind, str) and registry.get(kind) is None:
@@ -615,7 +615,7 @@ def _size_of(transform: Mapping) -> Tuple[Any, str]:
 
 
 def _photograph(bounds: Size) -> Size:
-    """A photograph that fits ``(height, width)`` bounds as mmcv's rescaling fits it."""
+    """Return the size of a photograph rescaled into ``(height, width)`` bounds."""
     factor = min(max(bounds) / _LONG, min(bounds) / _SHORT)
     sides = int(_SHORT * factor + 0.5), int(_LONG * factor + 0.5)
     return sides if bounds[0] <= bounds[1] else sides[::-1]

@@ -96,7 +96,7 @@ def fit_cost(measurements: Sequence[Measurement]) -> CostFit:
 
 
 def relative_errors(fit: CostFit, measurements: Sequence[Measurement]) -> List[float]:
-    """``|fitted - measured| / measured`` of each measurement."""
+    """Return ``|fitted - measured| / measured`` of each measurement."""
     return [abs(fit.at(*m[:3]) - m.value) / m.value for m in measurements]
 
 

@@ -10,7 +10,7 @@ from ..evaluation.calibration import Bin
 from ..evaluation.conditions import value_of
 from ..evaluation.corruptions import CORRUPTIONS
 from .pictures import (
-    COLOURS,
+    COLORS,
     LINES,
     MARKERS,
     PathLike,
@@ -37,7 +37,7 @@ def draw_reliability(
     title: str,
     metrics: Mapping[str, float],
 ) -> None:
-    """A reliability diagram: accuracy by confidence, the gap, and the histogram.
+    """Draw a reliability diagram: accuracy by confidence, the gap, and the histogram.
 
     Args:
         bins: What an evaluation has left in ``CalibrationError.bins``.
@@ -61,7 +61,7 @@ def draw_reliability(
         accuracy,
         widths,
         align="edge",
-        color=COLOURS[1],
+        color=COLORS[1],
         edgecolor="white",
         linewidth=0.6,
         label="accuracy",
@@ -73,12 +73,12 @@ def draw_reliability(
         bottom=accuracy,
         align="edge",
         facecolor="#D55E0040",
-        edgecolor=COLOURS[2],
+        edgecolor=COLORS[2],
         hatch="///",
         linewidth=0.8,
         label="gap to the mean confidence",
     )
-    upper.plot([0, 1], [0, 1], "--", color=COLOURS[0], label="perfect calibration")
+    upper.plot([0, 1], [0, 1], "--", color=COLORS[0], label="perfect calibration")
     figure.suptitle(title)
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     upper.set_title(
@@ -97,7 +97,7 @@ def draw_reliability(
     for name, value, number in means:
         lower.axvline(
             value,
-            color=COLOURS[number],
+            color=COLORS[number],
             linestyle=LINES[number],
             label=f"{name} {100 * value:.1f} %",
         )
@@ -116,7 +116,7 @@ def draw_reliability(
 def draw_evaluation(
     report: Mapping[str, Any], names: Mapping[str, str], path: PathLike
 ) -> None:
-    """The picture of an evaluation over sizes, or over corruptions.
+    """Draw the picture of an evaluation over sizes, or over corruptions.
 
     Args:
         report: What :func:`mms_plugin.evaluation.conditions.summarise` gave.
@@ -193,7 +193,7 @@ def _draw_corruptions(
             if same and value is not None:
                 by_severity.setdefault(item["severity"] or 0, []).append(value)
         style = dict(
-            color=COLOURS[number % len(COLOURS)],
+            color=COLORS[number % len(COLORS)],
             marker=MARKERS[number % len(MARKERS)],
         )
         points = sorted((key, float(np.mean(v))) for key, v in by_severity.items())

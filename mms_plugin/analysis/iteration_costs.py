@@ -68,12 +68,12 @@ class IterationCosts:
         return self.fit.overhead + batch_size * self._of_image((height, width))
 
     def largest_batch(self, size: Size, budget: float) -> int:
-        """The most images of ``size`` whose iteration costs at most ``budget``.
+        """Return the most images of ``size`` whose iteration costs at most ``budget``.
 
         0 where one image costs more.
         """
-        room = (budget - self.fit.overhead) / self._of_image(size)
-        return max(0, math.floor(room + _TOLERANCE))
+        images = (budget - self.fit.overhead) / self._of_image(size)
+        return max(0, math.floor(images + _TOLERANCE))
 
     def _of_image(self, size: Size) -> float:
         if size in self.per_image:
@@ -106,7 +106,7 @@ def batch_sizes_to_measure(batch_size: int, pixel_batch_size: int) -> List[int]:
 def level_batch_sizes(
     costs: IterationCosts, batch_size: int, base_size: Size, sizes: Sequence[Size]
 ) -> List[int]:
-    """The most images at each size that cost no more than a batch at the base size.
+    """Return the largest batch size at each size that costs as the base one at most.
 
     Args:
         costs: Of an iteration, in time.
@@ -127,7 +127,7 @@ def level_batch_sizes(
 def fill_batch_sizes(
     costs: IterationCosts, budget: float, sizes: Sequence[Size]
 ) -> List[int]:
-    """The most images at each size that fit into a memory budget.
+    """Return the most images at each size that fit into a memory budget.
 
     Args:
         costs: Of an iteration, in bytes.

@@ -29,6 +29,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..multi_scale.sizes import Size
+from ..utils.feature_stride import feature_stride
 from ..utils.host_versions import require
 from ..utils.input_channels import input_channels
 from .batch_maker import batch_maker, rois_per_image
@@ -120,12 +121,13 @@ def model_flops(
     raise AssertionError("the last way returns or raises")
 
 
-def total_stride(model: nn.Module, size: Size) -> Optional[int]:
-    """Pixels per cell of the backbone's last feature map.
+def total_stride(model: nn.Module, size: Size = (1024, 1024)) -> Optional[int]:
+    """Return the pixels for a cell of the backbone's coarsest feature map.
 
     Args:
         model: With a ``backbone``.
-        size: ``(height, width)`` to try it at.
+        size: ``(height, width)`` to try it at. Defaults to ``(1024, 1024)``, a multiple
+            of the usual strides and far above them.
 
     Returns:
         The stride, or ``None`` where the backbone gives no map or does not run on
@@ -139,11 +141,7 @@ def total_stride(model: nn.Module, size: Size) -> Optional[int]:
         out = call_on_meta(backbone, meta_state(backbone), images)
     except Exception:  # whatever it is, this is only a check
         return None
-    last = out[-1] if isinstance(out, (list, tuple)) and out else out
-    if not isinstance(last, torch.Tensor) or last.dim() != 4:
-        return None
-    strides = [-(-side // cells) for side, cells in zip(size, last.shape[-2:])]
-    return max(strides)
+    return feature_stride(out, size)
 
 
 def meta_state(root: nn.Module) -> Dict[str, torch.Tensor]:
@@ -262,7 +260,7 @@ def _stages(part: Any) -> Sequence[Any]:
 def _detector_parts(
     model: Any, rois: Optional[Tuple[int, int]]
 ) -> Optional[Tuple[_DensePart, Optional[_RoIPart]]]:
-    """A detector that is no more than its parts; ``None`` for any other."""
+    """Return a detector that is no more than its parts; ``None`` for any other."""
     detectors = require("mmdet.models.detectors", "model_flops")
     dense = require("mmdet.models.dense_heads", "model_flops")
     roi_heads = require("mmdet.models.roi_heads", "model_flops")
@@ -398,7 +396,7 @@ def _watched(model: nn.Module) -> Iterator[None]:
 
 
 def _multiplies(module: nn.Module, names: Optional[Sequence[str]] = None) -> bool:
-    """Whether a module has weights of its own that are no table and no scale.
+    """Return whether a module has weights of its own that are no table and no scale.
 
     Args:
         module: Any.

@@ -1,6 +1,6 @@
 """Pictures of trainings, drawn from plain data.
 
-Colours are Okabe and Ito's (told apart with every kind of colour blindness), and each
+Colors are Okabe and Ito's (told apart with every kind of color blindness), and each
 series has a marker and a line style of its own too. Needs matplotlib
 (``pip install matplotlib``), imported on first use.
 """
@@ -23,7 +23,7 @@ __all__ = [
     "draw_plans",
 ]
 
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 
@@ -31,7 +31,7 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty figure of so many inches, apart from pyplot's global state."""
+    """Return an empty figure, its sides in inches, apart from pyplot's global state."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -68,8 +68,8 @@ def draw_plans(
     figure.suptitle(title)
     for number, (axis, (name, plan)) in enumerate(zip(axes, plans.items())):
         sides = [np.sqrt(height * width) for height, width, _ in plan]
-        colour = COLOURS[number % len(COLOURS)]
-        axis.plot(sides, ".", markersize=3, color=colour)
+        color = COLORS[number % len(COLORS)]
+        axis.plot(sides, ".", markersize=3, color=color)
         images = sum(batch_size for _, _, batch_size in plan)
         axis.set_title(
             f"{name}: {len(plan):,} iterations, {images:,} images",
@@ -114,7 +114,7 @@ def draw_line_panels(
 
     Args:
         panels: By what is measured upwards, with its unit: ``(x, y)`` points by the
-            name of the line. A name has the same colour in every panel.
+            name of the line. A name has the same color in every panel.
         path: The PNG to write.
         title: Above the picture.
         xlabel: What is measured to the right, with its unit.
@@ -135,7 +135,7 @@ def draw_line_panels(
                 xs,
                 ys,
                 label=name,
-                color=COLOURS[number % len(COLOURS)],
+                color=COLORS[number % len(COLORS)],
                 marker=MARKERS[number % len(MARKERS)],
                 linestyle=LINES[number % len(LINES)],
                 markersize=5,
@@ -157,7 +157,7 @@ def draw_costs(
     unit: str,
     xlabel: str = "epoch",
 ) -> None:
-    """What trainings cost over their epochs: sizes, cost of each epoch, and its sum.
+    """Draw sizes and costs of trainings over their epochs.
 
     Args:
         sides: Of each epoch, the smallest, mean and largest image side in pixels, by
@@ -172,7 +172,7 @@ def draw_costs(
     figure.suptitle(title)
     size_axis, cost_axis, sum_axis = figure.subplots(3, 1, sharex=True)
     for number, name in enumerate(costs):
-        colour = COLOURS[number % len(COLOURS)]
+        color = COLORS[number % len(COLORS)]
         line = LINES[number % len(LINES)]
         low, mean, high = np.array(sides[name], dtype=float).T
         # An entry reaches from its beginning to its end; the sum is that of its end.
@@ -183,10 +183,10 @@ def draw_costs(
             np.append(high, high[-1]),
             step="post",
             alpha=0.2,
-            color=colour,
+            color=color,
             linewidth=0,
         )
-        steps = dict(color=colour, linestyle=line, linewidth=1.8, baseline=None)
+        steps = dict(color=color, linestyle=line, linewidth=1.8, baseline=None)
         size_axis.stairs(mean, edges, label=f"{name}: mean", **steps)
         cost_axis.stairs(costs[name], edges, label=name, **steps)
         total = np.concatenate([[0.0], np.cumsum(costs[name])])
@@ -194,7 +194,7 @@ def draw_costs(
         sum_axis.plot(
             edges,
             total,
-            color=colour,
+            color=color,
             linestyle=line,
             linewidth=1.8,
             label=f"{name}: {end} {unit}",
@@ -223,7 +223,7 @@ def draw_contact_sheet(
     columns: int = 10,
     captions: Optional[Sequence[str]] = None,
 ) -> None:
-    """A row of images per batch, all at the same scale.
+    """Draw a row of images per batch, all at the same scale.
 
     Args:
         batches: ``(batch_size, height, width, 3)`` uint8 RGB of each row.

@@ -93,7 +93,7 @@ class RunCost(NamedTuple):
     cumulated: np.ndarray
 
     def after(self, iteration: int) -> float:
-        """The cost of the iterations up to this one."""
+        """Return the cost of the iterations up to this one."""
         if iteration < 1 or not len(self.cumulated):
             return 0.0
         return float(self.cumulated[min(iteration, len(self.cumulated)) - 1])
@@ -105,7 +105,7 @@ def run_cost(
     world_size: int = 1,
     per_image: Optional[Mapping[Size, float]] = None,
 ) -> RunCost:
-    """The cost of a training, summed up.
+    """Return the cost of a training, summed up.
 
     Args:
         sizes: What it ran.

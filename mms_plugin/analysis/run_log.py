@@ -92,8 +92,7 @@ class RunLog:
     def plan(self) -> EpochPlan:
         """``(height, width, batch_size)`` of every iteration, from the first.
 
-        What a lost line of the log told is taken to be as before it. Empty where
-        nothing was drawn.
+        Missing lines repeat the previous value. Empty where nothing was drawn.
         """
         if not self.drawn:
             return []
@@ -105,7 +104,7 @@ class RunLog:
         return plan
 
     def series(self, name: str) -> Points:
-        """``(iteration, value)`` of a training record's entry."""
+        """Return ``(iteration, value)`` of a training record's entry."""
         return [
             (record["step"], float(record[name]))
             for record in self.records
@@ -177,7 +176,7 @@ def _why_no_log(folder: Path) -> str:
         return "is empty"
     if any(folder.glob("**/events.out.tfevents.*")):
         return (
-            "has TensorBoard's log alone: add dict(type='LocalVisBackend') to the "
+            "has only TensorBoard's log: add dict(type='LocalVisBackend') to the "
             "config's vis_backends, which writes vis_data/scalars.json"
         )
     return "has no */vis_data/scalars.json, the log of MMEngine's LocalVisBackend"
@@ -188,7 +187,7 @@ def _join(log: RunLog, file: Path) -> None:
     records, broken = _read_lines(file)
     log.unreadable_lines += broken
     steps = [record["step"] for record in records if _is_training(record)]
-    if not steps:  # of a validation alone
+    if not steps:  # only a validation
         return
     start = file.parent.parent
     config, error = log.config, log.config_error
@@ -311,7 +310,7 @@ def _validations(
 
 
 def _epoch_length(log: RunLog, interval: int) -> Optional[float]:
-    """Iterations of an epoch of equal ones, from the numbers in the log."""
+    """Return the iterations of an epoch, all being equal, from the log."""
     numbered = [(r["epoch"], r["step"]) for r in log.records if "epoch" in r]
     if not numbered:
         return None
@@ -338,7 +337,7 @@ def _world_size(start: Path) -> Optional[int]:
 
 
 def _read_config(log: RunLog, candidates: List[Path]) -> None:
-    """The last candidate that is there and loads."""
+    """Return the last candidate that is there and loads."""
     if not log.config_error:
         log.config_error = "no config was dumped"
     for path in reversed(candidates):

@@ -1,6 +1,6 @@
 """Pictures of what trainings logged, several side by side.
 
-A training has one colour, line and marker in all pictures with lines. What has more
+A training has one color, line and marker in all pictures with lines. What has more
 points than a picture has room for is drawn as means over equal stretches.
 """
 
@@ -21,7 +21,7 @@ from typing import (
 import numpy as np
 
 from .agvm_curves import running_mean
-from .pictures import COLOURS, LINES, MARKERS, PathLike, new_figure, save_figure
+from .pictures import COLORS, LINES, MARKERS, PathLike, new_figure, save_figure
 
 __all__ = [
     "MetricCurve",
@@ -36,9 +36,9 @@ Points = Sequence[Tuple[float, float]]
 Drawn = Tuple[int, int, int]
 
 # The 7th of Okabe and Ito's; their yellow is too light for a line.
-_LINE_COLOURS = (*COLOURS, "#56B4E9")
+_LINE_COLORS = (*COLORS, "#56B4E9")
 _MOST_POINTS = 200
-# Up to so many iterations each is a dot of its own.
+# Up to this many iterations, each is a dot of its own.
 _MOST_DOTS = 1500
 _STRETCHES = 90
 _MEANS = 30
@@ -78,10 +78,10 @@ def thinned(points: Points, most: int = _MOST_POINTS) -> List[Tuple[float, float
 
 
 def _style(number: int, marks: bool = False) -> Dict[str, Any]:
-    # After all colours, other lines and markers for each.
-    shifted = number + number // len(_LINE_COLOURS)
+    # After all colors, other lines and markers for each.
+    shifted = number + number // len(_LINE_COLORS)
     style = dict(
-        color=_LINE_COLOURS[number % len(_LINE_COLOURS)],
+        color=_LINE_COLORS[number % len(_LINE_COLORS)],
         linestyle=LINES[shifted % len(LINES)],
         linewidth=1.6,
     )
@@ -140,7 +140,7 @@ def draw_sizes(
 
     Args:
         plans: ``(height, width, batch_size)`` of every iteration, by the training's
-            name. Where empty, the row has the mixture or the note alone.
+            name. Where empty, the row has only the mixture or the note.
         path: The PNG to write.
         mixtures: By the training's name, its number of iterations and the share of
             each ``(height, width, batch_size)`` in them. Default: none.
@@ -197,7 +197,7 @@ def _value(entry: Drawn, column: int) -> float:
 
 
 def _apart(values: Iterable[float]) -> List[float]:
-    """Those that are far enough apart to be written side by side."""
+    """Return those that are far enough apart to be written side by side."""
     ordered = sorted(values)
     kept: List[float] = []
     for value in ordered:

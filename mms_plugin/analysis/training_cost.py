@@ -160,11 +160,11 @@ def training_cost(
     model: Optional[ModelFlops],
     seconds: Optional[IterationSeconds] = None,
 ) -> TrainingCost:
-    """A plan, times what its images cost.
+    """Return the cost of a plan: its batches, times what their images cost.
 
     Args:
         plan: Of the training.
-        model: With every size of ``plan.counted_as``. ``None``: pixels alone.
+        model: With every size of ``plan.counted_as``. ``None``: only pixels.
         seconds: Of an iteration, ``seconds(height, width, batch_size)``. Default:
             not known.
     """
@@ -216,7 +216,7 @@ def _sides(epoch: EpochCount) -> Tuple[float, float, float]:
 def cost_ratios(
     cost: TrainingCost, baseline: TrainingCost
 ) -> Mapping[str, Optional[float]]:
-    """A training's cost as parts of the baseline's.
+    """Return a training's cost as parts of the baseline's.
 
     ``train_flops`` is the ratio of the pixels where FLOPs were not counted for both.
     """

@@ -42,7 +42,7 @@ _OF_SCHEDULE = (
 
 
 def sampler_config(config: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
-    """The config's ``MultiScaleVariableBatchSampler``; ``None``: it has another."""
+    """Return the config of the batch sampler; ``None`` where it is another one."""
     loader = config.get("train_dataloader")
     sampler = loader.get("batch_sampler") if isinstance(loader, Mapping) else None
     if not isinstance(sampler, Mapping):
@@ -85,7 +85,7 @@ class RealBatches:
         base_size: ``(height, width)`` in pixels.
 
     Attributes:
-        num_samples: Images of the data set.
+        num_samples: Images of the dataset.
         loading: ``(seconds, images)`` spent on loading at each size.
     """
 
@@ -94,7 +94,7 @@ class RealBatches:
         if sampler is None:
             raise ValueError(
                 "train_dataloader.batch_sampler must be MultiScaleVariableBatchSampler "
-                "for the data set to give images of any size"
+                "for the dataset to give images of any size"
             )
         loader = dict(config.train_dataloader)
         for key in ("prefetch_factor", "num_batch_per_epoch", "pin_memory"):
@@ -119,6 +119,7 @@ class RealBatches:
         self._asked: Dict[Tuple[int, int, int], int] = {}
 
     def __call__(self, height: int, width: int, batch_size: int) -> Any:
+        """Return a batch of this size, ready for the model."""
         point = (height, width, batch_size)
         turn = self._asked.get(point, 0)
         self._asked[point] = turn + 1
@@ -128,7 +129,7 @@ class RealBatches:
         start = time.perf_counter()
         samples = [
             self._loader.dataset[sized(index)]
-            # A small data set gives fewer images than asked for.
+            # A small dataset gives fewer images than asked for.
             for index in itertools.islice(
                 itertools.cycle(self._turns[turn]), batch_size
             )
@@ -159,6 +160,7 @@ class SyntheticBatches:
         self._make_batch = batch_maker(model, positive_rois)
 
     def __call__(self, height: int, width: int, batch_size: int) -> Any:
+        """Return a batch of this size, ready for the model."""
         data = self._make_batch(batch_size, height, width)
         # The model's preprocessor expects pixel values.
         data["inputs"] = (data["inputs"] * 64.0 + 128.0).cpu()
@@ -214,7 +216,7 @@ class TrainingIterations:
         self.lost = False
 
     def prepare(self, data: Any) -> Callable[[], None]:
-        """An iteration on what a data loader gave."""
+        """Run an iteration on a batch of the data loader."""
         self._look_at_last()
 
         def iteration() -> None:
@@ -231,7 +233,7 @@ class TrainingIterations:
 
 
 def _for_measuring(config: Config, work_dir: str) -> Config:
-    """The config with its model, data and optimizer alone."""
+    """Return the config with only its model, data and optimizer."""
     # Config's own deepcopy keeps what a pure Python config imports lazily.
     changed = Config(_without_downloads(config.to_dict()))
     changed.update(
@@ -256,7 +258,7 @@ def _for_measuring(config: Config, work_dir: str) -> Config:
 
 
 def _without_downloads(value: Any) -> Any:
-    """A config's values without pretrained weights."""
+    """Return a config's values without pretrained weights."""
     if isinstance(value, Mapping):
         kept = {}
         for key, item in value.items():

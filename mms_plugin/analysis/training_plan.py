@@ -18,7 +18,7 @@ EpochPlan = List[Tuple[int, int, int]]
 def fixed_size_plan(
     num_samples: int, batch_size: int, size: Tuple[int, int], drop_last: bool = False
 ) -> EpochPlan:
-    """An epoch of SSc-FBS: one size, one batch size, the last batch what is left.
+    """Return an epoch of SSc-FBS: one size, one batch size, the last batch smaller.
 
     Args:
         num_samples: Samples of the epoch on one rank.
@@ -36,7 +36,7 @@ def training_plan(
     max_epochs: int,
     curriculum: Optional[ResolutionCurriculum] = None,
 ) -> List[EpochPlan]:
-    """What a training by epochs runs, epoch by epoch, on one rank.
+    """Return what a training by epochs runs, epoch by epoch, on one rank.
 
     Args:
         batch_sampler: That of the training's data loader. The curriculum is set on

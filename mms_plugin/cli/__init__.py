@@ -1,4 +1,4 @@
-"""What the commands under ``tools/`` share: configs, errors, output.
+"""Helpers that the commands share: configs, errors, output.
 
 Bad input ends a command with one line on standard error and exit code 2. A
 fault in a run that has begun keeps its traceback, and so does every fault where
@@ -21,13 +21,13 @@ from .config_changes import (
     save_atomically,
     set_dataloader_defaults,
 )
-from .configs import load_config
-from .errors import RunFault, UserError, one_line, setting_up
+from .errors import RunError, UserError, one_line, setting_up
 from .errors import debugging as debugging  # the tools call it as cli.debugging
-from .files import check_checkpoint, check_out, make_folder, set_work_dir
 from .host_noise import quiet_hosts
 from .launching import is_main_process, leave_process_group, prepare_launcher
-from .output import json_on_stdout, plain
+from .load_config import enter_scope, load_config
+from .output import json_on_stdout, plain, write_json
+from .paths import check_checkpoint, check_out, make_folder, set_work_dir
 from .recipe_arguments import add_recipe_arguments, apply_recipe_arguments
 from .resume_choice import check_ranks_resume_alike, choose_checkpoint_to_resume
 from .runs import (
@@ -40,7 +40,7 @@ from .runs import (
 
 __all__ = [
     "ArgumentParser",
-    "RunFault",
+    "RunError",
     "UserError",
     "add_common_arguments",
     "add_config_arguments",
@@ -56,6 +56,7 @@ __all__ = [
     "choose_checkpoint_to_resume",
     "enable_amp",
     "end_workers",
+    "enter_scope",
     "is_main_process",
     "json_on_stdout",
     "leave_process_group",
@@ -75,4 +76,5 @@ __all__ = [
     "size_argument",
     "size_text",
     "whole_number",
+    "write_json",
 ]

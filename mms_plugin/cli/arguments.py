@@ -15,6 +15,7 @@ class ArgumentParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
+        """Show the error as one line, and exit with code 2."""
         self.exit(2, f"{self.prog}: error: {message} (--help lists the arguments)\n")
 
 
@@ -45,7 +46,7 @@ class _ConfigOptions(DictAction):
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """The config, and settings that override it."""
+    """Add the config, and settings that override it."""
     parser.add_argument(
         "config",
         help="config file, or one of a library's own: mmdet::<folder>/<name>.py, "
@@ -67,7 +68,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         "work_dirs/<config name>)",
     )
     parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
-    # torch.distributed.launch passes it; torchrun sets the variable alone.
+    # torch.distributed.launch passes it; torchrun only sets the variable.
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
     )
@@ -76,7 +77,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 def add_options_argument(
     parser: argparse.ArgumentParser, flag: str, description: str
 ) -> None:
-    """An argument of ``KEY=VALUE`` pairs, a dict by dotted keys; ``None`` without."""
+    """Add an argument of ``KEY=VALUE`` pairs, parsed to a dict by dotted keys."""
     parser.add_argument(
         flag,
         nargs="+",
@@ -87,7 +88,7 @@ def add_options_argument(
 
 
 def size_argument(text: str) -> Tuple[int, int]:
-    """``'224'`` or ``'224x320'`` as ``(height, width)``, for ``type=``."""
+    """Parse ``'224'`` or ``'224x320'`` to ``(height, width)``, for ``type=``."""
     match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
     if match is None:
         raise argparse.ArgumentTypeError(
@@ -97,12 +98,12 @@ def size_argument(text: str) -> Tuple[int, int]:
 
 
 def size_text(size: Tuple[int, int]) -> str:
-    """``(height, width)`` as :func:`size_argument` reads it."""
+    """Format ``(height, width)`` as :func:`size_argument` reads it."""
     return f"{size[0]}x{size[1]}"
 
 
 def whole_number(least: int) -> Callable[[str], int]:
-    """Reads a whole number of at least ``least``, for ``type=``."""
+    """Return a reader of integers of at least ``least``, for ``type=``."""
 
     def parse(text: str) -> int:
         if not text.isdigit() or int(text) < least:

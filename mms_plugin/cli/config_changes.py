@@ -1,4 +1,4 @@
-"""What the commands change in a config: its wrapper, hooks and loaders."""
+"""Change a config for a command: its wrapper, hooks and loaders."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _is_plain_checkpoint_hook(hook: ConfigDict) -> bool:
 
 
 def set_dataloader_defaults(config: Config) -> None:
-    """What mmpretrain's own tools add to a config, for mmpretrain's configs.
+    """Add what mmpretrain's own tools add to a config of mmpretrain.
 
     Its models take stacked batches, which its configs leave to its tools.
     """

@@ -15,19 +15,19 @@ class UserError(Exception):
     exit_code = 2
 
 
-class RunFault(UserError):
-    """What ended a run that had begun; its text is shown as one line."""
+class RunError(UserError):
+    """A fault that ended a run after it began; its text is shown as one line."""
 
     exit_code = 1
 
 
 def debugging() -> bool:
-    """Whether every fault shall keep its traceback."""
+    """Return whether every error keeps its traceback."""
     return bool(os.environ.get("MMS_DEBUG"))
 
 
 def one_line(error: BaseException) -> str:
-    """The innermost cause of an error in one line."""
+    """Return the innermost cause of an error in one line."""
     cause: BaseException = error
     # A chain tells first what went wrong and last who noticed.
     while True:

@@ -32,8 +32,8 @@ def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None
     if needed[launcher] not in os.environ:
         raise UserError(
             f"--launcher {launcher} needs the variable {needed[launcher]}, which that "
-            "launcher sets; use tools/dist_train.sh, tools/dist_test.sh or "
-            "tools/slurm_train.sh"
+            "launcher sets; use tools/dist_train.sh, tools/dist_test.sh, "
+            "tools/slurm_train.sh or torchrun -m mms_plugin"
         )
     if launcher == "pytorch" and not has_accelerator():
         # MMEngine's own set-up asks for a CUDA device in any case.
@@ -97,13 +97,13 @@ def _dist_timeout(config: Config) -> Optional[float]:
 
 
 def is_main_process() -> bool:
-    """Whether a launcher started this process as the first, or there is none."""
+    """Return whether a launcher started this process as the first, or there is none."""
     names = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
     return all(os.environ.get(name, "0") == "0" for name in names)
 
 
 def has_accelerator() -> bool:
-    """Whether MMEngine would train on something else than the CPU."""
+    """Return whether MMEngine would train on another device than the CPU."""
     from mmengine.device import get_device
 
     return str(get_device()) != "cpu"

@@ -1,4 +1,4 @@
-"""Standard output as one JSON document."""
+"""JSON documents, on standard output and in files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import os
 import sys
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator, Mapping
+
+import mmengine
+
+from ..utils.files import write_atomically
 
 
 @contextmanager
@@ -41,6 +45,12 @@ def json_on_stdout(enabled: bool) -> Iterator[Callable[[Any], None]]:
         sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
+
+
+def write_json(document: Any, path: str) -> None:
+    """Write a document as a JSON file that is never half written."""
+    text = mmengine.dump(plain(document), file_format="json")
+    write_atomically(text.encode(), path)
 
 
 def plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ from .launching import is_main_process, launched_world_size
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--recipe`` and ``--recipe-options``."""
+    """Add ``--recipe`` and ``--recipe-options``."""
     from ..recipes.by_name import RECIPES
 
     parser.add_argument(
@@ -32,7 +32,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
-    """The config with the recipes of ``--recipe``; says what they change.
+    """Apply the recipes of ``--recipe`` to a config, and print what they change.
 
     Raises:
         UserError: There is no such recipe or option, or the config cannot be
@@ -87,7 +87,7 @@ def _describe_training(options: Dict[str, Any], args: argparse.Namespace) -> Non
 
 
 def _nested(options: Dict[str, Any]) -> Dict[str, Any]:
-    """``sizes.min=128 sizes.max=320`` is ``sizes=dict(min=128, max=320)``."""
+    """Turn ``sizes.min=128 sizes.max=320`` into ``sizes=dict(min=128, max=320)``."""
     nested: Dict[str, Any] = {}
     for key, value in options.items():
         outer, dot, inner = key.partition(".")

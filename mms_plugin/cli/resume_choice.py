@@ -1,4 +1,4 @@
-"""The checkpoint that ``--resume`` goes on from, the same on all ranks."""
+"""Choose the checkpoint that ``--resume`` continues, the same on all ranks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .launching import is_main_process
 
 
 def choose_checkpoint_to_resume(config: Config, resume: Optional[str]) -> None:
-    """Set ``config.load_from`` to a checkpoint that can be gone on from.
+    """Set ``config.load_from`` to a checkpoint that training can resume from.
 
     Args:
         config: With its ``work_dir`` set; ``resume`` and ``load_from`` are changed.
@@ -55,14 +55,14 @@ def choose_checkpoint_to_resume(config: Config, resume: Optional[str]) -> None:
         config.resume = False
     else:
         config.load_from = latest.path
-        text = f"going on from {latest.path}, the newest that can be read"
+        text = f"resuming from {latest.path}, the newest that can be read"
         text += f" ({passed_over})" if passed_over else ""
     if latest.path is None or latest.path != latest.named:
         _warn(f"--resume: {text}")
 
 
 def check_ranks_resume_alike(config: Config) -> None:
-    """Refuse ranks that would go on from different checkpoints.
+    """Refuse ranks that would resume from different checkpoints.
 
     Each has looked for itself, before there was a process group. Called by all ranks.
 
@@ -74,7 +74,7 @@ def check_ranks_resume_alike(config: Config) -> None:
     for rank, other in enumerate(found):
         if other != found[0]:
             raise UserError(
-                f"--resume: rank 0 would go on from {found[0] or 'no checkpoint'}, "
+                f"--resume: rank 0 would resume from {found[0] or 'no checkpoint'}, "
                 f"rank {rank} from {other or 'no checkpoint'}; --work-dir must be a "
                 "folder that all nodes share"
             )
@@ -91,11 +91,11 @@ def _check_resume(name: str) -> None:
     try:
         checkpoint_progress(name)
     except UnreadableCheckpointError as error:
-        raise UserError(f"--resume {name} cannot be gone on from: {error}") from None
+        raise UserError(f"--resume {name} cannot be resumed from: {error}") from None
 
 
 def _checkpoints_of(config: Config) -> Tuple[Optional[str], List[str]]:
-    """Where the config's checkpoint hook writes, and under which names."""
+    """Return where the config's checkpoint hook writes, and under which names."""
     hook = (config.get("default_hooks") or {}).get("checkpoint") or {}
     templates = list(TEMPLATES)
     if hook.get("filename_tmpl"):

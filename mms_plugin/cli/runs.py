@@ -13,12 +13,12 @@ from mmengine.runner.base_loop import BaseLoop
 
 from ..checkpoints.find_checkpoint import unreadable_reason
 from ..multi_scale.path_in_errors import put_paths_in_errors
-from .errors import RunFault, UserError, debugging, one_line, setting_up
-from .faults import explain_fault
+from .errors import RunError, UserError, debugging, one_line, setting_up
+from .explain_fault import explain_fault
 
 
 def build_runner(config: Config) -> Runner:
-    """The config's runner: its ``runner_type``, or MMEngine's."""
+    """Return the config's runner: its ``runner_type``, or MMEngine's."""
     if "runner_type" in config:
         from mmengine.registry import RUNNERS
 
@@ -58,7 +58,7 @@ def check_first_batch(runner: Runner) -> None:
 def run_started(runner: Runner) -> Iterator[None]:
     """Errors before the first iteration of a run are the user's input.
 
-    Data sets, samplers, hooks and optimizers are built and checked only inside
+    Datasets, samplers, hooks and optimizers are built and checked only inside
     ``runner.train()``. What fails there is shown in one line. What fails later ends
     with exit code 1: a fault from outside (a full disk, a killed worker, a lost rank)
     with one line, a sample that cannot be made with one below its traceback, and
@@ -75,11 +75,11 @@ def run_started(runner: Runner) -> Iterator[None]:
         if fault is not None and (note.begun or fault.outside):
             text = fault.text
             if note.training:
-                text += "; then go on from the last checkpoint with --resume"
+                text += "; then resume from the last checkpoint with --resume"
             if fault.outside:
-                raise RunFault(text) from error
+                raise RunError(text) from error
             traceback.print_exc()
-            raise RunFault(text) from None
+            raise RunError(text) from None
         if note.begun:
             raise
         load_from = runner.cfg.get("load_from")

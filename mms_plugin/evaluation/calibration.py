@@ -51,14 +51,14 @@ class Bin:
         return self.confidence - self.accuracy if self.count else 0.0
 
     def to_dict(self) -> Dict[str, Any]:
-        """All of it as plain numbers."""
+        """Return all of it as plain numbers."""
         return {**asdict(self), "gap": self.gap}
 
 
 def assign_bins(
     confidences: np.ndarray, num_bins: int, binning: str = "equal_width"
 ) -> np.ndarray:
-    """The bin of each sample; does not depend on the order of the samples.
+    """Return the bin of each sample; does not depend on the order of the samples.
 
     Args:
         confidences: ``(N,)``, 0 to 1; compared as float32, the precision of scores.
@@ -125,7 +125,7 @@ def make_bins(
 
 
 def calibration_error(bins: Sequence[Bin], norm: str = "l1") -> float:
-    """The gaps of all bins as one number, 0 to 1.
+    """Return the gaps of all bins as one number, 0 to 1.
 
     Args:
         bins: What :func:`make_bins` gave.

@@ -9,7 +9,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-from ..utils.validation import is_integer
+from ..utils.validation import parse_int
 from .calibration import BINNINGS, NORMS, Bin, calibration_error, make_bins
 
 __all__ = ["CalibrationError"]
@@ -125,7 +125,7 @@ class CalibrationError(BaseMetric):
 
     Attributes:
         bins: After an evaluation, the contents of the bins, for a reliability
-            diagram; on the main process alone, None on others.
+            diagram; on the main process only, None on others.
 
     Raises:
         ValueError: An argument out of its range; samples without scores, with more
@@ -147,8 +147,7 @@ class CalibrationError(BaseMetric):
         collect_dir: Optional[str] = None,
     ) -> None:
         super().__init__(collect_device, prefix, collect_dir)
-        if not is_integer(num_bins) or num_bins < 1:
-            raise ValueError(f"num_bins={num_bins!r} must be an integer above 0")
+        num_bins = parse_int(num_bins, "num_bins")
         norms = tuple(norm) if isinstance(norm, (list, tuple)) else (norm,)
         if not norms or any(item not in NORMS for item in norms):
             raise ValueError(f"norm={norm!r} must be one or several of {list(NORMS)}")
@@ -168,7 +167,7 @@ class CalibrationError(BaseMetric):
         self.results.extend(score_sample(sample) for sample in data_samples)
 
     def compute_metrics(self, results: List[Scored]) -> Dict[str, float]:
-        """The metrics over the samples of all ranks; fills :attr:`bins`."""
+        """Return the metrics over the samples of all ranks; fills :attr:`bins`."""
         if not results:
             raise ValueError("CalibrationError was given no samples")
         confidences, correct, nlls, briers = zip(*results)

@@ -12,7 +12,7 @@ __all__ = ["ClassSubset", "restrict_sample"]
 
 
 def restrict_sample(sample: Dict[str, Any], indices: Sequence[int]) -> Dict[str, Any]:
-    """A data sample as of a classifier that knows some of the classes alone.
+    """Return a data sample as of a classifier that knows only some of the classes.
 
     Args:
         sample: ``pred_score``, ``(num_classes,)`` probabilities, ``gt_label``.
@@ -20,7 +20,7 @@ def restrict_sample(sample: Dict[str, Any], indices: Sequence[int]) -> Dict[str,
 
     Returns:
         A new sample: the scores of these classes, divided by their sum, which is the
-        softmax over their logits alone; ``gt_label`` and ``pred_label`` as positions
+        softmax over only their logits; ``gt_label`` and ``pred_label`` as positions
         among them.
 
     Raises:
@@ -57,7 +57,7 @@ def restrict_sample(sample: Dict[str, Any], indices: Sequence[int]) -> Dict[str,
 
 @METRICS.register_module()
 class ClassSubset(BaseMetric):
-    """A metric among the classes of the data set alone.
+    """A metric among only the classes of the dataset.
 
     ImageNet-R and ImageNet-A have 200 of ImageNet-1k's classes, and are evaluated
     among these 200 logits (Hendrycks et al., 2021): a prediction of one of the other
@@ -84,7 +84,7 @@ class ClassSubset(BaseMetric):
 
     @property
     def dataset_meta(self) -> Optional[dict]:
-        """Meta information of the data set, the metric's too."""
+        """Meta information of the dataset, the metric's too."""
         return self._dataset_meta
 
     @dataset_meta.setter
@@ -99,7 +99,7 @@ class ClassSubset(BaseMetric):
             indices = (self.dataset_meta or {}).get("class_indices")
         if not indices:
             raise ValueError(
-                "ClassSubset needs class_indices: give them, or use the data set "
+                "ClassSubset needs class_indices: give them, or use the dataset "
                 "ImageNetVariant, whose metainfo has them"
             )
         indices = sorted(set(indices))
@@ -107,9 +107,9 @@ class ClassSubset(BaseMetric):
         self.metric.process(data_batch, samples)
 
     def evaluate(self, size: int) -> dict:
-        """The metric's own results."""
+        """Return the metric's own results."""
         return self.metric.evaluate(size)
 
     def compute_metrics(self, results: List[Any]) -> dict:
-        """The metric's own results."""
+        """Return the metric's own results."""
         return self.metric.compute_metrics(results)

@@ -23,7 +23,7 @@ _LEAST_SIDE = 32
 
 @functools.cache
 def load_corrupt() -> Callable[..., np.ndarray]:
-    """``imagecorruptions.corrupt``, of the release that takes seeds.
+    """Return ``imagecorruptions.corrupt``, of the release that takes seeds.
 
     Raises:
         ImportError: It is not installed, or is the old package of the same name,
@@ -57,7 +57,7 @@ class CommonCorruption:
     """Corrupts ``results['img']`` as ImageNet-C does.
 
     What is drawn depends on the pixels of the image, the corruption and its severity
-    alone: not on the order of the images, the worker or the number of them. NumPy's
+    only: not on the order of the images, the worker or the number of them. NumPy's
     global generator is left as it was.
 
     Needs ``imagecorruptions-imaug`` (``pip install "imagecorruptions-imaug>=1.1.5"``),
@@ -96,7 +96,7 @@ class CommonCorruption:
     transform = __call__
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """The corrupted image, of the same shape.
+        """Return the corrupted image, of the same shape.
 
         Args:
             image: ``(height, width, 3)`` uint8 BGR, as MMEngine's libraries load it,
@@ -116,9 +116,9 @@ class CommonCorruption:
                 f"an image of {image.shape[0]} x {image.shape[1]} pixels is too small "
                 f"to corrupt: both sides must have at least {_LEAST_SIDE}"
             )
-        colour = image.ndim == 3 and image.shape[2] == 3
+        color = image.ndim == 3 and image.shape[2] == 3
         # The package takes RGB; snow, frost and JPEG are not alike in both orders.
-        ordered = np.ascontiguousarray(image[..., ::-1] if colour else image)
+        ordered = np.ascontiguousarray(image[..., ::-1] if color else image)
         seed = zlib.crc32(
             np.ascontiguousarray(image).tobytes(),
             zlib.crc32(f"{self.corruption}/{self.severity}".encode()),
@@ -135,7 +135,7 @@ class CommonCorruption:
             )
         finally:
             np.random.set_state(before)
-        if colour:
+        if color:
             return np.ascontiguousarray(corrupted[..., ::-1])
         return np.ascontiguousarray(corrupted[..., 0].reshape(image.shape))
 

@@ -48,7 +48,7 @@ class Condition:
         return ", ".join(parts)
 
     def apply(self, pipeline: Pipeline) -> Pipeline:
-        """The test pipeline under this condition."""
+        """Return the test pipeline under this condition."""
         if self.size is not None:
             pipeline = pipeline_at_size(pipeline, self.size)
         if self.corruption is not None and self.severity is not None:
@@ -73,7 +73,7 @@ def plan_conditions(
 
 
 def headline_metric(metrics: Mapping[str, Any], wanted: Optional[str] = None) -> str:
-    """The name of the metric that a table shows.
+    """Return the name of the metric that a table shows.
 
     Args:
         metrics: What an evaluation gave.
@@ -104,7 +104,7 @@ def headline_metric(metrics: Mapping[str, Any], wanted: Optional[str] = None) ->
 
 
 def value_of(result: Mapping[str, Any], metric: str) -> Optional[float]:
-    """The metric of one evaluation; the mAP of a detector that found nothing is 0.
+    """Return the metric of one evaluation; 0 for the mAP of no detections.
 
     mmdet gives no metrics then. Left out of a mean, the worst would not count.
     """
@@ -116,7 +116,7 @@ def value_of(result: Mapping[str, Any], metric: str) -> Optional[float]:
 
 
 def summarise(results: Sequence[Mapping[str, Any]], metric: str) -> Dict[str, Any]:
-    """The content of the JSON file.
+    """Return the content of the JSON file.
 
     Args:
         results: One dict for each evaluation: ``checkpoint``, ``size``,
@@ -145,7 +145,7 @@ def summarise(results: Sequence[Mapping[str, Any]], metric: str) -> Dict[str, An
 
 
 def to_table(report: Mapping[str, Any]) -> str:
-    """What :func:`summarise` gave, as a Markdown table.
+    """Return what :func:`summarise` gave, as a Markdown table.
 
     Without corruptions: a row for each checkpoint, a column for each size. With them:
     for each checkpoint and size a row for the clean images, for each corruption with

@@ -33,7 +33,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def choose_corruptions(names: Sequence[str]) -> List[str]:
-    """The corruptions meant by ``names``, each once, in the benchmark's order.
+    """Return the corruptions meant by ``names``, each once, in the benchmark's order.
 
     Args:
         names: Corruptions or groups of them (``'noise'``, ``'blur'``, ``'weather'``,
@@ -63,7 +63,7 @@ def choose_corruptions(names: Sequence[str]) -> List[str]:
 def corrupted_pipeline(
     pipeline: Pipeline, corruption: str, severity: int
 ) -> List[Dict[str, Any]]:
-    """A test pipeline with :class:`~mms_plugin.datasets.transforms.CommonCorruption`.
+    """Return a test pipeline with ``CommonCorruption`` after the loading.
 
     The corruption comes where the benchmarks have it: for classification (a pipeline
     that ends with ``PackInputs``) after the last transform that sets the size, as

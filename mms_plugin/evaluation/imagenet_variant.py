@@ -56,7 +56,7 @@ class ImageNetVariant(BaseDataset):
     Args:
         data_root: The folder of class folders.
         num_classes: How many class folders there must be, so that a half-unpacked
-            data set is noticed. Default: None, any number.
+            dataset is noticed. Default: None, any number.
         pipeline: Configs of transforms; they see ``img_path`` and ``gt_label``.
             Default: none.
         **kwargs: See :class:`mmengine.dataset.BaseDataset`.

@@ -6,7 +6,7 @@ import copy
 import math
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..utils.validation import is_integer
+from ..utils.validation import is_integer, is_number
 
 __all__ = [
     "change_pipelines",
@@ -35,24 +35,19 @@ _NOT_THE_SIDE = ("max_size", "crop_padding")
 
 
 def transform_name(transform: Mapping[str, Any]) -> str:
-    """``'CenterCrop'`` from ``'mmpretrain.CenterCrop'``, torchvision's or a class."""
+    """Return a transform's name without its library, such as ``'CenterCrop'``."""
     kind = transform.get("type")
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
     return name.rpartition(".")[2].rpartition("/")[2]
 
 
 def _is_side(value: Any) -> bool:
-    """Whether it is a length: -1 and infinity stand for no bound in Resize."""
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and value > 0
-        and math.isfinite(value)
-    )
+    """Return whether it is a length: -1 and infinity stand for no bound in Resize."""
+    return is_number(value) and 0 < value < math.inf
 
 
 def transform_size(transform: Mapping[str, Any]) -> Optional[float]:
-    """The shorter side that a transform sets in pixels, None if it sets none."""
+    """Return the shorter side that a transform sets in pixels, None if it sets none."""
     sides: List[float] = []
     for name in _SIZE_ARGS.get(transform_name(transform), ()):
         if name in _NOT_THE_SIDE:
@@ -64,7 +59,7 @@ def transform_size(transform: Mapping[str, Any]) -> Optional[float]:
 
 
 def pipeline_size(pipeline: Pipeline) -> int:
-    """The size that a test pipeline gives the network.
+    """Return the size that a test pipeline gives the network.
 
     Args:
         pipeline: Configs of transforms.
@@ -88,7 +83,7 @@ def pipeline_size(pipeline: Pipeline) -> int:
 
 
 def pipeline_at_size(pipeline: Pipeline, size: int) -> List[Dict[str, Any]]:
-    """A test pipeline that gives the network images of another size.
+    """Return a test pipeline that gives the network images of another size.
 
     Every transform that sets a size is scaled by ``size / pipeline_size(pipeline)``,
     rounded to pixels, so that the image is cropped alike: at 160, an edge of 256 and a
@@ -126,7 +121,7 @@ def pipeline_at_size(pipeline: Pipeline, size: int) -> List[Dict[str, Any]]:
 
 
 def describe_sizes(pipeline: Pipeline) -> str:
-    """What sets the size, as ``'ResizeEdge(scale=183), CenterCrop(crop_size=160)'``."""
+    """Return what sets the size, as ``'CenterCrop(crop_size=160)'``."""
     parts = []
     for transform in pipeline:
         values = ", ".join(
@@ -142,10 +137,10 @@ def describe_sizes(pipeline: Pipeline) -> str:
 def change_pipelines(
     dataset: Mapping[str, Any], change: Callable[[Pipeline], Pipeline]
 ) -> Dict[str, Any]:
-    """A data set's config with its pipelines changed, those of what it wraps too.
+    """Return a dataset's config with its pipelines changed, nested ones included.
 
     Args:
-        dataset: Config of a data set, or of a wrapper with ``dataset`` or
+        dataset: Config of a dataset, or of a wrapper with ``dataset`` or
             ``datasets``; not changed.
         change: From a pipeline to the new one.
 
@@ -171,6 +166,6 @@ def change_pipelines(
     result = walk(copy.deepcopy(dataset))
     if not found:
         raise ValueError(
-            f"the test data set {dataset.get('type')} has no pipeline in its config"
+            f"the test dataset {dataset.get('type')} has no pipeline in its config"
         )
     return result

@@ -16,9 +16,9 @@ from ..analysis.iteration_costs import read_times
 from ..analysis.model_flops import ModelFlops, UncountedError, model_flops
 from ..analysis.training_cost import TrainingCost, cost_ratios, training_cost
 from ..analysis.training_iterations import size_schedule
-from ..analysis.units import si_prefix
 from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sizes import Size, side_length
+from ..utils.si_prefix import si_prefix
 from ..utils.validation import is_number, parse_int
 from .budget_search import (
     BudgetChoice,

@@ -28,6 +28,7 @@ from ..analysis.batch_maker import batch_maker
 from ..analysis.model_flops import call_on_meta, meta_state
 from ..multi_scale.sizes import Size
 from ..utils.error_text import message_lines
+from ..utils.feature_stride import feature_stride
 from .config_edits import kind_of
 
 __all__ = ["ModelRun", "model_run"]
@@ -89,7 +90,7 @@ class ModelRun:
         if isinstance(backbone, nn.Module):
             handle.remove()
         if self.ran is not None and maps:
-            self.stride = _stride(maps[-1], base_size)
+            self.stride = feature_stride(maps[-1], base_size)
 
     def failure(self, size: Size) -> Optional[str]:
         """Return why the model does not run at a size; ``None`` if it runs."""
@@ -341,14 +342,6 @@ def _failure(run: Callable[[Size], Any], size: Size) -> Optional[str]:
         text = (message_lines(str(error)) or [""])[0].strip()
         return f"{type(error).__name__}: {text}" if text else type(error).__name__
     return None
-
-
-def _stride(out: Any, size: Size) -> Optional[int]:
-    """Return the pixels of a cell of a backbone's last map."""
-    last = out[-1] if isinstance(out, (list, tuple)) and out else out
-    if not isinstance(last, torch.Tensor) or last.dim() != 4:
-        return None
-    return max(-(-side // cells) for side, cells in zip(size, last.shape[-2:]))
 
 
 def _takes_small_maps(model: nn.Module) -> bool:

@@ -171,7 +171,7 @@ LOAD = dict(type="LoadImageFromFile")
         (
             [dict(type="mmpretrain.ResizeEdge", scale=240, edge="short")],
             (240, 320),
-            "short edge alone",
+            "short edge only",
         ),
         # Large-scale jitter, cropped to one size.
         (

@@ -33,7 +33,7 @@ cli.leave_process_group()
     ("found", "said"),
     [
         (("a.pth", "a.pth"), ""),
-        (("a.pth", ""), "rank 0 would go on from a.pth, rank 1 from no checkpoint; "),
+        (("a.pth", ""), "rank 0 would resume from a.pth, rank 1 from no checkpoint; "),
     ],
 )
 def test_ranks_resume_alike_or_not_at_all(tmp_path, found, said):

@@ -1,6 +1,7 @@
 """Every config of four of the libraries' folders: converted and built, or refused."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,8 @@ def test_the_command_counts(tool, capsys):
     lines = out.splitlines()
     converted = sum(line.startswith("converted  mmdet::ssd/") for line in lines)
     refused = sum(line.startswith("refused    mmdet::ssd/") for line in lines)
-    assert f"| `mmdet::ssd` | {total} | {converted} | {refused} | 0 | 0 |" in lines
+    row = f"| `mmdet::ssd` | {total} | {converted} | {refused} | 0 | 0 |"
+    assert row in [re.sub(" +", " ", line) for line in lines]
     assert total == converted + refused and converted > 0
     place = "model.bbox_head.anchor_generator.input_size"
     assert f"refused    mmdet::ssd/ssd300_coco.py  {place}" in lines

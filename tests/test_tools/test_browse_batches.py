@@ -1,16 +1,14 @@
 """tools/analysis_tools/browse_batches.py on real data sets."""
 
-import importlib.util
 import json
-import sys
 
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
 from mmengine.config import Config
 
 from mms_plugin import cli
+from mms_plugin.commands import browse_batches as tool
 
 pytest.importorskip("matplotlib")
 TOOL = "analysis_tools/browse_batches.py"
@@ -34,17 +32,6 @@ train_dataloader = dict(
             dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
             dict(type='PackDetInputs')]))
 """
-
-
-@pytest.fixture(scope="module")
-def tool():
-    """The tool's module, for what needs no process of its own."""
-    spec = importlib.util.spec_from_file_location("browse", ROOT / "tools" / TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["browse"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["browse"]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +69,7 @@ def test_a_sheet_for_each_size(multi_scale_config, run_tool, tmp_path):
         assert cv2.imread(str(tmp_path / "out" / name)).shape[0] > 50
 
 
-def test_chosen_sizes(multi_scale_config, tool, tmp_path, capsys):
+def test_chosen_sizes(multi_scale_config, tmp_path, capsys):
     arguments = [str(multi_scale_config), "--out", str(tmp_path)]
     tool.main([*arguments, "--sizes", "32x64"])
     assert "32 × 64 px (height × width), 2 images" in capsys.readouterr().out
@@ -91,7 +78,7 @@ def test_chosen_sizes(multi_scale_config, tool, tmp_path, capsys):
         tool.main([*arguments, "--sizes", "48"])
 
 
-def test_a_plain_config(config_file, tool, tmp_path, capsys):
+def test_a_plain_config(config_file, tmp_path, capsys):
     tool.main([str(config_file), "--out", str(tmp_path)])
     assert "32 × 32 px, 4 images, 0.0%" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["batch.png"]
@@ -99,7 +86,7 @@ def test_a_plain_config(config_file, tool, tmp_path, capsys):
         tool.main([str(config_file), "--sizes", "32"])
 
 
-def test_mixed_images_have_both_names(config_file, tool, tmp_path):
+def test_mixed_images_have_both_names(config_file, tmp_path):
     mixup = [
         "model.train_cfg.augments.type=Mixup",
         "model.train_cfg.augments.alpha=20.0",
@@ -116,7 +103,7 @@ def test_mixed_images_have_both_names(config_file, tool, tmp_path):
     assert mixed
 
 
-def test_a_detector(tool, tmp_path, capsys):
+def test_a_detector(tmp_path, capsys):
     """48 x 64 and 64 x 48 in one batch of 64 x 64: a quarter is padding."""
     pytest.importorskip("mmdet")
     images, annotations = [], []
@@ -161,7 +148,7 @@ def test_a_detector(tool, tmp_path, capsys):
         (["model.backbone.depth=17"], "the model cannot be built"),
     ],
 )
-def test_bad_configs(config_file, tool, options, says):
+def test_bad_configs(config_file, options, says):
     with pytest.raises(cli.UserError, match=says):
         tool.main([str(config_file), "--cfg-options", *options])
 
@@ -173,7 +160,7 @@ def test_bad_configs(config_file, tool, options, says):
         (["--max-images", "0"], "at least 1"),
     ],
 )
-def test_bad_arguments_are_one_line(config_file, tool, options, says, capsys):
+def test_bad_arguments_are_one_line(config_file, options, says, capsys):
     with pytest.raises(SystemExit) as leaving:
         tool.main([str(config_file), *options])
     assert leaving.value.code == 2

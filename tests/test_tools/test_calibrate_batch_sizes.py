@@ -1,27 +1,14 @@
-import importlib.util
 import json
-import sys
 
 import pytest
-from conftest import ROOT
 from mmengine.config import Config
 
 from mms_plugin import cli
 from mms_plugin.analysis import CostFit, read_times
+from mms_plugin.commands import calibrate_batch_sizes as tool
 from mms_plugin.multi_scale import GrowingSizes, MultiScaleVariableBatchSampler
 
 TOOL = "analysis_tools/calibrate_batch_sizes.py"
-
-
-@pytest.fixture(scope="module")
-def tool():
-    """The tool's module, for what needs no process of its own."""
-    spec = importlib.util.spec_from_file_location("calibrate", ROOT / "tools" / TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["calibrate"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["calibrate"]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +69,7 @@ def test_measures_and_its_output_fits_the_sampler(multi_scale_config, run_tool):
     )
 
 
-def test_plain_config_with_sizes_on_synthetic_batches(config_file, tool, capsys):
+def test_plain_config_with_sizes_on_synthetic_batches(config_file, capsys):
     tool.main(
         [
             str(config_file), "--sizes", "32", "32x64", "96", "--base-size", "64",
@@ -106,7 +93,7 @@ def test_plain_config_with_sizes_on_synthetic_batches(config_file, tool, capsys)
     assert "round 2 of 2" in shown.err
 
 
-def test_a_batch_that_does_not_fit_is_noted(multi_scale_config, tool, capsys):
+def test_a_batch_that_does_not_fit_is_noted(multi_scale_config, capsys):
     class TooLarge(tool.TrainingIterations):
         def prepare(self, data):
             if len(data["inputs"]) == 8:
@@ -121,7 +108,7 @@ def test_a_batch_that_does_not_fit_is_noted(multi_scale_config, tool, capsys):
     assert "32x64       8  out of memory" in capsys.readouterr().out
 
 
-def on_an_accelerator(tool, *options):
+def on_an_accelerator(*options):
     """What is made of measurements that an accelerator might have given."""
     args = tool.parse_args(["config.py", *options])
     schedule = GrowingSizes(8, 100, [50, 100, 200], weights=[1, 2, 1])
@@ -137,8 +124,8 @@ def on_an_accelerator(tool, *options):
     return tool.evaluate(args, schedule, points, dict(measured, loading={}))
 
 
-def test_time_and_memory_of_an_accelerator(tool, capsys):
-    document = on_an_accelerator(tool)
+def test_time_and_memory_of_an_accelerator(capsys):
+    document = on_an_accelerator()
     assert [s["batch_sizes"] for s in document["sizes"]] == [
         [8, 16, 32], [4, 8], [2, 4, 8],
     ]  # fmt: skip
@@ -170,15 +157,15 @@ def test_time_and_memory_of_an_accelerator(tool, capsys):
     assert "batch_sizes=[12, 8, 3]  # each as long as 8 images of 100x100" in shown
 
 
-def test_memory_budget(tool, capsys):
-    document = on_an_accelerator(tool, "--memory-budget", "2")
+def test_memory_budget(capsys):
+    document = on_an_accelerator("--memory-budget", "2")
     # 1 GB left for images of 20, 50 and 170 MB
     assert document["batch_sizes"] == [50, 20, 5]
     assert document["prediction"]["batch_sizes"]["peak_memory"] <= 2e9 * (1 + 1e-6)
     tool.show(document, 2.0)
     assert "batch_sizes=[50, 20, 5]  # each within 2 GB" in capsys.readouterr().out
     with pytest.raises(cli.UserError, match="no image of 200x200 fits into 1.1 GB"):
-        on_an_accelerator(tool, "--memory-budget", "1.1")
+        on_an_accelerator("--memory-budget", "1.1")
 
 
 @pytest.mark.parametrize(
@@ -213,13 +200,13 @@ def test_memory_budget(tool, capsys):
         (["--data", "synthetic", "--positive-rois", "3"], "needs a detector"),
     ],
 )  # fmt: skip
-def test_bad_input(multi_scale_config, tool, options, says):
+def test_bad_input(multi_scale_config, options, says):
     with pytest.raises(cli.UserError) as error:
         tool.main([str(multi_scale_config), "--repeats", "1", *options])
     assert says in str(error.value)
 
 
-def test_a_model_without_synthetic_batches(tool, tmp_path):
+def test_a_model_without_synthetic_batches(tmp_path):
     path = tmp_path / "toy.py"
     path.write_text(
         "model = dict(type='ToyModel')\n"
@@ -241,7 +228,7 @@ def test_a_model_without_synthetic_batches(tool, tmp_path):
         (["--memory-budget", "-1"], "above 0"),
     ],
 )
-def test_bad_arguments_are_one_line(tool, capsys, options, says):
+def test_bad_arguments_are_one_line(capsys, options, says):
     with pytest.raises(SystemExit) as stopped:
         tool.main(["config.py", *options])
     assert stopped.value.code == 2

@@ -1,6 +1,5 @@
 """tools/test.py over sizes, corruptions and checkpoints; reliability.py."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,6 +8,8 @@ import pytest
 import torch
 
 from mms_plugin import cli
+from mms_plugin.commands import reliability
+from mms_plugin.commands import test as evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(300)
@@ -80,20 +81,12 @@ def build_model(config, models):
     return models.build(model)
 
 
-def load_tool(path):
-    spec = importlib.util.spec_from_file_location("tool_" + Path(path).stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def run_test():
     """tools/test.py's main, in this process."""
-    module = load_tool(ROOT / "tools" / "test.py")
 
     def run(*arguments):
-        module.main([str(argument) for argument in arguments])
+        evaluate.main([str(argument) for argument in arguments])
 
     return run
 
@@ -317,10 +310,9 @@ def test_exit_code(root, run_tool, tmp_path):
 @pytest.fixture(scope="module")
 def run_reliability():
     """tools/analysis_tools/reliability.py's main, in this process."""
-    module = load_tool(ROOT / "tools/analysis_tools/reliability.py")
 
     def run(*arguments):
-        module.main([str(argument) for argument in arguments])
+        reliability.main([str(argument) for argument in arguments])
 
     return run
 
@@ -389,7 +381,7 @@ def test_reliability_of_what_gives_no_probabilities(root, run_reliability, tmp_p
 
 
 def test_names_in_legends():
-    short_names = load_tool(ROOT / "tools" / "test.py").short_names
+    short_names = evaluate.short_names
     assert short_names(["w/x/epoch_3.pth"]) == {"w/x/epoch_3.pth": "epoch_3.pth"}
     names = short_names(["w/fbs/epoch_3.pth", "w/vbs/epoch_3.pth"])
     assert list(names.values()) == ["fbs", "vbs"]

@@ -1,11 +1,12 @@
 """tools/test.py over sizes and corruptions with a detector, against plain runs."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 import torch
+
+from mms_plugin.commands import test as evaluate
 
 pytest.importorskip("mmdet")
 pytest.importorskip("imagecorruptions")
@@ -89,13 +90,9 @@ def checkpoint(write_config, tmp_path_factory):
 
 
 def test_sizes_and_corruptions(write_config, checkpoint, tmp_path):
-    spec = importlib.util.spec_from_file_location("tool_test", ROOT / "tools/test.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
     def run(config, out, *arguments):
         command = [config, checkpoint, "--work-dir", tmp_path, *arguments]
-        module.main([str(item) for item in [*command, "--out", tmp_path / out]])
+        evaluate.main([str(item) for item in [*command, "--out", tmp_path / out]])
         return json.loads((tmp_path / out).read_text())
 
     report = run(

@@ -1,6 +1,5 @@
 """tools/analysis_tools/plot_training.py on real and on written work dirs."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -19,19 +18,9 @@ sys.path.insert(0, str(ROOT / "tests" / "test_analysis"))
 from run_files import drawn, train, validation, write_start
 
 from mms_plugin import cli
+from mms_plugin.commands import plot_training as tool
 
 TOOL = "analysis_tools/plot_training.py"
-
-
-@pytest.fixture(scope="module")
-def tool():
-    """The tool's module, for what needs no process of its own."""
-    spec = importlib.util.spec_from_file_location("plot", ROOT / "tools" / TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["plot"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["plot"]
 
 
 def readable(path):
@@ -88,7 +77,7 @@ def written(tmp_path_factory):
     return root
 
 
-def test_several_side_by_side(written, tool, tmp_path, capfd):
+def test_several_side_by_side(written, tmp_path, capfd):
     runs = [str(written / name) for name in ("epochs", "iterations")]
     tool.main([*runs, "--labels", "a", "b", "--out", str(tmp_path), "--json"])
     out, err = capfd.readouterr()
@@ -108,7 +97,7 @@ def test_several_side_by_side(written, tool, tmp_path, capfd):
     assert all(map(readable, document["pictures"].values()))
 
 
-def test_metrics_that_detail_another_are_left_to_the_user(written, tool):
+def test_metrics_that_detail_another_are_left_to_the_user(written):
     runs = tool.read_runs(tool.parse_args([str(written / "epochs")]))
     assert tool.chosen_metrics(runs, None) == ["coco/mAP"]
     assert tool.chosen_metrics(runs, ["coco/mAP_50"]) == ["coco/mAP_50"]
@@ -116,14 +105,14 @@ def test_metrics_that_detail_another_are_left_to_the_user(written, tool):
         tool.chosen_metrics(runs, ["top1"])
 
 
-def test_pictures_go_to_the_work_dir(tool, tmp_path, capsys):
+def test_pictures_go_to_the_work_dir(tmp_path, capsys):
     write_start(tmp_path, "20260101_000000", [train(1), train(2)])
     tool.main([str(tmp_path), "--cost", "pixels"])
     assert "training_losses.png" in capsys.readouterr().out
     assert [p.name for p in tmp_path.glob("*.png")] == ["training_losses.png"]
 
 
-def test_labels_are_the_ends_that_differ(tool):
+def test_labels_are_the_ends_that_differ():
     assert tool.default_labels(["/x/a", "/x/b"]) == ["a", "b"]
     assert tool.default_labels(["/x/a/run", "/x/b/run"]) == ["a/run", "b/run"]
     with pytest.raises(cli.UserError, match="twice"):
@@ -138,7 +127,7 @@ def test_labels_are_the_ends_that_differ(tool):
         (["--out", __file__], "--out .* cannot be made"),
     ],
 )
-def test_bad_options(written, tool, options, says):
+def test_bad_options(written, options, says):
     with pytest.raises(cli.UserError, match=says):
         tool.main([str(written / "epochs"), *options])
 

@@ -107,7 +107,7 @@ def test_resume_passes_over_what_is_broken(train, work_dir):
     cut(last)
     code, text = train("--resume")
     (line,) = lines_of(text)
-    assert code == 0 and f"going on from {work_dir / 'epoch_2.pth'}" in line
+    assert code == 0 and f"resuming from {work_dir / 'epoch_2.pth'}" in line
     assert line.startswith("train.py: warning: --resume:")
     assert f"{last}: it is cut short" in line
     assert torch.equal(weight(last), whole)
@@ -115,7 +115,7 @@ def test_resume_passes_over_what_is_broken(train, work_dir):
     (work_dir / "last_checkpoint").write_text("")
     code, text = train("--resume")
     (line,) = lines_of(text)
-    assert code == 0 and f"going on from {last}" in line and "it is empty" in line
+    assert code == 0 and f"resuming from {last}" in line and "it is empty" in line
 
     for path in work_dir.glob("epoch_*.pth"):
         path.write_text("no checkpoint")

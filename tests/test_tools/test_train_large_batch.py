@@ -1,14 +1,13 @@
 """tools/train.py --recipe agvm with a batch size: a small Faster R-CNN on scenes."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 
 from mms_plugin import cli
+from mms_plugin.commands import train
 
 pytest.importorskip("mmdet")
 pytestmark = pytest.mark.timeout(300)
@@ -130,15 +129,6 @@ def test_two_ranks(config_file, run_tool, free_port, tmp_path):
     assert any(value != 1.0 for value in multipliers.values())
 
 
-@pytest.fixture(scope="module")
-def train():
-    path = Path(__file__).resolve().parents[2] / "tools" / "train.py"
-    spec = importlib.util.spec_from_file_location("tools_train", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(
     "options, words",
     [
@@ -153,7 +143,7 @@ def train():
         ("batch_size=0", "batch_size must be an integer of at least 1"),
     ],
 )
-def test_bad_input_is_one_line(train, config_file, tmp_path, options, words):
+def test_bad_input_is_one_line(config_file, tmp_path, options, words):
     with pytest.raises(cli.UserError, match=words) as error:
         train.main(
             [

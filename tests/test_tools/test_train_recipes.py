@@ -1,14 +1,13 @@
 """tools/train.py --recipe: mmpretrain's ResNet at several sizes, as a command."""
 
 import argparse
-import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 import torch
 
 from mms_plugin import cli
+from mms_plugin.commands import train
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -114,15 +113,6 @@ def test_two_recipes_two_processes_and_amp(config_file, run_tool, free_port, tmp
     assert done.stderr.count("--recipe agvm: optim_wrapper.type: ") == 1
 
 
-@pytest.fixture(scope="module")
-def train():
-    path = Path(__file__).resolve().parents[2] / "tools" / "train.py"
-    spec = importlib.util.spec_from_file_location("tools_train", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 class TestBadInput:
     @pytest.mark.parametrize(
         "arguments, words",
@@ -143,7 +133,7 @@ class TestBadInput:
             ("--recipe vbs+vbs-cur", "batch_sampler: is .* already"),
         ],
     )
-    def test_is_one_line(self, train, config_file, tmp_path, capsys, arguments, words):
+    def test_is_one_line(self, config_file, tmp_path, capsys, arguments, words):
         with pytest.raises(cli.UserError, match=words) as error:
             train.main(
                 [str(config_file), "--work-dir", str(tmp_path), *arguments.split()]
@@ -151,7 +141,7 @@ class TestBadInput:
         assert "\n" not in str(error.value)
         assert "--recipe" not in capsys.readouterr().err  # nothing but the error
 
-    def test_a_pair_without_a_value(self, train, config_file, capsys):
+    def test_a_pair_without_a_value(self, config_file, capsys):
         with pytest.raises(SystemExit) as error:
             train.main(
                 [str(config_file), "--recipe", "vbs", "--recipe-options", "sizes"]

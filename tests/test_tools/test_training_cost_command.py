@@ -1,12 +1,12 @@
 """tools/analysis_tools/training_cost.py: its document, its table, its refusals."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
 from mms_plugin.cli import UserError
+from mms_plugin.commands import training_cost as tool
 
 pytest.importorskip("mmpretrain")
 
@@ -19,17 +19,8 @@ VBS_CUR, FBS = (
 FEW = ["--num-samples", "240"]
 
 
-@pytest.fixture(scope="module")
-def tool():
-    path = ROOT / "tools" / TOOL
-    spec = importlib.util.spec_from_file_location("training_cost_tool", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def run(tool):
+def run():
     """The document of a command line, in this process."""
     return lambda *args: tool.run(tool.parse_args([str(arg) for arg in args]))
 
@@ -59,7 +50,7 @@ def test_the_document_alone_on_standard_output(run_tool, tmp_path):
     assert cv2.imread(str(picture)).shape[1] > 800
 
 
-def test_the_table(run, tool):
+def test_the_table(run):
     text = tool.report(run(VBS_CUR, "--baseline", FBS, *FEW, "--world-size", "2"))
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()]
     totals = {row[0]: row[1:] for row in rows if len(row) == 4}
@@ -73,7 +64,7 @@ def test_the_table(run, tool):
     assert "config, by epoch:" in text
 
 
-def test_without_a_baseline(run, tool):
+def test_without_a_baseline(run):
     document = run(FBS, *FEW)
     assert document["baseline"] is None and document["ratio"] is None
     assert "baseline" not in tool.report(document)
@@ -90,7 +81,7 @@ def test_a_recipe_against_the_config_without_it(run):
     assert document["ratio"]["train_pixels"] == 0.25
 
 
-def test_the_time_from_measured_iterations(run, tool, tmp_path):
+def test_the_time_from_measured_iterations(run, tmp_path):
     path = tmp_path / "times.json"
     # An iteration takes 0.1 s and a microsecond a pixel.
     path.write_text(
@@ -119,7 +110,7 @@ def test_the_time_from_measured_iterations(run, tool, tmp_path):
     assert "44.7 s" in tool.report(document)
 
 
-def test_a_training_by_iterations(run, tool):
+def test_a_training_by_iterations(run):
     document = run(
         FBS,
         *FEW,
@@ -157,7 +148,7 @@ def uncounted(tmp_path):
     return path
 
 
-def test_a_model_that_cannot_be_counted(run, tool, uncounted, monkeypatch):
+def test_a_model_that_cannot_be_counted(run, uncounted, monkeypatch):
     monkeypatch.syspath_prepend(str(uncounted.parent))
     __import__("own_scale_neck")
     with pytest.raises(UserError, match=r"neck \(OwnScale\).*--estimate pixels"):
@@ -205,7 +196,7 @@ def test_bad_input(run, args, message, monkeypatch, tmp_path):
         ["--estimate", "guess"],
     ],
 )
-def test_bad_arguments(tool, args, capsys):
+def test_bad_arguments(args, capsys):
     with pytest.raises(SystemExit) as ended:
         tool.parse_args([FBS, *args])
     assert ended.value.code == 2

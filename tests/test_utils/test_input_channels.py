@@ -44,7 +44,7 @@ def test_without_a_convolution():
 @pytest.mark.parametrize("channels", [1, 5])
 def test_costs_and_sizes(channels):
     from mms_plugin.analysis import model_flops, total_stride
-    from mms_plugin.evaluation.smallest_size import backbone_stride, check_sizes
+    from mms_plugin.evaluation.input_sizes import backbone_stride, check_sizes
 
     net = model(channels)
     found = model_flops(net, [(64, 64)])

@@ -4,7 +4,7 @@ import pytest
 from mmengine.registry import TRANSFORMS
 from mmengine.runner import Runner
 
-from mms_plugin.cli.faults import explain_fault
+from mms_plugin.cli.explain_fault import explain_fault
 from mms_plugin.utils.setting_error import SettingError
 
 

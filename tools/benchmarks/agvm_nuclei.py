@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import functools
 import itertools
 import json
 import math
@@ -31,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
+from mms_plugin.utils.tables import markdown_table
 from tools.smoke import smoke_arguments
 
 ARMS = [
@@ -46,7 +48,7 @@ SIZE = 192
 
 
 def build_config(args: argparse.Namespace, arm: str) -> Any:
-    """The config of one arm, as MMEngine's runner takes it."""
+    """Return the config of one arm, as MMEngine's runner takes it."""
     from mmengine.hub import get_config
 
     from mms_plugin.agvm import scaled_lr
@@ -169,7 +171,7 @@ def _data(config: Any, args: argparse.Namespace) -> None:
 
 
 def _first_images(annotations: Path, args: argparse.Namespace) -> Path:
-    """An annotation file of the first so many images."""
+    """Return an annotation file of the first so many images."""
     data = json.loads(annotations.read_text())
     data["images"] = data["images"][: args.images]
     kept = {image["id"] for image in data["images"]}
@@ -221,11 +223,8 @@ def _curves(runner: Any) -> Dict[str, List[float]]:
 
 
 def write_report(results: List[Dict[str, Any]], work_dir: Path) -> None:
-    """``report.md``, ``report.json`` and ``multipliers.png``."""
-    lines = [
-        "| arm | box mAP | mask mAP | multipliers at the end |",
-        "|---|---|---|---|",
-    ]
+    """Write ``report.md``, ``report.json`` and ``multipliers.png``."""
+    rows = [["arm", "box mAP", "mask mAP", "multipliers at the end"]]
     for result in results:
         metrics = result["metrics"]
         values = [metrics.get(f"coco/{m}_mAP", math.nan) for m in ("bbox", "segm")]
@@ -234,11 +233,11 @@ def write_report(results: List[Dict[str, Any]], work_dir: Path) -> None:
             for name, curve in result["curves"].items()
             if name.startswith("agvm/mu/")
         )
-        shown = " | ".join(f"{100 * value:.1f}" for value in values)
-        lines.append(f"| {result['arm']} | {shown} | {ends} |")
-    (work_dir / "report.md").write_text("\n".join(lines) + "\n")
+        rows.append([result["arm"], *(f"{100 * v:.1f}" for v in values), ends])
+    table = markdown_table(rows, text_columns=(0, 3))
+    (work_dir / "report.md").write_text(table + "\n")
     (work_dir / "report.json").write_text(json.dumps(results, indent=2))
-    print("\n".join(lines))
+    print(table)
     drawn = [result for result in results if result["curves"]]
     if drawn:
         _draw(drawn, work_dir / "multipliers.png")
@@ -295,7 +294,7 @@ def _gradient(model: Any, data: Dict[str, Any]) -> Dict[str, torch.Tensor]:
 
 
 def _variances(one: Dict[str, Any], two: Dict[str, Any]) -> Dict[str, float]:
-    """``1 - cos`` by module, in one plain line of torch."""
+    """Return ``1 - cos`` by module, in one plain line of torch."""
     modules = ["backbone", "neck", "rpn_head"]
     modules += ["roi_head.bbox_head", "roi_head.mask_head"]
     result = {}
@@ -308,7 +307,10 @@ def _variances(one: Dict[str, Any], two: Dict[str, Any]) -> Dict[str, float]:
 
 def _sum(grads: List[Dict[str, torch.Tensor]]) -> Dict[str, torch.Tensor]:
     names = set.intersection(*(set(grad) for grad in grads))
-    return {name: sum(grad[name] for grad in grads) for name in sorted(names)}
+    return {
+        name: functools.reduce(torch.add, [grad[name] for grad in grads])
+        for name in sorted(names)
+    }
 
 
 def measure(args: argparse.Namespace) -> Dict[str, Any]:
@@ -345,7 +347,7 @@ def _batches(loader: Any) -> Iterator[Any]:
 
 
 def _images(stream: Iterator[Any], batch: int, most: int) -> Dict[str, List[Any]]:
-    """The next images of the loader; no image twice while there are others."""
+    """Return the next images of the loader; no image twice while there are others."""
     if batch > most:
         raise SystemExit(f"a batch of {batch} needs as many images, but got {most}")
     images: Dict[str, List[Any]] = {}
@@ -356,12 +358,12 @@ def _images(stream: Iterator[Any], batch: int, most: int) -> Dict[str, List[Any]
 
 
 def _error(values: List[float]) -> float:
-    """Standard error of the mean."""
+    """Return the standard error of the mean."""
     return statistics.stdev(values) / math.sqrt(len(values))
 
 
 def estimators(args: argparse.Namespace) -> Dict[str, Any]:
-    """The estimators of a single process against true halves, in one training.
+    """Return the estimators of a single process against true halves, in one training.
 
     ``AGVMOptimWrapper`` measures every iteration of a real training by looking back;
     the gradients of consecutive iterations are compared beside it; on the same
@@ -449,7 +451,7 @@ def _each(
 
 
 def _wrapper(args: argparse.Namespace, model: Any, agvm: Optional[Dict]) -> Any:
-    """The optimizer wrapper of batch 8 and SGD, with AGVM or (None) plain."""
+    """Return the optimizer wrapper of batch 8 and SGD, with AGVM or (None) plain."""
     from mmengine.optim import build_optim_wrapper
 
     arm = "sgd-8-plain" if agvm is None else "sgd-8-agvm"
@@ -462,7 +464,7 @@ def _wrapper(args: argparse.Namespace, model: Any, agvm: Optional[Dict]) -> Any:
 
 
 def cost(args: argparse.Namespace) -> Dict[str, Any]:
-    """What AGVM in one process costs over a plain ``OptimWrapper``.
+    """Return what AGVM in one process costs over a plain ``OptimWrapper``.
 
     FLOPs of one whole interval as PyTorch counts them; and the CPU time of the
     process, of a plain and of a measuring training that take turns at the same

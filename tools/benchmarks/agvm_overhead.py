@@ -80,7 +80,7 @@ def _data(args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def _iterate(
-    model: Any, wrapper: Any, data: Dict[str, Any], args: Any
+    model: Any, wrapper: Any, data: Dict[str, Any], args: argparse.Namespace
 ) -> Tuple[float, float]:
     """Seconds on the wall, and of this process on the CPU."""
     if args.world_size > 1:
@@ -111,7 +111,8 @@ def _rank(rank: int, args: argparse.Namespace, recipes: List[str], path: str) ->
     for _ in range(args.interval + args.iterations):  # the first warm up
         # Who goes first is drawn, so that neither has the caches to itself.
         for recipe in draw.sample(recipes, len(recipes)):
-            times[recipe].append(_iterate(*arms[recipe], data, args))
+            model, wrapper = arms[recipe]
+            times[recipe].append(_iterate(model, wrapper, data, args))
     result: Dict[str, Any] = dict(
         times={recipe: values[args.interval :] for recipe, values in times.items()},
         peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -133,7 +134,9 @@ def _rank(rank: int, args: argparse.Namespace, recipes: List[str], path: str) ->
 def _run(args: argparse.Namespace, recipes: List[str]) -> List[Dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "-".join(recipes))
-        mp.spawn(_rank, (args, recipes, path), nprocs=args.world_size)
+        mp.spawn(  # type: ignore[attr-defined]
+            _rank, (args, recipes, path), nprocs=args.world_size
+        )
         results = []
         for rank in range(args.world_size):
             with open(f"{path}.{rank}.json") as file:
@@ -157,7 +160,7 @@ def _ratios(times: Dict[str, Any], column: int, interval: int) -> Dict[str, floa
 
 
 def measure(args: argparse.Namespace) -> Dict[str, Any]:
-    """Times, peaks and bytes, as numbers and as ratios to plain DDP."""
+    """Measure times, peaks and bytes, and their ratios to plain DDP."""
     both = _run(args, ["plain", "agvm"])
     alone = {recipe: _run(args, [recipe]) for recipe in ("plain", "agvm")}
     clocks = {
@@ -222,4 +225,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -13,25 +13,30 @@ from typing import Any, Dict, List
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mms_plugin.cli import ArgumentParser, UserError, json_on_stdout, run_command
+from mms_plugin.utils.tables import markdown_table
 from tools.benchmarks.agvm_traffic_model import Cluster, traffic
 from tools.smoke import smoke_arguments
 
 
 def table(rows: List[Dict[str, Any]]) -> str:
-    """The rows in markdown."""
-    lines = [
-        "| GPUs | MB more, measured, first half | MB more, mean | over DDP's bytes "
-        "| ring, ms | ring, of an iteration | tree, ms | tree, of an iteration |",
-        "|---:" * 8 + "|",
-    ]
+    """Return the rows in markdown."""
+    sent = ["MB more, measured, first half", "MB more, mean", "over DDP's bytes"]
+    ring = ["ring, ms", "ring, of an iteration"]
+    cells = [["GPUs", *sent, *ring, "tree, ms", "tree, of an iteration"]]
     for row in rows:
-        lines.append(
-            f"| {row['gpus']:,} | {row['measured_bytes'] / 1e6:.1f} "
-            f"| {row['mean_bytes'] / 1e6:.2f} | {100 * row['bytes_ratio']:.2f} % "
-            f"| {1e3 * row['ring_seconds']:.1f} | {100 * row['ring_ratio']:.2f} % "
-            f"| {1e3 * row['tree_seconds']:.1f} | {100 * row['tree_ratio']:.2f} % |"
+        cells.append(
+            [
+                f"{row['gpus']:,}",
+                f"{row['measured_bytes'] / 1e6:.1f}",
+                f"{row['mean_bytes'] / 1e6:.2f}",
+                f"{100 * row['bytes_ratio']:.2f} %",
+                f"{1e3 * row['ring_seconds']:.1f}",
+                f"{100 * row['ring_ratio']:.2f} %",
+                f"{1e3 * row['tree_seconds']:.1f}",
+                f"{100 * row['tree_ratio']:.2f} %",
+            ]
         )
-    return "\n".join(lines)
+    return markdown_table(cells, text_columns=())
 
 
 def smoke(folder: Path) -> List[str]:
@@ -40,6 +45,7 @@ def smoke(folder: Path) -> List[str]:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     defaults = Cluster()
     parser = ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument(

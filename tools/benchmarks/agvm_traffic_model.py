@@ -92,7 +92,7 @@ def traffic(
     iteration_seconds: float,
     cluster: Cluster,
 ) -> Dict[str, float]:
-    """What AGVM adds to an iteration, on average over measured and other iterations.
+    """Return what AGVM adds to an iteration, averaged over all iterations.
 
     Args:
         world_size: GPUs.

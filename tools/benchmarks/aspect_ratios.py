@@ -100,6 +100,7 @@ def measure(arm: str, num_images: int, objects: int) -> Dict[str, float]:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

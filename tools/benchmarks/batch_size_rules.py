@@ -28,7 +28,7 @@ CALIBRATE = Path(__file__).parents[1] / "analysis_tools" / "calibrate_batch_size
 
 
 def build_config(data_root: str, work_dir: str) -> Any:
-    """The config of the benchmark's plain arm, at many sizes."""
+    """Return the config of the benchmark's plain arm, at many sizes."""
     arguments = argparse.Namespace(
         data_root=data_root,
         work_dir=work_dir,
@@ -68,6 +68,7 @@ def smoke(folder: Path) -> List[str]:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
         epilog="Further arguments go to calibrate_batch_sizes.py.",

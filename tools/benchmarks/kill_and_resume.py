@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import glob
 import importlib
-import importlib.util
 import io
 import json
 import math
@@ -47,7 +46,9 @@ from mms_plugin.checkpoints.find_checkpoint import (
     checkpoint_progress,
     latest_checkpoint,
 )
+from mms_plugin.commands import train
 from mms_plugin.utils.files import write_atomically
+from mms_plugin.utils.tables import markdown_table
 from tools.smoke import smoke_arguments
 
 HERE = osp.dirname(osp.abspath(__file__))
@@ -136,6 +137,7 @@ class Training:
         return [self._fork(rank, argv, port) for rank in range(self.args.ranks)]
 
     def log(self, rank: int) -> str:
+        """Return the path of a rank's log."""
         return osp.join(self.work_dir, f"start{self.starts}_rank{rank}.log")
 
     def _torchrun(self, argv: List[str], port: str) -> int:
@@ -160,7 +162,7 @@ class Training:
         return process.pid
 
     def _fork(self, rank: int, argv: List[str], port: str) -> int:
-        """A rank as a launcher starts it, less the seconds that the imports take."""
+        """Start a rank as a launcher does, without the time of the imports."""
         pid = os.fork()
         if pid:
             return pid
@@ -180,7 +182,7 @@ class Training:
                 )
                 argv = [*argv, "--launcher", "pytorch"]
             sys.argv = ["train.py", *argv]
-            cli.run_command(_train_main())
+            cli.run_command(train.main)
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 0
         except BaseException:
@@ -230,7 +232,7 @@ class Training:
         return [codes[pid] for pid in pids]
 
     def files(self) -> Dict[str, Any]:
-        """What is on the disk: checkpoints that are whole and not, leftovers."""
+        """Return what is on the disk: checkpoints that are whole and not, leftovers."""
         run = osp.join(self.work_dir, "run")
         broken, whole = [], []
         for path in sorted(glob.glob(osp.join(run, "*.pth"))):
@@ -248,21 +250,14 @@ class Training:
         return dict(whole=whole, broken=broken, saved=saved, parts=len(parts))
 
     def weights(self) -> Dict[str, torch.Tensor]:
+        """Return the weights of the latest checkpoint."""
         latest = latest_checkpoint(osp.join(self.work_dir, "run"))
         return torch.load(str(latest.path), map_location="cpu")["state_dict"]
 
     def iterations(self) -> int:
+        """Return the iterations done by the latest checkpoint."""
         latest = latest_checkpoint(osp.join(self.work_dir, "run"))
         return checkpoint_progress(str(latest.path))[0]
-
-
-def _train_main() -> Any:
-    path = osp.join(ROOT, "tools", "train.py")
-    spec = importlib.util.spec_from_file_location("tools_train", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
 
 
 def _kill(pids: Any) -> None:
@@ -273,7 +268,7 @@ def _kill(pids: Any) -> None:
 
 
 def _family(pid: int) -> List[int]:
-    """A process and all below it, itself first."""
+    """Return a process and all below it, itself first."""
     found = [pid]
     with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as file:
         for child in file.read().split():
@@ -282,7 +277,7 @@ def _family(pid: int) -> List[int]:
 
 
 def seconds_of_save(folder: str, weights: Dict[str, torch.Tensor]) -> float:
-    """How long these weights take to be saved, the median of five times."""
+    """Return how long these weights take to be saved, the median of five times."""
     taken = []
     for _ in range(5):
         begun = time.perf_counter()
@@ -306,10 +301,10 @@ def choose_kill(
     if mode == "save":
         delay = rng.uniform(0, whole["seconds_of_save"])
         # Not the last one: the training might be over before the kill.
-        save = rng.randrange(whole["saves"] - 1)
+        save = rng.randrange(int(whole["saves"]) - 1)
         return dict(ranks=[0], save=save, delay=delay)
     if mode == "disk":
-        return dict(ranks=[0], save=rng.randrange(whole["saves"]), by="disk")
+        return dict(ranks=[0], save=rng.randrange(int(whole["saves"])), by="disk")
     if mode == "stop":
         ranks = [rng.randrange(args.ranks)]
         return dict(ranks=ranks, iteration=iteration, by="SIGSTOP")
@@ -366,12 +361,12 @@ def run_one(
 
 
 def told(mode: str, training: Training, codes: List[int]) -> bool:
-    """Whether each rank that was not killed has ended with a line that says why."""
+    """Return whether each rank that was not killed has said why it ended."""
     if training.args.torchrun:
         with open(training.log(0)) as stream:
             text = stream.read()
-        sought = dict(disk="cannot be written", stop="another rank has ended")
-        return sought.get(mode, "Signal 9 (SIGKILL)") in text
+        reasons = dict(disk="cannot be written", stop="another rank has ended")
+        return reasons.get(mode, "Signal 9 (SIGKILL)") in text
     said = []
     for rank, code in enumerate(codes):
         if code == -signal.SIGKILL:
@@ -386,6 +381,7 @@ def told(mode: str, training: Training, codes: List[int]) -> bool:
 
 
 def summarise(results: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Summarize the results by fault."""
     rows = []
     for mode in WHAT:
         runs = [result for result in results if result["mode"] == mode]
@@ -411,23 +407,32 @@ def summarise(results: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
 
 
 def to_table(rows: List[Dict[str, Any]]) -> str:
-    lines = [
-        "| fault | runs | faults | broken checkpoints | half files beside, then / at "
-        "the end | iterations lost, at most | others ended within | resumed to the end "
-        "| weights equal | largest difference |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    """Return the rows as a Markdown table."""
+    cells = [
+        [
+            "fault",
+            "runs",
+            "faults",
+            "broken checkpoints",
+            "half files beside, then / at the end",
+            "iterations lost, at most",
+            "others ended within",
+            "resumed to the end",
+            "weights equal",
+            "largest difference",
+        ]
     ]
     for row in rows:
         ended = f"{row['seconds_to_end']:.1f} s" if row["seconds_to_end"] else "-"
-        lines.append(
-            f"| {row['what']} | {row['runs']} | {row['kills']} | {row['broken']} | "
-            f"{row['parts']} / {row['parts_left']} | {row['lost'] or '-'} | {ended} | "
-            f"{row['done']} | {row['equal']} | {row['difference']:.1g} |"
-        )
-    return "\n".join(lines)
+        parts = f"{row['parts']} / {row['parts_left']}"
+        cells.append([row["what"], *(f"{row[k]}" for k in ("runs", "kills", "broken"))])
+        cells[-1] += [parts, f"{row['lost'] or '-'}", ended]
+        cells[-1] += [f"{row['done']}", f"{row['equal']}", f"{row['difference']:.1g}"]
+    return markdown_table(cells)
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = cli.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -483,7 +488,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 
 
 def _import_ahead() -> None:
-    """What each start would import anew, some seconds each: ranks are forked."""
+    """Return what each start would import anew, some seconds each: ranks are forked."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     with contextlib.suppress(ImportError):
@@ -491,6 +496,7 @@ def _import_ahead() -> None:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     args = parse_args(argv)
     _import_ahead()
     folder = args.keep or tempfile.mkdtemp(prefix="kill_and_resume_")
@@ -500,7 +506,7 @@ def main(argv: List[str]) -> None:
         begun = time.time()
         # Forked, with --torchrun, too: the same weights are expected of both.
         if any(reference.wait(reference.start(None, resume=False, fork=True))):
-            raise cli.RunFault(f"the undisturbed run fails: see {reference.log(0)}")
+            raise cli.RunError(f"the undisturbed run fails: see {reference.log(0)}")
         whole = dict(
             seconds=time.time() - begun,
             # Half as long again: some kills come just after it.
@@ -531,7 +537,7 @@ def main(argv: List[str]) -> None:
     ]
     untold = [result["seed"] for result in results if not result["told"]]
     if failed or untold:
-        raise cli.RunFault(
+        raise cli.RunError(
             f"seeds {failed} did not end as they should, seeds {untold} gave no "
             f"message; their logs are in {folder}"
         )

@@ -31,10 +31,12 @@ class KilledDataset(BaseDataset):
         super().__init__(pipeline=[self.draw])
 
     def load_data_list(self) -> list:
+        """Return one entry for each sample."""
         return [dict(index=index) for index in range(self.num)]
 
     @staticmethod
     def draw(results: Dict[str, Any]) -> Dict[str, Any]:
+        """Draw random numbers as a transform does."""
         index = results["index"]
         picture = np.random.default_rng(index).random(
             (3, *results["target_size"]), dtype=np.float32
@@ -64,6 +66,7 @@ class KilledModel(BaseModel):
     def forward(
         self, inputs: torch.Tensor, label: torch.Tensor, mode: str = "tensor"
     ) -> Any:
+        """Return the loss, or the output of the network."""
         scores = self.layers(inputs)
         if mode == "loss":
             return dict(loss=nn.functional.cross_entropy(scores, label))
@@ -101,10 +104,12 @@ class KillHook(Hook):
     def before_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None
     ) -> None:
+        """End the process at the chosen iteration."""
         if self.mine and runner.iter == self.iteration:
             self.hit(runner.iter)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Count the checkpoints, and end the process at the chosen one."""
         self.saves += 1
         if not self.mine or self.saves != (self.save or 0) + 1 or self.save is None:
             return
@@ -120,6 +125,7 @@ class KillHook(Hook):
         threading.Thread(target=later, daemon=True).start()
 
     def hit(self, iteration: int) -> None:
+        """Note the iteration, and end the process."""
         with open(self.note, "w") as stream:
             stream.write(f"{time.time()} {iteration}")
         if self.by == "disk":

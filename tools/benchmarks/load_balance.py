@@ -24,6 +24,7 @@ from mms_plugin.multi_scale import (
     MultiScaleDataset,
     MultiScaleVariableBatchSampler,
 )
+from mms_plugin.utils.tables import markdown_table
 from tools.benchmarks.load_balance_model import load_balance
 from tools.smoke import smoke_arguments
 
@@ -45,11 +46,12 @@ class _Sizes(MultiScaleDataset):
 def all_ranks(
     dataset: Any, world_size: int, round_up: bool, **kwargs: Any
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """``pixels`` and ``batch_sizes`` of the first epoch on every rank.
+    """Return ``pixels`` and ``batch_sizes`` of the first epoch on every rank.
 
     Shapes ``(iterations,)`` and ``(world_size, iterations)``.
     """
-    pixels, rows = np.zeros(0), []
+    pixels = np.zeros(0, dtype=np.int64)
+    rows: List[np.ndarray] = []
     known: Dict[int, np.ndarray] = {}
     for rank in range(world_size):
         inner = KeyedPermutationSampler(
@@ -100,28 +102,22 @@ def simulate(args: Any) -> List[Dict[str, Any]]:
 
 
 def table(rows: List[Dict[str, Any]]) -> str:
-    """The rows in markdown."""
-    lines = [
-        "| grouped | drop_last | round_up | ranks | iterations | images of a rank "
-        "| pixels, least over most | uneven iterations | waiting |",
-        "|---|---|---|" + "---:|" * 6,
-    ]
+    """Return the rows in markdown."""
+    settings = ["grouped", "drop_last", "round_up"]
+    columns = ["ranks", "iterations", "images of a rank", "pixels, least over most"]
+    cells = [[*settings, *columns, "uneven iterations", "waiting"]]
     for row in rows:
-        line = "| " + " | ".join(
-            "yes" if row[key] else "no" for key in ("grouped", "drop_last", "round_up")
-        )
-        line += f" | {row['ranks']:,} "
+        cells.append(["yes" if row[key] else "no" for key in settings])
+        cells[-1].append(f"{row['ranks']:,}")
         if "refused" in row:
-            lines.append(line + "| refused | | | | |")
+            cells[-1] += ["refused", "", "", "", ""]
             continue
         images = f"{row['fewest_images']:,}"
         if row["most_images"] > row["fewest_images"]:
             images += f" to {row['most_images']:,}"
-        lines.append(
-            line + f"| {row['iterations']:,} | {images} | {row['pixels_ratio']:.5f} "
-            f"| {row['uneven_iterations']} | {100 * row['waiting']:.3f} % |"
-        )
-    return "\n".join(lines)
+        cells[-1] += [f"{row['iterations']:,}", images, f"{row['pixels_ratio']:.5f}"]
+        cells[-1] += [f"{row['uneven_iterations']}", f"{100 * row['waiting']:.3f} %"]
+    return markdown_table(cells, text_columns=(0, 1, 2))
 
 
 def smoke(folder: Path) -> List[str]:
@@ -130,6 +126,7 @@ def smoke(folder: Path) -> List[str]:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     parser = ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--num-samples", type=int, default=1_281_167)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 8, 64, 512, 4096])

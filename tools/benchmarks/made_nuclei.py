@@ -54,7 +54,7 @@ def write_nuclei(
                         iscrowd=0,
                         area=float(cv2.contourArea(outline)),
                         bbox=[x, y, w, h],
-                        segmentation=[outline.flatten().tolist()],
+                        segmentation=[np.ravel(outline).tolist()],
                     )
                 )
             cv2.imwrite(str(root / split / file), picture)

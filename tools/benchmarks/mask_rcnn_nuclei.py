@@ -30,6 +30,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from mms_plugin.utils.files import write_atomically  # noqa: E402
+from mms_plugin.utils.tables import markdown_table  # noqa: E402
 from tools.smoke import smoke_arguments  # noqa: E402
 
 CONFIG = "configs/mask_rcnn/mask-rcnn-r18_{}_1xb8-16e_nuclei.py"
@@ -44,7 +46,7 @@ METRICS = dict(box="coco/bbox_mAP", mask="coco/segm_mAP")
 
 
 def options(args: argparse.Namespace, recipe: str, epochs: int, seed: int) -> Dict:
-    """What the command line changes in an arm's config."""
+    """Return what the command line changes in an arm's config."""
     root = str(Path(args.data_root).resolve()) + "/"
     dataset = "train_dataloader.dataset"
     chosen = {
@@ -74,7 +76,7 @@ def options(args: argparse.Namespace, recipe: str, epochs: int, seed: int) -> Di
 
 
 def config_of(args: argparse.Namespace, arm: str, seed: int) -> Tuple[Path, Any, Dict]:
-    """The config's file, the config with the options, and the options."""
+    """Return the config's file, the config with the options, and the options."""
     from mmengine.config import Config
 
     recipe, epochs = ARMS[arm]
@@ -86,7 +88,7 @@ def config_of(args: argparse.Namespace, arm: str, seed: int) -> Tuple[Path, Any,
 
 
 def folder_of(args: argparse.Namespace, arm: str, seed: int) -> Path:
-    """Where a training writes."""
+    """Return where a training writes."""
     name = arm.lower().replace(", ", "-")
     return Path(args.work_dir) / f"{name}-seed{seed}"
 
@@ -105,7 +107,7 @@ def train(
         raise SystemExit(
             f"{folder} holds a run of other settings. Choose another --work-dir."
         )
-    write(settings, json.dumps(dict(config=text)))
+    write_atomically(json.dumps(dict(config=text)).encode(), settings)
     times = folder / "times.jsonl"
     if (folder / f"epoch_{config.train_cfg.max_epochs}.pth").exists():
         return
@@ -132,7 +134,7 @@ def train(
 
 
 def plan_of(config: Any) -> List[List[Tuple[int, int, int]]]:
-    """``(height, width, batch_size)`` of every iteration, epoch by epoch."""
+    """Return ``(height, width, batch_size)`` of every iteration, epoch by epoch."""
     from mmengine.runner import Runner
 
     from mms_plugin.analysis import curriculum_of, fixed_size_plan, training_plan
@@ -160,7 +162,7 @@ def flops_by_size(
     from mms_plugin.analysis import build_model, training_flops_per_image
 
     _, config, _ = config_of(args, "SSc-FBS", 0)
-    model = build_model(config)
+    model: Any = build_model(config)
     load_checkpoint(model, str(checkpoint), map_location="cpu", logger="silent")
 
     def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
@@ -187,7 +189,7 @@ def evaluate(config: Any, checkpoint: Path, size: int) -> Dict[str, float]:
     from mms_plugin.analysis import build_model
     from mms_plugin.evaluation import pipeline_at_size
 
-    model = build_model(config)
+    model: Any = build_model(config)
     load_checkpoint(model, str(checkpoint), map_location="cpu", logger="silent")
     model.eval()
     loader_cfg = copy.deepcopy(config.test_dataloader)
@@ -217,7 +219,7 @@ def curve_of(folder: Path) -> List[Dict[str, float]]:
 
 
 def result_of(args: argparse.Namespace, arm: str, seed: int) -> Dict[str, Any]:
-    """What a finished training gave; measured once, then read."""
+    """Return what a finished training gave; measured once, then read."""
     from mmengine.registry import init_default_scope
     from mmengine.runner.checkpoint import CheckpointLoader
 
@@ -269,19 +271,12 @@ def result_of(args: argparse.Namespace, arm: str, seed: int) -> Dict[str, Any]:
         at_size=at_size,
         curve=curve,
     )
-    write(path, json.dumps(result, indent=2))
+    write_atomically(json.dumps(result, indent=2).encode(), path)
     return json.loads(path.read_text())
 
 
-def write(path: Path, text: str) -> None:
-    """Beside and renamed."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
-
-
 def report(args: argparse.Namespace, results: List[Dict[str, Any]]) -> str:
-    """The tables; ratios and means are over the seeds."""
+    """Return the tables; ratios and means are over the seeds."""
     by_arm = {
         arm: [r for r in results if r["arm"] == arm]
         for arm in ARMS
@@ -293,11 +288,8 @@ def report(args: argparse.Namespace, results: List[Dict[str, Any]]) -> str:
         # A training from elsewhere has no times.
         return statistics.mean(run[key] for run in runs if run[key] is not None)
 
-    lines = [
-        "| arm | epochs | iterations | training FLOPs | CPU time | box mAP | mask mAP "
-        "|",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    costs = ["epochs", "iterations", "training FLOPs", "CPU time"]
+    rows = [["arm", *costs, "box mAP", "mask mAP"]]
     for arm, runs in by_arm.items():
         shown = []
         for kind in METRICS:
@@ -306,27 +298,32 @@ def report(args: argparse.Namespace, results: List[Dict[str, Any]]) -> str:
             each = ", ".join(f"{value:.1f}" for value in values)
             shown.append(f"{statistics.mean(values):.1f} ({each})")
         flops, cpu = mean(runs, "train_flops"), mean(runs, "cpu_time")
-        lines.append(
-            f"| {arm} | {runs[0]['epochs']} | {mean(runs, 'iterations'):,.0f} "
-            f"| {flops / 1e12:.2f} TFLOPs ({flops / mean(first, 'train_flops'):.2f}) "
-            f"| {cpu / 60:.1f} min ({cpu / mean(first, 'cpu_time'):.2f}) "
-            f"| {shown[0]} | {shown[1]} |"
+        rows.append(
+            [
+                arm,
+                f"{runs[0]['epochs']}",
+                f"{mean(runs, 'iterations'):,.0f}",
+                f"{flops / 1e12:.2f} TFLOPs ({flops / mean(first, 'train_flops'):.2f})",
+                f"{cpu / 60:.1f} min ({cpu / mean(first, 'cpu_time'):.2f})",
+                *shown,
+            ]
         )
+    lines = [markdown_table(rows)]
     for kind in METRICS:
         lines += ["", f"{kind.capitalize()} mAP by test size (px), means:", ""]
-        lines.append("| arm | " + " | ".join(map(str, args.test_sizes)) + " |")
-        lines.append("|---|" + "---:|" * len(args.test_sizes))
+        rows = [["arm", *map(str, args.test_sizes)]]
         for arm, runs in by_arm.items():
             cells = [
                 statistics.mean(run["at_size"][str(size)][kind] for run in runs)
                 for size in args.test_sizes
             ]
-            lines.append(f"| {arm} | " + " | ".join(f"{c:.1f}" for c in cells) + " |")
+            rows.append([arm, *(f"{cell:.1f}" for cell in cells)])
+        lines.append(markdown_table(rows))
     return "\n".join(lines) + "\n"
 
 
 def draw(results: List[Dict[str, Any]], path: Path) -> None:
-    """mAP over cumulated training FLOPs, a line a training."""
+    """Draw mAP over cumulated training FLOPs, a line a training."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -369,6 +366,7 @@ def smoke(folder: Path) -> List[str]:
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", required=True, help="folder of the nuclei data")
     parser.add_argument("--work-dir", default="work_dirs/mask_rcnn_nuclei")
@@ -399,8 +397,8 @@ def main() -> None:
     results = [result_of(args, *run) for run in runs]
     folder = Path(args.work_dir)
     text = report(args, results)
-    write(folder / "report.json", json.dumps(results, indent=2))
-    write(folder / "report.md", text)
+    write_atomically(json.dumps(results, indent=2).encode(), folder / "report.json")
+    write_atomically(text.encode(), folder / "report.md")
     draw(results, folder / "map_over_flops.png")
     print(text)
 

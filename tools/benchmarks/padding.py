@@ -34,6 +34,7 @@ class Meter:
         self.shares = 0.0
 
     def add(self, covered: int, padded: int, mixed: bool) -> None:
+        """Count a batch."""
         self.covered += covered
         self.padded += padded
         self.batches += 1
@@ -87,6 +88,7 @@ class Batches:
         self._samples: Dict[Tuple[Size, int], Any] = {}
 
     def sample(self, size: Size, index: int) -> Any:
+        """Return a sample of the dataset at a size."""
         from mms_plugin.multi_scale import sized_index_class
 
         key = (size, int(index))
@@ -95,6 +97,7 @@ class Batches:
         return self._samples[key]
 
     def measure(self, meter: Meter, size: Size, indices: Iterable[int]) -> None:
+        """Count the batch of these indices at a size."""
         samples = [self.sample(size, index) for index in indices]
         batch = self.preprocessor(
             dict(
@@ -180,6 +183,7 @@ def smoke(folder: Path) -> List[str]:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     parser = ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data-root", required=True, help="folder of a COCO data set")
     parser.add_argument("--annotations", default="annotations/instances_train2017.json")

@@ -23,11 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mmengine.dataset import InfiniteSampler
 
 from mms_plugin.multi_scale import MultiScaleVariableBatchSampler
+from mms_plugin.utils.tables import markdown_table
 from tools.smoke import smoke_arguments
 
 
 def batch_sampler(args: argparse.Namespace, world_size: int) -> Any:
-    """That of one rank."""
+    """Return that of one rank."""
     inner = InfiniteSampler(range(args.num_samples), shuffle=True, seed=0)
     inner.rank, inner.world_size = world_size // 2, world_size
     return MultiScaleVariableBatchSampler(
@@ -82,13 +83,12 @@ def main() -> None:
     if args.json:
         print(json.dumps(rows, indent=2))
         return
-    print("| ranks | resumed, s | all indices drawn, s | the same batch |")
-    print("|---:|---:|---:|---|")
+    cells = [["ranks", "resumed, s", "all indices drawn, s", "the same batch"]]
     for row in rows:
-        print(
-            f"| {row['world_size']} | {row['resume']:.1f} | {row['draw_all']:.1f} | "
-            f"{'yes' if row['same_batch'] else 'NO'} |"
-        )
+        times = [f"{row[key]:.1f}" for key in ("resume", "draw_all")]
+        same = "yes" if row["same_batch"] else "NO"
+        cells.append([f"{row['world_size']}", *times, same])
+    print(markdown_table(cells, text_columns=(3,)))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from mms_plugin.multi_scale import (
     MultiScaleVariableBatchSampler,
     ResolutionCurriculum,
 )
+from mms_plugin.utils.tables import markdown_table
 from tools.smoke import smoke_arguments
 
 CURRICULA = ("none", "by epoch", "within the epoch")
@@ -43,7 +44,7 @@ class Length:
 def make(
     num_samples: int, ranks: int, curriculum: str, epochs: int, batch_size: int = 32
 ) -> MultiScaleVariableBatchSampler:
-    """The batch sampler of one rank: number 17, or the last."""
+    """Return the batch sampler of one rank: number 17, or the last."""
     inner = KeyedPermutationSampler(
         Length(num_samples), seed=0, rank=min(17, ranks - 1), world_size=ranks
     )
@@ -59,6 +60,7 @@ def make(
 
 
 def first_batch(sampler: MultiScaleVariableBatchSampler, epoch: int) -> None:
+    """Draw the first batch of an epoch."""
     sampler.set_epoch(epoch)
     next(iter(sampler))
 
@@ -109,22 +111,24 @@ def _milliseconds(seconds: Optional[float]) -> str:
 
 
 def table(rows: List[Dict[str, Any]], epochs: int) -> str:
-    """The rows in markdown."""
-    lines = [
-        "| samples | ranks | curriculum | iterations | plan, ms | first batch, ms "
-        f"| total of {epochs} epochs, ms | peak, MiB |",
-        "|---:|---:|---|" + "---:|" * 5,
-    ]
+    """Return the rows in markdown."""
+    times = ["plan, ms", "first batch, ms", f"total of {epochs} epochs, ms"]
+    cells = [["samples", "ranks", "curriculum", "iterations", *times, "peak, MiB"]]
     for row in rows:
         seconds = row["seconds"]
-        lines.append(
-            f"| {row['num_samples']:,} | {row['ranks']:,} | {row['curriculum']} "
-            f"| {row['iterations']:,} | {_milliseconds(seconds['plan'])} "
-            f"| {_milliseconds(seconds['first_batch'])} "
-            f"| {_milliseconds(seconds.get('total_batches'))} "
-            f"| {row['peak_mib']:.1f} |"
+        cells.append(
+            [
+                f"{row['num_samples']:,}",
+                f"{row['ranks']:,}",
+                f"{row['curriculum']}",
+                f"{row['iterations']:,}",
+                _milliseconds(seconds["plan"]),
+                _milliseconds(seconds["first_batch"]),
+                _milliseconds(seconds.get("total_batches")),
+                f"{row['peak_mib']:.1f}",
+            ]
         )
-    return "\n".join(lines)
+    return markdown_table(cells, text_columns=(2,))
 
 
 def smoke(folder: Path) -> List[str]:
@@ -133,6 +137,7 @@ def smoke(folder: Path) -> List[str]:
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     parser = ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument(
         "--num-samples", type=float, nargs="+", default=[1e6, 1e7, 1e8, 1e9]

@@ -25,7 +25,7 @@ CLASS_COLOUR_NAMES = "disc blue, square orange, triangle yellow, star pink"
 
 
 def load_config(config: Path, options: Dict[str, Any]) -> Any:
-    """The config with what the command line changes in it."""
+    """Return the config with what the command line changes in it."""
     from mmengine.config import Config
 
     cfg = Config.fromfile(str(config))
@@ -44,7 +44,7 @@ def library_of(cfg: Any) -> Iterator[None]:
 
 
 def read_scalars(work_dir: Path) -> List[Dict[str, Any]]:
-    """The records of MMEngine's JSON log, in their order."""
+    """Return the records of MMEngine's JSON log, in their order."""
     logs = sorted(work_dir.glob("*/vis_data/scalars.json"))
     if not logs:
         raise DemoError(f"{work_dir} has no vis_data/scalars.json: remove it and rerun")
@@ -69,13 +69,13 @@ def training_time(checkpoint: Dict[str, Any]) -> float:
 def validation_curve(
     task: DemoTask, records: Sequence[Dict[str, Any]]
 ) -> List[Tuple[int, Dict[str, float]]]:
-    """``(epoch, percent by metric)`` of the validations."""
+    """Return ``(epoch, percent by metric)`` of the validations."""
     found = ((record, task.metric_values(record)) for record in records)
     return [(int(record["step"]), values) for record, values in found if values]
 
 
 def build_model(cfg: Any, checkpoint: Path) -> Any:
-    """The trained model."""
+    """Return the trained model."""
     from mmengine.runner import load_checkpoint
 
     from mms_plugin import analysis
@@ -86,7 +86,7 @@ def build_model(cfg: Any, checkpoint: Path) -> Any:
 
 
 def training_loader(cfg: Any) -> Any:
-    """The training's own loader, in this process."""
+    """Return the training's own loader, in this process."""
     from mmengine.runner import Runner
 
     loader = {**cfg.train_dataloader, "num_workers": 0, "persistent_workers": False}
@@ -94,7 +94,7 @@ def training_loader(cfg: Any) -> Any:
 
 
 def run_plan(task: DemoTask, cfg: Any, loader: Any) -> Plan:
-    """What the training of ``cfg`` runs, epoch by epoch."""
+    """Return what the training of ``cfg`` runs, epoch by epoch."""
     from mms_plugin.analysis import curriculum_of, fixed_size_plan, training_plan
 
     max_epochs = cfg.train_cfg.max_epochs
@@ -129,7 +129,7 @@ def count_sizes(model: Any, loader: Any, plan: Plan) -> Dict[Size, float]:
 
 
 def test_loader(cfg: Any, size: int) -> Any:
-    """The loader of the test images at ``size`` pixels a side."""
+    """Return the loader of the test images at ``size`` pixels a side."""
     from mmengine.runner import Runner
 
     from mms_plugin.evaluation import pipeline_at_size
@@ -184,7 +184,7 @@ def batches_by_size(cfg: Any) -> List[Any]:
 
 
 def predicted_images(cfg: Any, model: Any, size: int, count: int = 6) -> Any:
-    """The first test images with the outlines of what a detector finds in them.
+    """Return the first test images with the outlines of what a detector finds in them.
 
     Args:
         cfg: Config of the training.
@@ -208,7 +208,8 @@ def predicted_images(cfg: Any, model: Any, size: int, count: int = 6) -> Any:
     images = []
     for prediction in predictions:
         # Twice as large: the outlines are thin beside the objects.
-        image = cv2.imread(prediction.img_path)[..., ::-1]
+        image: Any = cv2.imread(prediction.img_path)
+        image = image[..., ::-1]
         image = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
         found = prediction.pred_instances
         found = found[found.scores > DRAWN_SCORE]

@@ -13,7 +13,7 @@ from mms_plugin.utils.files import write_atomically
 from mms_plugin.utils.tables import markdown_table
 
 Plan = Sequence[Tuple[int, int, int]]
-Curve = List[Tuple[int, float]]
+Curve = List[Tuple[float, float]]
 
 # Multipliers closer to 1 than this factor are called so in the report.
 LITTLE_TO_ALIGN = 1.25
@@ -74,7 +74,7 @@ class Task:
 
 
 def summarise_arm(arm: Arm, baseline: Arm, base_size: int) -> Dict[str, Any]:
-    """The figures of one arm, and their ratios to the baseline's."""
+    """Return the figures of one arm, and their ratios to the baseline's."""
     from mms_plugin.analysis import summarise_agvm
 
     def total(one: Arm) -> Dict[str, float]:
@@ -117,7 +117,7 @@ def summarise_arm(arm: Arm, baseline: Arm, base_size: int) -> Dict[str, Any]:
 def agvm_panels(
     curves: Mapping[str, Curve], window: int = 9
 ) -> Dict[str, Dict[str, Curve]]:
-    """The two panels of AGVM's picture, by the label of their axis.
+    """Return the two panels of AGVM's picture, by the label of their axis.
 
     Args:
         curves: ``(iteration, value)`` by ``'mu/<module>'`` and ``'phi/<module>'``.
@@ -138,7 +138,7 @@ def agvm_panels(
 
 
 def describe_agvm(arm: Mapping[str, Any]) -> str:
-    """What AGVM measured in an arm of ``report.json``, in words."""
+    """Return what AGVM measured in an arm of ``report.json``, in words."""
     phi, mu = arm["agvm"]["phi"], arm["agvm"]["mu"]
     anchor = "backbone"
     others = [module for module in phi if module != anchor]
@@ -164,7 +164,7 @@ def describe_agvm(arm: Mapping[str, Any]) -> str:
 
 
 def assemble(tasks: Sequence[Task], about: Mapping[str, Any]) -> Dict[str, Any]:
-    """The content of ``report.json``.
+    """Return the content of ``report.json``.
 
     Args:
         tasks: What was trained.
@@ -249,7 +249,7 @@ def _agvm_table(summary: Mapping[str, Any]) -> str:
 
 
 def to_markdown(report: Mapping[str, Any]) -> str:
-    """The content of ``report.md`` from that of ``report.json``."""
+    """Return the content of ``report.md`` from that of ``report.json``."""
     parts = ["# What the demo gave"]
     for name, task in report["tasks"].items():
         parts.append(f"## {name.capitalize()}")
@@ -309,12 +309,12 @@ def write_report(folder: Path, report: Mapping[str, Any]) -> None:
 
 
 def arm_to_json(arm: Arm) -> str:
-    """An arm as JSON, to be read back by :func:`arm_from_json`."""
+    """Return an arm as JSON, to be read back by :func:`arm_from_json`."""
     return json.dumps(asdict(arm))
 
 
 def arm_from_json(text: str) -> Arm:
-    """The arm that :func:`arm_to_json` wrote."""
+    """Return the arm that :func:`arm_to_json` wrote."""
     content = json.loads(text)
     content["plan"] = [[tuple(item) for item in epoch] for epoch in content["plan"]]
     content["curve"] = [(int(epoch), values) for epoch, values in content["curve"]]

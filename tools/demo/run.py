@@ -46,6 +46,7 @@ def smoke(folder: Path) -> List[str]:
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--work-dir", default="work_dirs/demo", help="default: work_dirs/demo"
@@ -149,11 +150,11 @@ class TaskRun:
             )
 
     def load_config(self, file: str) -> Any:
-        """The config of an arm as it is trained."""
+        """Return the config of an arm as it is trained."""
         return measuring.load_config(ROOT / "configs" / "demo" / file, self.options)
 
     def fingerprint(self, cfg: Any) -> str:
-        """Changes with whatever would change an arm's result."""
+        """Return a key that changes with whatever changes an arm's result."""
         import torch
 
         from mms_plugin import __version__
@@ -296,7 +297,7 @@ def draw_pictures(task: report.Task, content: Dict[str, Any], run: TaskRun) -> N
 
 
 def draw_detections(task: report.Task, run: TaskRun) -> None:
-    """The arms' detections side by side, and AGVM's curves."""
+    """Draw the arms' detections side by side, and AGVM's curves."""
     from mms_plugin.analysis import pictures
 
     rows = []

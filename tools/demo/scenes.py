@@ -161,7 +161,7 @@ class SceneParameters:
 def scene_generator(
     seed: int, task: str, split: str, index: int
 ) -> np.random.Generator:
-    """Generator of one image: images can be drawn in any order, by any process."""
+    """Return the generator of one image, so that the order of images is free."""
     return np.random.Generator(
         np.random.PCG64(
             np.random.SeedSequence([seed, _TASKS[task], _SPLITS[split], index])
@@ -198,7 +198,7 @@ def _place(
 
 
 def _blob(rng: np.random.Generator, centre: np.ndarray, radius: float) -> np.ndarray:
-    """An irregular outline like none of the shapes."""
+    """Return an irregular outline like none of the shapes."""
     count = int(rng.integers(5, 9))
     angles = (np.arange(count) + rng.uniform(-0.35, 0.35, count)) * 2 * np.pi / count
     radii = radius * rng.uniform(0.45, 1.0, count)
@@ -237,7 +237,7 @@ def _coverage(outline: np.ndarray, window: Tuple[slice, slice]) -> np.ndarray:
 
 
 def _inside(outline: np.ndarray, height: int, width: int) -> np.ndarray:
-    """``(height, width)`` bool: pixels at least half covered by ``outline``."""
+    """Return ``(height, width)`` bool: pixels at least half covered by ``outline``."""
     window = _window(outline, height, width)
     inside = np.zeros((height, width), bool)
     inside[window] = _coverage(outline, window) >= 0.5
@@ -251,7 +251,7 @@ def _pattern(
     width: int,
     period: float,
 ) -> np.ndarray:
-    """``(height, width)`` float32 in [0, 1]: texture of two colours."""
+    """Return ``(height, width)`` float32 in [0, 1]: texture of two colours."""
     angle = rng.uniform(0, np.pi)
     phase_u, phase_v = rng.uniform(0, 2 * np.pi, 2)
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -297,7 +297,7 @@ def _paint(
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A patchy ground, grains of all sizes."""
+    """Return a patchy ground, grains of all sizes."""
     canvas = np.zeros((height, width, 3), np.float32)
     canvas += rng.uniform(80, 175, 3).astype(np.float32)
     for cells, strength in ((2, 22.0), (5, 12.0), (12, 7.0)):
@@ -360,14 +360,14 @@ def draw_scene(
     placed: List[Tuple[str, str]] = []
 
     def fits(inside: np.ndarray) -> bool:
-        """Whether every object stays visible enough behind ``inside``."""
+        """Return whether every object stays visible enough behind ``inside``."""
         return all(
             (mask & ~inside).sum() >= max(min_visible * whole, 12)
             for mask, whole in zip(masks, wholes)
         )
 
     def place(propose: Callable[[], np.ndarray]) -> Optional[np.ndarray]:
-        """An outline that leaves the objects behind it visible."""
+        """Return an outline that leaves the objects behind it visible."""
         for _ in range(20):
             outline = propose()
             inside = _inside(outline, height, width)
@@ -474,7 +474,7 @@ def classification_scene(seed: int, split: str, index: int, size: int = 96) -> S
 
 
 def detection_scene(seed: int, split: str, index: int, long_side: int = 160) -> Scene:
-    """Detection image ``index``: 1 to 6 objects; landscape, portrait or square.
+    """Draw detection image ``index``: 1 to 6 objects; landscape, portrait or square.
 
     Args:
         seed: Seed of the data set.
@@ -522,7 +522,7 @@ def encode_rle(mask: np.ndarray) -> Dict[str, List[int]]:
 
 
 def decode_rle(rle: Dict[str, List[int]]) -> np.ndarray:
-    """The mask that :func:`encode_rle` encoded."""
+    """Return the mask that :func:`encode_rle` encoded."""
     counts = rle["counts"]
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(rle["size"], order="F")

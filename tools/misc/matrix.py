@@ -111,10 +111,12 @@ class Combination:
             ).returncode
 
     def is_marked(self, mark: str, key: str) -> bool:
+        """Return whether the mark was set with this key."""
         file = self.folder / f"{mark}.done"
         return file.is_file() and file.read_text() == key
 
     def set_mark(self, mark: str, key: str) -> None:
+        """Set the mark with this key."""
         part = self.folder / f"{mark}.part"
         part.write_text(key)
         part.replace(self.folder / f"{mark}.done")
@@ -217,6 +219,7 @@ def versions(combination: Combination) -> str:
 
 
 def main() -> int:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "combinations", nargs="*", metavar="NAME",
@@ -231,6 +234,9 @@ def main() -> int:
     parser.add_argument(
         "--remove", action="store_true", help="remove each environment after its tests"
     )
+    parser.add_argument(
+        "--smoke", action="store_true", help="print what would be set up and tested"
+    )
     args = parser.parse_args()
     unknown = sorted(set(args.combinations) - set(COMBINATIONS))
     if unknown:
@@ -238,6 +244,13 @@ def main() -> int:
     missing = [name for name in args.tests if not (ROOT / name.split("::")[0]).exists()]
     if missing:
         parser.error(f"{missing[0]} does not exist")
+    if args.smoke:
+        for name in args.combinations or COMBINATIONS:
+            text = (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8")
+            pins = [line for line in text.splitlines() if line and line[0] != "#"]
+            print(f"{name}: Python {wanted_python(text)}; {', '.join(pins)}")
+        print(f"tests: {' '.join(args.tests)}")
+        return 0
     results = []
     for name in args.combinations or COMBINATIONS:
         combination = Combination(name)

@@ -24,6 +24,7 @@ sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
 
 from mms_plugin import cli
 from mms_plugin.recipes import RECIPES, RecipeError, apply_recipes
+from mms_plugin.utils.tables import markdown_table
 from tools.smoke import smoke_arguments
 
 CONVERTED, REFUSED, UNREADABLE, FAILED = "converted", "refused", "unreadable", "failed"
@@ -31,7 +32,7 @@ OUTCOMES = (CONVERTED, REFUSED, UNREADABLE, FAILED)
 
 
 def config_files(folder: str) -> Dict[str, str]:
-    """The configs in a folder of a library, such as ``mmdet::mask_rcnn``.
+    """Return the configs in a folder of a library, such as ``mmdet::mask_rcnn``.
 
     Returns:
         Their files by the names that ``tools/train.py`` takes.
@@ -57,7 +58,7 @@ def config_files(folder: str) -> Dict[str, str]:
 
 
 def try_config(name: str, file: str, recipe: str) -> Dict[str, Any]:
-    """What a recipe makes of one config."""
+    """Return what a recipe makes of one config."""
     try:
         config = cli.load_config(file)
     except cli.UserError as error:
@@ -76,31 +77,31 @@ def try_config(name: str, file: str, recipe: str) -> Dict[str, Any]:
 
 
 def table(tried: Dict[str, List[Dict[str, Any]]]) -> str:
-    """Counts by folder, then the reasons with their counts."""
-    lines = ["| folder | configs | " + " | ".join(OUTCOMES) + " |"]
-    lines.append("|---" + "|---:" * (1 + len(OUTCOMES)) + "|")
+    """Return counts by folder, then the reasons with their counts."""
+    rows = [["folder", "configs", *OUTCOMES]]
     for folder, results in tried.items():
         counts = Counter(result["outcome"] for result in results)
         shown = [str(counts[outcome]) for outcome in OUTCOMES]
-        lines.append(f"| `{folder}` | {len(results)} | {' | '.join(shown)} |")
+        rows.append([f"`{folder}`", str(len(results)), *shown])
     reasons = Counter(
         result["reason"]
         for results in tried.values()
         for result in results
         if result["outcome"] != CONVERTED
     )
-    lines += ["", *(f"{n:>4}  {reason}" for reason, n in reasons.most_common())]
-    return "\n".join(lines)
+    counted = [f"{n:>4}  {reason}" for reason, n in reasons.most_common()]
+    return "\n".join([markdown_table(rows), "", *counted])
 
 
 def main(argv: List[str]) -> None:
+    """Run the command."""
     parser = cli.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folders", nargs="+", metavar="LIBRARY::FOLDER")
     parser.add_argument("--recipe", default="vbs-cur", metavar="R")
     parser.add_argument("--list", action="store_true", help="list each config, too")
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     args = parser.parse_args(
         smoke_arguments(parser, argv, lambda _: ["mmpretrain::lenet"])
     )

@@ -1,4 +1,4 @@
-"""What ended a run that had begun, in one line that says what to do."""
+"""Explain what ended a run, in one line that says what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Fault(NamedTuple):
 
 
 def explain_fault(error: BaseException) -> Optional[Fault]:
-    """What is known of an error; ``None`` where the error itself says it best."""
+    """Explain a known fault; return ``None`` for any other error."""
     text = str(error)
     if isinstance(error, NotWrittenError):
         what = "make room" if error.errno == errno.ENOSPC else "let it be written"
@@ -76,7 +76,7 @@ def _lost_rank(error: BaseException) -> Optional[Fault]:
 
 
 def _bad_sample(error: BaseException) -> Optional[Fault]:
-    """An error inside the data set, in this process or in a worker."""
+    """Explain an error inside the dataset, in this process or in a worker."""
     text = str(error)
     in_worker = "in DataLoader worker process" in text
     if not in_worker and not _passed_through(error, _FETCHING):
@@ -90,13 +90,13 @@ def _bad_sample(error: BaseException) -> Optional[Fault]:
     if not in_worker:
         said = f"{type(error).__name__}: {said}"
     return Fault(
-        f"a sample cannot be made: {said}; mend or remove what it names (in training, "
+        f"failed to load a sample: {said}; fix or remove what it names (in training, "
         "LoadImageFromFile(ignore_empty=True) takes others in place of broken images)",
         False,
     )
 
 
-# Where torch's data loaders ask the data set for samples.
+# Where torch's data loaders ask the dataset for samples.
 _FETCHING = "/torch/utils/data/_utils/fetch.py"
 
 

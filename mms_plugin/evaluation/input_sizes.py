@@ -1,13 +1,14 @@
-"""Which sizes a network can be evaluated at."""
+"""Check the input sizes that a network is evaluated at."""
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence, cast
+from typing import Any, Optional, Sequence, cast
 
 import torch
 from mmengine.model import is_model_wrapper
 from torch import nn
 
+from ..utils.feature_stride import feature_stride
 from ..utils.input_channels import input_channels
 
 __all__ = ["backbone_stride", "check_sizes"]
@@ -16,19 +17,8 @@ __all__ = ["backbone_stride", "check_sizes"]
 _PROBE = 512
 
 
-def _maps(features: Any) -> List[torch.Tensor]:
-    """The ``(1, channels, height, width)`` tensors among what a backbone gives."""
-    if isinstance(features, torch.Tensor):
-        return [features] if features.ndim == 4 else []
-    if isinstance(features, dict):
-        features = list(features.values())
-    if isinstance(features, (list, tuple)):
-        return [item for part in features for item in _maps(part)]
-    return []
-
-
 def _run(model: nn.Module, size: int) -> Any:
-    """What the backbone gives for an empty image, padded as the model pads."""
+    """Return the output of the backbone for an empty, padded image."""
     divisor = getattr(model.data_preprocessor, "pad_size_divisor", None) or 1
     side = -(-size // divisor) * divisor
     parameter = next(model.parameters())
@@ -57,12 +47,10 @@ def backbone_stride(model: nn.Module) -> Optional[int]:
     if not hasattr(model, "backbone"):
         return None
     try:
-        maps = _maps(_run(model, _PROBE))
+        features = _run(model, _PROBE)
     except Exception:  # of any kind: what the model raises at a size not its own
         return None
-    if not maps:
-        return None
-    return round(_PROBE / min(min(item.shape[-2:]) for item in maps))
+    return feature_stride(features, (_PROBE, _PROBE))
 
 
 def check_sizes(model: nn.Module, sizes: Sequence[int]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Mapping, Optional
 
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
 
 from ..utils.host_versions import install_command
 from .errors import UserError, debugging, one_line
@@ -50,6 +51,11 @@ def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Confi
                 f"--cfg-options do not fit the config: {one_line(error)}"
             ) from error
     return config
+
+
+def enter_scope(config: Optional[Config]) -> None:
+    """Make the config's ``default_scope`` the current one, else MMEngine's."""
+    init_default_scope((config or {}).get("default_scope") or "mmengine")
 
 
 def _library_config(name: str) -> Config:

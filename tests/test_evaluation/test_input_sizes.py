@@ -3,7 +3,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mms_plugin.evaluation.smallest_size import backbone_stride, check_sizes
+from mms_plugin.evaluation.input_sizes import backbone_stride, check_sizes
 
 
 @pytest.fixture

@@ -1,0 +1,386 @@
+"""Say what a training will cost, from its config: no data, no GPU, no training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os.path as osp
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from mmengine.config import Config
+
+from .. import cli
+from ..analysis import (
+    ConfigPlan,
+    IterationCosts,
+    ModelFlops,
+    UncountedError,
+    build_model,
+    config_plan,
+    cost_ratios,
+    is_multi_scale,
+    model_flops,
+    read_times,
+    total_stride,
+    training_cost,
+)
+from ..multi_scale import Size
+from ..utils.si_prefix import si_prefix
+from ..utils.tables import markdown_table
+
+
+def parse_args(argv: List[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = cli.ArgumentParser(description=__doc__)
+    cli.add_config_arguments(parser)
+    cli.add_recipe_arguments(parser)
+    parser.add_argument(
+        "--baseline",
+        metavar="CONFIG",
+        help="compare with this config (default with --recipe: the config without it)",
+    )
+    parser.add_argument(
+        "--world-size",
+        type=cli.whole_number(1),
+        default=1,
+        metavar="N",
+        help="default: 1",
+    )
+    parser.add_argument(
+        "--num-samples",
+        type=cli.whole_number(1),
+        metavar="N",
+        help="samples that the dataset has (default: counted where its annotations "
+        "are there, else known for ImageNet-1k and COCO train2017)",
+    )
+    parser.add_argument(
+        "--base-size",
+        type=cli.size_argument,
+        metavar="SIZE",
+        help="size of the images where a config has one size: a side in pixels or "
+        "HEIGHTxWIDTH (default: what its pipeline says)",
+    )
+    parser.add_argument(
+        "--positive-rois",
+        type=cli.whole_number(0),
+        metavar="N",
+        help="positive RoIs of an image, on which a mask head runs (default: as many "
+        "as the RoI sampler takes at most)",
+    )
+    parser.add_argument(
+        "--times",
+        metavar="JSON",
+        help="seconds of an iteration as calibrate_batch_sizes.py --json gives them; "
+        "predicts the time of the training",
+    )
+    parser.add_argument(
+        "--estimate",
+        choices=["pixels"],
+        help="where FLOPs cannot be counted, estimate them from the pixels",
+    )
+    parser.add_argument(
+        "--picture", metavar="PNG", help="draw the cost over the epochs"
+    )
+    parser.add_argument("--json", action="store_true", help="print only JSON")
+    return parser.parse_args(argv)
+
+
+class Job(NamedTuple):
+    """A config to be costed."""
+
+    name: str
+    config: Config
+
+
+def load(args: argparse.Namespace) -> List[Job]:
+    """Return the config, with its recipe, and the baseline, if there is one."""
+    config = cli.load_config(args.config, args.cfg_options)
+    jobs = [Job(args.config, cli.apply_recipe_arguments(config, args))]
+    if args.recipe is not None:
+        jobs[0] = jobs[0]._replace(name=f"{args.config} --recipe {args.recipe}")
+    if args.baseline is not None:
+        config = cli.load_config(args.baseline, args.cfg_options)
+        jobs.append(Job(args.baseline, config))
+    elif args.recipe is not None:
+        jobs.append(Job(args.config, config))
+    return jobs
+
+
+def plan_of(job: Job, args: argparse.Namespace) -> ConfigPlan:
+    """Return the plan of a config's training."""
+    cli.enter_scope(job.config)
+    with cli.setting_up(job.name):
+        return config_plan(
+            job.config,
+            num_samples=args.num_samples,
+            world_size=args.world_size,
+            base_size=None if is_multi_scale(job.config) else args.base_size,
+        )
+
+
+def model_of(job: Job) -> Any:
+    """Build a config's model."""
+    cli.enter_scope(job.config)
+    if not job.config.get("model"):
+        raise cli.UserError(f"{job.name} has no model")
+    with cli.setting_up(f"the model of {job.name} cannot be built"):
+        return build_model(job.config)
+
+
+def count(
+    jobs: List[Job], plans: List[ConfigPlan], args: argparse.Namespace
+) -> List[Optional[ModelFlops]]:
+    """Of each job's model; ``None`` for all where one is only to be estimated."""
+    counted: Dict[str, ModelFlops] = {}
+    models: List[Optional[ModelFlops]] = []
+    # One model in two configs is counted once, at the sizes of both.
+    texts = [
+        Config(dict(m=j.config.get("model"), d=j.config.get("data_preprocessor")))
+        for j in jobs
+    ]
+    keys = [text.pretty_text for text in texts]
+    for job, key in zip(jobs, keys):
+        sizes = {
+            size
+            for other, plan in zip(keys, plans)
+            if other == key
+            for size in plan.counted_as.values()
+        }
+        if key not in counted:
+            model = model_of(job)
+            check_stride(model, sorted(sizes), job.name)
+            try:
+                counted[key] = model_flops(model, sizes, args.positive_rois)
+            except UncountedError as error:
+                if args.estimate is None:
+                    raise cli.UserError(
+                        f"{job.name}: {error}; --estimate pixels takes them to go with "
+                        "the pixels"
+                    ) from error
+                print(f"{job.name}: {error}", file=sys.stderr)
+                return [None] * len(jobs)
+            except ValueError as error:
+                raise cli.UserError(f"{job.name}: {error}") from error
+        models.append(counted[key])
+    return models
+
+
+def check_stride(model: Any, sizes: List[Size], name: str) -> None:
+    """Refuse sizes below the model's stride."""
+    stride = total_stride(model) or 1
+    below = [size for size in sizes if min(size) < stride]
+    if below:
+        raise cli.UserError(
+            f"{name}: size {cli.size_text(below[0])} is below the model's stride, "
+            f"{stride} pixels"
+        )
+
+
+def load_times(name: Optional[str]) -> Optional[IterationCosts]:
+    """Read the measured times of iterations; ``None`` without a file."""
+    if name is None:
+        return None
+    try:
+        with open(name) as stream:
+            return read_times(json.load(stream))
+    # Lists nested deep enough overflow the parser's stack.
+    except (OSError, ValueError, RecursionError) as error:
+        raise cli.UserError(f"--times {name}: {cli.one_line(error)}") from error
+
+
+def run(args: argparse.Namespace) -> Dict[str, Any]:
+    """Return the document that ``--json`` prints."""
+    if args.picture is not None and not osp.isdir(osp.dirname(args.picture) or "."):
+        raise cli.UserError(f"--picture {args.picture}: its folder does not exist")
+    times = load_times(args.times)
+    jobs = load(args)
+    if args.base_size is not None and all(is_multi_scale(job.config) for job in jobs):
+        raise cli.UserError(
+            "--base-size is for a config of one size, but each has its own sizes"
+        )
+    plans = [plan_of(job, args) for job in jobs]
+    costs = [
+        training_cost(plan, model, None if times is None else times.at)
+        for plan, model in zip(plans, count(jobs, plans, args))
+    ]
+    documents = [
+        dict(config=job.name, **cost.to_dict()) for job, cost in zip(jobs, costs)
+    ]
+    ratio = cost_ratios(costs[0], costs[1]) if len(costs) == 2 else None
+    if args.picture is not None:
+        draw(documents, args.picture)
+    return dict(
+        documents[0],
+        estimate=None if costs[0].model else args.estimate,
+        baseline=documents[1] if len(documents) == 2 else None,
+        ratio=ratio,
+    )
+
+
+# ------------------------------------------------------------------ for the reader
+
+
+def draw(documents: List[Dict[str, Any]], path: str) -> None:
+    """Draw the cost over the epochs."""
+    from ..analysis.pictures import draw_costs
+
+    pixels = documents[0]["train_flops"] is None
+    field, what = ("train_pixels", "pixels") if pixels else ("train_flops", "FLOPs")
+    most = max(epoch[field] for cost in documents for epoch in cost["epochs"])
+    factor, prefix = si_prefix(most)
+    names = ["this config", "baseline"]
+    try:
+        draw_costs(
+            {
+                name: [epoch["sides"] for epoch in cost["epochs"]]
+                for name, cost in zip(names, documents)
+            },
+            {
+                name: [epoch[field] / factor for epoch in cost["epochs"]]
+                for name, cost in zip(names, documents)
+            },
+            path,
+            title="\n".join(
+                f"{name}: {osp.basename(cost['config'])}"
+                for name, cost in zip(names, documents)
+            ),
+            unit=f"{prefix}{what}",
+            xlabel="epoch" if documents[0]["by_epoch"] else "validation interval",
+        )
+    except (ImportError, OSError) as error:
+        raise cli.UserError(f"--picture: {cli.one_line(error)}") from error
+
+
+def amount(value: Optional[float], unit: str) -> str:
+    """Return a value with its unit, for a reader."""
+    if value is None:
+        return "not counted"
+    factor, prefix = si_prefix(value)
+    return f"{value / factor:.4g} {prefix}{unit}"
+
+
+def duration(seconds: Optional[float]) -> str:
+    """Return a time in seconds or hours, for a reader."""
+    if seconds is None:
+        return ""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def report(document: Dict[str, Any]) -> str:
+    """Return the document for a reader."""
+    baseline, ratio = document["baseline"], document["ratio"] or {}
+    costs = [document] if baseline is None else [document, baseline]
+    parts = []
+    for name, cost in zip(("config", "baseline"), costs):
+        parts.append(f"{name}: {cost['config']}\n" + "\n".join(facts(cost)))
+    head = ["", "config"] + (["baseline", "ratio"] if baseline else [])
+    rows = [head]
+
+    def add(label: str, key: str, texts: List[str]) -> None:
+        share = ratio.get(key)
+        rows.append([label, *texts])
+        if baseline:
+            rows[-1].append("" if share is None else f"{share:.3f}")
+
+    def peak(cost: Dict[str, Any]) -> str:
+        batch = cost["peak_batch"]
+        size = cli.size_text((batch["height"], batch["width"]))
+        return f"{amount(batch['pixels'], 'px')} ({batch['batch_size']} of {size})"
+
+    add("iterations", "iterations", [f"{c['iterations']:,}" for c in costs])
+    add("images", "images", [f"{c['images']:,}" for c in costs])
+    add(
+        "optimizer updates",
+        "optimizer_updates",
+        [f"{c['optimizer_updates']:,}" for c in costs],
+    )
+    add("pixels", "train_pixels", [amount(c["train_pixels"], "px") for c in costs])
+    flops = "training FLOPs"
+    if document["estimate"]:
+        flops += " (estimated: as the pixels)"
+    add(flops, "train_flops", [amount(c["train_flops"], "FLOPs") for c in costs])
+    add("largest batch", "peak_pixels", [peak(c) for c in costs])
+    if document["seconds"] is not None:
+        add("time", "seconds", [duration(c["seconds"]) for c in costs])
+    parts.append(markdown_table(rows))
+    for name, cost in zip(("config", "baseline"), costs):
+        parts.append(f"{name}, by size:\n" + markdown_table(size_rows(cost)))
+    parts.append("config, by epoch:\n" + markdown_table(epoch_rows(document)))
+    return "\n\n".join(parts)
+
+
+def facts(cost: Dict[str, Any]) -> List[str]:
+    """Return what the cost was counted for, line by line."""
+    length, ranks = len(cost["epochs"]), f"{cost['world_size']} ranks"
+    if cost["world_size"] == 1:
+        ranks = "one rank"
+    trained = (
+        f"{length} epochs" if cost["by_epoch"] else f"{cost['iterations']} iterations"
+    )
+    lines = [f"  {trained} on {ranks}, seed {cost['seed']}"]
+    if cost["num_samples"] is not None:
+        lines.append(f"  {cost['num_samples']:,} samples: {cost['samples_from']}")
+    if cost["counted_on"] is not None:
+        lines.append(f"  FLOPs counted on {cost['counted_on']}")
+    rois = cost["rois_per_image"]
+    if rois is not None:
+        lines.append(
+            f"  RoIs of an image: {rois['sampled']}, of which {rois['positive']} are "
+            "positive (--positive-rois)"
+        )
+    return lines + [f"  assumed: {text}" for text in cost["assumptions"]]
+
+
+def size_rows(cost: Dict[str, Any]) -> List[List[str]]:
+    """Return the rows of the table by size."""
+    rows = [["size", "batch", "iterations", "images", "FLOPs of an image"]]
+    for size in cost["sizes"]:
+        text = cli.size_text((size["height"], size["width"]))
+        if size["counted_as"] != [size["height"], size["width"]]:
+            text += f" as {cli.size_text(size['counted_as'])}"
+        rows.append(
+            [
+                text,
+                f"{size['batch_size']}",
+                f"{size['iterations']:,}",
+                f"{size['images']:,}",
+                amount(size["train_flops_per_image"], "FLOPs"),
+            ]
+        )
+    return rows
+
+
+def epoch_rows(cost: Dict[str, Any]) -> List[List[str]]:
+    """At most twelve of the epochs, the last among them; ``--json`` has all."""
+    epochs = cost["epochs"]
+    first = "epoch" if cost["by_epoch"] else "interval"
+    rows = [[first, "iterations", "image sides", "pixels", "FLOPs"]]
+    chosen = sorted({round(n * (len(epochs) - 1) / 11) for n in range(12)})
+    for number in chosen:
+        epoch = epochs[number]
+        low, _, high = epoch["sides"]
+        sides = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+        rows.append(
+            [
+                f"{epoch['epoch'] + 1}",
+                f"{epoch['iterations']:,}",
+                sides,
+                amount(epoch["train_pixels"], "px"),
+                amount(epoch["train_flops"], "FLOPs"),
+            ]
+        )
+    return rows
+
+
+def main(argv: List[str]) -> None:
+    """Run the command."""
+    args = parse_args(argv)
+    with cli.json_on_stdout(args.json) as emit:
+        document = run(args)
+        emit(document)
+    if not args.json:
+        print(report(document))

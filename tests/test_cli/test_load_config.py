@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from mms_plugin import cli
+
+
+class TestLoadConfig:
+    @pytest.mark.parametrize(
+        ("name", "library", "scope"),
+        [
+            ("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", "mmdet", "mmdet"),
+            ("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco", "mmdet", "mmdet"),
+            # Not in a metafile, so found by its path.
+            ("mmdet::_base_/models/mask-rcnn_r50_fpn.py", "mmdet", None),
+            ("mmpretrain::resnet/resnet50_8xb32_in1k.py", "mmpretrain", "mmpretrain"),
+        ],
+    )
+    def test_library(self, name, library, scope):
+        pytest.importorskip(library)
+        config = cli.load_config(name, {"model.new": 3})
+        assert config.get("default_scope") == scope
+        assert config.model.new == 3
+        assert Path(config.filename).stem == name.rpartition("/")[2].split(".")[0]
+
+    def test_options_reach_lists(self, tmp_path):
+        config_file = tmp_path / "some.py"
+        config_file.write_text("b = dict(c=[dict(x=1), dict(x=2)])\n")
+        config = cli.load_config(str(config_file), {"b.c.0.x": 5, "d.e": "x"})
+        assert config.b.c == [dict(x=5), dict(x=2)] and config.d.e == "x"
+
+
+def test_debugging_keeps_the_traceback(tmp_path, monkeypatch):
+    broken = tmp_path / "broken.py"
+    broken.write_text("model = dict(\n")
+    with pytest.raises(cli.UserError):
+        cli.load_config(str(broken))
+    monkeypatch.setenv("MMS_DEBUG", "1")
+    with pytest.raises(SyntaxError):
+        cli.load_config(str(broken))

@@ -1,0 +1,61 @@
+import pytest
+import torch
+from mmengine.config import Config
+
+from mms_plugin import cli
+
+
+@pytest.fixture
+def config(tmp_path):
+    return Config(dict(work_dir=str(tmp_path)))
+
+
+def save(path, iteration):
+    torch.save(dict(meta=dict(iter=iteration, epoch=1), state_dict={}), path)
+
+
+def test_without_resume_nothing_changes(config):
+    before = config.to_dict()
+    cli.choose_checkpoint_to_resume(config, None)
+    assert config.to_dict() == before
+
+
+def test_an_empty_work_dir_starts_anew(config, capsys):
+    cli.choose_checkpoint_to_resume(config, "auto")
+    assert config.resume is False and config.get("load_from") is None
+    assert "training starts anew" in capsys.readouterr().err
+
+
+def test_the_checkpoint_that_the_work_dir_names(config, tmp_path, capsys):
+    for number in (1, 2):
+        save(tmp_path / f"epoch_{number}.pth", 10 * number)
+    named = str(tmp_path / "epoch_1.pth")
+    (tmp_path / "last_checkpoint").write_text(named)
+    cli.choose_checkpoint_to_resume(config, "auto")
+    assert config.resume is True and config.load_from == named
+    assert capsys.readouterr().err == ""
+
+
+def test_a_broken_checkpoint_is_passed_over(config, tmp_path, capsys):
+    save(tmp_path / "epoch_1.pth", 10)
+    broken = tmp_path / "epoch_2.pth"
+    broken.write_bytes(b"")
+    (tmp_path / "last_checkpoint").write_text(str(broken))
+    cli.choose_checkpoint_to_resume(config, "auto")
+    assert config.load_from == str(tmp_path / "epoch_1.pth")
+    assert f"{broken}: it is empty" in capsys.readouterr().err
+
+
+def test_only_broken_checkpoints(config, tmp_path):
+    (tmp_path / "epoch_1.pth").write_bytes(b"")
+    with pytest.raises(cli.UserError, match="no checkpoint of .* can be read"):
+        cli.choose_checkpoint_to_resume(config, "auto")
+
+
+def test_a_named_file(config, tmp_path):
+    save(tmp_path / "a.pth", 3)
+    cli.choose_checkpoint_to_resume(config, str(tmp_path / "a.pth"))
+    assert config.resume is True and config.load_from == str(tmp_path / "a.pth")
+    torch.save(dict(state_dict={}), tmp_path / "weights.pth")
+    with pytest.raises(cli.UserError, match="weights.pth cannot be resumed from: "):
+        cli.choose_checkpoint_to_resume(config, str(tmp_path / "weights.pth"))
