@@ -543,7 +543,7 @@ class TestRefused:
             (f"{LOADER}.batch_size", ..., f"{LOADER}.batch_size", "is missing"),
             (f"{LOADER}.sampler", ..., f"{LOADER}.sampler", "is missing"),
             (f"{LOADER}.dataset", ..., f"{LOADER}.dataset", "is missing"),
-            (f"{LOADER}.dataset", [1], f"{LOADER}.dataset", "must be a data set's"),
+            (f"{LOADER}.dataset", [1], f"{LOADER}.dataset", "must be a dataset's"),
             (
                 f"{LOADER}.dataset.pipeline",
                 ...,
