@@ -143,8 +143,8 @@ def keeps_ratio(pipeline: Any) -> Optional[bool]:
     """Return whether the resize of a converted pipeline keeps the aspect ratio.
 
     Returns:
-        ``None`` if the size is not set by exactly one plain resize. The annotations then
-        do not tell what is lost.
+        ``None`` if the size is not set by exactly one plain resize. The annotations
+        then do not tell what is lost.
     """
     found = [step for step in pipeline if kind_of(step).name == "MultiScaleTransform"]
     if len(found) != 1:

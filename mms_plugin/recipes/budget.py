@@ -173,7 +173,7 @@ def _split(options: Mapping[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]:
 
 
 def _are_fixed(options: Mapping[str, Any]) -> bool:
-    """Return whether the user set the sizes, or something that has one value per size."""
+    """Return whether the user set the sizes or a list with one value per size."""
     return any(
         options.get(name) is not None for name in ("sizes", "weights", "batch_sizes")
     )

@@ -2,8 +2,8 @@
 
 The training has three phases: the start sizes until ``begin``, linear growth until
 ``end``, and then only the base size. The mean cost per unit of time within a phase does
-not depend on ``begin`` and ``end``. So the total cost is linear in both, and they can be
-solved for.
+not depend on ``begin`` and ``end``. So the total cost is linear in both, and no search
+is needed to find them.
 """
 
 from __future__ import annotations
@@ -191,14 +191,14 @@ def _ascends(distributions: Sequence[SizeDistribution]) -> bool:
 
 
 def best_choice(choices: Sequence[BudgetChoice]) -> BudgetChoice:
-    """Return the choice with the most updates; among equal ones, with the most sizes."""
+    """Return the choice with the most updates; if equal, the one with more sizes."""
     most = max(choice.updates for choice in choices)
     equal = [c for c in choices if c.updates >= most * (1 - _EQUAL_UPDATES)]
     return max(equal, key=lambda c: (len(c.sizes), len(c.start_sizes), c.updates))
 
 
 def _root(at_zero: float, at_one: float) -> Optional[float]:
-    """Return where a falling line crosses zero, at 0 or later; ``None`` if it does not."""
+    """Return where a falling line crosses zero, at least 0; ``None`` if it rises."""
     if at_zero <= 1e-12 * abs(at_one):
         return 0.0
     if at_one >= at_zero:

@@ -23,9 +23,7 @@ def pipeline_chains(dataset: Any, place: str) -> List[Tuple[str, List[Pipeline]]
         RecipeError: If a dataset is not a config or is multi-scale already.
     """
     if not isinstance(dataset, Mapping):
-        raise RecipeError(
-            place, f"must be a dataset's config, but is {short(dataset)}"
-        )
+        raise RecipeError(place, f"must be a dataset's config, but is {short(dataset)}")
     if kind_of(dataset).name == "MultiScaleDataset":
         raise RecipeError(place, "is a MultiScaleDataset already")
     own: List[Pipeline] = []
