@@ -100,10 +100,10 @@ def share_batch(total: int, world_size: int, images_per_rank: int) -> BatchShare
     near = f"{below} or {above}" if below else str(above)
     ranks = "1 rank" if world_size == 1 else f"{world_size} ranks"
     raise ValueError(
-        f"batch_size={total} cannot be made of {ranks} with {images_per_rank} "
-        f"images (train_dataloader.batch_size) and accumulation: use {near}, another "
-        "number of images per rank (--cfg-options train_dataloader.batch_size=N) or of "
-        "ranks"
+        f"batch_size={total} cannot be made of {ranks} with {images_per_rank} images "
+        f"(train_dataloader.batch_size) and accumulation: use {near}, or change the "
+        "images per rank (--cfg-options train_dataloader.batch_size=N) or the number "
+        "of ranks"
     )
 
 
