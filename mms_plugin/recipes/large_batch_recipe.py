@@ -13,7 +13,12 @@ from ..analysis.config_plan import config_plan, is_multi_scale
 from ..utils.validation import is_integer, is_number, parse_int
 from .config_edits import RecipeError, Report, assign, kind_of, short
 from .iteration_counts import counts_iterations, scale_iterations, scheduler_list
-from .large_batch_numbers import BatchShares, LargeBatchTimes, large_batch_times, share_batch
+from .large_batch_numbers import (
+    BatchShares,
+    LargeBatchTimes,
+    large_batch_times,
+    share_batch,
+)
 
 __all__ = ["LARGE_BATCH_OPTIONS", "large_batch_recipe"]
 
