@@ -212,7 +212,7 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
 
 
 def _at_best(sweep: Sweep, kind: bool, **settings: Any) -> List[Arm]:
-    """An arm at the best rate of plain training or AGVM, once it is known."""
+    """Return an arm at the best rate of plain training or AGVM, once it is known."""
     rate = sweep.best(kind)
     if rate is None:
         return []
