@@ -1,11 +1,13 @@
 # The project's commands; `make` alone lists them.
 SHELL := /bin/bash
 PY := .venv/bin/python
-# Two threads at most a process: the suite is measured on two cores.
+# Two threads at most a process: everything here is measured on two cores.
 export OMP_NUM_THREADS ?= 2
 # The checkout itself, whatever else is installed.
 export PYTHONPATH := $(CURDIR)
 PYTEST_ARGS ?=
+# Processes that share the suite, file by file.
+TEST_JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test lint format matrix
@@ -32,7 +34,7 @@ lint: env
 	$(PY) -m mypy mms_plugin
 
 test: lint
-	$(PY) -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 format: env
 	$(PY) -m ruff check --fix .

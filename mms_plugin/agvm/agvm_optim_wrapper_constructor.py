@@ -1,4 +1,4 @@
-"""Builds an optimizer whose param groups follow the model's modules."""
+"""Build an optimizer whose param groups follow the model's modules."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
+from ..utils.lr_scaling import scaled_lr
 from ..utils.sharding import refuse_sharding
-from .agvm import AGVMConfig, anchor_modules
-from .directions import update_direction
-from .lr_scaling import scaled_lr
-from .modules import (
-    REST,
-    assign_parameters,
-    find_modules,
-    module_table,
-    shared_parameters,
-    split_groups,
-)
+from .agvm import anchor_modules
+from .agvm_config import AGVMConfig
+from .find_modules import REST, assign_parameters, find_modules, shared_parameters
+from .param_groups import module_table, split_groups
+from .update_direction import update_direction
 
 __all__ = ["AGVMOptimWrapperConstructor"]
 
@@ -30,30 +25,32 @@ _MOST_SHOWN = 5
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class AGVMOptimWrapperConstructor:
-    """Lets another constructor build the optimizer, then splits its groups.
+    """Build the optimizer with another constructor, then split its param groups.
 
-    Each param group is split by module, with all its options, so that
-    ``paramwise_cfg`` means what it means to the other constructor. Every group names
-    its module as ``group['agvm_module']``. A parameter shared between modules belongs
-    to the first of them.
+    Each param group is split by module and keeps its options, so that
+    ``paramwise_cfg`` has the meaning that the other constructor gives it. Every group
+    names its module as ``group['agvm_module']``. A parameter that several modules
+    share belongs to the first of them.
 
     Args:
-        optim_wrapper_cfg (dict): Config of an ``AGVMOptimWrapper``. Beside the
-            wrapper's own arguments it may hold ``base`` and ``lr_scaling``, which
-            take the place of those below.
-        paramwise_cfg (dict, optional): Passed on. Defaults to None.
+        optim_wrapper_cfg (dict): Config of an ``AGVMOptimWrapper``. It may also have
+            ``base`` and ``lr_scaling``, which replace the arguments below.
+        paramwise_cfg (dict, optional): Passed to the other constructor. Defaults to
+            None.
         base (str): Type of the constructor that builds the optimizer, such as
             mmdet's ``'LearningRateDecayOptimizerConstructor'``.
             Defaults to ``'DefaultOptimWrapperConstructor'``.
         lr_scaling (dict, optional): Arguments ``batch_size``, ``base_batch_size`` and
-            ``rule`` of :func:`~.lr_scaling.scaled_lr`, for the optimizer's ``lr``.
-            Not to be used with ``auto_scale_lr``. Defaults to None.
+            ``rule`` of :func:`~..utils.lr_scaling.scaled_lr`, for the optimizer's
+            ``lr``. Do not use it together with ``auto_scale_lr``. Defaults to None.
 
     Raises:
-        TypeError, ValueError: See :class:`~.agvm.AGVMConfig`,
-            :func:`~.modules.find_modules` and :func:`~.directions.update_direction`;
-            also for sparse gradients, sharded models, and a trainable parameter that
-            the other constructor left out.
+        TypeError: See :class:`~.agvm_config.AGVMConfig`.
+        ValueError: See :class:`~.agvm_config.AGVMConfig`,
+            :func:`~.find_modules.find_modules` and
+            :func:`~.update_direction.update_direction`; also for sparse gradients,
+            sharded models, and a trainable parameter that the other constructor left
+            out.
     """
 
     def __init__(
@@ -85,7 +82,7 @@ class AGVMOptimWrapperConstructor:
             self.optimizer_cfg["lr"] = scaled_lr(self.optimizer_cfg["lr"], **lr_scaling)
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Builds the optimizer wrapper of a model, wrapped or not."""
+        """Build the optimizer wrapper of a model, wrapped or not."""
         refuse_sharding(model)
         model = getattr(model, "module", model)
         _refuse_sparse_gradients(model)
@@ -113,7 +110,7 @@ class AGVMOptimWrapperConstructor:
             "AGVM compares these modules:\n" + module_table(groups, anchors),
             logger="current",
         )
-        # A copy: the wrapper takes entries out of clip_grad.
+        # A copy, since the wrapper removes entries of clip_grad.
         return OPTIM_WRAPPERS.build(
             copy.deepcopy(self.wrapper_cfg), default_args=dict(optimizer=optimizer)
         )
@@ -122,7 +119,7 @@ class AGVMOptimWrapperConstructor:
         paramwise_cfg = self.paramwise_cfg
         default = self.base == "DefaultOptimWrapperConstructor"
         if paramwise_cfg and default and shared_parameters(model):
-            # It would otherwise refuse a model with shared parameters.
+            # Otherwise it refuses a model with shared parameters.
             paramwise_cfg = {"bypass_duplicate": True, **paramwise_cfg}
         constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
             dict(
@@ -136,7 +133,7 @@ class AGVMOptimWrapperConstructor:
         try:
             return constructor(model).optimizer
         except ValueError as error:
-            # torch names no parameter.
+            # torch's message names no parameter.
             shared = shared_parameters(model)
             if not shared or "more than one parameter group" not in str(error):
                 raise

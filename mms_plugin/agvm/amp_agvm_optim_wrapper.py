@@ -15,15 +15,15 @@ __all__ = ["AmpAGVMOptimWrapper"]
 
 @OPTIM_WRAPPERS.register_module()
 class AmpAGVMOptimWrapper(AGVMOptimWrapper, AmpOptimWrapper):
-    """AGVM over ``AmpOptimWrapper``.
+    """Combine AGVM with ``AmpOptimWrapper``.
 
-    The variances are angles, free of the loss scale; Adam's second moments are taken
-    of the gradient without it. A measurement in an iteration whose gradients overflow
-    is dropped, as its update is.
+    The loss scale does not change the variances, which are angles; Adam's second
+    moments are computed from gradients without it. If the gradients of an iteration
+    overflow, its measurement is dropped together with its update.
 
     Args:
-        agvm (dict, optional): See :class:`~.agvm.AGVMConfig`.
-        **kwargs: Those of ``AmpOptimWrapper``, ``use_fsdp`` excepted.
+        agvm (dict, optional): See :class:`~.agvm_config.AGVMConfig`. Defaults to None.
+        **kwargs: Arguments of ``AmpOptimWrapper`` except ``use_fsdp``.
 
     Raises:
         ValueError: ``use_fsdp`` is set.

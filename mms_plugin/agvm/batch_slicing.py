@@ -1,4 +1,4 @@
-"""The first images of a batch, whatever the model takes it as."""
+"""Count and slice the images of a batch, in any form that a model takes it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ import numpy as np
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-__all__ = ["batch_size", "first_images"]
+__all__ = ["count_images", "first_images"]
 
 _PLAIN = (type(None), bool, int, float, str, bytes)
 
 
-def batch_size(data: Mapping[str, Any]) -> int:
-    """Images in what a model's ``forward`` is called with.
+def count_images(data: Mapping[str, Any]) -> int:
+    """Return the number of images that a model's ``forward`` is called with.
 
     Args:
-        data: Arguments by name. The length of ``data_samples`` counts where it is a
+        data: Arguments by name. The length of ``data_samples`` counts if it is a
             list; else that of the first tensor, array or list.
-
-    Returns:
-        int: The number of images.
 
     Raises:
         ValueError: Nothing in ``data`` has a length.
@@ -47,22 +44,22 @@ def _length(value: Any) -> Optional[int]:
 
 
 def first_images(data: Any, size: int, count: int) -> Any:
-    """The first ``count`` of ``size`` images, as a copy of their own.
+    """Return a copy of the first ``count`` of ``size`` images.
 
-    Tensors and arrays are cut along their first dimension, lists and tuples of one
-    entry an image by entry. Other lists, tuples (such as one stacked tensor per view)
-    and mappings are cut part by part. Numbers, strings and None are kept.
+    Tensors and arrays are sliced along their first dimension. Lists and tuples with
+    one entry per image are sliced; other ones (such as one stacked tensor per view)
+    and mappings are sliced entry by entry. Numbers, strings and None are kept.
 
     Args:
         data: Any nesting of these.
         size: Images in the batch.
-        count: Images of the part.
+        count: Images to return.
 
     Returns:
-        The same nesting. Changes made to it do not reach ``data``.
+        The same nesting. Changes to it do not reach ``data``.
 
     Raises:
-        ValueError: A part is of another length or an unknown type.
+        ValueError: An entry has another length or an unknown type.
     """
     if isinstance(data, _PLAIN):
         return data

@@ -1,4 +1,4 @@
-"""AGVM with mixed precision in bfloat16, on the CPU too."""
+"""AGVM with mixed precision in bfloat16, also on the CPU."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["BFloat16AGVMOptimWrapper"]
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16AGVMOptimWrapper(AGVMOptimWrapper, BFloat16OptimWrapper):
-    """AGVM over ``BFloat16OptimWrapper``: no loss scale, no overflow.
+    """Combine AGVM with ``BFloat16OptimWrapper``: no loss scale, no overflow.
 
     Args:
-        **kwargs: Those of :class:`~.agvm_optim_wrapper.AGVMOptimWrapper`.
+        **kwargs: Arguments of :class:`~.agvm_optim_wrapper.AGVMOptimWrapper`.
     """

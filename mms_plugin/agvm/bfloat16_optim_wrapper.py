@@ -1,4 +1,4 @@
-"""Mixed precision in bfloat16, on the CPU too."""
+"""Mixed precision in bfloat16, also on the CPU."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner.amp import autocast
 from torch import nn
 
+__all__ = ["BFloat16OptimWrapper"]
+
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """An ``OptimWrapper`` whose forward pass runs under bfloat16 autocast.
+    """Run the forward pass under bfloat16 autocast.
 
-    MMEngine's ``AmpOptimWrapper`` refuses to be built without an accelerator.
-    bfloat16 has the range of float32, so that the loss needs no scaling and
-    nothing is left that would need one. ``tools/train.py --amp`` uses it where
-    there is no accelerator.
+    MMEngine's ``AmpOptimWrapper`` needs an accelerator; this wrapper does not, and
+    ``tools/train.py --amp`` uses it where there is none. bfloat16 has the range of
+    float32, so that the loss needs no scaling.
 
     Do not use it with inputs so small that a strided, padded convolution sees an
     input with a side below its stride, such as ResNet's last stage at 16 pixels. On
@@ -27,11 +28,11 @@ class BFloat16OptimWrapper(OptimWrapper):
     weight gradient uninitialized, and the weights may become NaN.
 
     Args:
-        **kwargs: Those of :class:`mmengine.optim.OptimWrapper`.
+        **kwargs: Arguments of :class:`mmengine.optim.OptimWrapper`.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Gradient accumulation's context, and autocast inside it."""
+        """Enter MMEngine's context and autocast."""
         with super().optim_context(model), autocast(dtype=torch.bfloat16):
             yield

@@ -1,4 +1,4 @@
-"""Whether a range of iterations with clipping lies within a training."""
+"""Explain when clipping within a range of iterations has no effect."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def explain_without_effect(
         total: Iterations of the whole training.
 
     Returns:
-        str, optional: The values and what to set. None where the range lies within the
-        training, was passed before it was resumed, or where no iteration is left.
+        str, optional: The values and what to set. None if the range lies within the
+        training, was passed before it was resumed, or if no iteration is left.
     """
     if done >= total:
         return None

@@ -1,18 +1,22 @@
-"""How often AGVM measures in a training, and how far that can move a multiplier.
+"""Count the measurements of a training, and how far they can move a multiplier.
 
-Pure functions of the settings and of the training's length.
+Pure functions of the arguments and of the training's length.
 """
 
 from __future__ import annotations
 
 import math
-from typing import List, Optional
+from typing import List, Mapping, Optional, Sequence, Tuple
 
-from .agvm import AGVMConfig
+from .agvm import QUIET_MEASUREMENTS, QUIET_VARIANCE
+from .agvm_config import AGVMConfig
 
 __all__ = [
     "ENOUGH_SHARE",
+    "explain_failed_measurement",
+    "explain_quiet_module",
     "explain_without_effect",
+    "first_measured_iterations",
     "measured_updates",
     "moved_share",
     "needed_measurements",
@@ -20,14 +24,14 @@ __all__ = [
 
 
 def moved_share(momentum: float, measurements: int) -> float:
-    """Return how far measurements move a multiplier from 1 to a constant target.
+    """Return the share of the way from 1 to a fixed target that a multiplier moves.
 
     Args:
         momentum: Weight of the old multiplier in the moving average, in [0, 1).
         measurements: Number of measurements, at least 0.
 
     Returns:
-        float: Share of the way, from 0 (it stays at 1) to 1 (it is at the target).
+        float: From 0 (it stays at 1) to 1 (it is at the target).
     """
     return 1.0 - momentum**measurements
 
@@ -56,12 +60,12 @@ def needed_measurements(momentum: float, share: float = ENOUGH_SHARE) -> int:
 def measured_updates(
     config: AGVMConfig, begin: int, end: int, accumulative_counts: int = 1
 ) -> range:
-    """Return the updates that a measurement precedes, as ``config.measures`` tells.
+    """Return the updates that a measurement precedes, as ``config.measures`` does.
 
     Args:
         config: Arguments of AGVM.
         begin: First update to look at, counted from 0 over the training.
-        end: The update after the last.
+        end: The update after the last one to look at.
         accumulative_counts: Iterations per update. Defaults to 1.
     """
     first = -(-config.start_iter // accumulative_counts)
@@ -69,6 +73,31 @@ def measured_updates(
         end = min(end, -(-config.stop_iter // accumulative_counts))
     intervals = max(0, -(-(begin - first) // config.interval))
     return range(first + intervals * config.interval, end, config.interval)
+
+
+def first_measured_iterations(
+    config: AGVMConfig, accumulative_counts: int = 1
+) -> Optional[Tuple[int, int]]:
+    """Return the iterations of the first measurement in one process.
+
+    Args:
+        config: Arguments of AGVM.
+        accumulative_counts: Iterations per update. Defaults to 1: an update is
+            compared with the one before.
+
+    Returns:
+        tuple, optional: The first iteration, counted over the training, and the number
+        of iterations. None if nothing is measured.
+    """
+    begin = max(config.start_iter // accumulative_counts, 1)
+    updates = measured_updates(
+        config, begin, begin + config.interval + 2, accumulative_counts
+    )
+    if not updates:
+        return None
+    if accumulative_counts > 1:
+        return updates[0] * accumulative_counts, accumulative_counts
+    return updates[0] - 1, 2
 
 
 def explain_without_effect(
@@ -79,7 +108,7 @@ def explain_without_effect(
     measured_before: int = 0,
     compares_updates: bool = False,
 ) -> Optional[str]:
-    """Explain why AGVM has no effect, or hardly any, in a training of this length.
+    """Explain why AGVM has no effect, or too little, in a training of this length.
 
     Args:
         config: Arguments of AGVM.
@@ -93,7 +122,7 @@ def explain_without_effect(
 
     Returns:
         str, optional: The values, how far the multipliers can move, and what to set.
-        None where enough is measured, or where no iteration is left.
+        None if enough is measured, or if no iteration is left.
     """
     if done >= total:
         return None
@@ -119,16 +148,56 @@ def explain_without_effect(
     values += f", momentum={config.momentum}"
     remedies = _remedies(config, begin, end, accumulative_counts, measured_before)
     if count:
-        told = (
+        effect = (
             f"AGVM measures only {_times(count)} in this training, so that a "
             f"multiplier moves at most {100 * share:.0f} % of the way from 1 to its "
             "target (1 - momentum ** measurements)"
         )
     else:
-        told = "AGVM never measures in this training, so that all multipliers stay 1"
+        effect = "AGVM never measures in this training, so that all multipliers stay 1"
     return (
-        f"{told}: agvm=dict({values}), but the training has {length}. Set "
+        f"{effect}: agvm=dict({values}), but the training has {length}. Set "
         f"{' or '.join(remedies)}."
+    )
+
+
+def explain_failed_measurement(
+    iteration: int, products: Mapping[str, Sequence[float]]
+) -> str:
+    """Explain why the gradient of the anchor allowed no measurement.
+
+    Args:
+        iteration: Index of the iteration.
+        products: Inner products of the anchor's modules over the two halves.
+    """
+    kind, remedy = "zero", "Check that agvm.anchor names a module that trains."
+    if not all(math.isfinite(value) for row in products.values() for value in row):
+        kind = "not finite"
+        remedy = (
+            "The update of the weights is not finite either: check the loss, lower the "
+            "learning rate, or train without mixed precision."
+        )
+    return (
+        f"AGVM: no measurement in iteration {iteration}: the gradient of "
+        f"{', '.join(products)} is {kind} in a half of the batch. All multipliers keep "
+        f"their values. {remedy} Further measurements that fail are not reported."
+    )
+
+
+def explain_quiet_module(name: str, start_iter: int) -> str:
+    """Explain that a module has had no variance for many measurements.
+
+    Args:
+        name: The module.
+        start_iter: Iteration of the first measurement.
+    """
+    return (
+        f"AGVM: the gradient variance of {name} has been below {QUIET_VARIANCE:g}, or "
+        f"it had no gradient, in the last {QUIET_MEASUREMENTS} measurements: all "
+        "images ask for the same step. A head does so while it only sees background, "
+        "and for good when it has died. If its loss does not fall, use a lower "
+        "learning rate or a longer warm-up, or start AGVM later "
+        f"(start_iter={start_iter})."
     )
 
 
@@ -150,7 +219,7 @@ def _remedies(
     found: List[str] = []
     first = max(-(-config.start_iter // accumulative_counts), begin)
     if config.stop_iter is not None:
-        # As late as the training allows, if a later stop is what is missing.
+        # A later stop, if the training is long enough for it.
         stop = (first + (needed - 1) * config.interval) * accumulative_counts + 1
         if stop <= (end - 1) * accumulative_counts + 1:
             found.append(f"stop_iter to at least {stop}, or to None,")

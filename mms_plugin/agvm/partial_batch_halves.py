@@ -1,4 +1,4 @@
-"""Halves in one process: the last batch and a part of this one, at equal weights."""
+"""Halves in one process: the last batch and a part of this one, at the same weights."""
 
 from __future__ import annotations
 
@@ -23,41 +23,42 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..utils.model_state import kept_model_state
 from ..utils.random_state import kept_random_states
-from .batch_slicing import batch_size, first_images
-from .halves import (
-    Halves,
-    HalvesSource,
-    MicroBatch,
-    from_order,
+from .batch_slicing import count_images, first_images
+from .gradients import (
+    GradientDict,
     gradient_copies,
     gradients_of,
-    in_order,
+    tensors_as_list,
+    tensors_from_list,
 )
+from .halves_source import Halves, HalvesSource
+from .micro_batch import MicroBatch
 from .variance import half_batch_variance
 
-__all__ = ["PartialBatchHalves", "unchanged"]
+__all__ = ["PartialBatchHalves"]
 
 
 class PartialBatchHalves(HalvesSource):
-    """The halves are the batch of the last iteration and a part of this one.
+    """Compare the batch of the last iteration with a part of this one.
 
-    Before the update that precedes a measured iteration, its gradient and the weights
-    are copied. In the measured iteration, once its own backward pass is done, a part
-    of its batch is run forward and backward at those weights. Both gradients are then
-    at the same weights and have no image in common; and the weights have seen none
-    of the images, whose noise is therefore independent. (A part of the batch before
-    has shaped the weights; a part of a batch against the whole of it shares images.)
-    :func:`~.variance.half_batch_variance` turns their angle into that of two halves.
+    In the iteration before a measured one, the gradient and the weights before the
+    update are copied. In the measured iteration, after its own backward pass, a part
+    of its batch is run forward and backward at the copied weights. Both gradients are
+    then at the same weights, have no image in common, and the weights have not been
+    trained on either batch just before, so that their noise is independent.
+    :func:`~.variance.half_batch_variance` converts their variance to that of two
+    halves.
 
-    The pass leaves no trace in training: weights, gradients, buffers, frozen
+    The extra pass does not affect the training: weights, gradients, buffers, frozen
     parameters, training flags and random states are put back.
 
     Args:
         params: Parameters in the order of the optimizer.
         fraction: Part of the batch, in (0, 1]; rounded down, at least one image.
-        forward_context: Context of the forward pass for a model (autocast).
-        loss_scale: The current factor of the loss.
+        forward_context: Gives the context of a model's forward pass (autocast).
+        loss_scale: Gives the current loss scale.
 
     Attributes:
         failure (str, optional): Why the part cannot be run.
@@ -78,20 +79,20 @@ class PartialBatchHalves(HalvesSource):
         self._forward_context = forward_context
         self._loss_scale = loss_scale
         self._size: Optional[int] = None
-        self._part: Optional[_Call] = None
+        self._part: Optional[_PartOfBatch] = None
         self._halves: Optional[Halves] = None
-        self._last = _Last({}, {}, 0)
+        self._last = _LastIteration({}, {}, 0)
 
     @contextmanager
-    def forward(self, model: nn.Module, place: MicroBatch) -> Iterator[None]:
-        """Note the size of a batch, and copy a part of a measured one."""
+    def forward(self, model: nn.Module, micro_batch: MicroBatch) -> Iterator[None]:
+        """Count the images of a batch, and copy a part of a measured one."""
         self._part = self._size = None
-        if self.failure or not (place.measures or place.next_measures):
+        if self.failure or not (micro_batch.measured or micro_batch.next_measured):
             yield
             return
         model = getattr(model, "module", model)
 
-        def look(_: nn.Module, args: Tuple, kwargs: Dict[str, Any]) -> None:
+        def inspect_call(_: nn.Module, args: Tuple, kwargs: Dict[str, Any]) -> None:
             call = inspect.signature(model.forward).bind(*args, **kwargs)
             call.apply_defaults()
             if kwargs.get("mode", call.arguments.get("mode", "loss")) != "loss":
@@ -100,25 +101,25 @@ class PartialBatchHalves(HalvesSource):
                 self.failure = "it is called more than once in an iteration"
                 return
             try:
-                self._size = batch_size(call.arguments)
-                if place.measures and self._last.grads:
+                self._size = count_images(call.arguments)
+                if micro_batch.measured and self._last.grads:
                     count = max(1, int(self._fraction * self._size))
                     for name, value in call.arguments.items():
                         call.arguments[name] = first_images(value, self._size, count)
-                    self._part = _Call(model, call.args, call.kwargs, count)
+                    self._part = _PartOfBatch(model, call.args, call.kwargs, count)
             except ValueError as error:
                 self.failure = str(error)
 
-        # Only as long as it is needed: a copy of the model carries no hook.
-        handle = model.register_forward_pre_hook(look, with_kwargs=True)
+        # Registered only here, so that copies of the model (EMA) have no hook.
+        handle = model.register_forward_pre_hook(inspect_call, with_kwargs=True)
         try:
             yield
         finally:
             handle.remove()
 
     @contextmanager
-    def backward(self, place: MicroBatch) -> Iterator[None]:
-        """Run the copied part at the last weights, once the backward pass is done."""
+    def backward(self, micro_batch: MicroBatch) -> Iterator[None]:
+        """Run the copied part at the last weights, after the backward pass."""
         self._halves = None
         yield
         part, self._part = self._part, None
@@ -126,7 +127,7 @@ class PartialBatchHalves(HalvesSource):
             return
         try:
             grads = self._gradients(part)
-        except Exception as error:  # whatever a model makes of fewer images
+        except Exception as error:  # of any kind: it depends on the model
             self.failure = (
                 f"it failed on {part.size} images of a batch: "
                 f"{type(error).__name__}: {error}"
@@ -142,105 +143,23 @@ class PartialBatchHalves(HalvesSource):
                 ),
             )
 
-    def _gradients(self, part: _Call) -> Dict[Tensor, Tensor]:
-        with unchanged(part.model), torch.enable_grad(), self._last_weights():
-            with self._forward_context(part.model):
-                losses = part.model(*part.args, **part.kwargs)
-            loss = part.model.parse_losses(losses)[0]  # type: ignore[operator]
+    @torch.enable_grad()
+    def _gradients(self, part: _PartOfBatch) -> GradientDict:
+        model, args, kwargs, _ = part
+        with kept_model_state(model), self._new_seed(), self._last_weights():
+            with self._forward_context(model):
+                losses = model(*args, **kwargs)
+            loss = model.parse_losses(losses)[0]  # type: ignore[operator]
             (loss * self._loss_scale()).backward()
             return gradients_of(self.params)
 
     @contextmanager
-    def _last_weights(self) -> Iterator[None]:
-        weights = {param: param.data for param in self._last.weights}
-        try:
-            for param, weight in self._last.weights.items():
-                param.data = weight
-            torch.clear_autocast_cache()  # it knows parameters, not their values
-            yield
-        finally:
-            for param, weight in weights.items():
-                param.data = weight
-            torch.clear_autocast_cache()
-
-    def take(self, place: MicroBatch) -> Optional[Halves]:
-        """Return the halves; keep gradient and weights where the next is measured."""
-        halves, self._halves = self._halves, None
-        self._last = _Last({}, {}, 0)
-        if place.next_measures and not self.failure:
-            self._keep()
-        return halves if place.measures else None
-
-    def _keep(self) -> None:
-        if self._size is None:
-            self.failure = "no call in mode='loss' was seen in optim_context(model)"
-            return
-        grads = gradient_copies(self.params)
-        # Those that have no gradient now may have one in the part.
-        weights = {p: p.detach().clone() for p in self.params if p.requires_grad}
-        self._last = _Last(grads, weights, self._size)
-
-    def state_dict(self) -> Dict[str, Any]:
-        if not self._last.grads:
-            return {}
-        return dict(
-            grads=in_order(self.params, self._last.grads),
-            weights=in_order(self.params, self._last.weights),
-            size=self._last.size,
-        )
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._last = _Last({}, {}, 0)
-        if "weights" in state and len(state["weights"]) == len(self.params):
-            self._last = _Last(
-                from_order(self.params, state["grads"]),
-                from_order(self.params, state["weights"]),
-                int(state["size"]),
-            )
-
-
-class _Last(NamedTuple):
-    """The last iteration, where the next is measured: images, and before the update
-    each parameter's gradient and weight."""
-
-    grads: Dict[Tensor, Tensor]
-    weights: Dict[Tensor, Tensor]
-    size: int
-
-
-class _Call(NamedTuple):
-    """A call of a model with a part of a batch."""
-
-    model: nn.Module
-    args: Any
-    kwargs: Any
-    size: int
-
-
-@contextmanager
-def unchanged(model: nn.Module) -> Iterator[None]:
-    """Puts back what a training pass of a model changes, and starts without gradients.
-
-    That is: gradients, buffers, frozen parameters, training flags, and the random
-    states of torch, NumPy and Python, which are seeded anew meanwhile. Whatever else
-    a model keeps (a list of past losses, say) is not put back.
-
-    Args:
-        model: The model, not wrapped.
-    """
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    frozen = [p for p in model.parameters() if not p.requires_grad]
-    training = [(module, module.training) for module in model.modules()]
-    buffers = [(m, name, b) for m in model.modules() for name, b in m._buffers.items()]
-    tensors = frozen + [b for _, _, b in buffers if b is not None]
-    values = [tensor.detach().clone() for tensor in tensors]
-    grads = [param.grad for param in trainable]
-    devices = sorted({t.device.index for t in trainable if t.device.type == "cuda"})
-    for param in trainable:
-        param.grad = None
-    try:
+    def _new_seed(self) -> Iterator[None]:
+        """Seed all generators anew, and put back their states."""
+        trainable = [param for param in self.params if param.requires_grad]
+        devices = sorted({t.device.index for t in trainable if t.device.type == "cuda"})
         with kept_random_states(param.device for param in trainable):
-            # Else it would see the random numbers of the pass that comes next.
+            # Otherwise the pass would use the random numbers of the next iteration.
             seed = int(torch.randint(2**31, ()))
             torch.default_generator.manual_seed(seed)
             for device in devices:
@@ -248,13 +167,70 @@ def unchanged(model: nn.Module) -> Iterator[None]:
             np.random.seed(seed)
             random.seed(seed)
             yield
-    finally:
-        for param, grad in zip(trainable, grads):
-            param.grad = grad
-        for module, name, buffer in buffers:
-            module._buffers[name] = buffer
-        with torch.no_grad():
-            for tensor, value in zip(tensors, values):
-                tensor.copy_(value)
-        for module, flag in training:
-            module.training = flag
+
+    @contextmanager
+    def _last_weights(self) -> Iterator[None]:
+        weights = {param: param.data for param in self._last.weights}
+        try:
+            for param, weight in self._last.weights.items():
+                param.data = weight
+            torch.clear_autocast_cache()  # it caches by parameter, not by value
+            yield
+        finally:
+            for param, weight in weights.items():
+                param.data = weight
+            torch.clear_autocast_cache()
+
+    def take(self, micro_batch: MicroBatch) -> Optional[Halves]:
+        """Return the halves; copy gradient and weights if the next is measured."""
+        halves, self._halves = self._halves, None
+        self._last = _LastIteration({}, {}, 0)
+        if micro_batch.next_measured and not self.failure:
+            self._copy_iteration()
+        return halves if micro_batch.measured else None
+
+    def _copy_iteration(self) -> None:
+        if self._size is None:
+            self.failure = "no call in mode='loss' was seen in optim_context(model)"
+            return
+        grads = gradient_copies(self.params)
+        # Also those without a gradient now, which may have one in the part.
+        weights = {p: p.detach().clone() for p in self.params if p.requires_grad}
+        self._last = _LastIteration(grads, weights, self._size)
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Return the copied gradients and weights in the order of the parameters."""
+        if not self._last.grads:
+            return {}
+        return dict(
+            grads=tensors_as_list(self.params, self._last.grads),
+            weights=tensors_as_list(self.params, self._last.weights),
+            size=self._last.size,
+        )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the copied gradients and weights."""
+        self._last = _LastIteration({}, {}, 0)
+        if "weights" in state and len(state["weights"]) == len(self.params):
+            self._last = _LastIteration(
+                tensors_from_list(self.params, state["grads"]),
+                tensors_from_list(self.params, state["weights"]),
+                int(state["size"]),
+            )
+
+
+class _LastIteration(NamedTuple):
+    """Gradients and weights of the last iteration before its update, and its images."""
+
+    grads: GradientDict
+    weights: Dict[Tensor, Tensor]
+    size: int
+
+
+class _PartOfBatch(NamedTuple):
+    """Arguments of a model's call with a part of a batch, and the images in it."""
+
+    model: nn.Module
+    args: Any
+    kwargs: Any
+    size: int

@@ -1,4 +1,4 @@
-"""Halves of several processes: the first and the last ranks."""
+"""Halves in several processes: the first and the last ranks."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from .halves import GradientDict, Halves, HalvesSource, MicroBatch, gradients_of
+from .gradients import GradientDict, gradients_of
+from .halves_source import Halves, HalvesSource
+from .micro_batch import MicroBatch
 
 __all__ = ["RankHalves", "first_half_size"]
 
 
 def first_half_size(world_size: int) -> int:
-    """Ranks in the first half: ``world_size // 2``, the smaller one if it is odd."""
+    """Return the number of ranks in the first half: ``world_size // 2``."""
     return world_size // 2
 
 
 class RankHalves(HalvesSource):
-    """The halves are the first and the last ranks of a ``DistributedDataParallel``.
+    """Compare the first with the last ranks of a ``DistributedDataParallel`` model.
 
-    A communication hook averages each bucket as DDP itself does, bucket by bucket
-    and overlapping the backward pass. In an iteration that is measured the ranks of
-    the first half reduce each bucket once more, among themselves, to rank 0. The
-    second half's part of the mean is the mean less the first half's part, so that it
-    needs no communication, and halves of unequal size are weighted by their ranks.
-    Rank 0 measures and sends three numbers per module to all, which makes the
-    multipliers bit-identical everywhere.
+    A communication hook averages each bucket as DDP itself does, while the backward
+    pass continues. In a measured iteration the ranks of the first half also reduce
+    each bucket among themselves, to rank 0. The second half's part of the mean is the
+    mean minus the first half's part, which needs no communication and weights halves
+    of unequal size by their ranks. Rank 0 measures and broadcasts three numbers per
+    module, so that the multipliers are bit-identical on all ranks.
 
-    Ranks are numbered node by node by every launcher, so the first half of them is
-    made of whole nodes wherever the number of nodes is even; on one node or two the
-    extra reduction never leaves a node, and with two or three ranks there is none.
+    Launchers number the ranks node by node, so with an even number of nodes the first
+    half consists of whole nodes. On one or two nodes the extra reduction stays within
+    a node, and with two or three ranks there is none.
 
     Args:
         params: Parameters in the order of the optimizer.
-        model: The wrapped model. All ranks must construct this at the same point: the
-            process group is made here, once.
+        model: The wrapped model. All ranks must construct this object at the same
+            point, because it creates a process group.
 
     Raises:
-        ValueError: The model is wrapped over a part of the processes only, or has a
-            communication hook already.
+        ValueError: The model is wrapped over some of the processes only, or already
+            has a communication hook.
     """
 
     def __init__(
@@ -60,13 +61,13 @@ class RankHalves(HalvesSource):
         half = ranks[: first_half_size(len(ranks))]
         self._root = half[0]
         self._in_first_half = dist.get_rank() in half
-        # All ranks take part in making a group, also those outside it.
+        # All ranks must call new_group, also those outside the group.
         self._half_group = dist.new_group(half) if len(half) > 1 else None
         self._average = 1.0 / len(ranks)
         self._active = False
         self._pending: List[Tuple[Tensor, Optional[dist.Work], List[_View]]] = []
         self.bytes_sent_extra = 0
-        """Bytes that this rank put into extra reductions so far."""
+        """Bytes that this rank has put into extra reductions so far."""
         try:
             model.register_comm_hook(self, _average_bucket)
         except RuntimeError as error:
@@ -77,9 +78,10 @@ class RankHalves(HalvesSource):
             ) from error
 
     @contextmanager
-    def backward(self, place: MicroBatch) -> Iterator[None]:
+    def backward(self, micro_batch: MicroBatch) -> Iterator[None]:
         """Let the first half reduce its buckets in a measured update."""
-        self._active = place.measures and place.index + 1 == place.count
+        last = micro_batch.index + 1 == micro_batch.count
+        self._active = micro_batch.measured and last
         self._pending.clear()
         try:
             yield
@@ -88,7 +90,7 @@ class RankHalves(HalvesSource):
 
     def average(self, bucket: Any) -> torch.futures.Future[Tensor]:
         """Average one bucket over all ranks; the communication hook."""
-        # The product that DDP computes without a hook: its bits, too, are the same.
+        # The same product as DDP computes without a hook, to the bit.
         buffer = bucket.buffer().mul_(self._average)
         if self._active and self._in_first_half:
             self._reduce_half(bucket, buffer)
@@ -110,8 +112,8 @@ class RankHalves(HalvesSource):
             self.bytes_sent_extra += first.numel() * first.element_size()
         self._pending.append((first, work, views))
 
-    def take(self, place: MicroBatch) -> Optional[Halves]:
-        """Return the first half's part of the mean, on rank 0, and the mean."""
+    def take(self, micro_batch: MicroBatch) -> Optional[Halves]:
+        """Return the mean and, on rank 0, the first half's part of it."""
         first: GradientDict = {}
         pending, self._pending = self._pending, []
         for buffer, work, views in pending:
@@ -119,7 +121,7 @@ class RankHalves(HalvesSource):
                 work.wait()
             for param, size, stride, offset in views:
                 first[param] = buffer.as_strided(size, stride, offset)
-        if not place.measures:
+        if not micro_batch.measured:
             return None
         return Halves(first, gradients_of(self.params), reduce=self._share)
 
@@ -131,6 +133,6 @@ class RankHalves(HalvesSource):
 _View = Tuple[Tensor, torch.Size, Tuple[int, ...], int]
 
 
-# DDP compares the annotations of a hook with types; ours would be strings.
+# No annotations: DDP compares them with types, but they would be strings here.
 def _average_bucket(state, bucket):  # type: ignore[no-untyped-def]
     return state.average(bucket)

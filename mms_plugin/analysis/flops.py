@@ -14,6 +14,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..multi_scale.sizes import Size
+from ..utils.model_state import kept_model_state
+from ..utils.random_state import kept_random_states
 
 __all__ = [
     "count_flops",
@@ -59,7 +61,7 @@ def training_flops_per_image(
     """Training FLOPs (forward and backward) of one image at each size.
 
     The model is left as it was: training mode, gradients, buffers (batch norm's
-    statistics) and the CPU's random state are put back.
+    statistics) and the random states of the host are put back.
 
     Args:
         model: The model that is trained.
@@ -80,16 +82,9 @@ def training_flops_per_image(
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r} must be at least 1")
     run = _mmengine_loss if loss is None else loss
-    was_training = {module: module.training for module in model.modules()}
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    random_state = torch.get_rng_state()
     flops: Dict[Size, float] = {}
-    try:
+    with kept_model_state(model), kept_random_states():
         model.train()
-        # Else the backward passes would add to the caller's gradients, in place.
-        for parameter, _ in gradients:
-            parameter.grad = None
         for height, width in sizes:
             if (height, width) in flops:
                 continue
@@ -102,15 +97,6 @@ def training_flops_per_image(
                 total.backward()  # type: ignore[no-untyped-call]
 
             flops[height, width] = count_flops(step) / batch_size
-    finally:
-        for module, training in was_training.items():
-            module.training = training
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-        torch.set_rng_state(random_state)
     return flops
 
 

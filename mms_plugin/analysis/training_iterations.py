@@ -14,7 +14,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner, load_checkpoint
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 
-from ..multi_scale.size_schedule import SizeSchedule
+from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sized_index import sized_index_class
 from ..multi_scale.sizes import Size
 from .batch_maker import batch_maker
@@ -50,7 +50,7 @@ def sampler_config(config: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
     return sampler if is_multi_scale(config) else None
 
 
-def size_schedule(config: Mapping[str, Any], **changes: Any) -> SizeSchedule:
+def size_schedule(config: Mapping[str, Any], **changes: Any) -> GrowingSizes:
     """Sizes, batch sizes and weights of a config, without its data.
 
     Args:
@@ -69,7 +69,7 @@ def size_schedule(config: Mapping[str, Any], **changes: Any) -> SizeSchedule:
             arguments.pop(key, None)
     arguments["batch_size"] = (config.get("train_dataloader") or {}).get("batch_size")
     arguments.update(changes)
-    return SizeSchedule(**arguments)
+    return GrowingSizes(**arguments)
 
 
 class RealBatches:

@@ -1,4 +1,4 @@
-"""Checkpoints: find them, read them safely, write them whole, and resume from them."""
+"""Find, check, write and resume from checkpoints (map: docs/resume.md)."""
 
 from .atomic_local_backend import BACKEND_NAME, AtomicLocalBackend
 

@@ -1,4 +1,4 @@
-"""The file backend that never leaves half a file under its name."""
+"""A file backend that never leaves a partly written file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ BACKEND_NAME = "atomic_local"
 
 @register_backend(BACKEND_NAME)
 class AtomicLocalBackend(LocalBackend):
-    """MMEngine's local backend, with writes that are all or nothing.
+    """MMEngine's local backend, whose files are whole or as they were before.
 
-    Registered as ``'atomic_local'``: ``backend_args=dict(backend='atomic_local')``
-    wherever MMEngine takes ``backend_args``. See :func:`write_atomically`.
+    Use it wherever MMEngine takes ``backend_args``, with
+    ``backend_args=dict(backend='atomic_local')``. See :func:`write_atomically`.
     """
 
     def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
-        """Write bytes; a ``NotWrittenError`` leaves the path as it was."""
+        """Write bytes; if it raises ``NotWrittenError``, the file is as before."""
         write_atomically(obj, filepath)
 
     def put_text(
         self, obj: str, filepath: Union[str, Path], encoding: str = "utf-8"
     ) -> None:
-        """Write text; a ``NotWrittenError`` leaves the path as it was."""
+        """Write text; if it raises ``NotWrittenError``, the file is as before."""
         write_atomically(obj.encode(encoding), filepath)

@@ -1,4 +1,4 @@
-"""Which checkpoint a training goes on from, and why a file is none."""
+"""Find the checkpoint to resume from, and say why a file is not valid."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ __all__ = [
 
 LAST_CHECKPOINT = "last_checkpoint"
 TEMPLATES = ("epoch_{}.pth", "iter_{}.pth")
-"""What MMEngine calls its checkpoints, by epoch and by iteration."""
+"""Names of MMEngine's checkpoints, by epoch and by iteration."""
 _ZIP_START = b"PK\x03\x04"
 
 
 class UnreadableCheckpointError(ValueError):
-    """A file that is no checkpoint to go on from; the text says why."""
+    """A file cannot be read, or cannot be resumed from; the text says why."""
 
 
 class LatestCheckpoint(NamedTuple):
-    """What :func:`latest_checkpoint` has found.
+    """The result of :func:`latest_checkpoint`.
 
     Attributes:
-        path: The checkpoint to go on from; ``None`` if there is none.
-        named: What ``last_checkpoint`` names; ``None`` without such a file.
-        passed_over: ``(path, reason)`` of what cannot be read, in the order tried.
+        path: The checkpoint to resume from; ``None`` if there is none.
+        named: The content of ``last_checkpoint``; ``None`` without such a file.
+        passed_over: ``(path, reason)`` of files that are not valid, in the order tried.
     """
 
     path: Optional[str]
@@ -48,15 +48,16 @@ def latest_checkpoint(
     folder: Optional[str] = None,
     templates: Sequence[str] = TEMPLATES,
 ) -> LatestCheckpoint:
-    """The checkpoint that ``last_checkpoint`` names, else the newest whole one.
+    """Return the checkpoint that ``last_checkpoint`` names, else the newest valid one.
 
-    Newest is what has trained longest, by the iterations in the checkpoint. Best and
-    published checkpoints are none to go on from: they lack the optimizer's state.
+    The newest is the one with the most iterations. Best and published checkpoints are
+    not considered: they lack the optimizer's state.
 
     Args:
-        work_dir: Where ``last_checkpoint`` lies.
-        folder: Where the checkpoints lie. ``None``: in ``work_dir``.
-        templates: Names of checkpoints, ``{}`` for the number.
+        work_dir: Folder of ``last_checkpoint``.
+        folder: Folder of the checkpoints. Defaults to ``work_dir``.
+        templates: File names of checkpoints, with ``{}`` in the place of the number.
+            Defaults to MMEngine's.
     """
     passed_over: List[Tuple[str, str]] = []
     named = _named(osp.join(work_dir, LAST_CHECKPOINT))
@@ -84,22 +85,22 @@ def latest_checkpoint(
 
 
 def checkpoint_progress(path: str) -> Tuple[int, int]:
-    """Iterations and epochs that a checkpoint has trained.
+    """Return the iterations and the epochs that were done when it was saved.
 
     Raises:
-        UnreadableCheckpointError: The file cannot be read, or holds no training.
+        UnreadableCheckpointError: The file cannot be read, or holds weights only.
     """
     meta = read_checkpoint(path).get("meta")
     if not isinstance(meta, dict) or not {"iter", "epoch"} <= meta.keys():
         raise UnreadableCheckpointError(
-            "it holds weights, but no training to go on with (no meta with epoch and "
+            "it holds weights, but no training to resume (its meta has no epoch and "
             "iter); to start from its weights set load_from"
         )
     return int(meta["iter"]), int(meta["epoch"])
 
 
 def unreadable_reason(path: str) -> Optional[str]:
-    """Why a file cannot be read as a checkpoint; ``None`` if it can be."""
+    """Return why a file cannot be read as a checkpoint; ``None`` if it can be."""
     try:
         read_checkpoint(path)
     except UnreadableCheckpointError as error:
@@ -108,12 +109,13 @@ def unreadable_reason(path: str) -> Optional[str]:
 
 
 def read_checkpoint(path: str) -> Dict[str, Any]:
-    """A checkpoint with its tensors left on the disk where they can be.
+    """Read a checkpoint; its tensors stay on the disk if the format allows it.
 
-    Read as MMEngine would: with torch's ``weights_only`` check where that is on.
+    As MMEngine does, with torch's ``weights_only`` check where that is on.
 
     Raises:
-        UnreadableCheckpointError: In a few words, without the path.
+        UnreadableCheckpointError: It cannot be read. The text is short and does not
+            name the path.
     """
     path = osp.expanduser(path)
     if not osp.isfile(path):
@@ -126,14 +128,14 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
             with open(path, "rb") as stream:
                 if stream.read(len(_ZIP_START)) == _ZIP_START:
                     raise UnreadableCheckpointError("it is cut short")
-        # From torch 2.1 on; torch wants to be asked for it.
+        # torch maps a file into memory only when asked, from 2.1 on.
         lazily = dict(mmap=True) if is_zip and _torch_release() >= (2, 1) else {}
         checkpoint = torch.load(path, map_location="cpu", **lazily)
     except UnreadableCheckpointError:
         raise
     except OSError as error:
         raise UnreadableCheckpointError(error.strerror or str(error)) from error
-    except Exception as error:  # whatever garbage makes torch and pickle raise
+    except Exception as error:  # a damaged file can raise anything
         raise UnreadableCheckpointError(_in_short(error)) from error
     if not isinstance(checkpoint, dict):
         raise UnreadableCheckpointError(
@@ -143,6 +145,7 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
 
 
 def _in_short(error: Exception) -> str:
+    """Return the reason of an error of ``torch.load`` in a few words."""
     text = str(error)
     if isinstance(error, EOFError) or "unexpected EOF" in text:
         return "it is cut short"
@@ -165,6 +168,7 @@ def _torch_release() -> Tuple[int, ...]:
 
 
 def _named(file: str) -> Optional[str]:
+    """Return the content of ``last_checkpoint``; ``None`` if there is no such file."""
     try:
         with open(file, encoding="utf-8", errors="replace") as stream:
             return stream.read().strip()
@@ -173,7 +177,7 @@ def _named(file: str) -> Optional[str]:
 
 
 def _by_number(folder: str, template: str) -> List[str]:
-    """Files of a folder by the number in their names, the highest first."""
+    """Return a folder's files with such names, the highest number first."""
     before, _, after = template.partition("{}")
     pattern = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
     found = []

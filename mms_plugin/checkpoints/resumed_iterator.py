@@ -1,4 +1,4 @@
-"""Where a loop that counts iterations goes on after a resume."""
+"""An iterator that skips the batches that a resumed loop has trained on."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from torch.utils.data import DataLoader
 
 
 class ResumedIterator:
-    """Takes the place of ``IterBasedTrainLoop.dataloader_iterator``.
+    """Replaces ``IterBasedTrainLoop.dataloader_iterator`` in a resumed training.
 
-    The loop leaves out what it has trained on: MMEngine's asks for each of those
-    batches, onedl-mmengine's calls :meth:`skip_iter`. It gets nothing for these, at
-    once, and afterwards the batches of a data loader whose sampler is at the right
-    place already.
+    A resumed loop skips the batches that it has trained on: MMEngine's loop asks for
+    each of them and throws it away, onedl-mmengine's calls :meth:`skip_iter`. This
+    iterator returns ``None`` for them and loads nothing. Then it returns the batches of
+    the data loader, whose sampler already stands at the first batch that is left.
 
     Args:
         dataloader: Of the loop.
-        endless_iterator: MMEngine's iterator over a data loader, again and again.
-        skip: Batches that the loop is going to ask for in vain.
-        epoch: Epoch that the data loader is in.
+        endless_iterator: MMEngine's iterator, which starts the data loader again at
+            the end of each pass.
+        skip: Number of batches that the loop skips.
+        epoch: Epoch of the data loader.
     """
 
     def __init__(
@@ -36,22 +37,24 @@ class ResumedIterator:
         self._batches: Any = None
 
     def __iter__(self) -> Iterator[Any]:
+        """Return the iterator itself."""
         return self
 
     def skip_iter(self, num_iters: int) -> None:
-        """Leave out batches at once, as the loop of onedl-mmengine asks for it.
+        """Skip batches at once, as the loop of onedl-mmengine does.
 
         Args:
-            num_iters: Number of batches to leave out.
+            num_iters: Number of batches to skip.
         """
         self._skip = max(0, self._skip - num_iters)
 
     def __next__(self) -> Any:
+        """Return the next batch; ``None`` for each one that is skipped."""
         if self._skip:
             self._skip -= 1
             return None
         if self._batches is None:
-            # Not before: MMEngine says epoch 0 to the sampler when the loop begins.
+            # Not before: when the loop begins, MMEngine sets the sampler to epoch 0.
             sampler: Any = self._dataloader.batch_sampler
             sampler.set_epoch(self._epoch)
             self._batches = self._endless_iterator(self._dataloader)

@@ -1,14 +1,14 @@
-"""Reading MMEngine's own checkpoints back under ``weights_only=True``.
+"""Read MMEngine's own checkpoints with torch's ``weights_only`` check on.
 
-From torch 2.6 on, ``torch.load`` refuses every global that is not on its list
-of safe ones, and MMEngine writes some: the message hub's ``HistoryBuffer`` objects,
-NumPy arrays and NumPy scalars. Testing and resuming then fail on MMEngine's own files.
-Here exactly those globals are allow-listed; the check itself stays on, so that a file
-that asks for anything else is still refused.
+From torch 2.6 on, ``torch.load`` refuses a file that names a class or function outside
+its list of safe globals. MMEngine's checkpoints do so: they hold the message hub's
+``HistoryBuffer`` objects, NumPy arrays and NumPy scalars, so that testing and resuming
+fail. This module adds what these need to the list. The check stays on: a file that
+names anything else is still refused.
 
-Not every MMEngine leaves the check on: onedl-mmengine loads a refused file again with
-``weights_only=False``, and the MMEngine that follows 0.10.7 passes that always. In the
-commands :func:`check_by_default` overrides both.
+Some MMEngines turn the check off: onedl-mmengine loads a refused file again with
+``weights_only=False``, and the MMEngine after 0.10.7 always passes that. In the
+commands, :func:`check_by_default` overrides both.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from mmengine.logging import HistoryBuffer
 
 __all__ = ["allow_mmengine_checkpoints", "check_by_default", "check_is_on"]
 
-# What HistoryBuffer registers by itself and stores with each of its instances.
+# The methods that HistoryBuffer stores with each of its instances.
 _STATISTICS = ("min", "max", "current", "mean")
-# Kinds that a log or a metric can hold. No object dtype.
+# Types of numbers in a log or a metric. Objects of Python are not among them.
 _SCALAR_TYPES: Tuple[Type[np.generic], ...] = (
     np.bool_,
     np.int8,
@@ -45,34 +45,34 @@ _SCALAR_TYPES: Tuple[Type[np.generic], ...] = (
 
 
 def _statistics_method(owner: Any, name: Any) -> Callable[..., Any]:
-    """Stand-in for ``builtins.getattr``, for HistoryBuffer's methods alone.
+    """Stand in for ``builtins.getattr``, for HistoryBuffer's methods only.
 
-    Pickle writes a method as ``getattr(class, name)``. The real ``getattr``
-    would lead a crafted file to any callable.
+    Pickle writes a method as ``getattr(class, name)``. With the real ``getattr`` a
+    crafted file could reach any function.
     """
     if owner is not HistoryBuffer or name not in _STATISTICS:
         raise UnpicklingError(
-            f"a checkpoint may read the methods {', '.join(_STATISTICS)} of "
-            f"HistoryBuffer alone, but this one asks for {name!r} of {owner!r}"
+            f"a checkpoint may only use the methods {', '.join(_STATISTICS)} of "
+            f"HistoryBuffer, but this one asks for {name!r} of {owner!r}"
         )
     method: Callable[..., Any] = HistoryBuffer.__dict__[name]
     return method
 
 
 def _reconstruct_array(subtype: Any, shape: Any, typecode: Any) -> np.ndarray:
-    """NumPy's ``_reconstruct``, for plain arrays: the state is set afterwards."""
+    """Stand in for NumPy's ``_reconstruct``, for plain arrays only."""
     if subtype is not np.ndarray:
         raise UnpicklingError(
-            f"a checkpoint may hold plain arrays alone, got {subtype!r}"
+            f"a checkpoint may only hold plain NumPy arrays, but got {subtype!r}"
         )
     return np.ndarray.__new__(subtype, shape, typecode)
 
 
 def _rebuild_scalar(dtype: Any, value: Any) -> np.generic:
-    """NumPy's ``scalar``, for numbers and booleans."""
+    """Stand in for NumPy's ``scalar``, for numbers and booleans only."""
     if not isinstance(dtype, np.dtype) or dtype.type not in _SCALAR_TYPES:
         raise UnpicklingError(
-            f"a checkpoint may hold numbers alone, got dtype {dtype!r}"
+            f"a checkpoint may only hold NumPy scalars of numbers, but got {dtype!r}"
         )
     if isinstance(value, str):  # torch's unpickler leaves old byte strings as text
         value = value.encode("latin1")
@@ -81,15 +81,14 @@ def _rebuild_scalar(dtype: Any, value: Any) -> np.generic:
 
 
 def _empty_bytes() -> bytes:
-    """Pickle writes the empty content of an array as ``bytes()``."""
+    """Stand in for ``bytes``, which pickle calls for the content of empty arrays."""
     return b""
 
 
 def _named(function: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
-    """A new function that the unpickler finds under ``module.name``.
+    """Return a function that the unpickler finds as ``module.name``.
 
-    Tuples ``(function, name)`` would say the same, but not every torch with the
-    check takes them.
+    A tuple ``(function, name)`` would do the same, but only from torch 2.6 on.
     """
 
     def stand_in(*args: Any) -> Any:
@@ -105,6 +104,7 @@ def _named(function: Callable[..., Any], module: str, name: str) -> Callable[...
 
 
 def _safe_globals() -> List[Any]:
+    """Return the classes and functions that MMEngine's checkpoints name."""
     found: List[Any] = [
         HistoryBuffer,
         np.ndarray,
@@ -112,11 +112,11 @@ def _safe_globals() -> List[Any]:
         _named(_statistics_method, "builtins", "getattr"),
         _named(_empty_bytes, "builtins", "bytes"),
     ]
-    # NumPy 2 moved the module: a file written with either one is read by both.
+    # NumPy 2 renamed the module; each version shall read the other's files.
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         found.append(_named(_reconstruct_array, module, "_reconstruct"))
         found.append(_named(_rebuild_scalar, module, "scalar"))
-    # The class of a dtype is asked for when the dtype's byte order is restored.
+    # A file names the class of a dtype to restore its byte order.
     dtype_classes = {type(np.dtype(scalar)) for scalar in _SCALAR_TYPES}
     found.extend(sorted(dtype_classes, key=repr))
     return found
@@ -126,10 +126,10 @@ _SAFE_GLOBALS = _safe_globals()
 
 
 def _kept_globals() -> List[Any]:
-    """The same, in a form that nobody else's list holds.
+    """Return the same classes as tuples ``(class, name)``, from torch 2.6 on.
 
-    onedl-mmengine takes its own list off torch's after each load, and with it the
-    classes that both hold. Tuples ``(class, name)`` stay. From torch 2.6 on.
+    After each load, onedl-mmengine removes its own classes from torch's list, those
+    that this package has added too. It leaves the tuples.
     """
     return [
         (item, f"{item.__module__}.{item.__qualname__}")
@@ -142,17 +142,16 @@ _FORCED = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
 
 
 def _takes_names() -> bool:
-    """Whether torch's list takes tuples ``(class, name)``."""
+    """Return whether torch's list takes tuples ``(class, name)``."""
     numbers = re.findall(r"\d+", torch.__version__)[:2]
     return [int(number) for number in numbers] >= [2, 6]
 
 
 def allow_mmengine_checkpoints() -> None:
-    """Allow-list what MMEngine's own checkpoints hold.
+    """Add what MMEngine's own checkpoints hold to torch's list of safe globals.
 
-    Called when ``mms_plugin`` is imported; calling it again changes nothing.
-    A torch that has no allow-list has no such check by default either, and
-    nothing is to be done.
+    Called when ``mms_plugin`` is imported; calling it again changes nothing. A torch
+    without such a list does not check by default, and nothing is done.
     """
     add_safe_globals = getattr(torch.serialization, "add_safe_globals", None)
     if add_safe_globals is not None:
@@ -160,15 +159,15 @@ def allow_mmengine_checkpoints() -> None:
 
 
 def check_by_default() -> None:
-    """Let ``torch.load`` check all that it reads, where this torch can.
+    """Turn on torch's ``weights_only`` check for this process and its workers.
 
-    For a command's own process and its workers: sets torch's environment variable for
-    that, which overrides ``weights_only=False`` too, unless the user has set it or its
-    opposite. Older torch (below 2.4) has no list, and under the check could not read
-    MMEngine's own files.
+    Sets the environment variable ``TORCH_FORCE_WEIGHTS_ONLY_LOAD``, which overrides
+    ``weights_only=False``, unless the user has set it or its opposite. Does nothing
+    with torch below 2.4, which has no list of safe globals and could not read
+    MMEngine's own files with the check on.
 
     Raises:
-        RuntimeError: The variable is set, but this torch does not heed it.
+        RuntimeError: This torch ignores the variable.
     """
     forced, unforced = _FORCED
     if forced in os.environ or unforced in os.environ:
@@ -179,13 +178,13 @@ def check_by_default() -> None:
     if not check_is_on():
         del os.environ[forced]
         raise RuntimeError(
-            f"torch {torch.__version__} does not heed {forced}=1: checkpoints would "
+            f"torch {torch.__version__} ignores {forced}=1: checkpoints would "
             f"be read without its weights_only check; to continue, set {unforced}=1"
         )
 
 
 class _Probe:
-    """Pickles as a call that does nothing and that no allow-list names."""
+    """Is pickled as a call of a harmless function that is on no list."""
 
     def __reduce__(self) -> Tuple[Any, ...]:
         return _unlisted, ()
@@ -196,9 +195,9 @@ def _unlisted() -> None:
 
 
 def check_is_on() -> bool:
-    """Return whether ``torch.load`` refuses code even with ``weights_only=False``.
+    """Return whether ``torch.load`` refuses functions even with ``weights_only=False``.
 
-    Tried on a small file that calls a function without effect.
+    It loads a small file that calls a function without effect.
     """
     stream = io.BytesIO()
     torch.save(_Probe(), stream)

@@ -1,4 +1,4 @@
-"""The sampler's place in the training: into the checkpoint, and back from it."""
+"""Save the sampler's place in a training with a checkpoint, and resume there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .resumed_iterator import ResumedIterator
 __all__ = ["SAMPLER_STATE", "Recount", "SamplerCheckpoint"]
 
 SAMPLER_STATE = "multi_scale_sampler"
-"""Where a checkpoint holds the sampler's place in the training."""
+"""Key of a checkpoint for the sampler's place in the training."""
 
 
 class Recount(NamedTuple):
@@ -33,8 +33,8 @@ class Recount(NamedTuple):
 class SamplerCheckpoint:
     """Saves the place of a sampler, and resumes a training there.
 
-    MMEngine loads a checkpoint before it begins the training: :meth:`remember` keeps
-    what :meth:`resume` needs.
+    MMEngine loads a checkpoint before the training begins: :meth:`remember` keeps what
+    :meth:`resume` needs later.
     """
 
     def __init__(self) -> None:
@@ -47,13 +47,23 @@ class SamplerCheckpoint:
         loop: BaseLoop,
         sampler: MultiScaleVariableBatchSampler,
     ) -> None:
-        """Put the sampler's place into a checkpoint that is being written."""
+        """Add the sampler's place to a checkpoint.
+
+        Args:
+            checkpoint: Being saved; its ``meta`` holds ``iter`` and ``epoch``.
+            loop: The train loop.
+            sampler: Of its data loader.
+        """
         meta = checkpoint["meta"]
         epoch = None if counts_iterations(loop) else meta["epoch"]
         checkpoint[SAMPLER_STATE] = sampler.state_at(meta["iter"], epoch)
 
     def remember(self, checkpoint: Mapping[str, Any]) -> None:
-        """Remember the sampler's place, should the training be resumed."""
+        """Keep the sampler's place for :meth:`resume`.
+
+        Args:
+            checkpoint: Being loaded, by any version of this package or without it.
+        """
         self._state = checkpoint.get(SAMPLER_STATE)
         hub = checkpoint.get("message_hub") or {}
         self._runtime_info = dict(hub.get("runtime_info") or {})
@@ -61,15 +71,15 @@ class SamplerCheckpoint:
     def resume(
         self, loop: BaseLoop, sampler: MultiScaleVariableBatchSampler
     ) -> Optional[Recount]:
-        """Let a sampler continue where the loop stands.
+        """Set the sampler to the iteration at which the loop stands.
 
         Args:
-            loop: The train loop; one that counts iterations gets another iterator,
-                which loads no batch that was trained on.
+            loop: The train loop. A loop that counts iterations gets an iterator that
+                loads none of the batches before.
             sampler: Of its data loader.
 
         Returns:
-            ``None`` where the loop's count of iterations stays.
+            The iterations in the current settings; ``None`` if the loop's count stays.
 
         Raises:
             ValueError: The rest of the epoch is not known in the current settings.
@@ -88,16 +98,17 @@ class SamplerCheckpoint:
             )
             return None
         reason = _reason(sampler, state)
-        if state is None and self._ended_another_epoch(loop):
+        if state is None and self._saved_at_an_epochs_end(loop):
             whole = sampler.iterations_before(loop.epoch)
             state = sampler.state_at(whole, loop.epoch)
         done = sampler.resume(loop.iter, loop.epoch, state)
         return None if done == loop.iter else Recount(done, reason)
 
-    def _ended_another_epoch(self, loop: BaseLoop) -> bool:
-        """Return whether a training without a saved place has ended an epoch.
+    def _saved_at_an_epochs_end(self, loop: BaseLoop) -> bool:
+        """Return whether a checkpoint without a place was saved at an epoch's end.
 
-        Its epochs had other lengths, so that the iteration does not tell.
+        Its epochs had other lengths than the current ones: the total number of
+        iterations, which the checkpoint holds too, tells their length.
         """
         iters, epochs = (self._runtime_info.get(k) for k in ("max_iters", "max_epochs"))
         if not iters or not epochs or iters == loop.max_iters:
@@ -109,11 +120,11 @@ class SamplerCheckpoint:
 def _reason(
     sampler: MultiScaleVariableBatchSampler, state: Optional[Mapping[str, Any]]
 ) -> str:
-    """Say why the epochs of a resumed training have another length.
+    """Return why the epochs of a resumed training have another length.
 
     Args:
         sampler: In the current settings.
-        state: Of the sampler, in the checkpoint. ``None``: it holds none.
+        state: The sampler's place in the checkpoint; ``None`` if it has none.
     """
     if state is None:
         return (
@@ -122,7 +133,7 @@ def _reason(
         )
     changes = sampler.changes_since(state)
     if "settings" not in state:
-        # Of a version that recorded the world size and the number of samples only.
+        # Earlier versions recorded only the world size and the number of samples.
         changes.append(
             "the checkpoint does not record the batch sizes, the sizes and the "
             "curriculum with its max_epochs, which may have changed"
@@ -130,6 +141,6 @@ def _reason(
     elif not changes:
         return (
             "no recorded setting has changed, so a callable schedule or the sampler "
-            "itself plans otherwise"
+            "itself gives another plan"
         )
     return "; ".join(changes)

@@ -1,4 +1,4 @@
-"""Everything that training iterations change, put back as it was."""
+"""Put back everything that training iterations change."""
 
 from __future__ import annotations
 
@@ -19,28 +19,31 @@ __all__ = ["kept_training_state"]
 _PutBack = Callable[[], Any]
 
 _Known = Dict[int, Tuple[Any, _PutBack]]
-"""By ``id``: the object, which keeps that number its own, and its way back."""
+"""``(object, function that restores it)`` by ``id`` of the object. Kept alive here, no
+other object can get its ``id``."""
 
 
 @contextmanager
 def kept_training_state(
     model: nn.Module, optim_wrapper: Any, message_hub: Optional[MessageHub] = None
 ) -> Iterator[None]:
-    """Put back what training iterations change, whatever happens meanwhile.
+    """Put back what training iterations change, after an error too.
 
-    Weights, buffers and gradients; numbers, tensors and plain containers of these that
-    modules hold as attributes, such as a list of past losses; training flags; the
-    optimizers' state, which is gone again if there was none; the optimizer wrapper's
-    counters, loss scaler and AGVM's state; the message hub; the random states of
-    Python, NumPy and torch. Tensors and containers come back as the same objects. What
-    a model keeps in objects of another kind is not put back.
+    These are weights, buffers, gradients and training flags; numbers, tensors and plain
+    containers of these that modules hold as attributes, such as a list of past losses;
+    the optimizers' state; the optimizer wrapper's counters, loss scaler and AGVM's
+    state; the message hub; the random states of Python, NumPy and torch. Tensors and
+    containers come back as the same objects. What a model keeps in objects of another
+    kind is not put back.
 
-    The copies lie in the host's memory: none is made on an accelerator.
+    The copies take host memory, and no memory of an accelerator. For a forward and
+    backward pass without an optimizer's step,
+    :func:`~mms_plugin.utils.model_state.kept_model_state` copies less.
 
     Args:
         model: Wrapped or not.
         optim_wrapper: An optimizer wrapper, or an ``OptimWrapperDict``.
-        message_hub: That logged values go to.
+        message_hub: Its logged values are put back. Defaults to none.
     """
     known: _Known = {}
     put_back: List[_PutBack] = []
@@ -62,13 +65,13 @@ def kept_training_state(
 
 
 def _owners(optim_wrapper: Any) -> Iterator[Any]:
-    """The objects of the optimizer's side that hold state."""
+    """Yield the optimizer wrappers and what they hold state in."""
     yield optim_wrapper
     for wrapper in plain_optim_wrappers(optim_wrapper):
         if wrapper is not optim_wrapper:
             yield wrapper
         for value in vars(wrapper).values():
-            # The optimizer, a loss scaler, AGVM and where its halves come from.
+            # The optimizer, a loss scaler, AGVM and its source of halves.
             if hasattr(value, "state_dict") and not isinstance(
                 value, (nn.Module, MessageHub)
             ):
@@ -76,6 +79,7 @@ def _owners(optim_wrapper: Any) -> Iterator[Any]:
 
 
 def _kept_gradient(param: nn.Parameter, known: _Known) -> _PutBack:
+    """Return a function that restores the gradient of a parameter."""
     grad = param.grad
     value = None if grad is None else _kept(grad, known)
 
@@ -88,10 +92,10 @@ def _kept_gradient(param: nn.Parameter, known: _Known) -> _PutBack:
 
 
 def _kept(value: Any, known: _Known) -> _PutBack:
-    """A function that gives ``value`` back, the same object with the same content."""
+    """Return a function that restores ``value`` and returns it, the same object."""
     if id(value) in known:
         return known[id(value)][1]
-    # Before what is inside, which may lead back here.
+    # Entered before its content is visited, which may contain the object itself.
     known[id(value)] = (value, lambda: value)
     put_back = _way_back(value, known)
     if put_back is None:
@@ -101,6 +105,7 @@ def _kept(value: Any, known: _Known) -> _PutBack:
 
 
 def _way_back(value: Any, known: _Known) -> Optional[_PutBack]:
+    """Return a function that restores a mutable object; ``None`` for all others."""
     if isinstance(value, Tensor):
         return _kept_tensor(value)
     if isinstance(value, np.ndarray):
@@ -148,11 +153,12 @@ def _way_back(value: Any, known: _Known) -> Optional[_PutBack]:
 
 
 def _kept_tensor(tensor: Tensor) -> Optional[_PutBack]:
+    """Return a function that restores a tensor; ``None`` if it cannot be written to."""
     repeats = tensor.layout == torch.strided and any(
         stride == 0 and length > 1
         for stride, length in zip(tensor.stride(), tensor.shape)
     )
-    if tensor.device.type == "meta" or repeats:  # neither can be written to
+    if tensor.device.type == "meta" or repeats:
         return None
     content = tensor.detach().to("cpu", copy=True)
 

@@ -6,7 +6,7 @@ import errno
 import re
 from typing import NamedTuple, Optional
 
-from ..hooks.atomic_checkpoint_hook import CheckpointNotSavedError
+from ..checkpoints.not_saved_error import CheckpointNotSavedError
 from ..utils.error_text import message_lines
 from ..utils.files import NotWrittenError
 from ..utils.setting_error import SettingError

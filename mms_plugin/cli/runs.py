@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
 from ..checkpoints.find_checkpoint import unreadable_reason
-from ..multi_scale.named_pipeline import name_files
+from ..multi_scale.path_in_errors import put_paths_in_errors
 from .errors import RunFault, UserError, debugging, one_line, setting_up
 from .faults import explain_fault
 
@@ -36,7 +36,7 @@ class _RunNotes(Hook):
         for loop in _loops(runner):
             dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)
             if dataset is not None:
-                name_files(dataset)
+                put_paths_in_errors(dataset)
 
     def before_train_iter(self, *args: Any, **kwargs: Any) -> None:
         self.begun = self.training = True

@@ -1,6 +1,7 @@
-"""MMEngine hooks."""
+"""MMEngine hooks, one in a file."""
 
-from .atomic_checkpoint_hook import AtomicCheckpointHook, CheckpointNotSavedError
+from ..checkpoints.not_saved_error import CheckpointNotSavedError
+from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .clip_grad_range_hook import ClipGradRangeHook
 from .dry_run_hook import DryRunHook
 from .first_batch_hook import FirstBatchHook

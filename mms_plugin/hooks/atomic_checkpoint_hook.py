@@ -1,4 +1,4 @@
-"""The checkpoint hook whose files are always whole."""
+"""The checkpoint hook that leaves no partly written file."""
 
 from __future__ import annotations
 
@@ -10,85 +10,52 @@ import tempfile
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Optional
 
-from mmengine.dist import (
-    broadcast_object_list,
-    get_world_size,
-    is_main_process,
-    master_only,
-)
+from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..checkpoints.atomic_local_backend import BACKEND_NAME
-from ..utils.files import remove_leftovers, write_atomically
+from ..checkpoints.delayed_removal_backend import DelayedRemovalBackend
+from ..checkpoints.not_saved_error import CheckpointNotSavedError, raise_on_all_ranks
+from ..utils.files import move_atomically, remove_leftovers, write_atomically
 
-# In a checkpoint: files that were outdated when it was written, and may still be there.
+__all__ = ["OUTDATED_KEY", "AtomicCheckpointHook", "CheckpointNotSavedError"]
+
 OUTDATED_KEY = "outdated_checkpoints"
-# Of folders in which a checkpoint is being published.
+"""Key of a checkpoint for older files that were to be removed after it was saved."""
+
+# Prefix of the folder in which a checkpoint is published.
 _PUBLISHING = ".publish."
-
-
-class CheckpointNotSavedError(RuntimeError):
-    """Another rank, the one that writes, could not save a checkpoint."""
-
-
-class _KeepsUntilTold:
-    """A file backend that only notes what is to be removed."""
-
-    def __init__(self, backend: Any) -> None:
-        self.backend = backend
-        self.outdated: List[str] = []
-
-    def remove(self, path: str) -> None:
-        self.outdated.append(path)
-
-    rmtree = remove
-
-    def remove_outdated(self, in_use: List[Optional[str]]) -> None:
-        """Remove what was noted, but for what has been written anew."""
-        while self.outdated:
-            path = self.outdated.pop(0)
-            if path in in_use:
-                continue
-            # MMEngine's own rule: DeepSpeed's checkpoints are folders.
-            if self.backend.isfile(path):
-                self.backend.remove(path)
-            elif self.backend.isdir(path):
-                self.backend.rmtree(path)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "backend":
-            raise AttributeError(name)
-        return getattr(self.backend, name)
 
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """MMEngine's ``CheckpointHook``, safe against a process that dies while it saves.
+    """Saves checkpoints so that a killed process or a full disk damages none.
 
-    Takes its place, with its arguments:
+    It replaces MMEngine's ``CheckpointHook`` and takes the same arguments:
     ``default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1))``.
-    Then, whenever a process is killed or the disk is full,
 
-    - a checkpoint under its name is whole: it is written beside, brought to the disk
-      and renamed, and so are ``last_checkpoint`` and published checkpoints;
-    - an old checkpoint (``max_keep_ckpts``, the previous best) goes only after the new
-      one and ``last_checkpoint`` are there; room for one more is needed meanwhile. What
-      a killed run could not remove goes when it is resumed;
-    - every rank learns that rank 0 could not save, and raises: none is left waiting.
+    - Checkpoints, ``last_checkpoint`` and published checkpoints are written to a
+      temporary file, flushed to the disk, and then renamed.
+    - An old checkpoint (beyond ``max_keep_ckpts``, or the previous best) is removed
+      after the new one and ``last_checkpoint`` have been written, so that the disk
+      needs space for one checkpoint more. Those that a killed run has left are removed
+      when it is resumed.
+    - If rank 0 fails to save, all ranks raise an error; none waits for another.
 
-    The first holds for checkpoints on a local or mounted disk, and not for ``out_dir``
-    or ``backend_args`` of another backend, nor for ``file_client_args``: there the
-    backend decides.
+    The first point holds for a local or mounted disk. With ``out_dir`` or
+    ``backend_args`` of another backend, or with ``file_client_args``, it depends on
+    that backend.
 
     Args:
-        interval: Period of saving, in epochs or iterations. -1: never.
-        **kwargs: As of ``CheckpointHook``.
+        interval: Period of saving, in epochs or iterations. Defaults to -1: never.
+        **kwargs: See ``CheckpointHook``.
 
     Raises:
-        NotWrittenError: On rank 0, as on a full disk: with the path and the bytes
-            needed and free. Files under their names are as they were before.
+        NotWrittenError: On rank 0, if a file cannot be written, on a full disk for
+            example. It names the path and the bytes that are needed and free; the
+            previous files are as before.
         CheckpointNotSavedError: On the other ranks.
     """
 
@@ -101,25 +68,25 @@ class AtomicCheckpointHook(CheckpointHook):
         self._left_outdated: List[str] = []
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: Dict[str, Any]) -> None:
-        """Take over what the run that wrote the checkpoint meant to remove."""
+        """Read which files the run that saved the checkpoint was to remove."""
         self._left_outdated = list(checkpoint.get(OUTDATED_KEY, ()))
 
     def before_save_checkpoint(
         self, runner: Runner, checkpoint: Dict[str, Any]
     ) -> None:
-        """Note in the checkpoint what it makes outdated."""
+        """Add to the checkpoint which files are to be removed after it."""
         backend = getattr(self, "file_backend", None)
-        if isinstance(backend, _KeepsUntilTold) and backend.outdated:
+        if isinstance(backend, DelayedRemovalBackend) and backend.outdated:
             checkpoint[OUTDATED_KEY] = [osp.abspath(p) for p in backend.outdated]
 
     def before_train(self, runner: Runner) -> None:
-        """Set the file backend; remove what a killed run has left."""
+        """Set the file backend; remove the files that a killed run has left."""
         folder = runner.work_dir if self.out_dir is None else self.out_dir
         if self.file_client_args is None and _is_local(folder, self.backend_args):
             own = {k: v for k, v in (self.backend_args or {}).items() if k != "backend"}
             self.backend_args = dict(own, backend=BACKEND_NAME)
         super().before_train(runner)
-        self.file_backend = _KeepsUntilTold(self.file_backend)
+        self.file_backend = DelayedRemovalBackend(self.file_backend)
         if is_main_process() and _uses_atomic_backend(self.backend_args):
             for folder in {str(self.out_dir), runner.work_dir}:
                 remove_leftovers(folder)
@@ -135,9 +102,10 @@ class AtomicCheckpointHook(CheckpointHook):
             super().after_train(runner)
 
     def _remove_left_outdated(self, runner: Runner) -> None:
+        """Remove what the run that is resumed had no time to remove."""
         here = osp.abspath(self.out_dir)
         for path in self._left_outdated:
-            # A run that was copied or renamed leaves the original's files alone.
+            # Only in this folder: a copied run does not remove the original's files.
             if osp.dirname(path) == here and runner._resume and osp.isfile(path):
                 os.remove(path)
         self._left_outdated = []
@@ -162,14 +130,14 @@ class AtomicCheckpointHook(CheckpointHook):
                 **self.args,
             )
             if is_main_process():
-                # MMEngine's own way would empty the file before it writes.
+                # MMEngine would truncate the file before it writes it.
                 write_atomically(
                     str(self.last_ckpt).encode(),
                     osp.join(runner.work_dir, "last_checkpoint"),
                 )
 
     def _forget_oldest(self, runner: Runner, step: int) -> None:
-        """MMEngine's books of what ``max_keep_ckpts`` keeps."""
+        """Remove the oldest checkpoint beyond ``max_keep_ckpts``, as MMEngine does."""
         if self.max_keep_ckpts <= 0 or step in list(self.keep_ckpt_ids)[-1:]:
             return
         if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
@@ -193,22 +161,20 @@ class AtomicCheckpointHook(CheckpointHook):
         if not _uses_atomic_backend(self.backend_args):
             super()._publish_model(runner, ckpt_path)
             return
-        # MMEngine writes beside the checkpoint: give it one in a folder of its own.
+        # MMEngine writes next to the checkpoint: link it into a temporary folder.
         folder, name = osp.split(osp.abspath(ckpt_path))
-        with tempfile.TemporaryDirectory(prefix=_PUBLISHING, dir=folder) as beside:
-            link = osp.join(beside, name)
+        with tempfile.TemporaryDirectory(prefix=_PUBLISHING, dir=folder) as own:
+            link = osp.join(own, name)
             os.symlink(osp.join(folder, name), link)
             super()._publish_model(runner, link)
             os.remove(link)
-            for published in os.listdir(beside):
-                _move_atomically(
-                    osp.join(beside, published), osp.join(folder, published)
-                )
+            for published in os.listdir(own):
+                move_atomically(osp.join(own, published), osp.join(folder, published))
                 runner.logger.info(f"Published: {osp.join(folder, published)}")
 
     @contextmanager
     def _saving(self) -> Iterator[None]:
-        """Removes afterwards; lets every rank know of an error. Nested: once."""
+        """Raise errors on all ranks, then remove outdated files; when nested, once."""
         if self._is_saving:
             yield
             return
@@ -220,15 +186,16 @@ class AtomicCheckpointHook(CheckpointHook):
             failure = error
         finally:
             self._is_saving = False
-        _raise_on_every_rank(failure)
+        raise_on_all_ranks(failure)
         backend = getattr(self, "file_backend", None)
-        if isinstance(backend, _KeepsUntilTold):
+        if isinstance(backend, DelayedRemovalBackend):
             best = getattr(self, "best_ckpt_path_dict", {})
             in_use = [self.last_ckpt, getattr(self, "best_ckpt_path", None)]
             backend.remove_outdated([*in_use, *best.values()])
 
 
 def _is_local(folder: Any, backend_args: Optional[Dict[str, Any]]) -> bool:
+    """Return whether files go to a local or mounted disk."""
     named = (backend_args or {}).get("backend")
     if named is not None:
         return named in ("local", BACKEND_NAME)
@@ -237,20 +204,3 @@ def _is_local(folder: Any, backend_args: Optional[Dict[str, Any]]) -> bool:
 
 def _uses_atomic_backend(backend_args: Optional[Dict[str, Any]]) -> bool:
     return (backend_args or {}).get("backend") == BACKEND_NAME
-
-
-def _move_atomically(source: str, target: str) -> None:
-    with open(source, "rb") as stream:
-        os.fsync(stream.fileno())
-    os.replace(source, target)
-
-
-def _raise_on_every_rank(failure: Optional[Exception]) -> None:
-    """Raise rank 0's failure there, and an error that tells of it elsewhere."""
-    if get_world_size() > 1:
-        told = [None if failure is None else f"{type(failure).__name__}: {failure}"]
-        broadcast_object_list(told, src=0)
-        if failure is None and told[0] is not None:
-            raise CheckpointNotSavedError(f"rank 0 could not save: {told[0]}")
-    if failure is not None:
-        raise failure

@@ -1,4 +1,4 @@
-"""Gradient clipping within a range of iterations."""
+"""The hook that clips gradients within a range of iterations."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["ClipGradRangeHook"]
 
 @HOOKS.register_module()
 class ClipGradRangeHook(Hook):
-    """Clips gradients from iteration ``begin`` up to ``end``, and not outside.
+    """Clips gradients in the iterations from ``begin`` to ``end`` only.
 
-    How they are clipped is the optimizer wrapper's ``clip_grad``. AGVM's recipes clip
-    around the end of the warm-up alone.
+    The optimizer wrapper's ``clip_grad`` holds the arguments of the clipping. AGVM's
+    recipes clip only around the end of the warm-up.
 
     Args:
         begin (int): First iteration with clipping, counted from 0 over the whole
             training. Defaults to 0.
-        end (int, optional): First iteration without it again. Defaults to None: to
-            the end of the training.
+        end (int, optional): First iteration after them without clipping. Defaults to
+            None: clip to the end of the training.
 
     Raises:
-        ValueError: ``begin`` or ``end`` is no iteration, ``begin`` lies after ``end``,
-            or the optimizer wrapper has no ``clip_grad`` (when the training starts).
+        ValueError: ``begin`` or ``end`` is not valid, or (when the training starts)
+            the optimizer wrapper has no ``clip_grad``.
     """
 
     priority = "NORMAL"
@@ -48,7 +48,7 @@ class ClipGradRangeHook(Hook):
         self._clip_grad: Dict[str, Any] = {}
 
     def before_train(self, runner: Any) -> None:
-        """Take note of the wrapper's own clipping; warn of a range without effect."""
+        """Read the wrapper's clipping arguments; warn of a range without effect."""
         if not getattr(runner.optim_wrapper, "clip_grad_kwargs", None):
             raise ValueError(
                 "ClipGradRangeHook needs the arguments for clipping. Set "
@@ -64,12 +64,12 @@ class ClipGradRangeHook(Hook):
     def before_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None
     ) -> None:
-        """Switches the clipping on or off for one iteration."""
+        """Switch the clipping on or off for one iteration."""
         inside = runner.iter >= self.begin and (
             self.end is None or runner.iter < self.end
         )
         runner.optim_wrapper.clip_grad_kwargs = self._clip_grad if inside else None
 
     def after_train(self, runner: Any) -> None:
-        """Leaves the wrapper as it was."""
+        """Restore the wrapper's clipping."""
         runner.optim_wrapper.clip_grad_kwargs = self._clip_grad

@@ -1,4 +1,4 @@
-"""The hook that makes the first batch of a training before it starts."""
+"""The hook that loads the first batch of a training before it starts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..dry_run.trial_batches import choose_batches, load_batches
 from ..multi_scale.dry_run_plan import DryRunPoint
 from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
@@ -16,31 +17,30 @@ from ..multi_scale.multi_scale_variable_batch_sampler import (
 from ..multi_scale.runner_parts import multi_scale_sampler
 from ..multi_scale.sizes import Size
 from ..utils.error_text import message_lines
-from .dry_run_hook import batches_of_points
 
 __all__ = ["FirstBatchHook"]
 
 
 @HOOKS.register_module()
 class FirstBatchHook(Hook):
-    """Make one batch of the training's first size before the training starts.
+    """Loads one batch of the training's first size before the training starts.
 
-    A pipeline that a recipe has converted is so tried as a whole: images are loaded,
-    pass all transforms at the size, and are put together. Images that come out larger
-    than the size are an error: a transform sets another one.
+    It tests a pipeline that a recipe has converted: images are loaded, go through all
+    transforms at that size, and are collated. If they are larger than the size, some
+    transform sets another one, and the hook raises an error.
 
-    The batch comes from a worker process of its own and is thrown away, so that the
+    The batch is loaded by a worker process of its own and thrown away, so that the
     training is the same with the hook and without. Without
-    :class:`MultiScaleVariableBatchSampler` nothing is made.
+    :class:`MultiScaleVariableBatchSampler` the hook does nothing.
 
     Raises:
-        ValueError: The batch cannot be made, or its images do not have the size.
+        ValueError: The batch fails to load, or its images do not have the size.
     """
 
     priority = "LOWEST"
 
     def before_train(self, runner: Runner) -> None:
-        """Make the batch."""
+        """Load the batch and check the size of its images."""
         loader = runner.train_loop.dataloader
         sampler = multi_scale_sampler(loader)
         if sampler is None:
@@ -48,7 +48,7 @@ class FirstBatchHook(Hook):
         size, batch_size = _first(sampler, runner.epoch, runner.iter)
         point = DryRunPoint(size, batch_size)
         try:
-            batch = next(iter(batches_of_points(loader, [point])))
+            batch = next(iter(load_batches(loader, choose_batches(loader, [point]))))
         except Exception as error:
             text = (message_lines(str(error)) or [type(error).__name__])[-1]
             raise ValueError(f"the first batch, {point}, cannot be made: {text}") from (
@@ -66,6 +66,7 @@ class FirstBatchHook(Hook):
 def _first(
     sampler: MultiScaleVariableBatchSampler, epoch: int, iteration: int
 ) -> Tuple[Size, int]:
+    """Return the size of the first batch, and its number of images."""
     if sampler.endless:
         plan = sampler.plan_iterations(iteration, iteration + 1)
     else:
@@ -75,7 +76,7 @@ def _first(
 
 
 def _image_sizes(batch: Any) -> Iterator[Size]:
-    """Yield ``(height, width)`` of the images in a batch, views of them too."""
+    """Yield ``(height, width)`` of the images in a batch, of several views too."""
     images = batch.get("inputs") if isinstance(batch, Mapping) else None
     if isinstance(images, torch.Tensor) and images.dim() >= 3:
         yield int(images.shape[-2]), int(images.shape[-1])

@@ -1,6 +1,10 @@
 """The multi-scale method: sizes, curriculum, sampler, dataset and transform."""
 
+import warnings
+from typing import Any
+
 from .curriculum import ResolutionCurriculum, grown_sizes
+from .growing_sizes import GrowingSizes
 from .keyed_permutation import KeyedPermutation
 from .keyed_permutation_sampler import KeyedPermutationSampler
 from .multi_scale_data_preprocessor import MultiScaleDataPreprocessor
@@ -17,7 +21,6 @@ from .shorthands import (
     MultiScaleRandomResizedCrop,
     MultiScaleResize,
 )
-from .size_schedule import SizeSchedule
 from .sized_index import SizedIndex, sized_index_class
 from .sizes import (
     CostModel,
@@ -39,6 +42,7 @@ __all__ = [
     "MultiScaleMixUp",
     "MultiScaleRandomAffine",
     "CostModel",
+    "GrowingSizes",
     "KeyedPermutation",
     "KeyedPermutationSampler",
     "MultiScaleDataPreprocessor",
@@ -49,7 +53,6 @@ __all__ = [
     "ResolutionCurriculum",
     "Size",
     "SizeDistribution",
-    "SizeSchedule",
     "SizedIndex",
     "cost_model_batch_size",
     "count_iterations",
@@ -64,3 +67,14 @@ __all__ = [
     "size_in_use",
     "sized_index_class",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SizeSchedule":
+        warnings.warn(
+            "mms_plugin.multi_scale.SizeSchedule is deprecated, use GrowingSizes",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return GrowingSizes
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,9 +1,9 @@
-"""Batches of portrait or of landscape images, never of both.
+"""Batches of either portrait or landscape images.
 
-Every rank has its own share of either, and still the same number of batches at the same
-sizes: the plan has room for one largest batch (less one image) more than there are
-images. Then, whatever the shares, whole batches can be dealt to the two groups until
-each holds its images: the group that is done first wastes less than a largest batch.
+Ranks have different numbers of images of each group, but need equally many batches at
+the same sizes. So the plan of an epoch holds a few more images than there are
+(:func:`spare_images`): the group that is complete first leaves fewer images missing
+from its last batch than the largest batch holds, and the other group fills the rest.
 """
 
 from __future__ import annotations
@@ -17,76 +17,81 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from mmengine.logging import print_log
 
+from ..utils.nested_datasets import without_slice
 from .multi_scale_dataset import MultiScaleDataset
 from .plan import Plan, cut_batches
 
-# Seconds of reading records one by one before a note says why it takes so long.
+# Seconds of reading records one by one before a warning explains why it takes so long.
 PATIENCE = 10.0
 
 
 class EpochGroups(NamedTuple):
-    """Which kind of images each batch of an epoch has, and these, in order.
+    """The group of each batch of an epoch and the images of each group.
 
     Attributes:
         of_batches: Shape ``(iterations,)``: 0 for portrait, 1 for landscape images.
-        indices: Of the images of either kind, in the sampler's order.
+        indices: Indices of the portrait and of the landscape images, in the sampler's
+            order.
     """
 
     of_batches: np.ndarray
     indices: Tuple[np.ndarray, np.ndarray]
 
     def sources(self, plan: Plan, start: int) -> List[Iterator[int]]:
-        """The indices of either kind, without those of batches before ``start``."""
+        """Return the indices of each group for the batches from ``start`` on."""
         sources: List[Iterator[int]] = []
-        for group, kind in enumerate(self.indices):
+        for group, indices in enumerate(self.indices):
             own = self.of_batches[:start] == group
             skip = int(plan.batch_sizes[:start][own].sum())
-            sources.append(iter(kind[skip:].tolist()))
+            sources.append(iter(indices[skip:].tolist()))
         return sources
 
 
 def group_epoch(
     plan: Plan, indices: np.ndarray, landscape: np.ndarray, drop_last: bool = False
 ) -> Tuple[Plan, EpochGroups]:
-    """Group a rank's images of an epoch, and cut its plan to the groups.
+    """Group a rank's images of an epoch, and cut the plan to the groups.
 
     Args:
-        plan: Of all ranks, with :func:`spare_images`.
-        indices: Shape ``(images,)``: the rank's, in the sampler's order.
-        landscape: Shape ``(samples,)``, :func:`landscape_flags`.
-        drop_last: Full batches alone.
+        plan: The plan that all ranks share, with :func:`spare_images`.
+        indices: Shape ``(images,)``: indices of this rank, in the sampler's order.
+        landscape: Shape ``(samples,)``, from :func:`landscape_flags`.
+        drop_last: Make full batches only. Defaults to ``False``.
+
+    Returns:
+        The plan of this rank, and the groups.
     """
     flags = landscape[indices]
-    kinds = (indices[~flags], indices[flags])
+    groups = (indices[~flags], indices[flags])
     of_batches, batch_sizes = deal_batches(
-        plan.batch_sizes, [len(kind) for kind in kinds], drop_last
+        plan.batch_sizes, [len(group) for group in groups], drop_last
     )
-    return replace(plan, batch_sizes=batch_sizes), EpochGroups(of_batches, kinds)
+    return replace(plan, batch_sizes=batch_sizes), EpochGroups(of_batches, groups)
 
 
 def spare_images(largest_batch: int) -> int:
-    """Images that a plan must have room for beyond those that there are."""
+    """Return how many images a plan must hold beyond those of the epoch."""
     return largest_batch - 1
 
 
 def deal_batches(
     capacities: np.ndarray, counts: Sequence[int], drop_last: bool = False
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Deal the batches of an epoch to groups of images.
+    """Assign each batch of an epoch to a group of images.
 
-    Each batch goes to the group that has the largest part of its images left, so that
-    the groups come evenly over the epoch.
+    A batch goes to the group that has the largest part of its images left, so that
+    the groups alternate evenly over the epoch.
 
     Args:
-        capacities: Shape ``(iterations,)``, images of the batches; their sum is that
-            of ``counts`` and :func:`spare_images` (with ``drop_last``: less it).
-        counts: Images in each group.
-        drop_last: Full batches alone.
+        capacities: Shape ``(iterations,)``: images of full batches. Their sum is the
+            sum of ``counts`` plus :func:`spare_images`, or minus it with ``drop_last``.
+        counts: Number of images in each group.
+        drop_last: Make full batches only. Defaults to ``False``.
 
     Returns:
         ``groups`` and ``batch_sizes``, both of shape ``(iterations,)``. The batch sizes
-        of a group sum to its count (with ``drop_last``: at most); what is missing from
-        full batches is missing from the last ones of a group.
+        of a group sum to its count (with ``drop_last``: at most). Only the last
+        batches of a group have fewer images than ``capacities``.
     """
     left, dealt = list(counts), [0] * len(counts)
     groups = np.zeros(len(capacities), dtype=np.int64)
@@ -95,7 +100,7 @@ def deal_batches(
         if fits:
             group = max(fits, key=lambda g: left[g] / counts[g])
         else:
-            # All hold their images; a batch is to be had where the batches are fullest.
+            # No images are left: take the group whose batches are fullest.
             group = max(range(len(counts)), key=lambda g: counts[g] / (dealt[g] + 1))
         groups[position] = group
         left[group] -= capacity
@@ -111,16 +116,19 @@ def deal_batches(
 
 
 def landscape_flags(dataset: Any) -> np.ndarray:
-    """Which images of a data set are at least as wide as high.
+    """Return which images of a dataset are at least as wide as high.
 
-    A :class:`MultiScaleDataset` that built its data set knows; of any other, each
-    record is read through ``get_data_info``, which unpickles it.
+    A :class:`MultiScaleDataset` that built its dataset has recorded it. For others,
+    each record is read through ``get_data_info``, which unpickles it.
 
     Args:
-        dataset: A data set whose ``get_data_info`` gives ``width`` and ``height``.
+        dataset: A dataset whose ``get_data_info`` gives ``width`` and ``height``.
 
     Returns:
         Shape ``(len(dataset),)``, ``bool``.
+
+    Raises:
+        ValueError: The dataset does not give the width and height of each image.
     """
     sizes = _recorded_sizes(dataset)
     if sizes is not None:
@@ -157,45 +165,38 @@ def landscape_flags(dataset: Any) -> np.ndarray:
 
 
 def _recorded_sizes(dataset: Any) -> Optional[np.ndarray]:
-    length = len(dataset)
-    # MMEngine's num_batch_per_epoch puts a slice around it: its first samples.
-    while type(dataset).__name__ == "_SlicedDataset":
-        dataset = dataset._dataset
-    if not isinstance(dataset, MultiScaleDataset):
+    """Return the sizes that a :class:`MultiScaleDataset` has recorded, if it is one."""
+    unsliced = without_slice(dataset)
+    if not isinstance(unsliced, MultiScaleDataset):
         return None
-    sizes = dataset.image_sizes()
-    return None if sizes is None else sizes[:length]
+    sizes = unsliced.image_sizes()
+    return None if sizes is None else sizes[: len(dataset)]
 
 
 class GroupedStream:
-    """Batches of one group each from an endless stream of indices.
+    """Take batches of one group each from an endless stream of indices.
 
-    A batch comes as soon as one group has enough images for it; up to a largest batch
-    of the other waits for its turn.
+    A batch is given as soon as one group has enough images for it. The images of the
+    other group, fewer than the largest batch holds, stay in a queue.
 
     Args:
         indices: The stream.
-        landscape: Shape ``(samples,)``, :func:`landscape_flags`.
+        landscape: Shape ``(samples,)``, from :func:`landscape_flags`.
     """
 
     def __init__(self, indices: Iterator[int], landscape: np.ndarray) -> None:
         self._indices = indices
         self._landscape = landscape
-        self._waiting: Tuple[List[int], List[int]] = ([], [])
+        self._queues: Tuple[List[int], List[int]] = ([], [])
 
     def take(self, count: int) -> List[int]:
-        """The next ``count`` indices of one group; none when the stream ends."""
-        for waiting in self._waiting:
-            if len(waiting) >= count:
-                return self._pop(waiting, count)
-        for index in self._indices:
-            waiting = self._waiting[int(self._landscape[index])]
-            waiting.append(index)
-            if len(waiting) >= count:
-                return self._pop(waiting, count)
-        return []
-
-    @staticmethod
-    def _pop(waiting: List[int], count: int) -> List[int]:
-        taken, waiting[:] = waiting[:count], waiting[count:]
+        """Return the next ``count`` indices of one group; none when the stream ends."""
+        queue = max(self._queues, key=lambda queue: len(queue) >= count)
+        while len(queue) < count:
+            index = next(self._indices, None)
+            if index is None:
+                return []
+            queue = self._queues[int(self._landscape[index])]
+            queue.append(index)
+        taken, queue[:] = queue[:count], queue[count:]
         return taken

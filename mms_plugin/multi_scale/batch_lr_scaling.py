@@ -1,27 +1,28 @@
-"""The learning rate of an iteration, scaled by its batch size."""
+"""Scale the learning rate of an iteration by its batch size."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, List, Tuple
 
 from mmengine.runner import Runner
 
+from ..utils.lr_scaling import LR_SCALING_POWERS, lr_factor
 from .runner_parts import plain_optim_wrappers
 
 __all__ = ["LR_SCALINGS", "BatchLrScaling"]
 
-LR_SCALINGS: Dict[str, float] = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
-"""Exponent of the batch size, relative to the base one, in the learning rate."""
+LR_SCALINGS = ("none", *LR_SCALING_POWERS)
+"""The rules: ``'none'``, ``'sqrt'`` and ``'linear'``."""
 
 
 class BatchLrScaling:
-    """Scales the learning rate for one iteration and then restores it.
+    """Scale the learning rate for one iteration and then restore it.
 
-    With gradient accumulation the mean over the accumulated batches counts. Schedulers
-    and logs see the unscaled rate.
+    With gradient accumulation it is scaled by the mean of the accumulated batch sizes.
+    Schedulers and logs see the unscaled learning rate.
 
     Args:
-        rule: ``'none'``, ``'sqrt'`` or ``'linear'``.
+        rule: ``'none'``, ``'sqrt'`` or ``'linear'``. Defaults to ``'none'``.
 
     Raises:
         ValueError: There is no such rule.
@@ -37,11 +38,11 @@ class BatchLrScaling:
         self._unscaled: List[Tuple[dict, Any]] = []
 
     def scale(self, runner: Runner, relative_batch_size: float) -> None:
-        """Scale the rates of all optimizers.
+        """Scale the learning rates of all optimizers.
 
         Args:
-            runner: Of the training.
-            relative_batch_size: Images of this iteration over those at the base size.
+            runner: Runner of the training.
+            relative_batch_size: Batch size of this iteration over the base batch size.
         """
         if self.rule == "none":
             return
@@ -50,14 +51,14 @@ class BatchLrScaling:
             self._accumulated = []
         self._accumulated.append(relative_batch_size)
         mean = sum(self._accumulated) / len(self._accumulated)
-        factor = mean ** LR_SCALINGS[self.rule]
+        factor = lr_factor(mean, self.rule)
         for wrapper in plain_optim_wrappers(runner.optim_wrapper):
             for group in wrapper.optimizer.param_groups:
                 self._unscaled.append((group, group["lr"]))
                 group["lr"] = group["lr"] * factor
 
     def restore(self) -> None:
-        """Restore the unscaled rates for the schedulers."""
+        """Restore the unscaled learning rates."""
         for group, lr in self._unscaled:
             group["lr"] = lr
         self._unscaled = []

@@ -80,7 +80,7 @@ class BatchStream:
         """Return the plan of iterations ``start`` to ``stop``, without ``stop``."""
 
         def distribution_at(iteration: int) -> SizeDistribution:
-            return self._settings.schedule.distribution(self.fraction(iteration))
+            return self._settings.growing_sizes.distribution(self.fraction(iteration))
 
         return plan_stream(start, stop, distribution_at, self._settings.seed)
 
@@ -91,7 +91,7 @@ class BatchStream:
 
     def batches_of_a_pass(self) -> int:
         """Return about how many batches one pass over the dataset has."""
-        mean = self._settings.schedule.distribution(1.0).mean_batch_size
+        mean = self._settings.growing_sizes.distribution(1.0).mean_batch_size
         return max(1, math.ceil(len(self._settings.inner_sampler) / mean))
 
     def __iter__(self) -> Iterator[List[SizedIndex]]:

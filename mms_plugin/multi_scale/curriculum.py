@@ -1,4 +1,4 @@
-"""The resolution curriculum: how the set of sizes grows over a training.
+"""The resolution curriculum: which sizes are drawn from at each time of a training.
 
 Pure functions of the fraction of the training that has passed.
 """
@@ -13,38 +13,43 @@ from .sizes import Size, parse_sizes, side_length
 
 SCHEDULES = ("constant", "linear", "cosine", "step")
 
-# For floating point: a size joins at its time, not an epoch after.
+# Rounding errors must not delay a size to the next epoch.
 _TOLERANCE = 1e-9
 
-# At how many points a callable is tried out at construction.
+# Number of points at which a callable is checked at construction.
 _PROBES = 64
 
 
 class ResolutionCurriculum:
-    """How far the sizes have grown after a fraction of the training.
+    """Give the growth of the sizes after a fraction of the training.
 
     The smallest and the largest size move from those of ``start_sizes`` to those of
-    ``end_sizes``, as in CoreNet (arXiv 2309.04502, section 3.2); drawn are the
-    sampler's sizes between the two. Sides are compared by ``sqrt(height * width)``.
+    ``end_sizes``, as in CoreNet (arXiv 2309.04502, section 3.2). The sampler draws
+    from its sizes between the two. Sizes are ordered by ``sqrt(height * width)``.
 
     Args:
-        schedule: Over the stretch from ``begin`` to ``end``, ``'linear'`` grows the
-            sides evenly, ``'cosine'`` by half a cosine (slow, fast, slow), ``'step'``
-            by equal steps at ``milestones``; ``'constant'`` does not grow: the
-            end's sizes from the first iteration on. A callable maps the part of
-            the stretch that has passed, 0 to 1, to the growth, 0 to 1; it is tried
-            out at construction.
+        schedule: How the sides grow from ``begin`` to ``end``: ``'linear'`` evenly,
+            ``'cosine'`` by half a cosine (slow, fast, slow), ``'step'`` by equal steps
+            at ``milestones``. ``'constant'`` draws from the end sizes from the first
+            iteration on. A callable maps the fraction of the time from ``begin`` to
+            ``end`` that has passed, 0 to 1, to the growth, 0 to 1; it is checked at
+            construction. Defaults to ``'linear'``.
         start_sizes: Sizes drawn from at the start, ints or ``(height, width)``, or a
-            range dict. ``None``: the smallest quarter of the sampler's sizes, rounded
-            up.
-        begin: Fraction of the training until which nothing grows.
-        end: Fraction of the training from which on ``end_sizes`` are drawn.
-        milestones: For ``'step'``: fractions of the training, ascending. ``None``
-            puts four at even distances from ``begin`` to ``end``.
-        by_epoch: Look the sizes up at each epoch's start only. ``False``: within the
-            epoch too.
-        end_sizes: Sizes drawn from at the end, as ``start_sizes``. ``None``: the
-            sampler's, all of them.
+            range dict. Defaults to the smallest quarter of the sampler's sizes,
+            rounded up.
+        begin: Fraction of the training at which the sizes begin to grow. Defaults to
+            0.0.
+        end: Fraction of the training from which ``end_sizes`` are used. Defaults
+            to 0.8.
+        milestones: For ``'step'``: ascending fractions of the training. Defaults to
+            four at even distances from ``begin`` to ``end``.
+        by_epoch: Change the sizes only when an epoch begins. ``False``: within the
+            epoch too. Defaults to ``True``.
+        end_sizes: Sizes drawn from at the end, as ``start_sizes``. Defaults to all
+            sizes of the sampler.
+
+    Raises:
+        ValueError: An argument is not valid.
     """
 
     def __init__(
@@ -93,15 +98,15 @@ class ResolutionCurriculum:
         self.milestones = milestones
         self.by_epoch = bool(by_epoch)
         if callable(schedule):
-            # Wrong values shall show now, not in the middle of a training.
+            # Find wrong values now, not in the middle of a training.
             for probe in range(_PROBES):
-                self._called(probe / _PROBES)
+                self._call_schedule(probe / _PROBES)
 
     def growth(self, fraction: float) -> float:
-        """Growth, 0 (``start_sizes``) to 1 (``end_sizes``), after ``fraction`` of it.
+        """Return the growth, from 0 (``start_sizes``) to 1 (``end_sizes``).
 
         Args:
-            fraction: Part of the training that has passed, 0 to 1.
+            fraction: Fraction of the training that has passed, 0 to 1.
         """
         if self.schedule == "constant":
             return 1.0
@@ -118,9 +123,9 @@ class ResolutionCurriculum:
             return passed
         if self.schedule == "cosine":
             return (1.0 - math.cos(math.pi * passed)) / 2.0
-        return self._called(passed)
+        return self._call_schedule(passed)
 
-    def _called(self, passed: float) -> float:
+    def _call_schedule(self, passed: float) -> float:
         assert callable(self.schedule)
         growth = self.schedule(passed)
         if not _is_fraction(growth):
@@ -131,20 +136,28 @@ class ResolutionCurriculum:
         return float(growth)
 
     def resolve_start_sizes(self, sizes: Sequence[Size]) -> Tuple[Size, ...]:
-        """The start sizes for a sampler of ``sizes``, checked against its range."""
+        """Return the start sizes for a sampler's ``sizes``.
+
+        Raises:
+            ValueError: They lie outside the range of ``sizes``.
+        """
         if self.start_sizes is None:
             ordered = sorted(sizes, key=side_length)
             return tuple(ordered[: math.ceil(len(ordered) / 4)])
-        return _within(self.start_sizes, sizes, "start_sizes")
+        return _check_within(self.start_sizes, sizes, "start_sizes")
 
     def resolve_end_sizes(self, sizes: Sequence[Size]) -> Tuple[Size, ...]:
-        """The end sizes for a sampler of ``sizes``, checked against its range."""
+        """Return the end sizes for a sampler's ``sizes``.
+
+        Raises:
+            ValueError: They lie outside the range of ``sizes``.
+        """
         if self.end_sizes is None:
             return tuple(sizes)
-        return _within(self.end_sizes, sizes, "end_sizes")
+        return _check_within(self.end_sizes, sizes, "end_sizes")
 
 
-def _within(
+def _check_within(
     chosen: Tuple[Size, ...], sizes: Sequence[Size], name: str
 ) -> Tuple[Size, ...]:
     ordered = sorted(sizes, key=side_length)
@@ -164,15 +177,15 @@ def grown_sizes(
     growth: float,
     end_sizes: Optional[Sequence[Size]] = None,
 ) -> Tuple[Size, ...]:
-    """The sizes that are drawn from at a growth between 0 and 1.
+    """Return the sizes that are drawn from at a growth between 0 and 1.
 
     Args:
-        sizes: The sampler's own, ``(height, width)``, in any order.
-        start_sizes: Those of the start.
-        growth: 0 gives ``start_sizes``, 1 gives ``end_sizes``. Between them, those of
-            ``sizes`` whose side lies between the grown smallest and largest side;
-            where there is none, the largest below, start sizes included.
-        end_sizes: Those of the end. ``None``: ``sizes``.
+        sizes: All sizes of the sampler, ``(height, width)``, in any order.
+        start_sizes: The sizes at growth 0.
+        growth: 0 gives ``start_sizes``, 1 gives ``end_sizes``. Between the two: those
+            of ``sizes`` whose side lies in the :func:`grown_range`; if there is none,
+            the largest size below it, which may be that of the start.
+        end_sizes: The sizes at growth 1. Defaults to ``sizes``.
     """
     end_sizes = sizes if end_sizes is None else end_sizes
     if growth <= 0.0:
@@ -189,7 +202,7 @@ def grown_sizes(
 
 
 def side_range(sizes: Sequence[Size]) -> Tuple[float, float]:
-    """The smallest and the largest side in pixels."""
+    """Return the smallest and the largest side in pixels."""
     sides = [side_length(size) for size in sizes]
     return min(sides), max(sides)
 
@@ -197,12 +210,12 @@ def side_range(sizes: Sequence[Size]) -> Tuple[float, float]:
 def grown_range(
     start: Tuple[float, float], end: Tuple[float, float], growth: float
 ) -> Tuple[float, float]:
-    """Between which sides in pixels the sizes lie at a growth between 0 and 1.
+    """Return the smallest and the largest side in pixels at a growth.
 
     Args:
-        start: :func:`side_range` of the start.
-        end: And of the end.
-        growth: How far it has gone from the one to the other.
+        start: :func:`side_range` of the start sizes.
+        end: :func:`side_range` of the end sizes.
+        growth: From 0 to 1.
     """
     return (
         start[0] + (end[0] - start[0]) * growth - _TOLERANCE,

@@ -1,4 +1,4 @@
-"""What a resolution curriculum never does in a training of a given length.
+"""Find settings of a curriculum that have no effect in a training of a given length.
 
 Pure functions of the curriculum and of the fractions of the training at which the
 sizes are looked up.
@@ -15,16 +15,16 @@ from .sizes import Size, side_length
 __all__ = ["MOST_FRACTIONS", "even_fractions", "explain_without_effect"]
 
 MOST_FRACTIONS = 4096
-"""How many of the fractions within epochs are looked at, at most."""
+"""The largest number of lookups within epochs that are checked."""
 
 
 def even_fractions(count: int, most: int = MOST_FRACTIONS) -> List[float]:
     """Return fractions ``0, 1/count, ...`` of the training, fewer if there are many.
 
     Args:
-        count: How many lookups there are over the training, at least 1.
-        most: How many to return, about. The first and the last are always among them.
-            Defaults to 4096.
+        count: Number of lookups over the training, at least 1.
+        most: About the largest number to return. The first and the last are always
+            among them. Defaults to 4096.
     """
     places = list(range(0, count, max(1, -(-count // most))))
     if places[-1] != count - 1:
@@ -41,22 +41,21 @@ def explain_without_effect(
     """Explain which setting of a curriculum has no effect in a training.
 
     Args:
-        curriculum: How the sizes grow.
+        curriculum: The curriculum.
         sizes_at: Returns the sizes drawn from after a fraction of the training.
         fractions: Fractions of the training at which the sizes are looked up,
             ascending, at least one.
         by_epoch: Whether these are the starts of the epochs.
 
     Returns:
-        str, optional: The values and what to set. None where the sizes grow as the
-        settings say.
+        The settings, their values and what to set; ``None`` if all have an effect.
     """
     if curriculum.schedule == "constant":
         if curriculum.start_sizes is None:
             return None
         return (
             f"The curriculum never draws start_sizes={_shown(curriculum.start_sizes)} "
-            "as such: schedule='constant' draws the final sizes from the first "
+            "only: schedule='constant' draws from the end sizes from the first "
             "iteration on. Remove start_sizes, or set schedule to 'linear', 'cosine' "
             "or 'step'."
         )
@@ -98,7 +97,7 @@ def _never_ends(
 ) -> str:
     name = "the last of milestones" if curriculum.schedule == "step" else "end"
     last = fractions[-1]
-    # Rounded down: two digits that the last lookup is not before.
+    # Rounded down, so that the last lookup is not before it.
     latest = math.floor(last * 100 + 1e-6) / 100
     remedies = []
     if by_epoch:
@@ -133,7 +132,7 @@ def _meets_growth(curriculum: ResolutionCurriculum, fractions: Sequence[float]) 
         levels = [curriculum.growth(fraction) for fraction in fractions]
         return len(curriculum.milestones) < 2 or any(0 < level < 1 for level in levels)
     if curriculum.begin == curriculum.end:
-        return True  # growth at once is what was asked for
+        return True  # growth in one step is what was set
     return any(curriculum.begin < f < curriculum.end for f in fractions)
 
 

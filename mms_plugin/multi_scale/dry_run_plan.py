@@ -1,4 +1,4 @@
-"""What a dry run runs: sizes, batch sizes, images. Pure functions."""
+"""Plan the batches of a dry run: sizes, batch sizes and images. Pure functions."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = [
     "worst_batches",
 ]
 
-# Looks at a curriculum that grows with the iterations, over the training.
-_MOST_LOOKS = 20_000
+# The largest number of points of a training at which a curriculum is looked up.
+_MOST_LOOKUPS = 20_000
 
 NO_ROOM = "does not fit into the memory"
-"""In every message of :func:`too_large`."""
+"""Text that every message of :func:`too_large` contains."""
 
 
 class DryRunPoint(NamedTuple):
-    """One kind of batch of a training.
+    """A size and a batch size that occur together in a training.
 
     Attributes:
-        size: ``(height, width)`` in pixels; ``None``: as the pipeline gives it.
-        batch_size: Images on this rank.
+        size: ``(height, width)`` in pixels; ``None``: the pipeline sets the size.
+        batch_size: Images per batch on this rank.
     """
 
     size: Optional[Size]
@@ -48,19 +48,20 @@ class DryRunPoint(NamedTuple):
 def points_of_training(
     sampler: MultiScaleVariableBatchSampler,
 ) -> List[DryRunPoint]:
-    """Every size that a training can draw, at its full batch, largest cost first.
+    """Return every size that a training can draw, with its full batch.
 
-    The cost of a batch is its pixels, or what the sampler's ``cost_model`` says. Start
-    and end sizes of a curriculum are among them, those that weights or the curriculum
-    leave out are not. No batch is larger than the samples of a rank.
+    The most expensive batch comes first, by its pixels or by the sampler's
+    ``cost_model``. Start and end sizes of a curriculum are included, sizes that the
+    weights or the curriculum leave out are not. No batch is larger than the number of
+    samples on a rank.
 
     Args:
-        sampler: Of the training, its curriculum set.
+        sampler: The sampler of the training, with its curriculum set.
     """
-    schedule = sampler.schedule
+    growing = sampler.growing_sizes
     batches: Dict[Size, int] = {}
-    for fraction in _fractions(sampler):
-        distribution = schedule.distribution(fraction)
+    for fraction in _lookup_fractions(sampler):
+        distribution = growing.distribution(fraction)
         batches.update(zip(distribution.sizes, distribution.batch_sizes))
     most = None if sampler.endless else len(sampler.inner_sampler)
     points = [
@@ -70,8 +71,8 @@ def points_of_training(
 
     def cost(point: DryRunPoint) -> Tuple[float, int]:
         assert point.size is not None
-        if schedule.cost_model is not None:
-            image = float(schedule.cost_model.cost(point.size))
+        if growing.cost_model is not None:
+            image = float(growing.cost_model.cost(point.size))
         else:
             image = float(point.size[0] * point.size[1])
         return image * point.batch_size, point.batch_size
@@ -79,16 +80,16 @@ def points_of_training(
     return sorted(points, key=cost, reverse=True)
 
 
-def _fractions(sampler: MultiScaleVariableBatchSampler) -> Iterator[float]:
-    """Of the training, after which the sampler looks its sizes up."""
+def _lookup_fractions(sampler: MultiScaleVariableBatchSampler) -> Iterator[float]:
+    """Yield the fractions of the training at which the sampler looks up its sizes."""
     curriculum = sampler.curriculum
     if curriculum is None:
         yield 1.0
     elif sampler.endless or not curriculum.by_epoch:
-        looks = sampler.max_iters or LOOKUPS_PER_EPOCH * (sampler.max_epochs or 1)
-        looks = min(looks, _MOST_LOOKS)
-        for look in range(looks):
-            yield look / looks
+        lookups = sampler.max_iters or LOOKUPS_PER_EPOCH * (sampler.max_epochs or 1)
+        lookups = min(lookups, _MOST_LOOKUPS)
+        for lookup in range(lookups):
+            yield lookup / lookups
     elif sampler.max_epochs is not None:
         for epoch in range(sampler.max_epochs):
             yield epoch / sampler.max_epochs
@@ -107,14 +108,19 @@ def chosen_images(
     instances: Optional[Sequence[int]] = None,
     by_order: bool = False,
 ) -> List[int]:
-    """Indices of a batch's images; of few candidates, some more than once.
+    """Choose the images of a batch.
+
+    Images are repeated if there are fewer candidates than the batch holds.
 
     Args:
         candidates: Indices to choose from, at least one.
-        batch_size: How many.
-        instances: Objects of each image of the data set, by index: those with the most
-            are chosen. ``None``: at equal distances over the candidates.
-        by_order: The first candidates instead. Defaults to False.
+        batch_size: Number of images.
+        instances: Number of objects in each image of the dataset, by index: the images
+            with the most are chosen. Defaults to candidates at equal distances.
+        by_order: Choose the first candidates. Defaults to ``False``.
+
+    Returns:
+        Indices of the images.
     """
     count = min(batch_size, len(candidates))
     if instances is not None:
@@ -133,20 +139,20 @@ def worst_batches(
     instances: Sequence[int],
     groups: Optional[np.ndarray] = None,
 ) -> List[List[int]]:
-    """Return the images of the most expensive batches of a kind, most padding first.
+    """Return the images of the most expensive batches at a size, most padding first.
 
     A batch is padded to the largest height and the largest width among its images. With
-    ``keep_ratio`` a wide and a tall image together are padded to the long side both
-    ways. Beside the images that pad most come those with the most objects, which also
-    decide between images of one shape. A batch of one or two images cannot show both:
-    it is followed by one of the images with the most objects.
+    ``keep_ratio`` a wide and a tall image together are padded to the long side in both
+    directions. The batch holds the images that need the most padding, then those with
+    the most objects. If only one or two images fit, a second batch has the images with
+    the most objects.
 
     Args:
         point: Size and batch size.
         shapes: ``(height, width)`` of every image in pixels, shape ``(images, 2)``.
-        instances: Objects of every image; all 0 where they are not known.
-        groups: Images of different values never share a batch, shape ``(images,)``.
-            Defaults to none.
+        instances: Number of objects in every image; all 0 if not known.
+        groups: Images of different groups never share a batch, shape ``(images,)``.
+            Defaults to one group.
     """
     counts = np.asarray(instances)
     resized = _resized(shapes, point.size)
@@ -158,7 +164,7 @@ def worst_batches(
             own = own[groups == flag]
         chosen = _most_padding(resized[own], counts[own], point.batch_size)
         height, width = resized[own[chosen]].max(axis=0)
-        # Equal padding: the kind with more objects.
+        # With equal padding take the group with more objects.
         rank = (float(height * width), int(counts[own].max()))
         if rank > best[0]:
             best = (rank, own, [int(own[i]) for i in chosen])
@@ -173,12 +179,12 @@ def worst_batches(
     return batches
 
 
-# Bounds where a pipeline's own are not known: mmdet's usual ones.
+# Used where the size of the pipeline is not known: mmdet's usual scale.
 _USUAL_BOUNDS = (800, 1333)
 
 
 def _resized(shapes: np.ndarray, size: Optional[Size]) -> np.ndarray:
-    """Return heights and widths within a size, ratios kept."""
+    """Return the shapes resized to fit into a size, with their ratios kept."""
     shapes = np.asarray(shapes, dtype=np.float64)
     bounds = size or _USUAL_BOUNDS
     factors = np.minimum(
@@ -188,7 +194,7 @@ def _resized(shapes: np.ndarray, size: Optional[Size]) -> np.ndarray:
 
 
 def _most_padding(shapes: np.ndarray, counts: np.ndarray, batch_size: int) -> List[int]:
-    """Return one or two of the images: those that the largest batch is padded to."""
+    """Return the one or two images whose sides decide the padding of the batch."""
 
     def most(of: np.ndarray) -> int:
         return int(np.lexsort((counts, of))[-1])
@@ -202,14 +208,14 @@ def _most_padding(shapes: np.ndarray, counts: np.ndarray, batch_size: int) -> Li
 def recompilations(
     points: Sequence[DryRunPoint], max_epochs: int, drop_last: bool
 ) -> int:
-    """Shapes of a training's batches: what Dynamo may compile.
+    """Return how many shapes of batches Dynamo may have to compile in a training.
 
-    One for each size, and one for the batch that each epoch's end cuts, unless there
-    are fewer such batches than epochs.
+    One for each size, and one for the last batch of each epoch, which is cut, as long
+    as there are that many different cut batches.
 
     Args:
         points: The full batches.
-        max_epochs: Of the training, or about; 0 where no epoch ends.
+        max_epochs: About the number of epochs; 0 if the training has none.
         drop_last: Whether cut batches are left out.
     """
     cuts = 0
@@ -219,13 +225,13 @@ def recompilations(
 
 
 def too_large(point: DryRunPoint, base_batch_size: int, where: str, reason: str) -> str:
-    """The error for a batch that does not fit into the memory.
+    """Return the error for a batch that does not fit into the memory.
 
     Args:
-        point: The batch.
+        point: Size and batch size of the batch.
         base_batch_size: ``train_dataloader.batch_size``.
         where: Device and rank.
-        reason: What the allocator said.
+        reason: Message of the allocator.
     """
     advice = [f"lower train_dataloader.batch_size={base_batch_size}"]
     if point.size is not None:

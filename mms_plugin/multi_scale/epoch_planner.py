@@ -119,7 +119,9 @@ class EpochPlanner:
 
     @property
     def _equally_long(self) -> bool:
-        return self.settings.schedule.curriculum is None and not self.started.images
+        return (
+            self.settings.growing_sizes.curriculum is None and not self.started.images
+        )
 
     def _count_iterations(self, epoch: int) -> int:
         """Count the iterations of an epoch, including those done elsewhere."""
@@ -135,7 +137,7 @@ class EpochPlanner:
 
     def distribution(self, epoch: int, part: float = 0.0) -> SizeDistribution:
         """Return what is drawn from after ``part`` of an epoch, 0 to 1."""
-        return self.settings.schedule.distribution(self.fraction(epoch, part))
+        return self.settings.growing_sizes.distribution(self.fraction(epoch, part))
 
     def fraction(self, epoch: int, part: float = 0.0) -> float:
         """Return the fraction of the training, 0 to 1, after ``part`` of an epoch."""
@@ -148,7 +150,7 @@ class EpochPlanner:
         if part > 0:
             # The epoch's length depends on the draws: estimate it from the initial
             # sizes.
-            initial = self.settings.schedule.distribution(before / max_iters)
+            initial = self.settings.growing_sizes.distribution(before / max_iters)
             before += part * self.settings.shares.on_rank / initial.mean_batch_size
         return min(before / max_iters, 1.0)
 
@@ -176,7 +178,7 @@ class EpochPlanner:
         """
         if capacity is None:
             capacity = self.settings.capacity()
-        curriculum = self.settings.schedule.curriculum
+        curriculum = self.settings.growing_sizes.curriculum
         if curriculum is None or curriculum.by_epoch:
             return 1
         return max(1, min(LOOKUPS_PER_EPOCH, capacity))

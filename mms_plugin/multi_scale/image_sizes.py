@@ -1,10 +1,9 @@
-"""Heights and widths of all images of a data set, without unpickling its records.
+"""Record the heights and widths of all images while a dataset is built.
 
-MMEngine pickles the records of a data set into one array while it builds it, so that
-workers share them. Reading two numbers of each record afterwards means unpickling all
-of it, polygons included. Here they are read just before: the data set is built with
-``serialize_data=False``, its list of records read, and then handed to MMEngine's own
-serialization.
+MMEngine pickles the records of a dataset into one array that worker processes share.
+To read two numbers of a record afterwards, all of it must be unpickled, polygons
+included. So the dataset is built with ``serialize_data=False``, its records are read,
+and then MMEngine's own method pickles them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,9 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-# They take a data set that is built already, and keep to its records.
+from ..utils.nested_datasets import wrapped
+
+# Wrappers that take a built dataset and do not change its records.
 _WRAPPERS = {
     "ConcatDataset",
     "RepeatDataset",
@@ -28,12 +29,12 @@ _LIBRARIES = {"mmengine", "mmdet"}
 
 
 class Recorded(NamedTuple):
-    """What was read from one data set.
+    """The image sizes of one dataset.
 
     Attributes:
-        dataset: The data set.
-        addresses: Its ``data_address`` at that time; another one, as after
-            ``get_subset_``, belongs to other records.
+        dataset: The dataset.
+        addresses: Its ``data_address`` when they were read. It is replaced when the
+            records change, as by ``get_subset_``.
         sizes: Shape ``(len(dataset), 2)``: height and width in pixels, ``float32``.
     """
 
@@ -43,36 +44,35 @@ class Recorded(NamedTuple):
 
 
 def build_dataset(config: Mapping, recorded: List[Recorded]) -> Any:
-    """Build a data set as ``DATASETS.build`` does, and record its images' sizes.
+    """Build a dataset as ``DATASETS.build`` does, and record the sizes of its images.
 
     Args:
-        config: Config of the data set; MMEngine's and mmdet's wrappers are looked
-            into.
-        recorded: What could be read is appended here.
+        config: Config of the dataset, or of a wrapper of MMEngine or mmdet.
+        recorded: The sizes are appended to this list, if they can be read.
 
     Raises:
-        ValueError: The annotations lack the ``width`` or ``height`` that the data set
+        ValueError: The annotations lack the ``width`` or ``height`` that the dataset
             itself reads, or no sample is left.
     """
     kind = _class_of(config)
     if kind is not None and kind.__name__ in _WRAPPERS:
-        return DATASETS.build(_with_built_data_sets(config, recorded))
-    with _missing_sides_named(config.get("type"), config.get("ann_file")):
+        return DATASETS.build(_with_built_leaves(config, recorded))
+    with _explain_missing_sides(config.get("type"), config.get("ann_file")):
         if kind is None or not _serializes(kind, config):
             return DATASETS.build(config)
         try:
             dataset = DATASETS.build({**config, "serialize_data": False})
-        except TypeError:  # a class that settles serialize_data on its own
+        except TypeError:  # a class that does not pass serialize_data on
             return DATASETS.build(config)
     dataset.serialize_data = True
     _record(dataset, recorded)
     return dataset
 
 
-def _with_built_data_sets(config: Mapping, recorded: List[Recorded]) -> Any:
-    """The config of a wrapper with the data sets at its bottom built.
+def _with_built_leaves(config: Mapping, recorded: List[Recorded]) -> Any:
+    """Return the config of a wrapper in which the innermost datasets are built.
 
-    Wrappers inside it stay configs: MMEngine's take no other wrapper that is built.
+    Wrappers stay configs, since MMEngine's wrappers take no built wrapper.
     """
     if not isinstance(config, Mapping):
         return config
@@ -84,22 +84,22 @@ def _with_built_data_sets(config: Mapping, recorded: List[Recorded]) -> Any:
         return build_dataset(config, recorded) if is_leaf else config
     built = {**config}
     if "dataset" in built:
-        built["dataset"] = _with_built_data_sets(built["dataset"], recorded)
+        built["dataset"] = _with_built_leaves(built["dataset"], recorded)
     if isinstance(built.get("datasets"), (list, tuple)):
         built["datasets"] = [
-            _with_built_data_sets(each, recorded) for each in built["datasets"]
+            _with_built_leaves(each, recorded) for each in built["datasets"]
         ]
     return built
 
 
 def init_dataset(dataset: Any, recorded: List[Recorded]) -> None:
-    """``full_init`` of a data set built with ``lazy_init``, its sizes recorded."""
+    """Call ``full_init`` of a dataset and record the sizes of its images."""
     if not isinstance(dataset, BaseDataset) or dataset._fully_initialized:
         return
     serialize = dataset.serialize_data
     dataset.serialize_data = False
     try:
-        with _missing_sides_named(type(dataset).__name__, dataset.ann_file):
+        with _explain_missing_sides(type(dataset).__name__, dataset.ann_file):
             dataset.full_init()
     finally:
         dataset.serialize_data = serialize
@@ -108,36 +108,34 @@ def init_dataset(dataset: Any, recorded: List[Recorded]) -> None:
 
 
 def image_sizes(dataset: Any, recorded: List[Recorded]) -> Optional[np.ndarray]:
-    """Heights and widths of a data set's images, as far as no record is unpickled.
+    """Return the heights and widths of a dataset's images without unpickling records.
 
     Args:
-        dataset: A data set of MMEngine, or a wrapper round it.
-        recorded: What was read when it was built.
+        dataset: A dataset of MMEngine, or a wrapper of such datasets.
+        recorded: The sizes that were recorded when it was built.
 
     Returns:
-        Shape ``(len(dataset), 2)``: height and width in pixels; ``None`` where only
-        ``get_data_info`` can tell.
+        Shape ``(len(dataset), 2)``: height and width in pixels; ``None`` if they must
+        be read from ``get_data_info``.
     """
     if isinstance(dataset, BaseDataset):
         return _sizes_of_leaf(dataset, recorded)
     names = {base.__name__ for base in type(dataset).__mro__}
     if not names & _WRAPPERS or not _keeps_data_info(dataset):
         return None
-    if "ConcatDataset" in names:
-        parts = [image_sizes(each, recorded) for each in dataset.datasets]
-        if any(part is None for part in parts):
-            return None
-        return np.concatenate(parts)  # type: ignore[arg-type]
-    inner = image_sizes(dataset.dataset, recorded)
-    if inner is None or "MultiImageMixDataset" in names:
-        return inner
+    parts = [image_sizes(each, recorded) for each in wrapped(dataset)]
+    if any(part is None for part in parts):
+        return None
+    sizes: np.ndarray = np.concatenate(parts)  # type: ignore[arg-type]
+    if names & {"ConcatDataset", "MultiImageMixDataset"}:
+        return sizes
+    # The others repeat images of the dataset inside.
     index: Callable[[int], int] = dataset._get_ori_dataset_idx
-    sizes: np.ndarray = inner[[index(i) for i in range(len(dataset))]]
-    return sizes
+    return sizes[[index(i) for i in range(len(dataset))]]
 
 
 def _class_of(config: Mapping) -> Any:
-    # With a scope of its own it is left to the registry.
+    """Return the class of a dataset's config; ``None`` if only the registry knows."""
     kind = None if "_scope_" in config else config.get("type")
     if isinstance(kind, str):
         with DATASETS.switch_scope_and_registry(None) as registry:
@@ -146,7 +144,7 @@ def _class_of(config: Mapping) -> Any:
 
 
 def _serializes(kind: Any, config: Mapping) -> bool:
-    """Whether a class pickles its records as soon as it is built from ``config``."""
+    """Return whether a class pickles its records when it is built from ``config``."""
     if not issubclass(kind, BaseDataset) or config.get("lazy_init", False):
         return False
     for base in kind.__mro__:
@@ -162,14 +160,14 @@ def _serializes(kind: Any, config: Mapping) -> bool:
 
 
 def _record(dataset: BaseDataset, recorded: List[Recorded]) -> None:
-    """Read the sizes of an initialized data set, then serialize its records."""
+    """Read the sizes of an initialized dataset, then serialize its records."""
     if not dataset._fully_initialized or hasattr(dataset, "data_bytes"):
-        return  # its class goes its own way
+        return  # its class initializes it in another way
     if not dataset.data_list:
         raise ValueError(
             f"dataset must hold at least one sample, but {type(dataset).__name__} of "
-            f"ann_file={dataset.ann_file!r} has none that "
-            f"filter_cfg={dataset.filter_cfg!r} and indices={dataset._indices!r} leave"
+            f"ann_file={dataset.ann_file!r} has none left after "
+            f"filter_cfg={dataset.filter_cfg!r} and indices={dataset._indices!r}"
         )
     sizes = _sizes_of_records(dataset.data_list)
     dataset.data_bytes, dataset.data_address = dataset._serialize_data()
@@ -199,13 +197,14 @@ def _sizes_of_leaf(
 
 
 def _keeps_data_info(dataset: Any) -> bool:
-    """Whether a wrapper's records are those of the data sets in it, unchanged."""
+    """Return whether a wrapper gives the records of its datasets unchanged."""
     module: str = type(dataset).get_data_info.__module__
     return module.partition(".")[0] in _LIBRARIES
 
 
 @contextmanager
-def _missing_sides_named(kind: Any, ann_file: Any) -> Iterator[None]:
+def _explain_missing_sides(kind: Any, ann_file: Any) -> Iterator[None]:
+    """Turn the ``KeyError`` of a missing width or height into a clear error."""
     try:
         yield
     except KeyError as error:
@@ -214,6 +213,6 @@ def _missing_sides_named(kind: Any, ann_file: Any) -> Iterator[None]:
         name = getattr(kind, "__name__", kind)
         raise ValueError(
             "ann_file must give 'width' and 'height' in pixels of each image, which "
-            f"{name} needs, as does group_by_aspect_ratio=True, but {ann_file!r} lacks "
+            f"{name} and group_by_aspect_ratio=True need, but {ann_file!r} lacks "
             f"{error} of at least one"
         ) from error

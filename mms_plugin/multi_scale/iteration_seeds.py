@@ -18,7 +18,7 @@ def seed_iteration(runner: Runner, seed: int) -> None:
     ``randomness=dict(diff_rank_seed=True)``.
 
     Args:
-        runner: Of the training.
+        runner: Runner of the training.
         seed: Seed of the training.
     """
     randomness = getattr(runner, "_randomness_cfg", None) or {}

@@ -1,6 +1,6 @@
 """A pseudorandom permutation of ``range(n)`` that is computed index by index.
 
-Any stretch of it costs what its own indices cost: nothing of the length ``n`` is held.
+Any part of it is computed from its own positions, without memory of the length ``n``.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Optional, Sequence
 import numpy as np
 
 # Up to this length a table is drawn, at most 512 KiB: every permutation is equally
-# likely, while a Feistel network on a small range has few functions to choose from.
+# likely, while a Feistel network reaches few permutations of a small range.
 MAX_TABLE = 2**16
 
-# Each half of an index is changed four times. With random functions in the rounds a
-# pseudorandom permutation needs three of them in all (Luby and Rackoff).
+# Each half of an index is changed four times. Three rounds in all are enough for a
+# pseudorandom permutation if the round functions are random (Luby and Rackoff).
 ROUNDS = 8
 
-# Indices that are computed at a time: the intermediate arrays stay in the caches.
+# Indices computed at a time, so that intermediate arrays fit into the CPU's cache.
 BLOCK = 2**14
 
 # Odd multipliers and shifts of the 32-bit hash `lowbias32` of skeeto/hash-prospector.
@@ -31,14 +31,14 @@ _WORD = np.uint64(32)
 class KeyedPermutation:
     """A permutation of ``range(length)`` chosen by a key.
 
-    Up to ``max_table`` indices: a table, shuffled by NumPy. Beyond: a Feistel network
-    over pairs ``(i, j)``, ``i < a``, ``j < b``, with ``a * b`` just above ``length``;
-    it changes one of the two by a function of the other in turns. What falls outside
-    the range is encrypted again until it falls inside ("cycle walking"), once in
-    ``sqrt(length)`` indices or less. The round function is a 32-bit integer hash with
-    two words of the key.
+    Up to ``max_table`` indices it is a table, shuffled by NumPy. Above, it is a Feistel
+    network over pairs ``(i, j)``, ``i < a``, ``j < b``, with ``a * b`` just above
+    ``length``, which changes ``i`` and ``j`` in turns by a function of the other one.
+    A result outside the range is encrypted again until it lies inside ("cycle
+    walking"), which at most one in ``sqrt(length)`` indices needs. The round function
+    is a 32-bit integer hash with two words of the key.
 
-    Statistically random, not cryptographically.
+    It is statistically random, but not cryptographically.
 
     Sources: Black and Rogaway, "Ciphers with Arbitrary Finite Domains" (CT-RSA 2002),
     for cycle walking and the Feistel network on any range; Mitchell, Stokes, Frank and
@@ -47,11 +47,11 @@ class KeyedPermutation:
 
     Args:
         length: Number of indices, from 0 to ``2**62``.
-        key: Non-negative integers, of any number and size.
-        max_table: Longest permutation that is held as a table.
+        key: Any number of non-negative integers of any size.
+        max_table: Longest permutation that is kept as a table. Defaults to 65536.
 
     Raises:
-        ValueError: The length is out of range.
+        ValueError: ``length`` is out of range.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class KeyedPermutation:
         return self.length
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
-        """The indices at ``positions``.
+        """Return the indices at ``positions``.
 
         Args:
             positions: Integers from 0 to ``length - 1``, of any shape.
 
         Returns:
-            The same shape, ``int64``.
+            The indices in the same shape, ``int64``.
         """
         if self._table is not None:
             return self._table[positions]
@@ -90,8 +90,9 @@ class KeyedPermutation:
         return indices.reshape(np.shape(positions))
 
     def _walk(self, positions: np.ndarray) -> np.ndarray:
+        """Encrypt positions until the results lie inside the range."""
         indices = self._encrypt(positions)
-        # It ends: the cycle through a position inside the range comes back to it.
+        # This ends, since the cycle through a position inside the range returns to it.
         outside = np.flatnonzero(indices >= self.length)
         while len(outside):
             again = self._encrypt(indices[outside])
@@ -100,7 +101,7 @@ class KeyedPermutation:
         return indices
 
     def _encrypt(self, values: np.ndarray) -> np.ndarray:
-        """Permute the range of the product of the radices; ``values`` lie in it."""
+        """Permute the range of the product of the radices, in which ``values`` lie."""
         wide = values.astype(np.uint64)
         columns = np.uint64(self._radices[1])
         rows = wide // columns
@@ -109,12 +110,12 @@ class KeyedPermutation:
         for number, keys in enumerate(self._round_keys):
             half, radix = halves[number % 2], self._radices[number % 2]
             _hash(halves[1 - number % 2], keys, mixed, other)
-            # From 32 bits to the radix: the high word of the product.
+            # Reduce 32 bits to the radix: take the high word of the product.
             np.copyto(wide, mixed)
             np.multiply(wide, np.uint64(radix), out=wide)
             np.right_shift(wide, _WORD, out=wide)
             np.copyto(mixed, wide, casting="unsafe")
-            # Add modulo the radix: what is below it wraps round to a large number.
+            # Add modulo the radix: a negative difference wraps to a large number.
             np.add(half, mixed, out=half)
             np.subtract(half, np.uint32(radix), out=other)
             np.minimum(half, other, out=half)
@@ -127,7 +128,7 @@ class KeyedPermutation:
 def _hash(
     values: np.ndarray, keys: np.ndarray, out: np.ndarray, scratch: np.ndarray
 ) -> None:
-    """A keyed hash of 32-bit integers, all arrays of the same shape."""
+    """Write a keyed hash of 32-bit integers to ``out``; all arrays have one shape."""
     np.add(values, keys[0], out=out)
     for position, shift in enumerate(_SHIFTS):
         np.right_shift(out, shift, out=scratch)

@@ -1,4 +1,4 @@
-"""A shuffling sampler that holds nothing of the data set's length."""
+"""A shuffling sampler in constant memory."""
 
 from __future__ import annotations
 
@@ -12,40 +12,43 @@ from torch.utils.data import Sampler
 from ..utils.validation import parse_int
 from .keyed_permutation import BLOCK, KeyedPermutation
 
-# Sets the keys apart from those of the plans, which have the same seed and epoch.
+# Makes the keys differ from those of the plans, which have the same seed and epoch.
 _KEY = 0x5EED
 
 
 @DATA_SAMPLERS.register_module()
 class KeyedPermutationSampler(Sampler):
-    """MMEngine's ``DefaultSampler`` in constant memory, for data sets of any length.
+    """MMEngine's ``DefaultSampler`` in constant memory, for datasets of any length.
 
-    Each epoch is another pseudorandom permutation of the data set, computed index by
-    index (:class:`KeyedPermutation`). Index ``j`` of a rank is number ``j *
-    world_size + rank`` of it, as in ``DefaultSampler``; the orders of the two differ.
-    Any place of an epoch is found at once: :meth:`iter_from`.
+    Each epoch is another pseudorandom permutation of the dataset, computed index by
+    index (:class:`KeyedPermutation`). As in ``DefaultSampler``, the ``j``-th index of a
+    rank is the permutation's at position ``j * world_size + rank``; the permutations of
+    the two samplers differ. :meth:`iter_from` starts at any position of an epoch
+    without computing those before.
 
-    The order depends on the seed and the epoch alone, so that a run with another number
-    of ranks deals out the same permutation.
+    The permutation depends on the seed and the epoch only, so that it is the same for
+    any number of ranks.
 
     Args:
         dataset: Anything with a length.
-        shuffle: ``False``: the data set's own order.
+        shuffle: ``False`` keeps the dataset's order. Defaults to ``True``.
         seed: Seed of the order, the same on every rank. Defaults to one shared through
             MMEngine.
-        round_up: Wrap round to the permutation's first indices so that every rank has
-            as many. ``False``: each index exactly once; some ranks have one less.
-        rank: Which share of the epoch; defaults to this process's rank.
-        world_size: Among how many the epoch is shared; defaults to all processes. For
-            processes that share their data with others, and for simulations.
+        round_up: Repeat the first indices so that all ranks have equally many.
+            ``False``: each index exactly once; some ranks have one less. Defaults to
+            ``True``.
+        rank: Rank whose share this is. Defaults to the rank of this process.
+        world_size: Number of ranks that share the epoch. Defaults to the number of
+            processes. Set it where several processes load the same data, and for
+            simulations.
 
     Attributes:
-        epoch: Set by :meth:`set_epoch`.
+        epoch: The current epoch, from 0.
         num_samples: Indices of this rank in an epoch.
         total_size: Indices of all ranks in an epoch.
 
     Raises:
-        ValueError: The seed is no integer of at least 0, or there is no such rank.
+        ValueError: ``seed``, ``rank`` or ``world_size`` is not valid.
     """
 
     def __init__(
@@ -89,15 +92,13 @@ class KeyedPermutationSampler(Sampler):
         return self.iter_from(0)
 
     def iter_from(self, position: int) -> Iterator[int]:
-        """This rank's indices of the epoch from its ``position``-th on.
-
-        Those before are not computed.
+        """Return this rank's indices of the epoch from a position on.
 
         Args:
             position: From 0 to the number of this rank's indices.
 
         Raises:
-            ValueError: There is no such position.
+            ValueError: ``position`` is not valid.
         """
         parse_int(position, "position", minimum=0)
         if position > self.num_samples:
@@ -105,10 +106,10 @@ class KeyedPermutationSampler(Sampler):
                 f"position must be at most {self.num_samples}, this rank's number of "
                 f"indices, but got {position}"
             )
-        return self._chunks(position, self.epoch)
+        # A later set_epoch has no effect on this iterator.
+        return self._indices(position, self.epoch)
 
-    def _chunks(self, position: int, epoch: int) -> Iterator[int]:
-        # Bound at the call: an epoch that is announced later is for the next iterator.
+    def _indices(self, position: int, epoch: int) -> Iterator[int]:
         length = len(self.dataset)
         permutation = KeyedPermutation(length, [_KEY, self.seed, epoch])
         while position < self.num_samples:
@@ -119,9 +120,9 @@ class KeyedPermutationSampler(Sampler):
             position = stop
 
     def __len__(self) -> int:
-        """Indices of this rank in an epoch."""
+        """Return the number of indices of this rank in an epoch."""
         return self.num_samples
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch: another order."""
+        """Set the epoch, which has its own order."""
         self.epoch = parse_int(epoch, "epoch", minimum=0)

@@ -1,4 +1,4 @@
-"""Any library's data preprocessor, at the size of the batch."""
+"""Run any library's data preprocessor at the size of the batch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import MODELS, DefaultScope
 
 from .multi_scale_transform import parse_size_ratio, set_size
-from .named_pipeline import TARGET_SIZE
-from .sizes import Size
+from .sizes import TARGET_SIZE, Size
 
 __all__ = ["MultiScaleDataPreprocessor"]
 
@@ -22,15 +21,15 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
     """Run a data preprocessor that pads or resizes to one size at the batch's size.
 
     mmsegmentation's ``SegDataPreProcessor(size=(512, 512))`` pads every batch to 512;
-    inside this one it pads to the size that the batch was drawn for. That size is in
-    the samples' ``metainfo['target_size']``, where :class:`MultiScaleDataset` writes
-    it. In evaluation, and for samples without it, the preprocessor is as configured.
+    inside this one it pads to the size of the batch, which :class:`MultiScaleDataset`
+    writes to the samples' ``metainfo['target_size']``. In evaluation, and for samples
+    without a size, the preprocessor works as configured.
 
     One preprocessor is built for each size, on first use, in the scope that this one
-    was built in. All else, attributes included, is the configured one's own.
+    was built in. Other attributes are those of the configured preprocessor.
 
     Args:
-        preprocessor: Config of the preprocessor, with the size of its own.
+        preprocessor: Config of the preprocessor, including its size.
         size_arg: The argument that takes the size; a dotted path reaches into nested
             configs (``'batch_augments.0.scale'``). Defaults to ``'size'``.
         order: ``'hw'`` or ``'wh'``, the order of the two sides. Defaults to ``'hw'``.
@@ -38,7 +37,7 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
             Defaults to 1.
 
     Raises:
-        ValueError: ``preprocessor`` is no config, or an argument is not valid.
+        ValueError: An argument is not valid.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
         self.order = order
         self.size_ratio = parse_size_ratio(size_ratio)
         self.preprocessor = self._build(self._config)
-        # No submodules: what they hold is the same as the configured one's.
+        # Not registered as submodules: their buffers equal those of the configured one.
         self._by_size: Dict[Size, Any] = {}
 
     def forward(self, data: Any, training: bool = False) -> Any:
@@ -104,6 +103,7 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
 
 
 def _target_size(data: Any) -> Optional[Size]:
+    """Return the size of a batch, if its samples have one."""
     samples = data.get("data_samples") if isinstance(data, Mapping) else None
     for sample in samples or ():
         size = getattr(sample, "metainfo", {}).get(TARGET_SIZE)

@@ -1,4 +1,4 @@
-"""Any library's transform, at the size of the batch."""
+"""Run any library's transform at the size of the batch."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ import inspect
 import math
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-import numpy as np
 from mmengine.registry import TRANSFORMS, DefaultScope
 
 from ..utils.host_versions import HOSTS, install_command
 from ..utils.setting_error import SettingError
-from .instances import keep_instances, visible_instances
-from .multi_scale_dataset import drops_empty_samples, size_in_use
-from .named_pipeline import TARGET_SIZE
-from .size_losses import item_losses
-from .sizes import Size
+from ..utils.validation import is_number
+from .multi_scale_dataset import size_in_use
+from .size_losses import loading_sample
+from .sizes import TARGET_SIZE, Size
+from .visible_instances import keep_instances, visible_instances
 
 ORDERS = ("wh", "hw", "short", "long")
 
-# Where the size goes in the transforms that the libraries ship, and in what order.
-# (library, class) -> (size_arg, order); a subclass is found by its base.
+# Argument that takes the size in the transforms of the libraries, and order of its
+# sides: (library, class) -> (size_arg, order). Subclasses have the entry of their base.
 _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmcv", "Resize"): ("scale", "wh"),
     ("mmcv", "RandomResize"): ("scale", "wh"),
@@ -53,7 +52,7 @@ _DEFAULTS: Dict[Tuple[str, str], Tuple[Union[str, Tuple[str, str]], str]] = {
     ("mmpretrain", "RandomResizedCropAndInterpolationWithTwoPic"): ("size", "hw"),
 }
 
-# What the size is multiplied by. Mosaic's canvas has twice the sides of its images;
+# Default size_ratio if it is not 1. Mosaic's canvas has twice the sides of its images;
 # mmdet's configs cut half a side off each border with the affine transform after it.
 _SIZE_RATIOS: Dict[Tuple[str, str], float] = {("mmdet", "RandomAffine"): -0.5}
 
@@ -61,10 +60,10 @@ _SIZE_RATIOS: Dict[Tuple[str, str], float] = {("mmdet", "RandomAffine"): -0.5}
 def default_size_arg(
     library: str, name: str
 ) -> Optional[Tuple[Union[str, Tuple[str, str]], str]]:
-    """``(size_arg, order)`` of a transform that a library ships, ``None`` of others.
+    """Return ``(size_arg, order)`` of a library's transform, ``None`` if not known.
 
     Args:
-        library: The package that defines it, such as ``'mmcv'``.
+        library: Package that defines the transform, such as ``'mmcv'``.
         name: Name of its class.
     """
     return _DEFAULTS.get((library, name))
@@ -72,41 +71,39 @@ def default_size_arg(
 
 @TRANSFORMS.register_module()
 class MultiScaleTransform:
-    """A transform at the size of the batch, whichever library it comes from.
+    """Run a transform of any library at the size of the batch.
 
-    It reads ``results['target_size']``, which :class:`MultiScaleDataset` writes, and
-    passes the sample through the transform built for that size: one instance for each
-    size, built on first use in the scope that this one was built in.
+    The size is ``results['target_size']``, which :class:`MultiScaleDataset` writes. One
+    transform is built for each size, on first use, in the scope that this one was built
+    in.
 
-    Instances that can no longer be seen after it are dropped from the sample: boxes,
-    labels, masks, ignore flags and ids alike. A sample that loses all of them so is
-    what the data set's ``filter_cfg`` says: with ``filter_empty_gt=True`` MMEngine
-    fetches another one in its place, at the same size, otherwise it stays as an image
-    without objects.
+    Instances that are not visible afterwards are removed from the sample, with their
+    boxes, labels, masks, ignore flags and ids. For a sample that loses all of them,
+    the ``filter_cfg`` of the dataset decides: with ``filter_empty_gt=True`` MMEngine
+    loads another image at the same size, otherwise the image stays without objects.
 
     Args:
-        transform: Config of the transform, without its size. A size that is there is
-            replaced.
-        size_arg: The transform's argument that takes the size; a dotted path reaches
+        transform: Config of the transform. A size in it is replaced.
+        size_arg: Argument of the transform that takes the size; a dotted path reaches
             into nested configs (``'transforms.0.size'``), and a pair names one
-            argument for each of the two sides. Defaults to what the transforms of
-            mmcv, mmdet, mmpretrain and mmseg take, ``'scale'`` for others.
-        order: ``'wh'`` or ``'hw'``, the order of the two sides; ``'short'`` or
-            ``'long'`` gives that side alone, as an ``int``. Defaults likewise,
-            ``'wh'`` for others.
-        size_ratio: The transform's size relative to the batch's, a number or
-            ``(height, width)``; rounded to whole pixels. ``8 / 7`` resizes to 256 what
-            is cropped to 224. Defaults to -0.5 for mmdet's ``RandomAffine``, whose
-            ``border`` after a ``Mosaic`` is to cut the canvas down to the size, 1 for
+            argument for each of the two sides. Defaults to the argument of the
+            transforms of mmcv, mmdet, mmpretrain and mmseg, and to ``'scale'`` for
             others.
-        min_box_side: Instances whose box is narrower or lower than this many pixels
-            after the transform, or whose mask has no pixel left, are dropped. Defaults
-            to 1, as mmdet's ``CocoDataset`` does it at the original size. 0: all stay.
+        order: ``'wh'`` or ``'hw'``, the order of the two sides; ``'short'`` or
+            ``'long'`` gives only that side, as an ``int``. Defaults to the order of the
+            transforms of these libraries, and to ``'wh'`` for others.
+        size_ratio: The transform's size relative to the batch's, a number or
+            ``(height, width)``; rounded to whole pixels. With ``8 / 7`` a batch of
+            size 224 is resized to 256 before it is cropped. Defaults to -0.5 for
+            mmdet's ``RandomAffine``, whose ``border`` after a ``Mosaic`` cuts the
+            canvas down to the size, and to 1 for others.
+        min_box_side: Smallest width and height of a box after the transform, in pixels.
+            Smaller instances, and those whose mask has no pixel, are removed; 0 keeps
+            all. Defaults to 1, as mmdet's ``CocoDataset`` has it at the original size.
 
     Raises:
-        ValueError: ``transform`` is no config, or has no such argument; ``order`` is
-            unknown; a sample comes without a size; an image has a side of zero pixels
-            at the size.
+        ValueError: An argument is not valid, a sample has no size, or an image has a
+            side of zero pixels at the size.
     """
 
     def __init__(
@@ -124,7 +121,7 @@ class MultiScaleTransform:
             )
         if order is not None and order not in ORDERS:
             raise ValueError(f"order must be one of {list(ORDERS)}, but got {order!r}")
-        if not _is_number(min_box_side) or min_box_side < 0:
+        if not is_number(min_box_side) or not 0 <= min_box_side < math.inf:
             raise ValueError(
                 "min_box_side must be a number of pixels of at least 0, "
                 f"but got {min_box_side!r}"
@@ -132,7 +129,7 @@ class MultiScaleTransform:
         scope = DefaultScope.get_current_instance()
         self._scope = None if scope is None else scope.scope_name
         self._config = copy.deepcopy(dict(transform))
-        # Resolved here: a worker started afresh may not have the user's module.
+        # Resolved here, since a spawned worker may not have imported the user's module.
         self._class = _resolve(self._config["type"])
         default_arg, default_order = _defaults_of(self._class)
         self.size_arg = _parse_size_arg(default_arg if size_arg is None else size_arg)
@@ -155,8 +152,8 @@ class MultiScaleTransform:
         size = results.get(TARGET_SIZE) or size_in_use()
         if size is None:
             raise SettingError(
-                f"results['{TARGET_SIZE}'] must be set for {self!r}: wrap the data "
-                "set, train_dataloader.dataset=dict(type='MultiScaleDataset', "
+                f"results['{TARGET_SIZE}'] must be set for {self!r}: wrap the "
+                "dataset, train_dataloader.dataset=dict(type='MultiScaleDataset', "
                 "dataset=dict(...)), and draw its batches with train_dataloader."
                 "batch_sampler=dict(type='MultiScaleVariableBatchSampler', ...)"
             )
@@ -171,22 +168,28 @@ class MultiScaleTransform:
             return None
         if shape is not None and 0 in (_image_shape(results) or ()):
             raise self._no_side_left(shape, size)
-        if self.min_box_side > 0 and _count_boxes(results) > 0:
-            keep = visible_instances(results, self.min_box_side)
-            item = item_losses()
-            if item is not None:
-                item.note_boxes(len(keep), int(keep.sum()), self.min_box_side)
-            # What a crop has left without objects is the crop's to decide.
-            if not keep.any() and drops_empty_samples():
-                return None
-            if not keep.all():
-                keep_instances(results, keep)
+        # A crop that leaves no objects decides itself whether the image stays.
+        boxes = results.get("gt_bboxes") if isinstance(results, dict) else None
+        if self.min_box_side > 0 and boxes is not None and len(boxes) > 0:
+            return self._keep_visible(results)
         return results
 
     transform = __call__
 
+    def _keep_visible(self, results: Dict) -> Optional[Dict]:
+        """Remove instances that are too small; ``None`` drops the image."""
+        keep = visible_instances(results, self.min_box_side)
+        loaded = loading_sample()
+        if loaded is not None:
+            loaded.note_boxes(len(keep), int(keep.sum()), self.min_box_side)
+            if loaded.drops_empty and not keep.any():
+                return None
+        if not keep.all():
+            keep_instances(results, keep)
+        return results
+
     def at(self, size: Size) -> Any:
-        """The transform at ``(height, width)`` in pixels; the same object each time."""
+        """Return the transform at ``(height, width)`` in pixels, built once."""
         size = (int(size[0]), int(size[1]))
         if size not in self._built:
             config = self.config_at(size)
@@ -194,18 +197,18 @@ class MultiScaleTransform:
             with TRANSFORMS.switch_scope_and_registry(self._scope) as registry:
                 try:
                     self._built[size] = registry.build(config)
-                except AssertionError as error:  # some libraries' have no message
+                except AssertionError as error:  # may have no message
                     raise ValueError(
                         f"transform {self._config} cannot be built with "
                         f"{'.'.join(self.size_arg)} of {size[0]}x{size[1]} (height x "
-                        f"width): {str(error) or 'its own check refuses it'}"
+                        f"width): {str(error) or 'it does not accept that size'}"
                     ) from error
         return self._built[size]
 
     def config_at(self, size: Size) -> Dict:
-        """The config of the transform at ``(height, width)`` in pixels."""
+        """Return the config of the transform at ``(height, width)`` in pixels."""
         config = copy.deepcopy(self._config)
-        # Half a pixel rounds up at every size; round() would go to the even one.
+        # Round half a pixel up; round() would round it to even.
         size = (
             math.floor(size[0] * self.size_ratio[0] + 0.5),
             math.floor(size[1] * self.size_ratio[1] + 0.5),
@@ -223,7 +226,7 @@ class MultiScaleTransform:
         return config
 
     def __getattr__(self, name: str) -> Any:
-        # Mixing transforms are asked which images they want, whatever the size.
+        # MultiImageMixDataset asks mixing transforms for the images to mix in.
         if name in ("get_indexes", "get_indices") and _defines(self._class, name):
             size = size_in_use()
             built: List[Any] = list(self._built.values())
@@ -250,7 +253,7 @@ class MultiScaleTransform:
         )
 
     def _shortest_side(self, shape: Size, size: Size) -> float:
-        """Shorter side of an image of ``shape`` bounded by ``size``, at the least."""
+        """Return the shortest side that an image may have when it fits into a size."""
         ratios = self._config.get("ratio_range", (1.0,))
         return float(min(shape) * max(size) / max(max(shape), 1) * min(ratios))
 
@@ -273,7 +276,6 @@ class MultiScaleTransform:
                 f"{sorted(parameters)}, but got {path!r}"
             )
         if rest:
-            # A path into nested configs must lead somewhere.
             try:
                 set_size(copy.deepcopy(self._config), path, 0)
             except (KeyError, IndexError, TypeError, ValueError):
@@ -284,6 +286,7 @@ class MultiScaleTransform:
 
 
 def _resolve(kind: Any) -> Any:
+    """Return the class of a transform's type, or what else is registered for it."""
     if not isinstance(kind, str):
         return kind
     with TRANSFORMS.switch_scope_and_registry(None) as registry:
@@ -295,7 +298,7 @@ def _resolve(kind: Any) -> Any:
     missing = [
         install_command(host.name)
         for host in HOSTS
-        # Without a library in its name it is looked for in the scope's and in mmcv.
+        # A name without a library is searched in the scope's library and in mmcv.
         if host.name in ({library} if library else {scope, "mmcv"})
         and importlib.util.find_spec(host.name) is None
     ]
@@ -307,7 +310,7 @@ def _resolve(kind: Any) -> Any:
 
 
 def _wrapped_class(kind: Any) -> Any:
-    """The class that takes the arguments: mmpretrain registers torchvision's so."""
+    """Return the class inside a partial, as mmpretrain registers torchvision's."""
     if isinstance(kind, functools.partial):
         return kind.keywords.get("transform", kind)
     return kind
@@ -321,7 +324,7 @@ def _defaults_of(kind: Any) -> Tuple[Union[str, Tuple[str, str]], str]:
 
 
 def _lookup(table: Mapping[Tuple[str, str], Any], kind: Any, default: Any) -> Any:
-    """The entry of a class or of its nearest base."""
+    """Return the entry of a class or of its nearest base."""
     for base in inspect.getmro(kind) if inspect.isclass(kind) else ():
         key = (base.__module__.partition(".")[0], base.__name__)
         if key in table:
@@ -335,21 +338,8 @@ def _image_shape(results: Any) -> Optional[Size]:
     return None if shape is None or len(shape) < 2 else (int(shape[0]), int(shape[1]))
 
 
-def _count_boxes(results: Any) -> int:
-    boxes = results.get("gt_bboxes") if isinstance(results, dict) else None
-    return 0 if boxes is None else len(boxes)
-
-
-def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float, np.number))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
-
-
 def _defines(kind: Any, name: str) -> bool:
-    # Looked up without its descriptor: mmcv's work on instances alone.
+    # Not getattr: mmcv's descriptors need an instance.
     return any(name in vars(base) for base in getattr(kind, "__mro__", ()))
 
 
@@ -364,9 +354,11 @@ def _parse_size_arg(value: Any) -> Tuple[str, ...]:
 
 
 def parse_size_ratio(value: Any) -> Tuple[float, float]:
-    """Read a ratio of sizes: a number, or ``(height, width)``."""
+    """Parse a ratio of sizes: a number, or ``(height, width)``."""
     pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
-    if len(pair) != 2 or not all(_is_number(r) and r != 0 for r in pair):
+    if len(pair) != 2 or not all(
+        is_number(r) and math.isfinite(r) and r != 0 for r in pair
+    ):
         raise ValueError(
             "size_ratio must be a number or a pair of numbers (height, width), not 0, "
             f"but got {value!r}"
@@ -375,7 +367,7 @@ def parse_size_ratio(value: Any) -> Tuple[float, float]:
 
 
 def _parameters(kind: Any) -> Tuple[List[str], bool]:
-    """Names of the arguments that ``kind`` takes, and whether it takes any other."""
+    """Return the names of the arguments of ``kind``, and whether it takes others."""
     parameters = inspect.signature(_wrapped_class(kind)).parameters.values()
     named = [
         p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
@@ -384,7 +376,7 @@ def _parameters(kind: Any) -> Tuple[List[str], bool]:
 
 
 def set_size(config: Any, path: str, value: Any) -> None:
-    """Set what a dotted path leads to in a nested config, in place."""
+    """Set the value at a dotted path of a nested config, in place."""
     *parents, last = path.split(".")
     for key in parents:
         config = config[int(key)] if isinstance(config, list) else config[key]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import warnings
 from dataclasses import replace
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -24,6 +25,7 @@ from .batch_stream import BatchStream
 from .curriculum import ResolutionCurriculum
 from .curriculum_effect import even_fractions, explain_without_effect
 from .epoch_planner import EpochPlanner
+from .growing_sizes import GrowingSizes
 from .inner_sampler import (
     EpochListener,
     indices_of_epoch,
@@ -41,7 +43,6 @@ from .sampler_state import (
     stream_state,
     with_seeds_of,
 )
-from .size_schedule import SizeSchedule
 from .sized_index import SizedIndex, sized_batch
 from .sizes import Size
 from .training_settings import TrainingSettings, check_can_fill_an_epoch
@@ -102,7 +103,7 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
 
     Attributes:
         inner_sampler: The sampler that gives the indices of this rank.
-        schedule: What is drawn from after any fraction of the training.
+        growing_sizes: Gives the sizes drawn from after any fraction of the training.
         batch_size: Images per rank at the base size.
         base_size: ``(height, width)`` in pixels that the budget of a batch refers to.
         sizes: The resolutions, ``(height, width)`` in pixels, in the order given.
@@ -133,7 +134,7 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         seed: Optional[int] = None,
         cost_model: Optional[Mapping[str, float]] = None,
     ) -> None:
-        schedule = SizeSchedule(
+        growing = GrowingSizes(
             batch_size,
             base_size,
             sizes,
@@ -150,7 +151,7 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             seed = sync_random_seed()
         settings = TrainingSettings(
             inner_sampler=sampler,
-            schedule=schedule,
+            growing_sizes=growing,
             seed=parse_int(seed, "seed", minimum=0),
             drop_last=bool(drop_last),
             landscape=landscape_flags(dataset) if group_by_aspect_ratio else None,
@@ -169,14 +170,14 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         """Continue in other settings, from the same place."""
         self._settings = settings
         self.sampler = EpochListener(settings.inner_sampler, self.set_epoch)
-        self.inner_sampler, self.schedule = settings.inner_sampler, settings.schedule
+        self.inner_sampler = settings.inner_sampler
+        self.growing_sizes = growing = settings.growing_sizes
         self.seed, self.drop_last = settings.seed, settings.drop_last
         self.landscape = settings.landscape
         self.max_epochs, self.max_iters = settings.max_epochs, settings.max_iters
-        schedule = settings.schedule
-        self.batch_size, self.base_size = schedule.batch_size, schedule.base_size
-        self.sizes, self.batch_sizes = schedule.sizes, schedule.batch_sizes
-        self.curriculum = schedule.curriculum
+        self.batch_size, self.base_size = growing.batch_size, growing.base_size
+        self.sizes, self.batch_sizes = growing.sizes, growing.batch_sizes
+        self.curriculum = growing.curriculum
         self._planner = replace(self._planner, settings=settings)
         if self._stream is not None:
             self._stream.settings = settings
@@ -209,20 +210,30 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             if value is not None:
                 parse_int(value, name)
         # A copy, so that a refused curriculum leaves no trace.
-        schedule = copy.copy(self.schedule)
-        schedule.set_curriculum(curriculum)
+        growing = copy.copy(self.growing_sizes)
+        growing.set_curriculum(curriculum)
         settings = replace(
             self._settings,
-            schedule=schedule,
+            growing_sizes=growing,
             max_epochs=max_epochs,
             max_iters=max_iters,
         )
         check_can_fill_an_epoch(settings)
         self._use(settings)
 
+    @property
+    def schedule(self) -> GrowingSizes:
+        """Deprecated name of :attr:`growing_sizes`."""
+        warnings.warn(
+            "MultiScaleVariableBatchSampler.schedule is deprecated, use growing_sizes",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.growing_sizes
+
     def sizes_at(self, fraction: float) -> Tuple[Size, ...]:
         """Return what is drawn from after a fraction of the training, 0 to 1."""
-        return self.schedule.distribution(fraction).sizes
+        return self.growing_sizes.distribution(fraction).sizes
 
     def sizes_of_epoch(self, epoch: int) -> Tuple[Size, ...]:
         """Return all resolutions drawn from in an epoch."""
@@ -257,8 +268,7 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             fractions = even_fractions(self.max_iters)
         return explain_without_effect(curriculum, self.sizes_at, fractions, by_epoch)
 
-    # Resuming
-    # State
+    # Saving and resuming
 
     def state_dict(self) -> Dict[str, Any]:
         """Return where the sampler stands: after the batches that it has given.
@@ -357,10 +367,10 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         """
         return changes_since(self._settings, state)
 
-    # The plan
+    # Planning
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch, the inner sampler with it."""
+        """Set the current epoch, of the inner sampler too."""
         self.epoch = parse_int(epoch, "epoch", minimum=0)
         if hasattr(self.inner_sampler, "set_epoch"):
             self.inner_sampler.set_epoch(epoch)
@@ -474,6 +484,6 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             f"{type(self).__name__}(batch_size={self.batch_size}, "
             f"base_size={self.base_size}, sizes={list(self.sizes)}, "
             f"batch_sizes={list(self.batch_sizes)}, "
-            f"weights={list(self.schedule.weights)}, drop_last={self.drop_last}, "
+            f"weights={list(self.growing_sizes.weights)}, drop_last={self.drop_last}, "
             f"group_by_aspect_ratio={self.landscape is not None}, seed={self.seed})"
         )

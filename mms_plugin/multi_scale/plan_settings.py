@@ -1,6 +1,6 @@
-"""The settings that the plans of a training depend on, to compare two trainings.
+"""Compare the settings that the plans of two trainings depend on.
 
-They are part of a checkpoint, as plain numbers and text under the names of the
+They are saved in checkpoints, as plain numbers and text under the names of the
 arguments that users set. Pure functions.
 """
 
@@ -9,24 +9,24 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .curriculum import ResolutionCurriculum
+from .growing_sizes import GrowingSizes
 from .inner_sampler import is_endless
-from .size_schedule import SizeSchedule
 from .training_settings import TrainingSettings
 
 __all__ = ["changed_settings", "plan_settings"]
 
 
 def plan_settings(settings: TrainingSettings) -> Dict[str, Any]:
-    """Return what the sizes, the batches and the number of iterations depend on.
+    """Return the settings that sizes, batches and the number of iterations depend on.
 
-    The seeds are left out: a resumed training takes those of its checkpoint. Arguments
-    that other arguments leave without effect are left out too.
+    The seeds are left out, since a resumed training takes those of its checkpoint, and
+    so are arguments that have no effect because of others.
 
     Args:
-        settings: Of the training.
+        settings: Settings of the training.
 
     Returns:
-        dict: Values by the name of the argument, those of the curriculum as
+        The value of each argument by its name, those of the curriculum as
         ``curriculum.<name>``; numbers, text, ``None`` and lists of these.
     """
     inner = settings.inner_sampler
@@ -38,8 +38,8 @@ def plan_settings(settings: TrainingSettings) -> Dict[str, Any]:
     )
     if not is_endless(inner):
         found["sampler.round_up"] = settings.shares.padded
-    found.update(_schedule_settings(settings.schedule))
-    curriculum = settings.schedule.curriculum
+    found.update(_size_settings(settings.growing_sizes))
+    curriculum = settings.growing_sizes.curriculum
     if curriculum is not None:
         found.update(_curriculum_settings(curriculum))
         if curriculum.schedule != "constant":
@@ -48,19 +48,19 @@ def plan_settings(settings: TrainingSettings) -> Dict[str, Any]:
     return {name: _plain(value) for name, value in found.items()}
 
 
-def _schedule_settings(schedule: SizeSchedule) -> Dict[str, Any]:
-    uniform = len(set(schedule.weights)) == 1
+def _size_settings(growing: GrowingSizes) -> Dict[str, Any]:
+    uniform = len(set(growing.weights)) == 1
     found: Dict[str, Any] = dict(
-        sizes=schedule.sizes, weights=None if uniform else schedule.weights
+        sizes=growing.sizes, weights=None if uniform else growing.weights
     )
-    if schedule.has_table:
-        found["batch_sizes"] = schedule.batch_sizes
+    if growing.has_table:
+        found["batch_sizes"] = growing.batch_sizes
         return found
-    found["batch_size"] = schedule.batch_size
-    found["variable_batch"] = schedule.variable_batch
-    if schedule.variable_batch:
-        found["base_size"] = schedule.base_size
-        cost = schedule.cost_model
+    found["batch_size"] = growing.batch_size
+    found["variable_batch"] = growing.variable_batch
+    if growing.variable_batch:
+        found["base_size"] = growing.base_size
+        cost = growing.cost_model
         found["cost_model"] = None
         if cost is not None:
             found["cost_model"] = dict(alpha=float(cost.alpha), beta=float(cost.beta))
@@ -82,7 +82,7 @@ def _curriculum_settings(curriculum: ResolutionCurriculum) -> Dict[str, Any]:
 
 
 def _name(schedule: Any) -> str:
-    """Return the name of a schedule; a callable's is where it is defined."""
+    """Return the name of a schedule; a callable's has its module before it."""
     if isinstance(schedule, str):
         return schedule
     named = schedule if hasattr(schedule, "__qualname__") else type(schedule)
@@ -98,30 +98,29 @@ def _plain(value: Any) -> Any:
 def changed_settings(
     before: Optional[Mapping[str, Any]], now: Mapping[str, Any]
 ) -> List[str]:
-    """Name each setting that differs, with both values.
+    """Describe each setting that differs, with both values.
+
+    Settings that only one side has are not compared, since checkpoints of earlier
+    versions lack some. A curriculum that only one side has is described as a whole.
 
     Args:
-        before: :func:`plan_settings` of the checkpoint. Settings that it lacks, as
-            checkpoints of earlier versions do, are not compared; a curriculum that
-            only one of the two has is named as a whole.
+        before: :func:`plan_settings` of the checkpoint.
         now: :func:`plan_settings` of the current settings.
 
     Returns:
-        list[str]: One text for each, such as ``'max_epochs is 6 (was 3)'``.
+        One text for each setting, such as ``'max_epochs is 6 (was 3)'``.
     """
     if not before:
         return []
     texts: List[str] = []
-    # Of a setting that has no effect on one side, the one that decides so differs too.
-    common = [name for name in now if name in before]
     if "sizes" in before and _has_curriculum(before) != _has_curriculum(now):
         texts.append(
             "a resolution curriculum is set (was not)"
             if _has_curriculum(now)
             else "no resolution curriculum is set (was set)"
         )
-    for name in common:
-        if before[name] != now[name]:
+    for name in now:
+        if name in before and before[name] != now[name]:
             texts.append(f"{name} is {_shown(now[name])} (was {_shown(before[name])})")
     return texts
 

@@ -1,11 +1,11 @@
-"""Parameter schedules over epochs of unequal length.
+"""Correct the times of parameter schedulers for epochs of unequal length.
 
-MMEngine converts a schedule by epoch to one by iteration by multiplying with one
-length for all epochs. Where the resolutions grow, epochs are not equally long: these
-functions put each of the schedule's epochs where it is.
+MMEngine converts a scheduler from epochs to iterations by multiplying with one length
+for all epochs. While sizes grow, epochs are not equally long. These functions compute
+the iterations from the length of each epoch.
 
-All is pure but :func:`retime_schedulers`, which works on the schedulers that MMEngine
-has built.
+They are pure, except :func:`retime_schedulers`, which changes the schedulers that
+MMEngine has built.
 """
 
 from __future__ import annotations
@@ -19,18 +19,22 @@ import torch
 from mmengine.optim import _ParamScheduler
 from mmengine.registry import PARAM_SCHEDULERS
 
-# What a scheduler holds beside its times: its place and the values it started from.
+# State of a scheduler that is not a time: its progress and its initial values.
 _NOT_TIMES = ("base_values", "last_step", "_global_step", "_last_value", "verbose")
 
-# "No end" in MMEngine's schedulers.
+# The default end of MMEngine's schedulers.
 _INF = int(1e9)
 
 EpochMap = Callable[[float], int]
-"""Iterations before an epoch; between two epochs, in proportion."""
+"""Returns the iterations before an epoch; within an epoch, in proportion."""
 
 
 def epoch_map(iterations_before: Callable[[int], int]) -> EpochMap:
-    """Extend the iterations before each whole epoch to fractions of an epoch."""
+    """Return a function that also gives the iterations before fractions of an epoch.
+
+    Args:
+        iterations_before: Returns the iterations before a whole epoch.
+    """
 
     def before(epoch: float) -> int:
         whole = int(epoch)
@@ -45,12 +49,12 @@ def epoch_map(iterations_before: Callable[[int], int]) -> EpochMap:
 def convert_to_iterations(
     config: Mapping, before: EpochMap, max_epochs: int
 ) -> Dict[str, Any]:
-    """A schedule's config by epoch, as one by iteration.
+    """Convert the config of a scheduler from epochs to iterations.
 
     Args:
-        config: Of a scheduler with ``convert_to_iter_based=True``.
-        before: Iterations before an epoch.
-        max_epochs: Where the schedule ends if it does not say so itself.
+        config: Config of a scheduler with ``convert_to_iter_based=True``.
+        before: Returns the iterations before an epoch.
+        max_epochs: Epochs of the training, the default of ``end``.
 
     Returns:
         The config with every time in iterations and ``by_epoch=False``.
@@ -63,21 +67,21 @@ def convert_to_iterations(
     times["begin"] = first
     times["end"] = before(end) if end < _INF else end
 
-    def stretch(epochs: float) -> int:
+    def iterations_of(epochs: float) -> int:
         return before(begin + epochs) - first
 
     for key in ("T_max", "total_steps"):
         if times.get(key) is not None:
-            times[key] = stretch(times[key])
+            times[key] = iterations_of(times[key])
     if "milestones" in times:
-        times["milestones"] = [stretch(m) for m in times["milestones"]]
+        times["milestones"] = [iterations_of(m) for m in times["milestones"]]
     if "periods" in times:
-        ends = [stretch(e) for e in itertools.accumulate(times["periods"])]
+        ends = [iterations_of(e) for e in itertools.accumulate(times["periods"])]
         times["periods"] = [b - a for a, b in zip([0, *ends], ends)]
     if "step_size" in times:
-        # It takes one length for all steps: the mean over the stretch.
+        # It has one length for all steps: use the mean from begin to end.
         epochs = max(min(end, max_epochs) - begin, 1)
-        mean = stretch(epochs) / epochs
+        mean = iterations_of(epochs) / epochs
         times["step_size"] = max(1, round(times["step_size"] * mean))
     return times
 
@@ -89,33 +93,34 @@ def retime_schedulers(
     max_epochs: int,
     assumed_length: int,
 ) -> None:
-    """Set the times of built schedulers right, before the first iteration.
+    """Correct the times of built schedulers before the first iteration.
 
-    Schedules by epoch stay as they are. Schedules converted to iterations are timed
-    anew; schedules by iteration that end with the training end with it.
+    Schedulers by epoch stay as they are. Schedulers that were converted to iterations
+    get the times of the real epochs. Schedulers by iteration that have no ``end`` get
+    that of the training.
 
     Args:
-        schedulers: As MMEngine built them, with ``assumed_length`` iterations in
-            every epoch.
+        schedulers: Schedulers that MMEngine built for epochs of ``assumed_length``
+            iterations.
         configs: The configs they were built from, in the same order. ``None``: not
-            known, as with a ``Runner`` made without ``cfg``; then what was converted
-            is told by its end, which is that of the training.
-        before: Iterations before an epoch.
+            known, as with a ``Runner`` made without ``cfg``; then a scheduler counts
+            as converted if it ends with the training.
+        before: Returns the iterations before an epoch.
         max_epochs: Epochs of the training.
-        assumed_length: Iterations that MMEngine took each epoch to have.
+        assumed_length: Iterations of each epoch, as MMEngine assumed.
     """
     assumed_total = max_epochs * assumed_length
     if configs is not None:
         for scheduler, config in zip(schedulers, configs):
             if config.get("convert_to_iter_based"):
-                right = convert_to_iterations(config, before, max_epochs)
-                _take_times(scheduler, right)
+                converted = convert_to_iterations(config, before, max_epochs)
+                _set_times(scheduler, converted)
             elif not scheduler.by_epoch and "end" not in config:
-                _take_times(scheduler, {**config, "end": before(max_epochs)})
+                _set_times(scheduler, {**config, "end": before(max_epochs)})
         return
     times = _TimeMap(before, assumed_length)
-    # A stretch of the training that ends with it was given by epoch; so were those that
-    # end where it begins, and so on.
+    # A scheduler that ends with the training was converted, and so was one that ends
+    # where a converted one begins.
     known = {assumed_total}
     by_iteration = [s for s in schedulers if not s.by_epoch]
     found: List[_ParamScheduler] = []
@@ -130,13 +135,13 @@ def retime_schedulers(
 
 
 def times_of(scheduler: _ParamScheduler) -> Dict[str, Any]:
-    """When a scheduler does what, without its place and the values it started from."""
+    """Return the times in a scheduler's state, without progress and initial values."""
     state = scheduler.state_dict()
     return {key: value for key, value in state.items() if key not in _NOT_TIMES}
 
 
 class _TimeMap:
-    """Moves times in iterations of equally long epochs to where those epochs are."""
+    """Maps iterations that were counted in equally long epochs to the real ones."""
 
     def __init__(self, before: EpochMap, assumed_length: int) -> None:
         self.before = before
@@ -150,14 +155,14 @@ class _TimeMap:
 
     def apply(self, scheduler: _ParamScheduler) -> None:
         begin, end = scheduler.begin, scheduler.end
-        # A beginning between two epochs was given by iteration: it stays.
+        # A begin within an epoch was set in iterations: it stays.
         first = self(begin) if self.is_whole(begin) else begin
         last = self(end)
         for key in ("T_max", "total_iters", "total_steps"):
             value = getattr(scheduler, key, None)
             if value is None:
                 continue
-            # Some count the iterations, some the steps between them.
+            # Some schedulers count the iterations, others the steps between them.
             less = 1 if value == end - begin - 1 else 0
             setattr(scheduler, key, self(begin + value + less) - first - less)
         milestones = getattr(scheduler, "milestones", None)
@@ -178,13 +183,13 @@ class _TimeMap:
             )
 
 
-def _take_times(scheduler: _ParamScheduler, config: Mapping) -> None:
-    """Give ``scheduler`` the times that a scheduler built from ``config`` has."""
+def _set_times(scheduler: _ParamScheduler, config: Mapping) -> None:
+    """Set the times of a scheduler to those of one that is built from ``config``."""
     config = dict(config)
     config.pop("convert_to_iter_based", None)
-    # Built on a stand-in: building a scheduler changes its optimizer's rates.
+    # Built on another optimizer, since this changes the optimizer's learning rates.
     groups = scheduler.optimizer.param_groups
-    stand_in = torch.optim.SGD(
+    other_optimizer = torch.optim.SGD(
         [
             {
                 "params": [torch.nn.Parameter(torch.zeros(1))],
@@ -194,6 +199,6 @@ def _take_times(scheduler: _ParamScheduler, config: Mapping) -> None:
         ],
         lr=1.0,
     )
-    right = PARAM_SCHEDULERS.build(config, default_args=dict(optimizer=stand_in))
-    for key, value in times_of(right).items():
+    built = PARAM_SCHEDULERS.build(config, default_args=dict(optimizer=other_optimizer))
+    for key, value in times_of(built).items():
         setattr(scheduler, key, value)

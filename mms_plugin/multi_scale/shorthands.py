@@ -1,4 +1,4 @@
-"""Short names for the multi-scale twins that most configs need."""
+"""Short names for :class:`MultiScaleTransform` with common transforms."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from .multi_scale_transform import MultiScaleTransform
 
 
 class _Shorthand(MultiScaleTransform):
+    """A :class:`MultiScaleTransform` of one type, whose arguments it takes directly."""
+
     kind: str
 
     def __init__(
@@ -56,8 +58,8 @@ class MultiScalePad(_Shorthand):
 class MultiScaleMosaic(_Shorthand):
     """``MultiScaleTransform(transform=dict(type='Mosaic', **kwargs))``.
 
-    Under a name of its own, so that ``skip_type_keys`` of mmdet's
-    ``MultiImageMixDataset`` and ``YOLOXModeSwitchHook`` can name it.
+    ``skip_type_keys`` of mmdet's ``MultiImageMixDataset`` and ``YOLOXModeSwitchHook``
+    can name it by its own type.
     """
 
     kind = "Mosaic"
@@ -74,8 +76,8 @@ class MultiScaleMixUp(_Shorthand):
 class MultiScaleRandomAffine(_Shorthand):
     """``MultiScaleTransform(transform=dict(type='RandomAffine', **kwargs))``.
 
-    After a mosaic its border cuts the canvas, of twice the sides, down to the size.
-    Under a name of its own, as :class:`MultiScaleMosaic`.
+    After a mosaic, whose canvas has twice the sides, its border cuts the canvas down to
+    the size. Like :class:`MultiScaleMosaic` it can be named by its own type.
     """
 
     kind = "RandomAffine"

@@ -1,4 +1,4 @@
-"""The sizes of a training in its log."""
+"""Log the sizes of a training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["SizeLog"]
 
 
 class SizeLog:
-    """Logs which sizes are drawn from, and the size of every batch."""
+    """Log which sizes are drawn from, and the size of every batch."""
 
     def __init__(self) -> None:
         self._last: Tuple[Size, ...] = ()
@@ -21,7 +21,7 @@ class SizeLog:
         """Log the sizes that are drawn from, if they have changed.
 
         Args:
-            runner: Of the training.
+            runner: Runner of the training.
             drawn: ``(height, width)`` in pixels.
             when: Such as ``'Epoch 3'``.
         """
@@ -34,7 +34,7 @@ class SizeLog:
     def batch(self, runner: Runner, batch: Tuple[int, int, int]) -> None:
         """Record ``(height, width, batch_size)`` of an iteration.
 
-        In the message hub, from which the log takes it, and in the visualizer.
+        It goes to the message hub, which the log reads, and to the visualizer.
         """
         names = ("train/height", "train/width", "train/batch_size")
         scalars = dict(zip(names, batch))

@@ -1,4 +1,4 @@
-"""What each input size took from the dataset, in the log."""
+"""Log the objects and images that are lost at each input size."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from .sizes import Size
 
 __all__ = ["SizeLossLog", "loss_lines"]
 
-# Share of a size's images above which the line is a warning.
+# Fraction of a size's images above which the line is a warning.
 _MANY = 0.1
 
 
 class SizeLossLog:
-    """Logs, since it was last asked, what each size has lost, over all ranks.
+    """Log the losses at each size since the last time, summed over all ranks.
 
-    Without effect on a dataset other than :class:`MultiScaleDataset`, and silent while
-    nothing is lost.
+    Nothing is logged while nothing is lost, and for datasets other than
+    :class:`MultiScaleDataset`.
     """
 
     def __init__(self) -> None:
         self._before: Dict[Size, SizeLosses] = {}
 
     def start(self, runner: Runner) -> None:
-        """Count from here on: what a dry run loaded is no part of the training."""
+        """Count from here on, without what a dry run has loaded."""
         self._before = _totals(runner)
 
     def log(self, runner: Runner, when: str) -> None:
-        """Log the losses since the last call. A collective: every rank calls it.
+        """Log the losses since the last call, which all ranks must make together.
 
         Args:
-            runner: Of the training.
-            when: What has ended, such as ``'Epoch 3'``.
+            runner: Runner of the training.
+            when: Part of the training that has ended, such as ``'Epoch 3'``.
         """
         now = _totals(runner)
         own = losses_since(now, self._before)
@@ -46,15 +46,15 @@ class SizeLossLog:
 
 
 def loss_lines(losses: Dict[Size, SizeLosses]) -> List[Tuple[str, int]]:
-    """Return a line and a logging level for each size that lost anything.
+    """Return a line and a logging level for each size with losses.
 
-    A warning where more than a tenth of a size's images are gone.
+    The level is a warning if more than a tenth of a size's images are lost.
     """
     lines = []
     for (height, width), own in losses.items():
         if own.any:
-            gone = (own.replaced + own.emptied) / max(own.images, 1)
-            level = logging.WARNING if gone > _MANY else logging.INFO
+            lost = (own.replaced + own.emptied) / max(own.images, 1)
+            level = logging.WARNING if lost > _MANY else logging.INFO
             lines.append((f"at {height}x{width} {describe_losses(own)}", level))
     return lines
 

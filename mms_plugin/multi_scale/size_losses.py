@@ -1,7 +1,7 @@
-"""Counts of what each input size takes from a dataset: objects, and whole images.
+"""Count the objects and images of a dataset that are lost at each input size.
 
 At a small size objects fall below ``min_box_side``. An image that loses all of its
-objects is then replaced by another one (``filter_empty_gt=True``) or stays as an image
+objects is replaced by another one (``filter_empty_gt=True``) or stays as an image
 without objects.
 """
 
@@ -17,31 +17,30 @@ from torch.utils.data import get_worker_info
 from .sizes import Size
 
 __all__ = [
-    "ItemLosses",
+    "LoadingSample",
     "LossTally",
     "SizeLosses",
     "describe_losses",
-    "item_losses",
+    "loading",
+    "loading_sample",
     "losses_since",
-    "watching",
 ]
 
-# One slot a worker and one for the main process, so that no two processes write to the
-# same place. Sizes beyond the rows are not counted.
+# One slot for the main process and one per worker, so that no two processes write to
+# the same one. If there are more sizes than rows, the others are not counted.
 _SLOTS, _ROWS = 129, 64
 
 
 class SizeLosses(NamedTuple):
-    """What the images of one size have lost.
+    """Number of objects and images that were lost at one size.
 
     Attributes:
         images: Images that were loaded at this size.
-        replaced: Those that the pipeline gave up, for which MMEngine fetched others.
-        emptied: Those that lost all of their objects and stayed.
-        boxes: Objects of the images, as they came to the first
-            :class:`MultiScaleTransform`.
-        boxes_lost: Those that were dropped as smaller than ``min_box_side``, or
-            without a pixel of their mask.
+        replaced: Images that the pipeline dropped, for which MMEngine loaded others.
+        emptied: Images that lost all of their objects and stayed.
+        boxes: Objects of the images before the first :class:`MultiScaleTransform`.
+        boxes_lost: Objects that were dropped since they are smaller than
+            ``min_box_side``, or since their mask has no pixel.
     """
 
     images: int = 0
@@ -52,27 +51,27 @@ class SizeLosses(NamedTuple):
 
     @property
     def any(self) -> bool:
-        """Whether the size has taken anything."""
+        """Whether an object or an image was lost."""
         return bool(self.replaced or self.emptied or self.boxes_lost)
 
 
 class LossTally:
-    """Losses by size, counted in all processes that load samples of a dataset.
+    """Sum the losses at each size over all processes that load samples of a dataset.
 
-    The counts lie in memory that worker processes share with the main process,
-    whether they are forked or spawned. Up to 64 sizes are counted.
+    The counts are in memory that the main process shares with its workers, whether
+    these are forked or spawned. Up to 64 sizes are counted.
     """
 
     def __init__(self) -> None:
         self._table = torch.zeros(
             _SLOTS, _ROWS, 2 + len(SizeLosses._fields), dtype=torch.int64
         )
-        # Where /dev/shm is full, what workers count stays with them.
+        # If /dev/shm is full, the counts of workers are not seen in the main process.
         with suppress(OSError, RuntimeError):
             self._table.share_memory_()
 
     def add(self, size: Size, losses: SizeLosses) -> None:
-        """Add what one image or more have lost at ``(height, width)``."""
+        """Add losses at ``(height, width)``."""
         worker = get_worker_info()
         slot = 0 if worker is None else 1 + worker.id % (_SLOTS - 1)
         rows = self._table[slot].numpy()
@@ -84,7 +83,7 @@ class LossTally:
                 return
 
     def totals(self) -> Dict[Size, SizeLosses]:
-        """Everything counted so far, by ``(height, width)``, from small to large."""
+        """Return all losses so far by ``(height, width)``, from small to large."""
         sums: Dict[Size, List[int]] = {}
         rows = self._table.reshape(-1, self._table.shape[-1])
         for height, width, *counts in rows[rows[:, 0] > 0].tolist():
@@ -94,17 +93,26 @@ class LossTally:
         return {size: SizeLosses(*sums[size]) for size in ordered}
 
 
-class ItemLosses:
-    """What happens while one sample of a dataset is loaded, refetches included.
+class LoadingSample:
+    """The sample that a dataset is loading, with all images that are tried for it.
 
     Attributes:
-        tried: Images that were loaded for it.
-        replaced: Those that lost all of their objects.
-        min_box_side: Of the transform that dropped objects, in pixels; ``None`` if
-            none did.
+        size: ``(height, width)`` of its batch; ``None`` with a plain index.
+        drops_empty: Whether MMEngine loads another image in place of one that has lost
+            all its objects. Only inside the pipeline of a training dataset whose
+            ``filter_cfg`` has ``filter_empty_gt=True``, not in that of
+            ``MultiImageMixDataset``, which would repeat the same transform.
+        tried: Images that were loaded for the sample.
+        replaced: Images that the pipeline dropped.
+        min_box_side: ``min_box_side`` of the transform that dropped objects, in
+            pixels; ``None`` if none did.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, size: Optional[Size] = None, tally: Optional[LossTally] = None
+    ) -> None:
+        self.size, self._tally = size, tally
+        self.drops_empty = False
         self.tried = self.replaced = 0
         self.min_box_side: Optional[float] = None
         self._boxes: Optional[int] = None
@@ -120,70 +128,70 @@ class ItemLosses:
         if after < before:
             self.min_box_side = min_box_side
 
-    def take_image(self, replaced: bool) -> SizeLosses:
-        """Close the current image and return what it lost."""
-        losses = self._take()._replace(images=1, replaced=int(replaced))
-        self.tried += 1
-        self.replaced += int(replaced)
-        return losses._replace(emptied=0) if replaced else losses
+    def count(self, images: int, replaced: bool = False) -> None:
+        """Add what was noted to the losses of the size.
 
-    def take_rest(self) -> SizeLosses:
-        """Return what was lost outside the pipelines of single images.
-
-        Mixed images (``MultiImageMixDataset``) pass transforms after these.
+        Args:
+            images: 1 at the end of an image's pipeline, 0 for images that were mixed.
+            replaced: Whether the image was dropped. Defaults to ``False``.
         """
-        return self._take()
-
-    def _take(self) -> SizeLosses:
         losses = SizeLosses(
-            emptied=int(self._emptied), boxes=self._boxes or 0, boxes_lost=self._lost
+            images=images,
+            replaced=int(replaced),
+            emptied=int(self._emptied and not replaced),
+            boxes=self._boxes or 0,
+            boxes_lost=self._lost,
         )
         self._boxes, self._lost, self._emptied = None, 0, False
-        return losses
+        self.tried += images
+        self.replaced += int(replaced)
+        if self.size is not None and self._tally is not None and any(losses):
+            self._tally.add(self.size, losses)
 
 
-_item: ContextVar[Optional[ItemLosses]] = ContextVar("_item", default=None)
+# Each thread and each process has its own.
+_loading: ContextVar[Optional[LoadingSample]] = ContextVar("_loading", default=None)
 
 
-def item_losses() -> Optional[ItemLosses]:
-    """Return the notes on the sample being loaded; ``None`` where none are kept."""
-    return _item.get()
+def loading_sample() -> Optional[LoadingSample]:
+    """Return the sample that is being loaded, or ``None``."""
+    return _loading.get()
 
 
 @contextmanager
-def watching(tally: LossTally, size: Size) -> Iterator[ItemLosses]:
-    """Keep notes on the sample that is loaded meanwhile.
+def loading(
+    size: Optional[Size] = None, tally: Optional[LossTally] = None
+) -> Iterator[LoadingSample]:
+    """Let pipelines and transforms know the sample that is being loaded.
 
     Args:
-        tally: Takes what is lost outside the pipelines of single images.
-        size: ``(height, width)`` of the batch.
+        size: ``(height, width)`` of its batch. Defaults to none.
+        tally: Counts the losses. Defaults to none.
     """
-    item = ItemLosses()
-    token = _item.set(item)
+    sample = LoadingSample(size, tally)
+    token = _loading.set(sample)
     try:
-        yield item
+        yield sample
     finally:
-        _item.reset(token)
-        rest = item.take_rest()
-        if rest.boxes or rest.any:
-            tally.add(size, rest)
+        _loading.reset(token)
+        # Mixed images (MultiImageMixDataset) pass transforms after their pipelines.
+        sample.count(images=0)
 
 
 def losses_since(
     now: Mapping[Size, SizeLosses], before: Mapping[Size, SizeLosses]
 ) -> Dict[Size, SizeLosses]:
     """Return the difference of two totals, of the sizes that were loaded in between."""
-    gone = {
-        size: SizeLosses(*(a - b for a, b in zip(now[size], before.get(size, ()))))
-        if size in before
-        else now[size]
-        for size in now
+    none = SizeLosses()
+    new = {
+        size: SizeLosses(*(a - b for a, b in zip(losses, before.get(size, none))))
+        for size, losses in now.items()
     }
-    return {size: losses for size, losses in gone.items() if any(losses)}
+    return {size: losses for size, losses in new.items() if any(losses)}
 
 
 def describe_losses(losses: SizeLosses) -> str:
-    """Return what a size has lost, such as ``'3 of 40 images (7.5 %) ...'``."""
+    """Describe the losses at a size, such as ``'3 of 40 images (7.5%) were ...'``."""
     parts = []
     if losses.replaced:
         share = losses.replaced / losses.images

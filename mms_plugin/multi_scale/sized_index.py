@@ -19,7 +19,7 @@ class SizedIndex(int):
     Attributes:
         size: ``(height, width)`` in pixels.
         seed: Seed of the batch, for what is random in loading its samples. ``None``
-            leaves the generators of the process alone.
+            does not change the generators of the process.
     """
 
     size: Size

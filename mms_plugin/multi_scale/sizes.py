@@ -1,7 +1,6 @@
-"""Resolutions, batch sizes and weights: from what a user writes to plain tuples.
+"""Check sizes, batch sizes, weights and cost models that users write.
 
-Pure functions. Every user error is a ``ValueError`` that names the argument, its
-value and what would be right.
+Pure functions that return plain tuples.
 """
 
 from __future__ import annotations
@@ -18,14 +17,17 @@ from ..utils.validation import is_integer, parse_int
 Size = Tuple[int, int]
 """A resolution in pixels, ``(height, width)``."""
 
+TARGET_SIZE = "target_size"
+"""Key of a sample under which it holds the ``(height, width)`` of its batch."""
+
 
 class SizeDistribution(NamedTuple):
-    """What one iteration's resolution is drawn from.
+    """The resolutions that an iteration draws from.
 
     Attributes:
         sizes: The resolutions, ``(height, width)`` in pixels.
-        batch_sizes: Images of a full batch at each of them, per rank.
-        weights: Relative frequency of each of them, by iterations; all positive.
+        batch_sizes: Images of a full batch at each size, per rank.
+        weights: Relative frequency of each size, by iterations; all positive.
     """
 
     sizes: Tuple[Size, ...]
@@ -34,13 +36,13 @@ class SizeDistribution(NamedTuple):
 
     @property
     def mean_batch_size(self) -> float:
-        """Images that an iteration takes on average, per rank."""
-        taken = sum(w * b for w, b in zip(self.weights, self.batch_sizes))
-        return taken / sum(self.weights)
+        """Images of an iteration on average, per rank."""
+        images = sum(w * b for w, b in zip(self.weights, self.batch_sizes))
+        return images / sum(self.weights)
 
 
 def parse_size(value: Any, name: str) -> Size:
-    """Read one resolution.
+    """Parse one resolution.
 
     Args:
         value: A side in pixels (a square), or ``(height, width)``.
@@ -48,6 +50,9 @@ def parse_size(value: Any, name: str) -> Size:
 
     Returns:
         ``(height, width)``.
+
+    Raises:
+        ValueError: ``value`` is not valid.
     """
     sides = value if isinstance(value, (list, tuple)) else (value, value)
     if len(sides) != 2 or not all(is_integer(s) and s >= 1 for s in sides):
@@ -59,25 +64,28 @@ def parse_size(value: Any, name: str) -> Size:
 
 
 def side_length(size: Size) -> float:
-    """Side in pixels of the square with as many pixels; orders resolutions."""
+    """Return the side of the square with as many pixels, by which sizes are ordered."""
     return math.sqrt(size[0] * size[1])
 
 
 def parse_sizes(value: Any, name: str = "sizes") -> Tuple[Size, ...]:
-    """Read a set of resolutions.
+    """Parse a list or a range of resolutions.
 
     Args:
-        value: A sequence whose members :func:`parse_size` reads, or a range
+        value: A sequence of sides or ``(height, width)``, or a range
             ``dict(min=..., max=..., num=..., divisor=32)``: ``num`` sizes at equal
             steps from ``min`` to ``max``, each rounded to the nearest multiple of
             ``divisor`` between the two; without ``num``, every such multiple.
-        name: The argument's name, for the error.
+        name: The argument's name, for the error. Defaults to ``'sizes'``.
 
     Returns:
         The sizes as ``(height, width)``, in the order given.
+
+    Raises:
+        ValueError: ``value`` is not valid.
     """
     if isinstance(value, Mapping):
-        return _lay_out_range(value, name)
+        return _parse_range(value, name)
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not value:
@@ -95,7 +103,7 @@ def parse_sizes(value: Any, name: str = "sizes") -> Tuple[Size, ...]:
     return sizes
 
 
-def _lay_out_range(value: Mapping, name: str) -> Tuple[Size, ...]:
+def _parse_range(value: Mapping, name: str) -> Tuple[Size, ...]:
     unknown = sorted(set(value) - {"min", "max", "num", "divisor"})
     missing = sorted({"min", "max"} - set(value))
     if unknown or missing:
@@ -112,30 +120,30 @@ def _lay_out_range(value: Mapping, name: str) -> Tuple[Size, ...]:
             f"{name} as a range must have min <= max, "
             f"but got min={value['min']!r} and max={value['max']!r}"
         )
+    # The first and the last multiple of the divisor on each axis.
+    multiples = [(-(-low[i] // divisor), high[i] // divisor) for i in (0, 1)]
     num = value.get("num")
     if num is None:
-        num = max((high[i] // divisor) - -(-low[i] // divisor) + 1 for i in (0, 1))
-        num = max(num, 1)
+        num = max(1, *(last - first + 1 for first, last in multiples))
     num = parse_int(num, f"{name}['num']")
     sides: List[List[int]] = []
     for i, axis in enumerate(("height", "width")):
-        first, last = -(-low[i] // divisor), high[i] // divisor
+        first, last = multiples[i]
         if first > last:
             raise ValueError(
                 f"{name} as a range must hold a multiple of its divisor, but no "
                 f"{axis} from {low[i]} to {high[i]} is a multiple of {divisor}"
             )
-        # Half a step rounds up, whatever the size; NumPy would round to even.
+        # Round half a step up; NumPy would round it to even.
         steps = np.floor(np.linspace(low[i], high[i], num) / divisor + 0.5)
         sides.append((np.clip(steps, first, last) * divisor).astype(int).tolist())
     return tuple(dict.fromkeys(zip(sides[0], sides[1])))
 
 
 def pixel_budget_batch_size(batch_size: int, base_size: Size, size: Size) -> int:
-    """Images of a batch at ``size`` that have the pixels of a batch at ``base_size``.
+    """Return how many images at ``size`` have the pixels of a batch at ``base_size``.
 
-    ``max(1, floor(B * H * W / (h * w)))`` of arXiv 2309.04502, section 3, in exact
-    integers.
+    ``max(1, floor(B * H * W / (h * w)))`` of arXiv 2309.04502, section 3, in integers.
 
     Args:
         batch_size: Images per rank at ``base_size``.
@@ -147,47 +155,49 @@ def pixel_budget_batch_size(batch_size: int, base_size: Size, size: Size) -> int
 
 
 class CostModel(NamedTuple):
-    """What one image of a batch costs: ``alpha * height * width + beta``.
+    """The cost of one image of a batch: ``alpha * height * width + beta``.
 
-    Only the ratio of the two matters to a batch size; ``beta / alpha`` is the cost of
-    an image whatever its size, such as that of its RoIs, in pixels.
+    Batch sizes depend only on the ratio of the two.
 
     Attributes:
         alpha: Cost of a pixel, in any unit, positive.
-        beta: Cost of an image beside that of its pixels, in the same unit.
+        beta: Cost of an image of any size, such as that of its RoIs, in the same unit.
     """
 
     alpha: Fraction = Fraction(1)
     beta: Fraction = Fraction(0)
 
     def cost(self, size: Size) -> Fraction:
-        """Cost of one image at ``(height, width)`` in pixels."""
+        """Return the cost of one image at ``(height, width)`` in pixels."""
         return self.alpha * size[0] * size[1] + self.beta
 
 
 def cost_model_batch_size(
     batch_size: int, base_size: Size, size: Size, cost_model: CostModel
 ) -> int:
-    """Images of a batch at ``size`` that cost what a batch at ``base_size`` costs.
+    """Return how many images at ``size`` cost what a batch at ``base_size`` costs.
 
-    ``max(1, floor(B * cost(H, W) / cost(h, w)))``, exactly. With ``beta=0`` it is
-    :func:`pixel_budget_batch_size`; it tends to ``B`` as ``beta`` grows.
+    ``max(1, floor(B * cost(H, W) / cost(h, w)))``, exactly. With ``beta=0`` it equals
+    :func:`pixel_budget_batch_size`; it approaches ``B`` as ``beta`` grows.
 
     Args:
         batch_size: Images per rank at ``base_size``.
         base_size: ``(height, width)`` in pixels.
         size: ``(height, width)`` in pixels.
-        cost_model: What one image costs.
+        cost_model: The cost of one image.
     """
     budget = batch_size * cost_model.cost(base_size)
     return max(1, math.floor(budget / cost_model.cost(size)))
 
 
 def parse_cost_model(value: Any) -> Optional[CostModel]:
-    """Read ``dict(alpha=1.0, beta=0.0)``; ``None`` stays ``None``.
+    """Parse ``dict(alpha=1.0, beta=0.0)``; ``None`` stays ``None``.
 
-    A float counts as the decimal number that it is written as, so that
+    A float counts as the decimal number that is written, so that
     ``dict(alpha=0.1, beta=409.6)`` and ``dict(alpha=1, beta=4096)`` are the same.
+
+    Raises:
+        ValueError: ``value`` is not valid.
     """
     if value is None or isinstance(value, CostModel):
         return value
@@ -212,7 +222,7 @@ def parse_cost_model(value: Any) -> Optional[CostModel]:
 
 
 def _exact(value: Any) -> Optional[Fraction]:
-    """A number as a fraction; ``None`` for what is no finite number."""
+    """Return a number as a fraction; ``None`` if it is not a finite number."""
     if isinstance(value, Rational) and not isinstance(value, bool):
         return Fraction(value)
     if is_integer(value):
@@ -223,7 +233,11 @@ def _exact(value: Any) -> Optional[Fraction]:
 
 
 def parse_weights(value: Any, num_sizes: int) -> Tuple[float, ...]:
-    """Read the relative frequencies of the sizes; ``None`` is uniform."""
+    """Parse the relative frequencies of the sizes; ``None`` is uniform.
+
+    Raises:
+        ValueError: ``value`` is not valid.
+    """
     if value is None:
         return (1.0,) * num_sizes
     wrong = ValueError(
@@ -244,7 +258,11 @@ def parse_weights(value: Any, num_sizes: int) -> Tuple[float, ...]:
 
 
 def parse_batch_sizes(value: Any, num_sizes: int) -> Optional[Tuple[int, ...]]:
-    """Read an explicit table of batch sizes; ``None`` stays ``None``."""
+    """Parse the batch size of each size; ``None`` stays ``None``.
+
+    Raises:
+        ValueError: ``value`` is not valid.
+    """
     if value is None:
         return None
     if (

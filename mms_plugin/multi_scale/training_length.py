@@ -13,7 +13,7 @@ __all__ = ["TrainingLength"]
 
 
 class TrainingLength:
-    """Corrects what MMEngine derives from epochs of equal length.
+    """Correct what MMEngine derives from epochs of equal length.
 
     For a loop that counts epochs: ``max_iters`` (with it the progress in the log and
     the ETA), and the times of parameter schedulers that were converted to iterations or
@@ -31,7 +31,7 @@ class TrainingLength:
         Args:
             runner: Its train loop is built and counts epochs.
             sampler: Knows how long every epoch is.
-            assumed: Iterations that MMEngine took each epoch to have.
+            assumed: Iterations of each epoch, as MMEngine assumed.
         """
         loop = runner.train_loop
         loop._max_iters = sampler.total_batches(loop.max_epochs)
@@ -43,7 +43,7 @@ class TrainingLength:
                 loop.max_epochs,
                 assumed,
             )
-        # Loading a checkpoint replaces them by the schedulers' old times.
+        # Loading a checkpoint overwrites these times with the old ones.
         self._times = [
             (schedulers, [times_of(s) for s in schedulers])
             for schedulers, _ in _scheduler_lists(runner)

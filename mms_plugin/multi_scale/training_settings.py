@@ -9,10 +9,10 @@ from typing import Any, Optional
 import numpy as np
 
 from .aspect_groups import spare_images
+from .growing_sizes import GrowingSizes
 from .inner_sampler import is_endless, shares_of
 from .plan import count_iterations
 from .shares import Shares
-from .size_schedule import SizeSchedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class TrainingSettings:
 
     Attributes:
         inner_sampler: Gives the indices of this rank.
-        schedule: Sizes with their batch sizes and weights, and how they grow.
+        growing_sizes: Sizes with their batch sizes and weights, and how they grow.
         seed: Seed of the draws, the same on every rank.
         drop_last: Leave out the images that do not fill a last batch.
         landscape: Shape ``(samples,)``, ``bool``: which images are at least as wide
@@ -32,7 +32,7 @@ class TrainingSettings:
     """
 
     inner_sampler: Any
-    schedule: SizeSchedule
+    growing_sizes: GrowingSizes
     seed: int
     drop_last: bool
     landscape: Optional[np.ndarray] = None
@@ -59,7 +59,7 @@ class TrainingSettings:
         most, fewest = self.shares.left(used)
         spare = 0
         if self.landscape is not None:
-            spare = spare_images(self.schedule.largest_batch)
+            spare = spare_images(self.growing_sizes.largest_batch)
         return max(fewest - spare, 0) if self.drop_last else most + spare
 
 
@@ -74,7 +74,7 @@ def check_can_fill_an_epoch(settings: TrainingSettings) -> None:
     most, fewest = settings.shares.left()
     if most == 0:
         raise ValueError(_NO_INDEX)
-    for distribution in settings.schedule.distributions():
+    for distribution in settings.growing_sizes.distributions():
         iterations = count_iterations(
             settings.capacity(), distribution, settings.drop_last
         )

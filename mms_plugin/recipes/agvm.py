@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Dict, Optional
 
-from ..agvm.agvm import AGVMConfig
+from ..agvm import AGVMConfig
 from .config_edits import Report, add_plugin_import, kind_of
 from .large_batch_recipe import LARGE_BATCH_OPTIONS, large_batch_recipe
 

@@ -16,7 +16,7 @@ from typing import (
     Union,
 )
 
-from ..agvm.agvm import AGVMConfig
+from ..agvm import AGVMConfig
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from .agvm import agvm_recipe
 from .budget import BUDGET_OPTIONS, budget_options, refuse_unused_options

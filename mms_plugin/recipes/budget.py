@@ -17,7 +17,7 @@ from ..analysis.model_flops import ModelFlops, UncountedError, model_flops
 from ..analysis.training_cost import TrainingCost, cost_ratios, training_cost
 from ..analysis.training_iterations import size_schedule
 from ..analysis.units import si_prefix
-from ..multi_scale.size_schedule import SizeSchedule
+from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sizes import Size, side_length
 from ..utils.validation import is_number, parse_int
 from .budget_search import (
@@ -179,8 +179,8 @@ def _are_fixed(options: Mapping[str, Any]) -> bool:
     )
 
 
-def _sizes_to_try(probe: Any, options: Mapping[str, Any]) -> SizeSchedule:
-    """Return a schedule of the sizes up to and including the base size."""
+def _sizes_to_try(probe: Any, options: Mapping[str, Any]) -> GrowingSizes:
+    """Return the sizes up to and including the base size."""
     schedule = size_schedule(probe)
     base = schedule.base_size
     above = [s for s in schedule.sizes if side_length(s) > side_length(base)]
@@ -207,7 +207,7 @@ def _sizes_to_try(probe: Any, options: Mapping[str, Any]) -> SizeSchedule:
 def _costs(
     config: Any,
     probe: Any,
-    schedule: SizeSchedule,
+    schedule: GrowingSizes,
     own: Mapping[str, Any],
     report: Report,
 ) -> _Costs:
@@ -271,7 +271,7 @@ def _read_times(name: Any) -> Any:
 
 
 def _search(
-    probe: Any, schedule: SizeSchedule, costs: _Costs, budget: float, fixed: bool
+    probe: Any, schedule: GrowingSizes, costs: _Costs, budget: float, fixed: bool
 ) -> BudgetChoice:
     base, batch_size = schedule.base_size, schedule.batch_size
     by_images = not counts_iterations(probe)

@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..multi_scale.curriculum import ResolutionCurriculum
-from ..multi_scale.size_schedule import SizeSchedule
+from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sizes import Size, SizeDistribution, side_length
 
 __all__ = ["BudgetChoice", "CostRates", "best_choice", "size_sets", "solve_growth"]
@@ -104,7 +104,7 @@ def size_sets(
 
 
 def solve_growth(
-    schedule: SizeSchedule,
+    schedule: GrowingSizes,
     start_sizes: Sequence[Size],
     budget: float,
     cost: IterationCost,

@@ -8,8 +8,8 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tup
 
 from mmengine.registry import MODELS, DefaultScope
 
-from ..agvm.lr_scaling import scaled_lr
 from ..analysis.config_plan import config_plan, is_multi_scale
+from ..utils.lr_scaling import scaled_lr
 from ..utils.validation import is_integer, is_number, parse_int
 from .config_edits import RecipeError, Report, assign, kind_of, short
 from .iteration_counts import counts_iterations, scale_iterations, scheduler_list

@@ -16,7 +16,7 @@ from typing import (
 )
 
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
-from ..multi_scale.size_schedule import SizeSchedule
+from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sizes import Size, parse_size, parse_sizes
 from ..utils.validation import parse_int
 from .annotations import annotated_boxes, keeps_ratio, lost_shares
@@ -322,12 +322,12 @@ def _curriculum_hook(
 
 def _check_sizes(
     batch_size: int, sampler: Mapping, hook: Optional[Mapping]
-) -> SizeSchedule:
+) -> GrowingSizes:
     """Check the arguments now, before the training builds the sampler and the hook."""
     names = (
         "base_size", "sizes", "weights", "batch_sizes", "variable_batch", "cost_model",
     )  # fmt: skip
-    schedule = SizeSchedule(
+    schedule = GrowingSizes(
         batch_size, **{name: sampler[name] for name in names if name in sampler}
     )
     if hook is not None:
@@ -336,7 +336,7 @@ def _check_sizes(
     return schedule
 
 
-def _report_batches(schedule: SizeSchedule, report: Report) -> None:
+def _report_batches(schedule: GrowingSizes, report: Report) -> None:
     batches = [
         f"{size[0]}x{size[1]}: {images}"
         for size, images in zip(schedule.sizes, schedule.batch_sizes)
@@ -360,7 +360,7 @@ def _report_batches(schedule: SizeSchedule, report: Report) -> None:
 
 
 def _set_iterations(
-    config: Any, schedule: SizeSchedule, keep: Optional[str], report: Report
+    config: Any, schedule: GrowingSizes, keep: Optional[str], report: Report
 ) -> None:
     """Lower the number of iterations if the number of images is to stay the same."""
     if not counts_iterations(config):
@@ -384,7 +384,7 @@ def _report_losses(
     config: Any,
     dataset: Mapping,
     rewritten: Sequence[Tuple[Any, Any]],
-    schedule: SizeSchedule,
+    schedule: GrowingSizes,
     report: Report,
 ) -> None:
     """Report the share of the annotated boxes that the smallest size loses."""

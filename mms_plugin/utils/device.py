@@ -1,4 +1,4 @@
-"""One measured call on this device, and what its running out of memory looks like."""
+"""Measure a call on a device, and recognize when its memory is full."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["device_module", "free_cache", "is_out_of_memory", "run_measured"]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an iteration failed for want of memory, on any device."""
+    """Return whether an error means that the memory is full, on any device."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
-    # The CPU's allocator, CUDA's libraries and other accelerators have no class of
-    # their own.
+    # The CPU's allocator, CUDA's libraries and other accelerators raise plain
+    # RuntimeErrors.
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(
         sign in text
@@ -29,7 +29,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def device_module(device: str) -> Any:
-    """torch's module of an accelerator, such as ``torch.cuda``; None for the CPU."""
+    """Return torch's module of an accelerator, such as ``torch.cuda``.
+
+    Args:
+        device: Such as ``'cuda:0'``.
+
+    Returns:
+        ``None`` for the CPU, and for a device that torch has no module for.
+    """
     name = device.partition(":")[0]
     return None if name == "cpu" else getattr(torch, name, None)
 
@@ -37,16 +44,16 @@ def device_module(device: str) -> Any:
 def run_measured(
     function: Callable[[], Any], module: Any, clock: Callable[[], float]
 ) -> Tuple[float, Optional[int]]:
-    """Run a function and wait for the device.
+    """Run a function, wait for the device, and measure time and memory.
 
     Args:
-        function: Takes nothing.
+        function: Called without arguments.
         module: Of the device, from :func:`device_module`.
-        clock: Seconds.
+        clock: Returns the time in seconds.
 
     Returns:
-        Seconds, and bytes that the device's allocator held at the peak; ``None`` where
-        it does not count.
+        Seconds, and bytes that the device's allocator held at the peak; ``None`` if it
+        does not count them.
     """
     _call(module, "reset_peak_memory_stats")
     _call(module, "synchronize")
@@ -58,11 +65,11 @@ def run_measured(
 
 
 def free_cache(module: Any) -> None:
-    """Let a device's allocator give back what is not in use."""
+    """Let the allocator of a device release its unused memory."""
     _call(module, "empty_cache")
 
 
 def _call(module: Any, name: str) -> Any:
-    # Not every accelerator's module has all of them.
+    # Some accelerators' modules lack some of the functions.
     function = getattr(module, name, None)
     return None if function is None else function()

@@ -1,4 +1,4 @@
-"""What an error says, without what a data loader's worker puts around it."""
+"""The message of an error, without a data loader worker's traceback."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ __all__ = ["message_lines"]
 
 
 def message_lines(message: str) -> List[str]:
-    """The lines of an error's message, none of them empty.
+    """Return the lines of an error's message that are not empty.
 
-    Of an error from a data loader's worker, whose message is a traceback, the last.
+    If the message is the traceback of a data loader's worker, only its last line.
+
+    Args:
+        message: The text of the error.
     """
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     if any(line.startswith("Original Traceback") for line in lines):

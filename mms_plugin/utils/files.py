@@ -1,4 +1,4 @@
-"""Write files so that they are whole, or as they were before."""
+"""Write and move files so that no process ever finds a part of one."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class NotWrittenError(OSError):
-    """A file could not be written, and is as it was before."""
+    """A file could not be written; it is as it was before."""
 
     def __str__(self) -> str:
+        """Return the message without the number of the error."""
         return str(self.strerror)
 
 
 def write_atomically(content: bytes, path: Union[str, os.PathLike[str]]) -> None:
-    """Write a file that is whole, or as it was before, whenever the process dies.
+    """Write a file; if the process dies meanwhile, the file is as it was before.
 
-    The content goes to a hidden file beside, ``.<name>.<process id>.part``, reaches
-    the disk, and then takes the name in one step. Folders are made. What a process
-    that was killed has left beside is found by :func:`remove_leftovers`.
+    The content is written to a hidden file in the same folder,
+    ``.<name>.<process id>.part``, flushed to the disk, and renamed. Missing folders are
+    created. :func:`remove_leftovers` removes the hidden files of killed processes.
 
     Args:
-        content: What the file shall hold.
-        path: Where. A link keeps being one; what it points to is replaced.
+        content: Content of the file.
+        path: Path of the file. If it is a link, its target is replaced.
 
     Raises:
-        NotWrittenError: An ``OSError``, as of a full disk. Its text names the path, and
-            the bytes that were needed and free. The path is as it was before; nothing
-            is left beside.
+        NotWrittenError: The file cannot be written, on a full disk for example. The
+            text names the path, and the bytes that are needed and free. The file is as
+            it was before, and the hidden file is removed.
     """
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
@@ -43,8 +44,7 @@ def write_atomically(content: bytes, path: Union[str, os.PathLike[str]]) -> None
         with open(part, "wb") as stream:
             stream.write(content)
             stream.flush()
-            # Renamed before its content is on the disk, a file can be found empty
-            # after a power cut.
+            # Else the renamed file can be empty after a power cut.
             os.fsync(stream.fileno())
         os.replace(part, target)
     except BaseException as error:
@@ -57,8 +57,25 @@ def write_atomically(content: bytes, path: Union[str, os.PathLike[str]]) -> None
     _sync_folder(folder)
 
 
+def move_atomically(
+    source: Union[str, os.PathLike[str]], target: Union[str, os.PathLike[str]]
+) -> None:
+    """Flush a file to the disk and rename it, within a file system.
+
+    Args:
+        source: Path of the file.
+        target: Its new path. A file that is there is replaced.
+    """
+    with open(source, "rb") as stream:
+        os.fsync(stream.fileno())
+    os.replace(source, target)
+
+
 def remove_leftovers(folder: str) -> List[str]:
-    """Remove what killed processes left beside files that they were writing.
+    """Remove the hidden files that killed processes have left.
+
+    Args:
+        folder: Where :func:`write_atomically` wrote to.
 
     Returns:
         The names of the files that were removed.
@@ -85,7 +102,7 @@ def _explain(error: OSError, path: str, folder: str, needed: int) -> str:
 
 
 def _sync_folder(folder: str) -> None:
-    # The new name itself; some file systems know no such thing.
+    """Flush the names of a folder to the disk, if its file system supports it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

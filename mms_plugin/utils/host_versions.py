@@ -1,8 +1,7 @@
-"""Which versions of Python and of the host libraries the package supports.
+"""Check the versions of Python and of the host libraries.
 
-Versions are read from the installed packages' metadata; no host library is
-imported to learn its version, so that the check comes before anything that an
-unsupported version could break.
+Versions are read from the installed packages' metadata, and no host library is
+imported: an unsupported version could fail to import.
 """
 
 from __future__ import annotations
@@ -65,6 +64,7 @@ class Host(NamedTuple):
 
     @property
     def pip_command(self) -> str:
+        """The command that installs a supported version."""
         return f'pip install "{self.distributions[0]}{self.supported}"'
 
 
@@ -121,9 +121,9 @@ CONFLICTS: Tuple[Conflict, ...] = (
 
 
 def _release(version: str) -> Optional[Tuple[int, ...]]:
-    """``'2.11.0+cpu'`` -> ``(2, 11, 0)``; None where no number leads.
+    """Return ``(2, 11, 0)`` for ``'2.11.0+cpu'``; ``None`` if it begins with no number.
 
-    A release candidate counts as its release: 2.0.0rc4 is taken for 2.0.0.
+    A release candidate counts as its release: 2.0.0rc4 as 2.0.0.
     """
     match = re.match(r"\d+(?:\.\d+)*", version)
     if match is None:
@@ -149,9 +149,8 @@ def check_versions(
     """Refuse unsupported versions; a pure function of its arguments.
 
     Args:
-        versions: Version of each installed host by import name; a host that is
-            not in it is not installed and is not checked, nor is one whose
-            version starts with no number (a build from a branch).
+        versions: Version of each installed host by import name. A version that begins
+            with no number (a build from a branch) is not checked.
         python: Version of the interpreter, ``(major, minor, ...)``.
         hosts: What is supported.
 

@@ -1,4 +1,4 @@
-"""How many channels the images of a model have."""
+"""Find the number of channels of a model's images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A warning in the log, from one process only."""
+"""Log a warning on one process only."""
 
 from __future__ import annotations
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator, List
 
-__all__ = ["leaves", "walk", "wrapped"]
+__all__ = ["leaves", "walk", "without_slice", "wrapped"]
 
 
 def leaves(dataset: Any) -> Iterator[Any]:
-    """Return the datasets at the bottom, which have pipelines of their own."""
+    """Yield the innermost datasets, which have pipelines of their own."""
     inner = wrapped(dataset)
     if not inner:
         yield dataset
@@ -17,14 +17,24 @@ def leaves(dataset: Any) -> Iterator[Any]:
 
 
 def walk(dataset: Any) -> Iterator[Any]:
-    """Return the dataset and all datasets inside it."""
+    """Yield the dataset and all datasets inside it."""
     yield dataset
     for each in wrapped(dataset):
         yield from walk(each)
 
 
+def without_slice(dataset: Any) -> Any:
+    """Return the dataset inside the slice that ``num_batch_per_epoch`` makes.
+
+    MMEngine's slice has the first samples of a dataset, and is no dataset itself.
+    """
+    while type(dataset).__name__ == "_SlicedDataset":
+        dataset = dataset._dataset
+    return dataset
+
+
 def wrapped(dataset: Any) -> List[Any]:
-    """Return the datasets directly inside a wrapper; none if it is no wrapper."""
+    """Return the datasets directly inside a wrapper; none for other datasets."""
     if isinstance(getattr(dataset, "datasets", None), (list, tuple)):
         return list(dataset.datasets)
     own: Dict[str, Any] = getattr(dataset, "__dict__", {})

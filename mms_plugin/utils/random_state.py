@@ -1,8 +1,7 @@
-"""Random numbers that depend on where a training is, not on how it got there.
+"""Random numbers that depend only on the progress of a training.
 
-A process that starts anew, as a resumed training does, has lost the states of its
-generators, and those of its loader's workers. Seeded from the place in the training
-instead, they need no states to be saved.
+A resumed training has lost the states of its generators and of those in its workers.
+Seeded by the progress instead, their states need not be saved.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ _BITS_64 = 2**64 - 1
 
 
 def mixed_seed(*numbers: int) -> int:
-    """A seed of 64 bits from whole numbers, in their order.
+    """Return a seed of 64 bits that depends on some integers and their order.
 
-    SplitMix64's finalizer over each (Steele et al., "Fast splittable pseudorandom
-    number generators", OOPSLA 2014): neighbours have nothing in common.
+    It applies SplitMix64's finalizer (Steele et al., "Fast splittable pseudorandom
+    number generators", OOPSLA 2014), so that similar integers give unrelated seeds.
     """
     state = 0
     for number in numbers:
@@ -33,37 +32,47 @@ def mixed_seed(*numbers: int) -> int:
     return state
 
 
-def set_seeds(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's generators, those of all devices."""
-    _seed_host(seed)
-    torch.manual_seed(_for_torch(seed))
+def set_seeds(seed: int, all_devices: bool = True) -> None:
+    """Seed Python's, NumPy's and torch's generators.
+
+    Args:
+        seed: From 0 to 2**64 - 1.
+        all_devices: Seed torch's generators of all devices, not only of the CPU.
+            Defaults to ``True``.
+    """
+    # Both are Mersenne twisters: from the same seed they would draw the same numbers.
+    random.seed(mixed_seed(seed))
+    np.random.seed(np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint32))
+    generator = torch if all_devices else torch.default_generator
+    generator.manual_seed(seed >> 1)  # MPS and older versions take signed numbers
 
 
 @contextlib.contextmanager
 def seeded(seed: Optional[int]) -> Iterator[None]:
-    """Make a sample by a seed of its own, in a worker or in the main process.
+    """Seed the generators of the CPU while a sample is loaded.
 
-    In the main process the generators, which the model draws from too, are put back.
+    In the main process they are restored afterwards, since the model draws from them
+    too.
 
     Args:
-        seed: ``None``: the generators are left alone.
+        seed: Seed of the sample. ``None`` does not change the generators.
     """
     if seed is None:
         yield
         return
     in_worker = get_worker_info() is not None
     with contextlib.nullcontext() if in_worker else kept_random_states():
-        _seed_host(seed)
-        torch.default_generator.manual_seed(_for_torch(seed))
+        set_seeds(seed, all_devices=False)
         yield
 
 
 @contextlib.contextmanager
 def kept_random_states(devices: Iterable[torch.device] = ()) -> Iterator[None]:
-    """Put back the random states of Python, NumPy and torch.
+    """Restore the random states of Python, NumPy and torch afterwards.
 
     Args:
-        devices: Those beside the CPU whose states are put back.
+        devices: Devices, in addition to the CPU, whose states are restored. Defaults to
+            none.
     """
     by_kind: Dict[str, Set[int]] = {}
     for device in devices:
@@ -71,9 +80,9 @@ def kept_random_states(devices: Iterable[torch.device] = ()) -> Iterator[None]:
             by_kind.setdefault(device.type, set()).add(device.index or 0)
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng([]))  # the CPU's alone
+        stack.enter_context(torch.random.fork_rng([]))  # only the CPU's
         for kind, numbers in by_kind.items():
-            # torch 2.0 knows CUDA alone, and has no name for others.
+            # torch 2.0 has no argument for devices other than CUDA.
             other = {} if kind == "cuda" else {"device_type": kind}
             stack.enter_context(torch.random.fork_rng(sorted(numbers), **other))
         try:
@@ -81,13 +90,3 @@ def kept_random_states(devices: Iterable[torch.device] = ()) -> Iterator[None]:
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
-
-
-def _seed_host(seed: int) -> None:
-    # Both are Mersenne twisters: from the same seed they would draw the same numbers.
-    random.seed(mixed_seed(seed))
-    np.random.seed(np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint32))
-
-
-def _for_torch(seed: int) -> int:
-    return seed >> 1  # MPS and older versions take signed numbers

@@ -1,4 +1,4 @@
-"""Ranks that tell each other of a failure without a collective."""
+"""Let ranks tell each other of a failure without a collective."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ _LONGEST_NAP = 0.5
 
 
 class RankAgreement:
-    """Whether all ranks got through a step, each rank knowing as soon as one did not.
+    """Tells all ranks whether one of them has failed in a step.
 
-    The ranks meet in the process group's key-value store, not in a collective: a rank
-    that failed tells so while others may still be inside the step, and no collective
-    of the step's own can be taken for the meeting's.
+    The ranks use the key-value store of the process group, not a collective: a rank
+    can tell of its failure while others are still inside the step, and a collective of
+    the step itself cannot be mistaken for the meeting's.
 
     Args:
-        store: What every rank reads and writes (``dist.PrefixStore``); ``None``: this
-            process is alone.
-        rank: Of this process.
-        world_size: Number of ranks.
-        grace: Seconds that a failed rank waits for the others to take note before it
-            goes on, so that a launcher that ends them lets them say why.
-        clock, sleep: Seconds, and waiting for them.
+        store: Read and written by all ranks (``dist.PrefixStore``); ``None`` for a
+            single process.
+        rank: Of this process. Defaults to 0.
+        world_size: Number of ranks. Defaults to 1.
+        grace: Seconds that a failed rank waits for the others to read its failure. If
+            it ended at once, the launcher would end them before they can log it.
+            Defaults to 30.
+        clock: Returns the time in seconds. Defaults to ``time.monotonic``.
+        sleep: Waits for a number of seconds. Defaults to ``time.sleep``.
     """
 
     def __init__(
@@ -51,15 +53,15 @@ class RankAgreement:
 
     @classmethod
     def of_process_group(cls, name: str, grace: float = 30.0) -> RankAgreement:
-        """Over the default process group; alone where there is none.
+        """Return an agreement of the default process group, or of a single process.
 
         Args:
-            name: Of what is agreed on, the same on every rank, another for each use.
-            grace: See above.
+            name: The same on every rank, and another one for each use.
+            grace: See above. Defaults to 30.
         """
         if not (dist.is_available() and dist.is_initialized()):
             return cls(None)
-        # The only way to it; it is there whatever the backend.
+        # torch has no public way to it. Every backend has one.
         store = dist.distributed_c10d._get_default_store()
         return cls(
             dist.PrefixStore(name, store),  # type: ignore[attr-defined]
@@ -69,16 +71,16 @@ class RankAgreement:
         )
 
     def meet(self, failure: Optional[str] = None) -> Optional[str]:
-        """End a step.
+        """End a step, and return whether a rank has failed in it.
 
         Args:
-            failure: Why this rank did not get through it; ``None``: it did.
+            failure: Why this rank has failed. Defaults to ``None``: it has not.
 
         Returns:
-            Why a rank did not; ``None``: all did.
+            Why a rank has failed; ``None`` if all have succeeded.
 
         Raises:
-            RuntimeError: A rank was not heard of for half an hour.
+            RuntimeError: A rank has not answered for half an hour.
         """
         if self._store is None:
             return failure
@@ -112,7 +114,7 @@ class RankAgreement:
         return bool(self._store.add(self._key(_NOTED), 0) >= self._world_size)
 
     def _wait(self, happened: Callable[[], bool], seconds: float) -> bool:
-        # Not the store's own wait, which holds its connection all the while.
+        # Not the store's own wait, which blocks its connection.
         end, nap = self._clock() + seconds, 0.001
         while not happened():
             if self._clock() >= end:

@@ -1,4 +1,4 @@
-"""Models whose gradients are spread over processes."""
+"""Recognize models whose weights are sharded over processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ __all__ = ["refuse_sharding", "sharding_error", "sharding_of"]
 
 
 def sharding_of(model: nn.Module) -> Optional[str]:
-    """What spreads a model's weights over processes; ``None``: nothing does."""
+    """Return what shards a model's weights over processes, such as ``'FSDP'``.
+
+    Args:
+        model: Wrapped or not.
+
+    Returns:
+        ``None`` for a model that is whole on every process.
+    """
     for cls in type(model).__mro__:
         package = cls.__module__.split(".")[0]
         sharded = {
@@ -30,13 +37,18 @@ def sharding_of(model: nn.Module) -> Optional[str]:
 
 
 def refuse_sharding(model: nn.Module) -> None:
-    """Raises ``ValueError`` for a model whose gradients are spread over processes."""
+    """Raise :func:`sharding_error` for a model that is sharded over processes."""
     strategy = sharding_of(model)
     if strategy is not None:
         raise sharding_error(strategy)
 
 
 def sharding_error(strategy: str) -> ValueError:
+    """Return the error for AGVM with a sharded model.
+
+    Args:
+        strategy: What shards it, from :func:`sharding_of`.
+    """
     return ValueError(
         f"AGVM compares whole gradients, which {strategy} shards over the processes. "
         "Train with MMDistributedDataParallel, or with another optim_wrapper."

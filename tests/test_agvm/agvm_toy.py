@@ -1,8 +1,10 @@
 """Small models and loops for the tests of AGVM."""
 
 import contextlib
+import copy
 import logging
 
+import numpy as np
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
@@ -73,6 +75,44 @@ def train_iteration(model, wrapper, batch, **kwargs):
     with wrapper.optim_context(model):
         losses = model(batch, **kwargs)
     wrapper.update_params(inner.parse_losses(losses)[0])
+
+
+def train(model, wrapper, batches, start=0, total=None, **kwargs):
+    """Train as a runner does, from iteration ``start``."""
+    total = start + len(batches) if total is None else total
+    wrapper.initialize_count_status(model, start, total)
+    for batch in batches:
+        train_iteration(model, wrapper, batch, **kwargs)
+
+
+def gradients_in_float64(model, batch, **kwargs):
+    """Gradients of one batch by name, from a copy of the model in float64."""
+    twin = copy.deepcopy(model).double()
+    twin.zero_grad()
+    losses = twin(batch.double(), **kwargs)
+    twin.parse_losses(losses)[0].backward()
+    return {
+        k: np.zeros(p.shape) if p.grad is None else p.grad.numpy()
+        for k, p in twin.named_parameters()
+    }
+
+
+def module_vector(gradients, module):
+    """The gradients of one of the toy's modules as one vector."""
+    return np.concatenate(
+        [
+            gradient.ravel()
+            for name, gradient in gradients.items()
+            if name.startswith(module + ".") or (module, name) == ("rest", "scale")
+        ]
+    )
+
+
+def hold_multipliers(wrapper, **multipliers):
+    """Set multipliers by the last part of a module's name; all others to 1."""
+    for name in wrapper.agvm.modules:
+        wrapper.agvm.multipliers[name] = multipliers.get(name.split(".")[-1], 1.0)
+    return wrapper
 
 
 def make_toy(seed=0, **kwargs):

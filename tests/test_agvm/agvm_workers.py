@@ -19,7 +19,7 @@ from agvm_toy import build, build_plain, make_toy, toy_batch, train_iteration, w
 
 
 def run_ranks(world_size, function, folder, *args):
-    """Runs ``function(rank, *args)`` in real processes, returns what each gave."""
+    """Run ``function(rank, *args)`` in real processes; return their results."""
     store = os.path.join(str(folder), f"store_{function.__name__}_{world_size}")
     if os.path.exists(store):
         os.remove(store)
@@ -103,7 +103,8 @@ def train_toy(rank, iterations, optimizer, agvm, ddp=None, mask_head=False, **kw
                 phi=dict(wrapper.agvm.variances) if agvm is not None else None,
             )
         )
-    extra = getattr(getattr(wrapper, "_source", None), "bytes_sent_extra", None)
+    source = getattr(wrapper, "halves_source", None)
+    extra = getattr(source, "bytes_sent_extra", None)
     return dict(start=start, history=history, lr=wrapper.get_lr(), extra=extra)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
 
-from mms_plugin.agvm.batch_slicing import batch_size, first_images
+from mms_plugin.agvm.batch_slicing import count_images, first_images
 
 Pair = collections.namedtuple("Pair", "one two")
 
@@ -20,7 +20,7 @@ def _samples(count):
 def test_a_stacked_tensor_with_samples():
     images, samples = torch.arange(24.0).view(4, 6), _samples(4)
     data = dict(inputs=images, data_samples=samples, mode="loss", scale=2.0)
-    assert batch_size(data) == 4
+    assert count_images(data) == 4
     part = first_images(data, 4, 2)
     assert torch.equal(part["inputs"], images[:2])
     assert [sample.index for sample in part["data_samples"]] == [0, 1]
@@ -41,7 +41,7 @@ def test_changes_do_not_reach_the_batch():
 def test_images_of_different_sizes():
     images = [torch.zeros(3, 4 + i, 5) for i in range(3)]
     data = dict(inputs=images, data_samples=None)
-    assert batch_size(data) == 3
+    assert count_images(data) == 3
     part = first_images(data, 3, 1)
     assert [image.shape for image in part["inputs"]] == [(3, 4, 5)]
     assert part["data_samples"] is None
@@ -50,7 +50,7 @@ def test_images_of_different_sizes():
 def test_views_mappings_and_nests():
     views = [torch.zeros(4, 3, 8, 8), torch.ones(4, 3, 6, 6)]
     data = dict(inputs=views, data_samples=_samples(4))
-    assert batch_size(data) == 4
+    assert count_images(data) == 4
     shapes = [view.shape for view in first_images(data, 4, 3)["inputs"]]
     assert shapes == [(3, 3, 8, 8), (3, 3, 6, 6)]
 
@@ -58,7 +58,7 @@ def test_views_mappings_and_nests():
         inputs=dict(img=torch.zeros(4, 2), points=[torch.zeros(i) for i in range(4)]),
         data_samples=dict(boxes=_samples(4), extra=(np.arange(4), None)),
     )
-    assert batch_size(nested) == 4
+    assert count_images(nested) == 4
     part = first_images(nested, 4, 2)
     assert part["inputs"]["img"].shape == (2, 2)
     assert [len(points) for points in part["inputs"]["points"]] == [0, 1]
@@ -74,9 +74,9 @@ def test_named_tuples_and_instances_keep_their_type():
 
 
 def test_without_samples_the_first_tensor_counts():
-    assert batch_size(dict(mode="loss", inputs=torch.zeros(7, 2))) == 7
+    assert count_images(dict(mode="loss", inputs=torch.zeros(7, 2))) == 7
     with pytest.raises(ValueError, match="without a batch"):
-        batch_size(dict(mode="loss", scale=torch.tensor(2.0)))
+        count_images(dict(mode="loss", scale=torch.tensor(2.0)))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,10 @@ from agvm_toy import build, logged, make_toy, toy_batch, train_iteration
 from mms_plugin.agvm import AGVMConfig
 from mms_plugin.agvm.measurements import (
     ENOUGH_SHARE,
+    explain_failed_measurement,
+    explain_quiet_module,
     explain_without_effect,
+    first_measured_iterations,
     measured_updates,
     moved_share,
     needed_measurements,
@@ -25,6 +28,23 @@ def test_measured_updates_against_asking_each(counts, stop):
         config = AGVMConfig(interval=interval, start_iter=start, stop_iter=stop)
         expected = [u for u in range(begin, end) if config.measures(u, counts)]
         assert list(measured_updates(config, begin, end, counts)) == expected
+
+
+@pytest.mark.parametrize("counts", [1, 3])
+@pytest.mark.parametrize("stop", [None, 0, 20, 37])
+def test_the_first_measured_iterations_against_asking_each(counts, stop):
+    for interval, start in itertools.product((1, 4, 7), (0, 1, 5, 18, 19, 20)):
+        if stop is not None and stop < start:
+            continue
+        config = AGVMConfig(interval=interval, start_iter=start, stop_iter=stop)
+        # The very first update has none before it to be compared with.
+        updates = [u for u in range(1, 60) if config.measures(u, counts)]
+        expected = None
+        if updates and counts == 1:
+            expected = (updates[0] - 1, 2)
+        elif updates:
+            expected = (updates[0] * counts, counts)
+        assert first_measured_iterations(config, counts) == expected
 
 
 def test_how_far_multipliers_move():
@@ -123,6 +143,22 @@ def test_every_remedy_is_one():
             assert explain_without_effect(config, 0, total, counts) is None, text
             named += 1
     assert named > 20
+
+
+def test_a_failed_measurement_is_explained():
+    zero, nan = [0.0] * 3, [1.0, float("nan"), 1.0]
+    text = explain_failed_measurement(7, dict(backbone=zero))
+    assert "in iteration 7: the gradient of backbone is zero in a half" in text
+    assert "agvm.anchor names a module that trains" in text
+    text = explain_failed_measurement(7, dict(stem=zero, layer1=nan))
+    assert "the gradient of stem, layer1 is not finite" in text
+    assert "check the loss, lower the learning rate" in text
+
+
+def test_a_quiet_module_is_explained():
+    text = explain_quiet_module("roi_head.mask_head", 80)
+    assert "variance of roi_head.mask_head has been below 0.001" in text
+    assert "in the last 20 measurements" in text and "start_iter=80" in text
 
 
 def _told(wrapper, model, done, total):

@@ -11,8 +11,10 @@ from agvm_toy import (
     ToyDetector,
     build,
     build_plain,
+    gradients_in_float64,
     logged,
     make_toy,
+    module_vector,
     toy_batch,
     train_iteration,
     weights,
@@ -22,24 +24,6 @@ from torch import nn
 
 SGD = dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=1e-3)
 ADAMW = dict(type="AdamW", lr=0.01, weight_decay=0.05)
-
-
-def _gradients(model, batch):
-    """Of one batch, by a copy of the model in float64."""
-    twin = copy.deepcopy(model).double()
-    twin.zero_grad()
-    twin.parse_losses(twin(batch.double()))[0].backward()
-    return {k: p.grad.numpy() for k, p in twin.named_parameters()}
-
-
-def _flat(grads, module):
-    return np.concatenate(
-        [
-            grad.ravel()
-            for name, grad in grads.items()
-            if name.startswith(module + ".") or (module, name) == ("rest", "scale")
-        ]
-    )
 
 
 def _estimate(one, two, ratio):
@@ -69,21 +53,23 @@ def test_it_agrees_with_numpy(optimizer, interval, fraction):
     for iteration in range(9):
         batch = toy_batch(iteration, size=4 if iteration % 2 else 9)
         before = copy.deepcopy(model)
-        grads = _gradients(model, batch)
+        grads = gradients_in_float64(model, batch)
         for name, grad in grads.items():
             moment[name] = 0.999 * moment.get(name, 0.0) + 0.001 * grad**2
         train_iteration(model, wrapper, batch)
         if iteration >= 2 and (iteration - 2) % interval == 0:
             model_then, grads_then, size = last
             count = max(1, math.floor(fraction * len(batch)))
-            part = _gradients(model_then, batch[:count])
+            part = gradients_in_float64(model_then, batch[:count])
             if optimizer is ADAMW:
                 for both in (grads_then, part):
                     for name in both:
                         both[name] = both[name] / (np.sqrt(moment[name]) + 1e-8)
             for module, phi in wrapper.agvm.variances.items():
                 expected = _estimate(
-                    _flat(grads_then, module), _flat(part, module), count / size
+                    module_vector(grads_then, module),
+                    module_vector(part, module),
+                    count / size,
                 )
                 if expected is not None:
                     assert phi == pytest.approx(expected, rel=5e-3, abs=1e-6)
@@ -381,7 +367,7 @@ def test_where_it_cannot_it_compares_consecutive_iterations(kind, words, measure
     said = [message for message in messages if "cannot run the model" in message]
     assert len(said) == 1 and words in said[0] and "consecutive" in said[0]
 
-    # It goes on so from a checkpoint, and as if it had been told so.
+    # A resumed training does so too, as with single_process="consecutive".
     state = copy.deepcopy(wrapper.state_dict())
     resumed = copy.deepcopy(model)
     resumed_wrapper = build(resumed, SGD, settings)

@@ -144,13 +144,13 @@ def test_a_head_without_gradients_on_all_or_some_ranks(tmp_path):
     for one, two, three in zip(*ranks):
         assert one == two == three
     history = [h["mu"]["roi_head.mask_head"] for h in ranks[0]]
-    # 0: used on all ranks; 1: on none; 2: on rank 0 alone, so that the second half
+    # 0: used on all ranks; 1: on none; 2: on rank 0 only, so that the second half
     # has a zero gradient; 3: on ranks 1 and 2; 4: on all.
     assert history[0] != 1.0
     assert history[1] == history[0] and history[2] == history[0]
     assert history[3] == history[0] and history[4] != history[0]
     neck = [h["mu"]["neck"] for h in ranks[0]]
-    assert len(set(neck)) == 5  # the others go on
+    assert len(set(neck)) == 5  # the others continue
     assert all(np.isfinite(list(h["mu"].values())).all() for h in ranks[0])
 
 

@@ -466,7 +466,7 @@ def check_drawn(config, expected, sampler, epoch, before, shapes):
     assert set(shapes) <= drawn == set(sampler.sizes_of_epoch(epoch))
     room = expected.fewest if args["drop_last"] else expected.most
     if args["group_by_aspect_ratio"]:
-        spare = sampler.schedule.largest_batch - 1
+        spare = sampler.growing_sizes.largest_batch - 1
         room = max(0, room - spare) if args["drop_last"] else room + spare
     assert len(shapes) == expected.iterations(drawn, room, args["drop_last"])
 

@@ -118,7 +118,7 @@ def test_attributes_are_the_wrapped_data_sets():
 
 @pytest.mark.parametrize("value", [3, None, "ToyDataset"])
 def test_bad_dataset(value):
-    with pytest.raises(TypeError, match="dataset must be a map-style data set"):
+    with pytest.raises(TypeError, match="dataset must be a map-style dataset"):
         MultiScaleDataset(value)
 
 

@@ -165,14 +165,6 @@ def test_a_missing_library_is_named_with_its_pip_command(monkeypatch):
         MultiScaleTransform(dict(type="mmdet.NoSuchTransform"))
 
 
-@pytest.mark.parametrize("scope", ["mmpretrain"], indirect=True)
-def test_shorthands(scope):
-    for name in ("Resize", "RandomCrop", "RandomResizedCrop", "Pad"):
-        transform = TRANSFORMS.build(dict(type=f"MultiScale{name}"))
-        size = (64, 80) if name == "Pad" else (24, 32)
-        assert transform(sample(size))["img"].shape[:2] == size
-
-
 class TestSizeRatio:
     def test_a_number_and_a_pair(self):
         config = dict(type="MakeImage")

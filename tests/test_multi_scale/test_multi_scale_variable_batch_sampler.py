@@ -21,7 +21,6 @@ from mms_plugin.multi_scale import (
     MultiScaleDataset,
     MultiScaleVariableBatchSampler,
     ResolutionCurriculum,
-    SizedIndex,
 )
 
 SIZES = [128, 160, 192, 224, 256, 288, 320]
@@ -231,17 +230,6 @@ def test_no_global_generator_is_used_or_disturbed():
     assert draw(disturb=True) == expected
 
 
-def test_index_is_an_int_that_survives_pickling():
-    index = next(iter(make()))[0]
-    assert isinstance(index, int) and isinstance(index, SizedIndex)
-    assert list(range(1000))[index] == index
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        again = pickle.loads(pickle.dumps(index, protocol))
-        assert again == index and again.size == index.size
-        assert type(again) is type(index)
-    assert {index: 1}[int(index)] == 1
-
-
 def test_batch_sampler_survives_pickling():
     sampler = make()
     again = pickle.loads(pickle.dumps(sampler))
@@ -366,11 +354,11 @@ def test_a_refused_curriculum_leaves_the_sampler_as_it_was():
     # 30 images make batches of 8 at 224 x 224, none of 77 at 72 x 72.
     kwargs = dict(num=30, sizes=[64, 224], weights=[0, 1], batch_size=8, drop_last=True)
     sampler, untouched = make(**kwargs), make(**kwargs)
-    schedule, before = sampler.schedule, sampler.plan(1)
+    schedule, before = sampler.growing_sizes, sampler.plan(1)
     small = curriculum(start_sizes=[72], end_sizes=[224])
     with pytest.raises(ValueError, match="at least one batch per rank"):
         sampler.set_curriculum(small, max_epochs=10)
-    assert sampler.curriculum is None and sampler.schedule is schedule
+    assert sampler.curriculum is None and sampler.growing_sizes is schedule
     assert sampler.max_epochs is None and sampler.max_iters is None
     assert sampler.sizes_at(0.0) == ((224, 224),)
     assert sampler.plan(1) == before == untouched.plan(1)

@@ -1,70 +1,16 @@
-"""What a small size takes: counts in all processes, the log, the error."""
+"""Losses at a small size: the counts in all processes, and the error."""
 
 import json
-import logging
 
 import numpy as np
 import pytest
 from mmengine.registry import TRANSFORMS, DefaultScope
 from mmengine.runner import Runner
+from size_loss_toys import LARGE, LOADER, SMALL, config
 
 from mms_plugin.multi_scale import MultiScaleDataset, sized_index_class
-from mms_plugin.multi_scale.size_loss_log import loss_lines
 from mms_plugin.multi_scale.size_losses import LossTally, SizeLosses
 from mms_plugin.utils.setting_error import SettingError
-
-SMALL, LARGE = (64, 64), (128, 128)
-
-
-@TRANSFORMS.register_module()
-class PlaceBoxes:
-    """Boxes of a 256 px image: one of 3 px, and in odd samples one of 100 px."""
-
-    def __call__(self, results):
-        boxes = [[10, 10, 13, 13]] + [[50, 50, 150, 150]] * (results["i"] % 2)
-        results["gt_bboxes"] = np.array(boxes, np.float32)
-        results["img_path"] = f"/pictures/{results['i']}.png"
-        results["img"] = np.zeros((256, 256, 3), np.float32)
-        return results
-
-
-@TRANSFORMS.register_module()
-class ScaleBoxes:
-    """As a Resize does."""
-
-    def __init__(self, scale):
-        self.scale = scale
-
-    def __call__(self, results):
-        width, height = self.scale
-        results["gt_bboxes"] = results["gt_bboxes"] * np.float32(width / 256)
-        results["img"] = np.zeros((height, width, 3), np.float32)
-        return results
-
-
-def config(keep_empty=False, indices=None, **kwargs):
-    return dict(
-        type="ToyDataset",
-        num=20,
-        indices=indices,
-        filter_cfg=dict(filter_empty_gt=not keep_empty),
-        pipeline=[
-            dict(type="PlaceBoxes"),
-            dict(type="MultiScaleTransform", transform=dict(type="ScaleBoxes")),
-            dict(type="CollectToy"),
-        ],
-        **kwargs,
-    )
-
-
-LOADER = dict(
-    batch_size=4,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    batch_sampler=dict(
-        type="MultiScaleVariableBatchSampler", base_size=128, sizes=[64, 128]
-    ),
-    collate_fn=dict(type="default_collate"),
-)
 
 
 @pytest.mark.parametrize(
@@ -133,49 +79,6 @@ def test_more_sizes_than_rows_are_left_out():
     for side in range(1, 100):
         tally.add((side, side), SizeLosses(images=1))
     assert len(tally.totals()) == 64
-
-
-@pytest.mark.parametrize("loop", ["epochs", "iterations", "endless"])
-def test_the_log_says_it_once_an_epoch(make_runner, loop):
-    loader = dict(LOADER, num_workers=2, persistent_workers=True)
-    loader["dataset"] = dict(type="MultiScaleDataset", dataset=config())
-    train_cfg = dict(by_epoch=True, max_epochs=2)
-    if loop != "epochs":
-        train_cfg = dict(by_epoch=False, max_iters=12)
-    if loop == "endless":
-        loader["sampler"] = dict(type="InfiniteSampler", shuffle=True)
-    runner = make_runner(
-        train_dataloader=loader,
-        train_cfg=train_cfg,
-        custom_hooks=[dict(type="ResolutionCurriculumHook", schedule="constant")],
-        log_level="INFO",
-    )
-    told = []
-    handler = logging.Handler()
-    handler.emit = lambda record: told.append(record.getMessage())
-    runner.logger.addHandler(handler)
-    runner.train()
-    lines = [line for line in told if "at 64x64" in line]
-    assert lines and not [line for line in told if "at 128x128 " in line]
-    assert all("replaced by others" in line and "boxes" in line for line in lines)
-    if loop == "epochs":
-        assert [line.split(":")[0] for line in lines] == ["Epoch 1", "Epoch 2"]
-        # All of both epochs, each counted once.
-        total = runner.train_loop.dataloader.dataset.size_losses()[SMALL]
-        counts = [int(line.split("at 64x64 ")[1].split(" of ")[0]) for line in lines]
-        assert sum(counts) == total.replaced
-    else:
-        assert 1 < len(lines) < 12
-
-
-def test_lines_warn_of_many_images():
-    few, many = SizeLosses(100, 1, 0, 200, 5), SizeLosses(100, 11, 0, 200, 20)
-    lines = loss_lines({SMALL: many, LARGE: few, (9, 9): SizeLosses(7, 0, 0, 9, 0)})
-    assert [level for _, level in lines] == [logging.WARNING, logging.INFO]
-    assert lines[0][0] == (
-        "at 64x64 11 of 100 images (11.0%) were replaced by others, no object being "
-        "left, 20 of 200 boxes (10.0%) were too small"
-    )
 
 
 def test_detectors_images_from_files(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from mms_plugin.multi_scale import MultiScaleVariableBatchSampler
 from mms_plugin.multi_scale.curriculum import ResolutionCurriculum
-from mms_plugin.multi_scale.size_schedule import SizeSchedule
+from mms_plugin.multi_scale.growing_sizes import GrowingSizes
 from mms_plugin.multi_scale.sizes import side_length
 from mms_plugin.recipes.budget_search import (
     BudgetChoice,
@@ -66,7 +66,7 @@ def choices(budget, batch_size, cost, sizes=SIZES):
     own = CostRates(cost(*BASE, batch_size) / batch_size, 1.0, 1.0 / batch_size)
     found, least = [], []
     for every, start in size_sets(sizes, BASE):
-        schedule = SizeSchedule(batch_size, BASE, list(every))
+        schedule = GrowingSizes(batch_size, BASE, list(every))
         choice, reached = solve_growth(schedule, start, budget, cost, own, True)
         least.append(reached)
         if choice is not None:
@@ -102,7 +102,7 @@ def test_no_choice_at_random_has_more_updates(batch_size):
         end = rng.uniform(0.3, 0.9)
         begin = rng.uniform(0.0, end)
         growth = ResolutionCurriculum("linear", start, begin, end, None, False, [BASE])
-        schedule = SizeSchedule(batch_size, BASE, every)
+        schedule = GrowingSizes(batch_size, BASE, every)
         schedule.set_curriculum(growth)
         means = [
             sum(map(side_length, d.sizes)) / len(d.sizes)

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mms_plugin import cli
 from mms_plugin.analysis import CostFit, read_times
-from mms_plugin.multi_scale import MultiScaleVariableBatchSampler, SizeSchedule
+from mms_plugin.multi_scale import GrowingSizes, MultiScaleVariableBatchSampler
 
 TOOL = "analysis_tools/calibrate_batch_sizes.py"
 
@@ -124,7 +124,7 @@ def test_a_batch_that_does_not_fit_is_noted(multi_scale_config, tool, capsys):
 def on_an_accelerator(tool, *options):
     """What is made of measurements that an accelerator might have given."""
     args = tool.parse_args(["config.py", *options])
-    schedule = SizeSchedule(8, 100, [50, 100, 200], weights=[1, 2, 1])
+    schedule = GrowingSizes(8, 100, [50, 100, 200], weights=[1, 2, 1])
     points = tool.points_of(schedule, args.measure)
     time, memory = CostFit(0.1, 1e-6, 0.01), CostFit(1e9, 4e3, 1e7)
     timings = {

@@ -37,8 +37,8 @@ from mms_plugin.analysis.training_iterations import (
     size_schedule,
 )
 from mms_plugin.multi_scale import (
+    GrowingSizes,
     Size,
-    SizeSchedule,
     cost_model_batch_size,
     parse_cost_model,
     pixel_budget_batch_size,
@@ -158,7 +158,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def schedule_of(config: Config, args: argparse.Namespace) -> SizeSchedule:
+def schedule_of(config: Config, args: argparse.Namespace) -> GrowingSizes:
     if config.get("train_dataloader") is None or config.get("optim_wrapper") is None:
         raise cli.UserError(
             f"config {args.config} has no train_dataloader and optim_wrapper"
@@ -180,7 +180,7 @@ def schedule_of(config: Config, args: argparse.Namespace) -> SizeSchedule:
 
 
 def points_of(
-    schedule: SizeSchedule, measure: Optional[Sequence[int]]
+    schedule: GrowingSizes, measure: Optional[Sequence[int]]
 ) -> Dict[Size, List[int]]:
     """Batch sizes to measure by size, the base size last where it is not listed."""
     base, batch_size = schedule.base_size, schedule.batch_size
@@ -232,7 +232,7 @@ def make_data(
 def measure(
     config: Config,
     args: argparse.Namespace,
-    schedule: SizeSchedule,
+    schedule: GrowingSizes,
     points: Dict[Size, List[int]],
 ) -> Dict[str, Any]:
     """Run the iterations; give the timings and what they were made with."""
@@ -329,7 +329,7 @@ def device_name(device: str) -> str:
 
 def evaluate(
     args: argparse.Namespace,
-    schedule: SizeSchedule,
+    schedule: GrowingSizes,
     points: Dict[Size, List[int]],
     measured: Dict[str, Any],
 ) -> Dict[str, Any]:

@@ -121,7 +121,7 @@ def _rank(rank: int, args: argparse.Namespace, recipes: List[str], path: str) ->
     )
     if "agvm" in arms:
         wrapper = arms["agvm"][1]
-        result["extra"] = getattr(wrapper._source, "bytes_sent_extra", 0)
+        result["extra"] = getattr(wrapper.halves_source, "bytes_sent_extra", 0)
         result["measured"] = wrapper.agvm.num_measured
     with open(f"{path}.{rank}.json", "w") as file:
         json.dump(result, file)

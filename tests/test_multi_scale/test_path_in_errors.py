@@ -7,7 +7,7 @@ import toys
 from mmengine.dataset import ConcatDataset
 
 from mms_plugin import MultiScaleDataset
-from mms_plugin.multi_scale.named_pipeline import name_files
+from mms_plugin.multi_scale.path_in_errors import put_paths_in_errors
 
 
 class Break:
@@ -33,9 +33,9 @@ def test_the_file_is_in_the_error(error):
     with pytest.raises(type(error), match=f"^{error}$"):
         plain[2]
     named = dataset(error)
-    name_files(named)
-    name_files(named)
-    text = f"^/pictures/2.jpg gives no sample: {type(error).__name__}: {error}$"
+    put_paths_in_errors(named)
+    put_paths_in_errors(named)
+    text = f"^failed to load /pictures/2.jpg: {type(error).__name__}: {error}$"
     with pytest.raises(RuntimeError, match=text):
         named[2]
     assert named[1] == plain[1]
@@ -46,28 +46,28 @@ def test_the_file_is_in_the_error(error):
 
 def test_below_wrappers():
     both = ConcatDataset([dataset(ValueError("one")), dataset(ValueError("two"))])
-    name_files(both)
+    put_paths_in_errors(both)
     for index, word in ((2, "one"), (6, "two")):
-        with pytest.raises(ValueError, match=f"2.jpg gives no sample.*{word}"):
+        with pytest.raises(ValueError, match=f"failed to load .*2.jpg.*{word}"):
             both[index]
 
 
 def test_the_pipeline_stays_itself():
     named = dataset(ValueError("x"))
     transforms = named.pipeline.transforms
-    name_files(named)
+    put_paths_in_errors(named)
     assert named.pipeline.transforms is transforms
     assert "Break" in repr(named.pipeline)
     # Errors that name the file already, and data without one, are left alone.
     other = dataset(ValueError("see /pictures/2.jpg"))
-    name_files(other)
+    put_paths_in_errors(other)
     with pytest.raises(ValueError, match="^see /pictures/2.jpg$"):
         other[2]
-    name_files([1, 2])
+    put_paths_in_errors([1, 2])
 
 
 def test_a_multi_scale_dataset_has_it_already():
     wrapped = MultiScaleDataset(dataset(KeyError("x")))
     pipeline = wrapped.dataset.pipeline
-    name_files(wrapped)
+    put_paths_in_errors(wrapped)
     assert wrapped.dataset.pipeline is pipeline

@@ -1,21 +1,17 @@
-"""Which modules of a model AGVM tells apart, and whose each parameter is."""
+"""Find the modules that AGVM compares, and the module of each parameter."""
 
 from __future__ import annotations
 
 import itertools
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Dict, Iterable, List, Optional, Sequence
 
 from torch import Tensor, nn
-
-from ..utils.tables import plain_table
 
 __all__ = [
     "REST",
     "assign_parameters",
     "find_modules",
-    "module_table",
     "shared_parameters",
-    "split_groups",
 ]
 
 REST = "rest"
@@ -40,24 +36,24 @@ _TOP_LEVEL = (
 def find_modules(
     model: nn.Module, modules: Optional[Sequence[str]] = None
 ) -> List[str]:
-    """Dotted names of the modules whose gradient variances are compared.
+    """Return the dotted names of the modules whose gradient variances are compared.
 
-    By default those among the usual parts of MMEngine's models (backbone, neck, RPN,
-    heads) that have trainable parameters. The heads inside ``roi_head`` count each on
-    its own, and so do those of a list of heads: the stages of a cascade, several
-    auxiliary heads. A classifier whose backbone is a ResNet of mmpretrain is taken
-    apart into the stages of the backbone and the head.
+    By default these are the usual parts of MMEngine's models (backbone, neck, RPN,
+    heads) that have trainable parameters. Each head inside ``roi_head`` is a module of
+    its own, and so is each head in a list: the stages of a cascade, several auxiliary
+    heads. A classifier with a ResNet of mmpretrain is split into the stages of the
+    backbone and the head.
 
     Args:
         model: The model, not wrapped.
-        modules: Names to take instead, each a path of attributes such as
+        modules: Names to use instead, each a path of attributes such as
             ``'roi_head.bbox_head'``. Defaults to None.
 
     Returns:
         list[str]: Names in the order of the model's parts.
 
     Raises:
-        TypeError: ``modules`` is no sequence of strings.
+        TypeError: ``modules`` is not a sequence of strings.
         ValueError: A name is unknown, repeated, or lies inside another one; a module
             has no trainable parameters; or none is found.
     """
@@ -150,7 +146,7 @@ def _inside(module: str, names: Iterable[str]) -> List[str]:
 
 
 def _listing(model: nn.Module) -> str:
-    """The model's parts that have parameters, two levels deep."""
+    """Return the model's parts that have parameters, two levels deep, as text."""
     names = [
         name
         for name, part in model.named_modules()
@@ -161,7 +157,7 @@ def _listing(model: nn.Module) -> str:
 
 
 def assign_parameters(model: nn.Module, modules: Sequence[str]) -> Dict[Tensor, str]:
-    """The module of every parameter, trainable or frozen.
+    """Return the module of every parameter, trainable or frozen.
 
     Args:
         model: The model, not wrapped.
@@ -183,72 +179,16 @@ def assign_parameters(model: nn.Module, modules: Sequence[str]) -> Dict[Tensor, 
 
 
 def shared_parameters(model: nn.Module) -> List[List[str]]:
-    """Return the names of each parameter that the model has under several.
+    """Return the names of each trainable parameter that has more than one name.
 
     Args:
         model: The model, not wrapped.
 
     Returns:
-        list[list[str]]: Dotted names of one trainable parameter each, in order.
+        list[list[str]]: All dotted names of each such parameter, in order.
     """
     names: Dict[Tensor, List[str]] = {}
     for name, param in model.named_parameters(remove_duplicate=False):
         if param.requires_grad:
             names.setdefault(param, []).append(name)
     return [found for found in names.values() if len(found) > 1]
-
-
-def split_groups(
-    groups: Sequence[Dict[str, Any]], owner: Dict[Tensor, str]
-) -> List[Dict[str, Any]]:
-    """Refines param groups so that each holds parameters of one module alone.
-
-    The order of all parameters stays, so that whatever sums over them (the norm for
-    clipping, say) rounds as before, and a saved state keeps its numbering.
-
-    Args:
-        groups: Param groups of an optimizer.
-        owner: Module of each parameter, see :func:`assign_parameters`.
-
-    Returns:
-        list[dict]: New groups with all options of their group, and the name of their
-        module as ``'agvm_module'``.
-    """
-    refined = []
-    for group in groups:
-        seen: Dict[Tensor, int] = {}  # a parameter met twice in a group counts once
-        for index, param in enumerate(group["params"]):
-            seen.setdefault(param, index)
-        for module, run in itertools.groupby(seen, key=lambda param: owner[param]):
-            params = list(run)
-            part = {**group, "params": params, "agvm_module": module}
-            # Lists beside the parameters, as mmdet's layer decay has them.
-            names = group.get("param_names")
-            if isinstance(names, list) and len(names) == len(group["params"]):
-                part["param_names"] = [names[seen[param]] for param in params]
-            refined.append(part)
-    return refined
-
-
-def module_table(groups: Sequence[Dict[str, Any]], anchor: Sequence[str]) -> str:
-    """A table of modules, trainable parameters and param groups, to be printed.
-
-    Args:
-        groups: Param groups that name their module.
-        anchor: The modules that serve as the anchor.
-
-    Returns:
-        str: Lines of equal columns.
-    """
-    rows: Dict[str, List[int]] = {}
-    for group in groups:
-        row = rows.setdefault(group["agvm_module"], [0, 0, 0])
-        params = [param for param in group["params"] if param.requires_grad]
-        row[0] += len(params)
-        row[1] += sum(param.numel() for param in params)
-        row[2] += 1
-    cells = [["module", "tensors", "parameters", "groups", ""]]
-    for name, row in rows.items():
-        mark = "anchor" if name in anchor else ""
-        cells.append([name, *(f"{value:,}" for value in row), mark])
-    return plain_table(cells, text_columns=(0, 4))

@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from mms_plugin.agvm.directions import clip_gradient, update_direction
+from mms_plugin.agvm.unscale_and_clip import unscale_and_clip
+from mms_plugin.agvm.update_direction import update_direction
 
 
 def _trained(optimizer_of, steps, seed=0, clip=None):
@@ -20,16 +21,16 @@ def _trained(optimizer_of, steps, seed=0, clip=None):
     return params, optimizer
 
 
-def _weights(params, optimizer, gradient):
+def _factors(params, optimizer, transform):
     direction = update_direction(optimizer)
-    direction.prepare(optimizer, gradient)
+    direction.prepare(optimizer, transform)
     result = []
     for param in params:
         group = optimizer.param_groups[0]
         state = optimizer.state.get(param, {})
-        weight = direction.weight(param, group, state, gradient)
-        whole = weight(0, param.numel())
-        parts = [weight(0, 2), weight(2, param.numel())]
+        preconditioner = direction.preconditioner(param, group, state, transform)
+        whole = preconditioner(0, param.numel())
+        parts = [preconditioner(0, 2), preconditioner(2, param.numel())]
         if whole.numel() > 1:
             torch.testing.assert_close(torch.cat(parts), whole)
         result.append(whole)
@@ -59,10 +60,10 @@ def test_adam_divides_by_the_moment_that_the_step_leaves(optimizer_of, steps, cl
     for param in params:
         param.grad *= scale
     if clip == "value":
-        gradient = clip_gradient(optimizer, scale, "value", dict(clip_value=0.3))
+        transform = unscale_and_clip(optimizer, scale, "value", dict(clip_value=0.3))
     else:
-        gradient = clip_gradient(optimizer, scale, "norm", clip)
-    weights = _weights(params, optimizer, gradient)
+        transform = unscale_and_clip(optimizer, scale, "norm", clip)
+    factors = _factors(params, optimizer, transform)
     # What the optimizer then does, by torch's own functions.
     for param in params:
         param.grad /= scale
@@ -71,11 +72,11 @@ def test_adam_divides_by_the_moment_that_the_step_leaves(optimizer_of, steps, cl
     elif clip:
         nn.utils.clip_grad_norm_(params, **clip)
     optimizer.step()
-    for param, weight in zip(params, weights):
+    for param, factor in zip(params, factors):
         state = optimizer.state[param]
         moment = state.get("max_exp_avg_sq", state["exp_avg_sq"])
         expected = 1 / (moment.sqrt() + 1e-8)
-        torch.testing.assert_close(weight, expected.reshape(-1), rtol=2e-5, atol=0)
+        torch.testing.assert_close(factor, expected.reshape(-1), rtol=2e-5, atol=0)
 
 
 @pytest.mark.parametrize("kwargs", [{}, dict(momentum=0.9), dict(nesterov=True)])
@@ -85,7 +86,7 @@ def test_sgd_takes_the_gradient_itself(kwargs):
     params, optimizer = _trained(lambda p: torch.optim.SGD(p, lr=0.1, **kwargs), 1)
     direction = update_direction(optimizer)
     assert not direction.depends_on_scale
-    assert direction.weight(params[0], {}, {}, None) is None
+    assert direction.preconditioner(params[0], {}, {}, None) is None
 
 
 @pytest.mark.parametrize("steps", [0, 3])
@@ -103,11 +104,11 @@ def test_sgd_takes_the_gradient_itself(kwargs):
 def test_lamb_has_the_trust_ratio_of_its_step(kwargs, steps):
     optimizers = pytest.importorskip("mmpretrain.engine.optimizers")
     params, optimizer = _trained(lambda p: optimizers.Lamb(p, lr=0.1, **kwargs), steps)
-    weights = _weights(params, optimizer, lambda raw: raw)
+    factors = _factors(params, optimizer, lambda raw: raw)
     before = [param.detach().clone() for param in params]
     optimizer.step()
     group = optimizer.param_groups[0]
-    for param, old, weight in zip(params, before, weights):
+    for param, old, factor in zip(params, before, factors):
         state = optimizer.state[param]
         step = group["step"] if group["bias_correction"] else 10**9
         mean = state["exp_avg"] / (1 - 0.9**step)
@@ -117,7 +118,7 @@ def test_lamb_has_the_trust_ratio_of_its_step(kwargs, steps):
         trust = float(((old - param) / 0.1).norm() / update.norm())
         expected = trust / (state["exp_avg_sq"].sqrt() + group["eps"])
         torch.testing.assert_close(
-            weight.detach(), expected.detach().reshape(-1), rtol=1e-4, atol=0
+            factor.detach(), expected.detach().reshape(-1), rtol=1e-4, atol=0
         )
 
 
@@ -127,17 +128,17 @@ def test_lars_has_the_local_rate_of_its_step(steps):
     params, optimizer = _trained(
         lambda p: optimizers.LARS(p, lr=0.1, weight_decay=0.2, eta=0.3), steps
     )
-    weights = _weights(params, optimizer, lambda raw: raw)
+    factors = _factors(params, optimizer, lambda raw: raw)
     before = [(p.detach().clone(), p.grad.clone()) for p in params]
     optimizer.step()
-    for param, (old, grad), weight in zip(params, before, weights):
+    for param, (old, grad), factor in zip(params, before, factors):
         local = (old - param) / 0.1 / (grad + 0.2 * old)
-        np.testing.assert_allclose(float(weight), local.detach(), rtol=1e-3)
+        np.testing.assert_allclose(float(factor), local.detach(), rtol=1e-3)
     optimizer.param_groups[0]["lars_exclude"] = True
     direction = update_direction(optimizer)
     direction.prepare(optimizer, lambda raw: raw)
     group = optimizer.param_groups[0]
-    assert direction.weight(params[0], group, {}, lambda raw: raw) is None
+    assert direction.preconditioner(params[0], group, {}, lambda raw: raw) is None
 
 
 @pytest.mark.parametrize("name", ["RMSprop", "Adagrad", "NAdam", "RAdam", "SparseAdam"])

@@ -1,7 +1,7 @@
-"""Which instances of a sample can still be seen, and how the others go.
+"""Find the visible instances of a sample, and remove the others.
 
-For samples as mmdet's and mmcv's transforms pass them on: ``gt_bboxes`` and what
-belongs to them, one entry an instance.
+For samples of mmdet's and mmcv's transforms: ``gt_bboxes`` and other keys with one
+entry per instance.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Dict
 
 import numpy as np
 
-# Entry i of each belongs to box i.
+# Keys whose entry i belongs to box i.
 INSTANCE_KEYS = (
     "gt_bboxes",
     "gt_bboxes_labels",
@@ -20,22 +20,24 @@ INSTANCE_KEYS = (
     "gt_keypoints",
 )
 
-# Of a pixel: coordinates are float32, a side of 32 at 1/32 need not be exactly 1.
+# In pixels: with float32, a side of 32 px at 1/32 may not be exactly 1 px.
 _ROUNDING = 1e-3
 
 
 def visible_instances(results: Dict[str, Any], min_side: float = 1.0) -> np.ndarray:
-    """Which instances of a sample are there to be seen.
+    """Return which instances of a sample are visible.
+
+    An instance is visible if neither side of its box is below ``min_side`` and its mask
+    has a pixel (a polygon: an area of one pixel). Masks of ignored instances are not
+    checked, since mmdet leaves them empty on purpose.
 
     Args:
-        results: A sample with ``gt_bboxes``; ``gt_masks`` and ``gt_ignore_flags`` are
-            read if there.
-        min_side: Least width and least height of a box in pixels.
+        results: A sample with ``gt_bboxes``, and maybe ``gt_masks`` and
+            ``gt_ignore_flags``.
+        min_side: Smallest width and height of a box in pixels. Defaults to 1.0.
 
     Returns:
-        Shape ``(instances,)``, ``bool``: the box is not below ``min_side``, and the
-        mask of an instance that is not ignored has a pixel (a polygon: an area of one
-        pixel). mmdet gives ignored instances empty masks on purpose.
+        Shape ``(instances,)``, ``bool``.
     """
     boxes = results["gt_bboxes"]
     if hasattr(boxes, "widths"):
@@ -46,21 +48,21 @@ def visible_instances(results: Dict[str, Any], min_side: float = 1.0) -> np.ndar
     masks = results.get("gt_masks")
     if masks is not None and len(masks) == len(visible):
         ignored = results.get("gt_ignore_flags")
-        judged = visible if ignored is None else visible & ~np.asarray(ignored, bool)
-        visible[judged] = _have_a_pixel(masks, boxes, judged)[judged]
+        checked = visible if ignored is None else visible & ~np.asarray(ignored, bool)
+        visible[checked] = _have_a_pixel(masks, boxes, checked)[checked]
     return visible
 
 
 def keep_instances(results: Dict[str, Any], keep: np.ndarray) -> None:
-    """Keep some instances of a sample, in everything that belongs to them.
+    """Remove all other instances of a sample, in every key that belongs to them.
 
     Args:
         results: A sample with ``gt_bboxes``, changed in place.
-        keep: Shape ``(instances,)``, ``bool``.
+        keep: Shape ``(instances,)``, ``bool``: which instances stay.
     """
     for key in INSTANCE_KEYS:
         value = results.get(key)
-        # mmdet's Mosaic leaves masks behind that are of one image alone.
+        # mmdet's Mosaic leaves the masks of only one of its images in the sample.
         if value is None or len(value) != len(keep):
             continue
         if isinstance(value, (list, tuple)):
@@ -69,15 +71,15 @@ def keep_instances(results: Dict[str, Any], keep: np.ndarray) -> None:
             results[key] = value[keep]
 
 
-def _have_a_pixel(masks: Any, boxes: Any, judged: np.ndarray) -> np.ndarray:
-    """Which of the masks that are ``judged`` are not empty."""
+def _have_a_pixel(masks: Any, boxes: Any, checked: np.ndarray) -> np.ndarray:
+    """Return which of the ``checked`` masks are not empty."""
     if not isinstance(masks.masks, np.ndarray):
         return np.asarray(masks.areas) >= 1.0 - _ROUNDING
-    found = np.zeros(len(judged), dtype=bool)
+    found = np.zeros(len(checked), dtype=bool)
     corners = np.asarray(getattr(boxes, "tensor", boxes))[:, :4].astype(int)
-    for i in np.flatnonzero(judged):
+    for i in np.flatnonzero(checked):
         mask = masks.masks[i]
         x1, y1, x2, y2 = corners[i].clip(0)
-        # Where the box is, first: all of a large image's masks take their time.
+        # Look inside the box first, since the masks of a large image are slow to read.
         found[i] = mask[y1:y2, x1:x2].max(initial=0) or mask.max(initial=0)
     return found

@@ -1,4 +1,4 @@
-"""What is drawn from, after any fraction of a training."""
+"""The sizes with their batch sizes and weights, at any time of a training."""
 
 from __future__ import annotations
 
@@ -21,24 +21,31 @@ from .sizes import (
 )
 
 
-class SizeSchedule:
-    """Resolutions with their batch sizes and weights, and how the set of them grows.
+class GrowingSizes:
+    """The sizes to draw from, which a curriculum lets grow over a training.
+
+    The arguments are those of :class:`MultiScaleVariableBatchSampler`.
 
     Args:
         batch_size: Images per rank at ``base_size``.
-        base_size: See :class:`MultiScaleVariableBatchSampler`, as for the others.
-        sizes: Resolutions, or a range dict.
-        weights: Relative frequency of each size.
-        batch_sizes: One batch size per size, in place of the pixel budget.
-        variable_batch: ``False`` gives every size ``batch_size`` images.
-        cost_model: What an image costs, in place of its pixels.
+        base_size: Side in pixels or ``(height, width)``. Defaults to the largest size.
+        sizes: Resolutions, or a range dict. Defaults to ``base_size`` only.
+        weights: Relative frequency of each size. Defaults to uniform.
+        batch_sizes: One batch size per size. Defaults to the pixel budget.
+        variable_batch: ``False`` gives every size ``batch_size`` images. Defaults to
+            ``True``.
+        cost_model: Cost of an image. Defaults to its pixels.
 
     Attributes:
         sizes: ``(height, width)`` in pixels, in the order given.
-        batch_sizes: Images of a full batch at each of them, per rank.
-        weights: Relative frequency of each, by iterations.
-        cost_model: What an image costs; ``None``: its pixels.
-        curriculum: How they grow; ``None``: not at all.
+        batch_sizes: Images of a full batch at each size, per rank.
+        weights: Relative frequency of each size, by iterations.
+        cost_model: Cost of an image; ``None``: its pixels.
+        has_table: Whether the batch sizes were given by the user.
+        curriculum: How the sizes grow; ``None``: they do not.
+
+    Raises:
+        ValueError: An argument is not valid.
     """
 
     def __init__(
@@ -77,8 +84,10 @@ class SizeSchedule:
                 f"cost_model must be left out with {other}, which sets the batch "
                 f"sizes, but got {cost_model!r}"
             )
-        self._has_table = table is not None
-        self.batch_sizes = table or tuple(self._budget(size) for size in self.sizes)
+        self.has_table = table is not None
+        self.batch_sizes = table or tuple(
+            self._batch_size_by_rule(size) for size in self.sizes
+        )
         self.curriculum: Optional[ResolutionCurriculum] = None
         self._start_sizes: Tuple[Size, ...] = ()
         self._end_sizes: Tuple[Size, ...] = ()
@@ -86,7 +95,11 @@ class SizeSchedule:
         self._grown: Dict[Tuple[int, int], SizeDistribution] = {}
 
     def set_curriculum(self, curriculum: ResolutionCurriculum) -> None:
-        """Let the sizes grow; its start and end are checked against the own ones."""
+        """Let the sizes grow by a curriculum.
+
+        Raises:
+            ValueError: Its start or end sizes do not fit to these sizes.
+        """
         drawn = self._drawn
         ends = dict(
             start_sizes=curriculum.resolve_start_sizes(self.sizes),
@@ -96,7 +109,7 @@ class SizeSchedule:
         )
         for name, chosen in ends.items():
             unlisted = [size for size in chosen if size not in self.sizes]
-            if unlisted and self._has_table:
+            if unlisted and self.has_table:
                 raise ValueError(
                     f"{name} must be among the sizes that have an entry in "
                     f"batch_sizes, but got {unlisted[0]}"
@@ -112,44 +125,41 @@ class SizeSchedule:
         self._grown = {}
 
     def distribution(self, fraction: float) -> SizeDistribution:
-        """What is drawn from after a fraction of the training, 0 to 1."""
+        """Return what is drawn from after a fraction of the training, 0 to 1."""
         if self.curriculum is None:
             return self._distribution_of(self.sizes)
         growth = self.curriculum.growth(fraction)
-        key = self._place(growth)
+        key = self._sizes_reached(growth)
         if key not in self._grown:
             self._grown[key] = self._distribution_of(
                 grown_sizes(self._drawn, self._start_sizes, growth, self._end_sizes)
             )
         return self._grown[key]
 
-    def _place(self, growth: float) -> Tuple[int, int]:
-        """Which sides the growth has come to and left; it decides what is drawn."""
+    def _sizes_reached(self, growth: float) -> Tuple[int, int]:
+        """Return a key that is the same for growths that draw from the same sizes."""
         if not 0.0 < growth < 1.0:
             return (-1, 0) if growth <= 0.0 else (-1, 1)
         low, high = grown_range(*self._ranges, growth)
         return bisect_left(self._sides, low), bisect_right(self._sides, high)
 
     def distributions(self) -> List[SizeDistribution]:
-        """The first and the last."""
+        """Return what is drawn from at the start and at the end of the training."""
         return [self.distribution(0.0), self.distribution(1.0)]
-
-    @property
-    def has_table(self) -> bool:
-        """Whether the batch sizes were given, in place of a budget."""
-        return self._has_table
 
     @property
     def largest_batch(self) -> int:
         """Images of the largest batch that may be drawn, per rank."""
-        every = [self._distribution_of(self.sizes), *self.distributions()]
-        return max(max(d.batch_sizes) for d in every)
+        drawn = [self._distribution_of(self.sizes), *self.distributions()]
+        return max(max(each.batch_sizes) for each in drawn)
 
     @property
     def _drawn(self) -> Tuple[Size, ...]:
+        """The sizes with a weight above 0."""
         return tuple(s for s, w in zip(self.sizes, self.weights) if w > 0)
 
-    def _budget(self, size: Size) -> int:
+    def _batch_size_by_rule(self, size: Size) -> int:
+        """Return the batch size of a size that has no entry in ``batch_sizes``."""
         if not self.variable_batch:
             return self.batch_size
         if self.cost_model is None:
@@ -159,6 +169,10 @@ class SizeSchedule:
         )
 
     def _distribution_of(self, sizes: Tuple[Size, ...]) -> SizeDistribution:
+        """Return the sizes with their batch sizes and weights.
+
+        A start or end size that is not in ``sizes`` has the mean of the weights.
+        """
         if sizes in self._known:
             return self._known[sizes]
         positive = [w for w in self.weights if w > 0]
@@ -168,7 +182,10 @@ class SizeSchedule:
                 position = self.sizes.index(size)
                 batch_size, weight = self.batch_sizes[position], self.weights[position]
             else:
-                batch_size, weight = self._budget(size), sum(positive) / len(positive)
+                batch_size, weight = (
+                    self._batch_size_by_rule(size),
+                    sum(positive) / len(positive),
+                )
             if weight > 0:
                 chosen.append((size, batch_size, weight))
         self._known[sizes] = SizeDistribution(*(tuple(c) for c in zip(*chosen)))

@@ -1,4 +1,4 @@
-"""Going on within an epoch: simulated ranks, epochs cut anywhere, by brute force."""
+"""Resuming within an epoch: simulated ranks, epochs cut anywhere, by brute force."""
 
 import itertools
 import json
@@ -10,7 +10,6 @@ from counting import count_calls
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 
 from mms_plugin.multi_scale import MultiScaleVariableBatchSampler, ResolutionCurriculum
-from mms_plugin.multi_scale.shares import left_over_ranks, used_on_rank
 
 SIZES = [4, 6, 8, 10, 12]
 NUM = 101
@@ -285,19 +284,6 @@ def test_the_order_of_the_training_is_kept_whatever_the_seed():
     for sampler in new:
         sampler.resume(3, 0, state)
     assert epoch_of_rest(new, 0) == expected
-
-
-@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
-@pytest.mark.parametrize("images", [0, 1, 2, 6, 7, 20])
-def test_shares_by_counting(world_size, images):
-    for rank in range(world_size):
-        own = range(rank, 20, world_size)
-        assert used_on_rank(images, rank, world_size) == sum(p < images for p in own)
-    left = [
-        sum(p >= images for p in range(20) if p % world_size == rank)
-        for rank in range(world_size)
-    ]
-    assert left_over_ranks(20, images, world_size) == (max(left), min(left))
 
 
 def test_after_ninety_thousand_iterations():

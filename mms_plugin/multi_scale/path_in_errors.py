@@ -1,4 +1,4 @@
-"""Errors of any data set's pipeline, with the image file in them."""
+"""Name the image file in the errors of a dataset's pipeline."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ from typing import Any, Callable, NoReturn
 
 from ..utils.nested_datasets import leaves
 from ..utils.setting_error import SettingError
+from .sizes import TARGET_SIZE
 
-__all__ = ["TARGET_SIZE", "NamedPipeline", "name_files", "raise_named"]
-
-TARGET_SIZE = "target_size"
-"""Where a sample holds the ``(height, width)`` of its batch."""
+__all__ = ["PathInErrors", "put_paths_in_errors", "raise_with_path"]
 
 
-class NamedPipeline:
-    """A pipeline whose errors name the file of the sample.
+class PathInErrors:
+    """A pipeline whose errors name the image file of the sample.
 
-    OpenCV's and Pillow's do not, and deep in a worker nothing else tells.
+    Errors of OpenCV and Pillow do not, and those of a worker do not tell its sample.
 
     Args:
-        pipeline: The data set's own.
+        pipeline: The pipeline of the dataset.
     """
 
     def __init__(self, pipeline: Callable) -> None:
         self.pipeline = pipeline
 
     def __call__(self, results: Any) -> Any:
+        """Run the pipeline."""
         try:
             return self.pipeline(results)
         except Exception as error:
-            raise_named(error, results)
+            raise_with_path(error, results)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "pipeline":
@@ -40,8 +39,12 @@ class NamedPipeline:
         return repr(self.pipeline)
 
 
-def raise_named(error: Exception, results: Any) -> NoReturn:
-    """Raise an error with the image file of its sample in it."""
+def raise_with_path(error: Exception, results: Any) -> NoReturn:
+    """Raise an error again with the image file and the size of its sample.
+
+    The error stays as it is if it names the file already, if the file is not known, or
+    if it is an ``ImportError``.
+    """
     path = results.get("img_path") if isinstance(results, dict) else None
     if path is None or str(path) in str(error) or isinstance(error, ImportError):
         raise error
@@ -50,17 +53,17 @@ def raise_named(error: Exception, results: Any) -> NoReturn:
     if isinstance(error, SettingError):
         raise SettingError(f"{error} (met at {path}{at})") from error
     kind = ValueError if isinstance(error, ValueError) else RuntimeError
-    text = f"{path} gives no sample{at}: {type(error).__name__}: {error}"
+    text = f"failed to load {path}{at}: {type(error).__name__}: {error}"
     raise kind(text) from error
 
 
-def name_files(dataset: Any) -> None:
-    """Let the errors of a data set's pipelines name the image file.
+def put_paths_in_errors(dataset: Any) -> None:
+    """Let the errors of a dataset's pipelines name the image file.
 
-    Below wrappers, too. Workers that have started already keep what they have. A
-    :class:`MultiScaleDataset` does so by itself.
+    This includes the pipelines of datasets inside wrappers. It has no effect on
+    workers that have started already. A :class:`MultiScaleDataset` does it by itself.
     """
     for leaf in leaves(dataset):
         pipeline = getattr(leaf, "pipeline", None)
-        if callable(pipeline) and not isinstance(pipeline, NamedPipeline):
-            leaf.pipeline = NamedPipeline(pipeline)
+        if callable(pipeline) and not isinstance(pipeline, PathInErrors):
+            leaf.pipeline = PathInErrors(pipeline)

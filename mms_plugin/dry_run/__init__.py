@@ -1,0 +1,1 @@
+"""Run a training's batches before it starts; nothing of it stays."""

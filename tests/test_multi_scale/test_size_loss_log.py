@@ -1,0 +1,52 @@
+"""The log of what is lost at each size."""
+
+import logging
+
+import pytest
+from size_loss_toys import LARGE, LOADER, SMALL, config
+
+from mms_plugin.multi_scale.size_loss_log import loss_lines
+from mms_plugin.multi_scale.size_losses import SizeLosses
+
+
+@pytest.mark.parametrize("loop", ["epochs", "iterations", "endless"])
+def test_the_log_says_it_once_an_epoch(make_runner, loop):
+    loader = dict(LOADER, num_workers=2, persistent_workers=True)
+    loader["dataset"] = dict(type="MultiScaleDataset", dataset=config())
+    train_cfg = dict(by_epoch=True, max_epochs=2)
+    if loop != "epochs":
+        train_cfg = dict(by_epoch=False, max_iters=12)
+    if loop == "endless":
+        loader["sampler"] = dict(type="InfiniteSampler", shuffle=True)
+    runner = make_runner(
+        train_dataloader=loader,
+        train_cfg=train_cfg,
+        custom_hooks=[dict(type="ResolutionCurriculumHook", schedule="constant")],
+        log_level="INFO",
+    )
+    told = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())
+    runner.logger.addHandler(handler)
+    runner.train()
+    lines = [line for line in told if "at 64x64" in line]
+    assert lines and not [line for line in told if "at 128x128 " in line]
+    assert all("replaced by others" in line and "boxes" in line for line in lines)
+    if loop == "epochs":
+        assert [line.split(":")[0] for line in lines] == ["Epoch 1", "Epoch 2"]
+        # All of both epochs, each counted once.
+        total = runner.train_loop.dataloader.dataset.size_losses()[SMALL]
+        counts = [int(line.split("at 64x64 ")[1].split(" of ")[0]) for line in lines]
+        assert sum(counts) == total.replaced
+    else:
+        assert 1 < len(lines) < 12
+
+
+def test_lines_warn_of_many_images():
+    few, many = SizeLosses(100, 1, 0, 200, 5), SizeLosses(100, 11, 0, 200, 20)
+    lines = loss_lines({SMALL: many, LARGE: few, (9, 9): SizeLosses(7, 0, 0, 9, 0)})
+    assert [level for _, level in lines] == [logging.WARNING, logging.INFO]
+    assert lines[0][0] == (
+        "at 64x64 11 of 100 images (11.0%) were replaced by others, no object being "
+        "left, 20 of 200 boxes (10.0%) were too small"
+    )

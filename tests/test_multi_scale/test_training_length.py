@@ -1,0 +1,45 @@
+"""The length of a training whose epochs are not equally long."""
+
+from mms_plugin.multi_scale.training_length import TrainingLength
+
+SCHEDULERS = [
+    dict(
+        type="MultiStepLR",
+        milestones=[2, 4],
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+    dict(type="ConstantLR", factor=0.5, by_epoch=True, end=1),
+]
+
+
+def test_the_loop_and_converted_schedulers(make_runner):
+    hook = dict(type="ResolutionCurriculumHook", start_sizes=[4, 6])
+    runner = make_runner(param_scheduler=SCHEDULERS, custom_hooks=[hook])
+    loop = runner.train_loop
+    sampler = loop.dataloader.batch_sampler
+    before = [sampler.iterations_before(epoch) for epoch in range(6)]
+    assert len({b - a for a, b in zip(before, before[1:])}) == 1
+    runner.train()
+    lengths = [len(sampler.plan(epoch)) for epoch in range(5)]
+    assert len(set(lengths)) > 1
+    assert loop.max_iters == runner.iter == sum(lengths)
+    converted, by_epoch = runner.param_schedulers
+    assert sorted(converted.milestones) == [sum(lengths[:2]), sum(lengths[:4])]
+    assert by_epoch.by_epoch and by_epoch.end == 1
+
+
+def test_a_resumed_training_counts_as_the_current_settings_do(make_runner):
+    runner = make_runner(param_scheduler=SCHEDULERS)
+    loop = runner.train_loop
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    length = TrainingLength()
+    sampler = loop.dataloader.batch_sampler
+    length.correct(runner, sampler, len(sampler))
+    loop._iter = 20
+    length.count_from(runner, 17, "batch_size is 6 (was 4)")
+    assert runner.iter == 17
+    assert runner.message_hub.get_info("iter") == 17
+    converted, by_epoch = runner.param_schedulers
+    assert (converted.last_step, by_epoch.last_step) == (-3, 0)

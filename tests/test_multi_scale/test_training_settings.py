@@ -1,0 +1,65 @@
+"""Settings that all batches depend on."""
+
+import numpy as np
+import pytest
+from mmengine.dataset import InfiniteSampler
+
+from mms_plugin.multi_scale import GrowingSizes, KeyedPermutationSampler
+from mms_plugin.multi_scale.training_settings import (
+    TrainingSettings,
+    check_can_fill_an_epoch,
+)
+
+
+def settings(
+    num=10, world_size=1, rank=0, round_up=True, batch_size=2, variable=True, **changes
+):
+    sampler = KeyedPermutationSampler(
+        range(num), seed=1, round_up=round_up, rank=rank, world_size=world_size
+    )
+    growing = GrowingSizes(batch_size, 8, [4, 8], variable_batch=variable)
+    arguments = dict(seed=5, drop_last=False)
+    arguments.update(changes)
+    return TrainingSettings(sampler, growing, **arguments)
+
+
+@pytest.mark.parametrize(
+    "kwargs, capacity",
+    [
+        (dict(), 10),
+        (dict(world_size=3), 4),
+        (dict(world_size=3, round_up=False), 4),
+        (dict(world_size=3, round_up=False, drop_last=True), 3),
+        # The largest batch has 8 images.
+        (dict(landscape=np.ones(10, bool)), 10 + 7),
+        (dict(landscape=np.ones(10, bool), drop_last=True), 10 - 7),
+    ],
+)
+def test_images_that_an_epoch_is_planned_for(kwargs, capacity):
+    made = settings(**kwargs)
+    assert made.capacity() == capacity and made.num_samples == 10
+
+
+@pytest.mark.parametrize(
+    "kwargs, says",
+    [
+        (dict(num=0), "at least one index"),
+        (dict(num=2, batch_size=40, drop_last=True), "at least one batch per rank"),
+        (
+            dict(num=4, world_size=3, round_up=False, batch_size=1, variable=False),
+            "set round_up=True",
+        ),
+    ],
+)
+def test_settings_that_give_some_rank_no_batch(kwargs, says):
+    with pytest.raises(ValueError, match=says):
+        check_can_fill_an_epoch(settings(**kwargs))
+
+
+def test_settings_that_do():
+    check_can_fill_an_epoch(settings())
+    check_can_fill_an_epoch(settings(num=4, world_size=3))
+    endless = TrainingSettings(
+        InfiniteSampler(range(1)), GrowingSizes(9, 8), 1, drop_last=True
+    )
+    check_can_fill_an_epoch(endless)
