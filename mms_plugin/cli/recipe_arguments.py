@@ -15,7 +15,7 @@ from .launching import is_main_process, launched_world_size
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--recipe`` and ``--recipe-options``."""
-    from ..recipes.by_name import RECIPES
+    from ..recipes import RECIPES
 
     parser.add_argument(
         "--recipe",
@@ -38,7 +38,7 @@ def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
         UserError: There is no such recipe or option, or the config cannot be
             converted.
     """
-    from ..recipes.by_name import apply_recipes
+    from ..recipes import apply_recipes
 
     if args.recipe is None:
         if args.recipe_options is not None:

@@ -33,8 +33,8 @@ from ..analysis.training_iterations import (
     size_schedule,
 )
 from ..multi_scale import (
-    Size,
     GrowingSizes,
+    Size,
     cost_model_batch_size,
     parse_cost_model,
     pixel_budget_batch_size,

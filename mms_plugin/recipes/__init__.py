@@ -1,7 +1,7 @@
-"""Configs turned into such that use the plugin: config in, config out."""
+"""Convert existing configs to use the plugin. A recipe maps a config to a config."""
 
 from .agvm import agvm_recipe
-from .by_name import RECIPES, apply_recipes, option_names
+from .apply import RECIPES, apply_recipes, option_names
 from .config_edits import RecipeError
 from .default_sizes import default_sizes
 from .vbs import vbs_recipe

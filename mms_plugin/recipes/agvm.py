@@ -1,4 +1,4 @@
-"""Turns a config of any MMEngine library into one that trains with AGVM."""
+"""Convert a config of any MMEngine library to train with AGVM."""
 
 from __future__ import annotations
 
@@ -28,24 +28,27 @@ def agvm_recipe(
 ) -> Any:
     """Convert a config to train with AGVM.
 
-    Without ``batch_size`` the optimizer, the schedule and all else are kept, and the
-    measurements start 100 iterations after the end of the last warm-up that goes by
-    iteration, or at iteration 100 without one. With ``batch_size`` the config becomes
-    the released large-batch recipe, see :func:`large_batch_recipe`.
+    Without ``batch_size``, only the optimizer wrapper changes, and AGVM measures from
+    100 iterations after the end of the last warm-up that counts iterations, or from
+    iteration 100 if there is none. With ``batch_size``, the config gets the released
+    large-batch recipe, see :func:`large_batch_recipe`.
 
     Args:
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
-        agvm: Arguments that take the place of the recipe's. Defaults to None.
-        report: Called with a line for each change, ``place: old -> new``.
-        **large_batch: ``batch_size`` (images of one update over all ranks) and the
-            other arguments of :func:`large_batch_recipe`.
+        agvm: Arguments of AGVM, which take precedence over those that the recipe
+            chooses. Defaults to None.
+        report: Called with a line for each change, ``place: old -> new``. Defaults to
+            None.
+        **large_batch: ``batch_size`` (images per update over all ranks) and the other
+            arguments of :func:`large_batch_recipe`.
 
     Returns:
         A converted copy of the config.
 
     Raises:
-        ValueError: There is no ``optim_wrapper``, or one that AGVM has no twin of; an
-            argument is not valid, or the batch cannot be made.
+        TypeError: If there is no such argument.
+        ValueError: If there is no ``optim_wrapper`` or AGVM has no version of it, an
+            argument is not valid, or the batch cannot be split among the ranks.
     """
     report = report or (lambda line: None)
     _check_large_batch(large_batch)
@@ -93,16 +96,16 @@ def _check_large_batch(options: Dict[str, Any]) -> None:
     for name in options:
         if name not in LARGE_BATCH_OPTIONS:
             raise TypeError(
-                f"agvm_recipe has no argument {name!r}, but "
+                f"agvm_recipe has no argument {name!r}; its arguments are "
                 f"{', '.join(LARGE_BATCH_OPTIONS)}"
             )
-    # Ranks and samples describe the training: they may be known without a batch.
+    # These do no harm without a batch size: commands set the ranks and the samples.
     needing = set(options) - {"batch_size", "world_size", "num_samples", "keep"}
     if "batch_size" not in options and needing:
         name = sorted(needing)[0]
         raise ValueError(
-            f"{name}={options[name]!r} needs batch_size=N, the images of one update "
-            "over all ranks"
+            f"{name}={options[name]!r} needs batch_size=N, the number of images per "
+            "update over all ranks"
         )
 
 
@@ -116,6 +119,6 @@ def _end_of_warmup(config: Any) -> int:
         if scheduler.get("by_epoch", True) is False
         and "end" in scheduler
         and kind_of(scheduler).name in ("LinearLR", "ConstantLR", "ExponentialLR")
-        and scheduler["end"] < 10**8  # not "for ever"
+        and scheduler["end"] < 10**8  # a larger end means "never"
     ]
     return max(ends, default=0)

@@ -1,4 +1,4 @@
-"""What sizes would take from a dataset, by its annotations where they are there."""
+"""Predict from its annotations what a dataset loses at small sizes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from .datasets import inner_datasets
 
 __all__ = ["AnnotatedBoxes", "annotated_boxes", "keeps_ratio", "lost_shares"]
 
-# Larger files take long to read, and the training reads them once more.
+# Larger annotation files take too long to read; the training reads them again.
 _MOST_BYTES = 1 << 30
 
 
 class AnnotatedBoxes(NamedTuple):
-    """Boxes of a dataset's images.
+    """Boxes of the images of a dataset.
 
     Attributes:
-        images: ``(height, width)`` of each box's image in pixels, shape
+        images: ``(height, width)`` in pixels of the image that each box lies in. Shape
             ``(boxes, 2)``.
-        sides: ``(height, width)`` of each box at that size, shape ``(boxes, 2)``.
-        image_numbers: Which image each box lies in, shape ``(boxes,)``.
+        sides: ``(height, width)`` of each box in pixels of that image. Shape
+            ``(boxes, 2)``.
+        image_numbers: Number of the image that each box lies in. Shape ``(boxes,)``.
     """
 
     images: np.ndarray
@@ -34,7 +35,12 @@ class AnnotatedBoxes(NamedTuple):
 
 
 class LostShares(NamedTuple):
-    """Shares, from 0 to 1: of the boxes, and of the images that have boxes."""
+    """Shares, from 0 to 1, that are lost at a size.
+
+    Attributes:
+        boxes: Share of the boxes that become too small.
+        images: Share of the images with boxes that lose all of them.
+    """
 
     boxes: float
     images: float
@@ -43,13 +49,15 @@ class LostShares(NamedTuple):
 def lost_shares(
     found: AnnotatedBoxes, size: Size, keep_ratio: bool, min_box_side: float = 1.0
 ) -> LostShares:
-    """Return the shares that a size would lose.
+    """Return the shares of boxes and images that are lost at a size.
 
     Args:
-        found: The boxes.
+        found: Boxes of the dataset.
         size: ``(height, width)`` in pixels.
-        keep_ratio: Images are scaled to lie within the size; else each side to its own.
-        min_box_side: In pixels. Defaults to 1.
+        keep_ratio: Scale images to fit within the size. Otherwise both sides are scaled
+            to it independently.
+        min_box_side: Boxes with a shorter side than this, in pixels, are lost. Defaults
+            to 1.
     """
     if not len(found.sides):
         return LostShares(0.0, 0.0)
@@ -69,13 +77,13 @@ def annotated_boxes(
     """Read the boxes of a dataset from its annotations.
 
     Args:
-        dataset: Its config, with or without wrappers.
-        scope: The config's, in which the dataset is looked up. Defaults to the one in
-            use.
+        dataset: Config of the dataset, with or without wrappers.
+        scope: Scope in which the dataset is looked up. Defaults to None: the current
+            scope.
 
     Returns:
-        The boxes; ``None`` where there is no annotation file, where it is larger than
-        1 GiB, or its records have no boxes.
+        The boxes; ``None`` if there is no annotation file, it is larger than 1 GiB, or
+        its records have no boxes.
     """
     images: List[Any] = []
     sides: List[Any] = []
@@ -126,17 +134,17 @@ def _records(dataset: Mapping, scope: Optional[str]) -> Optional[List[Mapping]]:
             if record.get("instances"):
                 _ = record["height"], record["width"], record["instances"][0]["bbox"]
     except Exception:
-        # Of any kind: what is wrong with the dataset is said by the training itself.
+        # Any exception: the training itself reports what is wrong with the dataset.
         return None
     return records
 
 
 def keeps_ratio(pipeline: Any) -> Optional[bool]:
-    """Whether a converted pipeline's resize keeps the ratio.
+    """Return whether the resize of a converted pipeline keeps the aspect ratio.
 
     Returns:
-        ``None`` where the size is set in another way than by one plain resize, so that
-        annotations do not tell what it takes.
+        ``None`` if the size is not set by exactly one plain resize. The annotations
+        then do not tell what is lost.
     """
     found = [step for step in pipeline if kind_of(step).name == "MultiScaleTransform"]
     if len(found) != 1:

@@ -1,4 +1,4 @@
-"""What data preprocessors do to the size of a batch."""
+"""Convert the batch augmentations of data preprocessors that set a size."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ _PLACES = ("data_preprocessor", "model.data_preprocessor")
 
 
 class BatchAugments:
-    """The batch augmentations of a config that set a size, and what becomes of them.
+    """Batch augmentations and data preprocessors of a config that set a size.
 
-    mmdet's ``BatchSyncRandomResize`` chooses a size every few iterations: the sampler
-    takes that over, with its range. ``BatchFixedSizePad`` pads to the base size:
-    without it a batch is padded to its largest image. A preprocessor that pads or
-    resizes to one size by itself (mmsegmentation's, mmdet's ``BatchResize``) does so at
-    the batch's size, inside :class:`MultiScaleDataPreprocessor`.
+    mmdet's ``BatchSyncRandomResize``, which draws a size every few iterations, is
+    removed: the sampler draws from its range. ``BatchFixedSizePad`` at the base size is
+    removed: a batch is padded to its largest image. A preprocessor that pads or resizes
+    to a fixed size (mmsegmentation's, or mmdet's with ``BatchResize``) is wrapped in
+    :class:`MultiScaleDataPreprocessor` and uses the size of the batch.
 
     Args:
         config: The whole config.
         base_size: ``(height, width)`` of the training pipeline.
 
     Attributes:
-        sizes: Those that a ``BatchSyncRandomResize`` chose among; ``None`` without.
-        pad_size_divisor: The least common multiple of the preprocessors'.
+        sizes: Sizes that a ``BatchSyncRandomResize`` draws from; ``None`` if there is
+            none.
+        pad_size_divisor: Least common multiple of the preprocessors'
+            ``pad_size_divisor``.
 
     Raises:
-        RecipeError: One makes every batch the same size.
+        RecipeError: If an augmentation gives every batch the same size.
     """
 
     def __init__(self, config: Mapping, base_size: Size) -> None:
@@ -54,7 +56,7 @@ class BatchAugments:
                         self._read(place, index, augment)
 
     def leave_out(self, config: Any, report: Report) -> None:
-        """Take out of a config what the sampler replaces."""
+        """Remove the augmentations that the sampler replaces from a config."""
         for place in _PLACES:
             indices = {i: text for where, i, text in self._left_out if where == place}
             if not indices:
@@ -77,7 +79,7 @@ class BatchAugments:
             holder[key] = preprocessor
 
     def wrap(self, config: Any, report: Report) -> None:
-        """Let what pads or resizes to one size do so at the batch's size."""
+        """Wrap the preprocessors that pad or resize, to use the size of the batch."""
         for place, options in self._sized.items():
             owner, _, key = place.rpartition(".")
             if owner:
@@ -106,14 +108,16 @@ class BatchAugments:
             self._left_out.append((place, index, text))
         elif size is not None:
             raise RecipeError(
-                where, f"{name} makes every batch {short(size)}, whatever its size"
+                where,
+                f"{name} makes every batch {short(size)}; remove it to train at "
+                "several sizes",
             )
 
     def _sizes_of(self, augment: Mapping) -> Tuple[Size, ...]:
         divisor = augment.get("size_divisor", 32)
         low, high = (round(side / divisor) for side in augment["random_size_range"])
         height, width = self.base_size
-        # As it rounds itself: the height in steps, the width down to one.
+        # The same rounding as in BatchSyncRandomResize: the width is rounded down.
         sizes = [
             (divisor * step, divisor * int(width / height * step))
             for step in range(low, high + 1)
@@ -124,7 +128,7 @@ class BatchAugments:
 
 
 def batch_resize_size(config: Mapping) -> Optional[Size]:
-    """Return the size that mmdet's ``BatchResize`` gives; ``None`` without one."""
+    """Return the size of mmdet's ``BatchResize``; ``None`` if there is none."""
     for _, preprocessor in _preprocessors(config):
         for augment in preprocessor.get("batch_augments") or ():
             if isinstance(augment, Mapping) and kind_of(augment).name == "BatchResize":
@@ -133,7 +137,7 @@ def batch_resize_size(config: Mapping) -> Optional[Size]:
 
 
 def _wrapping(path: str, order: str, size: Any, base_size: Size) -> Dict[str, Any]:
-    """Return the arguments of ``MultiScaleDataPreprocessor`` that are no defaults."""
+    """Return the arguments of ``MultiScaleDataPreprocessor`` without its defaults."""
     options: Dict[str, Any] = {} if path == "size" else dict(size_arg=path)
     if order != "hw":
         options["order"] = order

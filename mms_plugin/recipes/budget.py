@@ -1,4 +1,4 @@
-"""Choose sizes and growth so that a training costs a share of the config's own."""
+"""Choose sizes and their growth to meet a budget: a share of the original cost."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BUDGET_OPTIONS = (
 )
 """Options of :func:`budget_options`."""
 
-# What the budget decides, and is therefore not to be given beside it.
+# Options that the budget chooses. The user must not set them as well.
 _DECIDED = ("start_sizes", "end_sizes", "schedule", "begin", "end", "milestones")
 
 _CLOSE = 0.002
@@ -51,60 +51,61 @@ _CORRECTIONS = 4
 
 
 class _Costs(NamedTuple):
-    iteration: Callable[[int, int, int], float]  # height, width, batch size
-    own: float  # an iteration of the config as it is
-    own_size: Size  # of its images
-    what: str
+    iteration: Callable[[int, int, int], float]  # by height, width, batch size
+    own: float  # of an iteration of the original config
+    own_size: Size  # size of the images in the original config
+    what: str  # what is counted, for messages
     model: Optional[ModelFlops]
     seconds: Optional[Callable[[int, int, int], float]]
 
 
 def refuse_unused_options(options: Mapping[str, Any]) -> None:
-    """Refuse options that only have an effect together with ``budget``.
+    """Check that options that need ``budget`` are not given without it.
 
     Raises:
-        ValueError: There is one, and no ``budget``.
+        ValueError: If one is.
     """
     if "budget" in options:
         return
     for name in ("times", "estimate", "positive_rois", "num_samples"):
         if name in options:
             raise ValueError(
-                f"{name}={options[name]!r} needs budget=B, the share of the cost"
+                f"{name}={options[name]!r} needs budget=B, a share of the cost"
             )
 
 
 def budget_options(
     config: Any, options: Mapping[str, Any], report: Report
 ) -> Dict[str, Any]:
-    """Choose the options of recipe ``vbs-cur`` that meet a budget.
+    """Choose options of recipe ``vbs-cur`` that meet a budget.
 
-    Chosen are the sizes (unless given), the start sizes, and where the linear growth
-    begins and ends; from there on only the base size is drawn. Of all choices that
-    cost the budget, it is the one with the most updates.
+    The function chooses the sizes (unless given), the start sizes, and the begin and
+    end of the linear growth. After the growth, only the base size is drawn. Of all
+    choices that meet the budget, the one with the most updates is returned.
 
     Args:
-        config: As :func:`vbs_recipe` takes it. It is not changed.
+        config: A config, see :func:`vbs_recipe`. It is not changed.
         options: Options of recipe ``vbs-cur``, and these:
 
-            - ``budget``: share of the cost of the config's own training, above 0 and
-              at most 1.
-            - ``times``: file that ``calibrate_batch_sizes.py --json`` wrote. The cost
-              is then the time of the iterations on that device. Defaults to none: the
+            - ``budget``: Share of the cost of the original training, above 0 and at
+              most 1.
+            - ``times``: File written by ``calibrate_batch_sizes.py --json``. The cost
+              is then the time of the iterations on that device. Defaults to None: the
               cost is the training FLOPs.
-            - ``estimate``: ``'pixels'`` takes FLOPs to go with the pixels. Defaults
-              to counting them.
-            - ``positive_rois``: positive RoIs of an image, see :func:`model_flops`.
-            - ``world_size``: ranks. Defaults to 1.
-            - ``num_samples``: samples of the dataset. Defaults to what its annotations
-              say; where that is not known, the prediction is one for many samples.
-        report: Called with a line for what is chosen, and one for what it costs.
+            - ``estimate``: ``'pixels'`` assumes that FLOPs are proportional to the
+              pixels. Defaults to None: FLOPs are counted.
+            - ``positive_rois``: Positive RoIs per image, see :func:`model_flops`.
+            - ``world_size``: Number of ranks. Defaults to 1.
+            - ``num_samples``: Number of samples in the dataset. Defaults to None: the
+              number in the annotations. If that is unknown, the prediction assumes
+              many samples.
+        report: Called with a line for the choice and a line for its cost.
 
     Returns:
-        Options for recipe ``vbs-cur``, without those named above.
+        Options for recipe ``vbs-cur``, without those listed above.
 
     Raises:
-        ValueError: An option is not valid, or the budget cannot be reached.
+        ValueError: If an option is not valid, or the budget cannot be reached.
     """
     budget = _parse_budget(options["budget"])
     own_options = {k: v for k, v in options.items() if k in BUDGET_OPTIONS}
@@ -165,27 +166,27 @@ def _check_options(
 
 
 def _split(options: Mapping[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-    """Arguments of the hook, and of :func:`vbs_recipe`."""
+    """Split options into arguments of the hook and of :func:`vbs_recipe`."""
     known = inspect.signature(vbs_recipe).parameters
     hook = {k: v for k, v in options.items() if k not in known}
     return hook, {k: v for k, v in options.items() if k in known}
 
 
 def _are_fixed(options: Mapping[str, Any]) -> bool:
-    """Whether the user has named the sizes, in whole or by what belongs to each."""
+    """Return whether the user set the sizes or a list with one value per size."""
     return any(
         options.get(name) is not None for name in ("sizes", "weights", "batch_sizes")
     )
 
 
 def _sizes_to_try(probe: Any, options: Mapping[str, Any]) -> GrowingSizes:
-    """The sizes up to the base size, it among them."""
+    """Return the sizes up to and including the base size."""
     schedule = size_schedule(probe)
     base = schedule.base_size
     above = [s for s in schedule.sizes if side_length(s) > side_length(base)]
     if above and _are_fixed(options):
         raise ValueError(
-            f"sizes must not lie above the base size, {_text(base)}, at which a "
+            f"sizes must not be above the base size, {_text(base)}, at which a "
             f"training with a budget ends, but got {_text(above[0])}"
         )
     if base in schedule.sizes and not above:
@@ -193,14 +194,14 @@ def _sizes_to_try(probe: Any, options: Mapping[str, Any]) -> GrowingSizes:
     for name in ("weights", "batch_sizes"):
         if options.get(name) is not None:
             raise ValueError(
-                f"sizes must hold the base size, {_text(base)}, at which a training "
-                f"with a budget ends, for {name} to name one value for it"
+                f"sizes must include the base size, {_text(base)}, at which a training "
+                f"with a budget ends, so that {name} has a value for it"
             )
     below = [size for size in schedule.sizes if side_length(size) < side_length(base)]
     return size_schedule(probe, sizes=[*below, base])
 
 
-# ------------------------------------------------------------------------- the cost
+# ----------------------------------------------------------------------------- cost
 
 
 def _costs(
@@ -213,7 +214,7 @@ def _costs(
     base, batch_size = schedule.base_size, schedule.batch_size
     try:
         size, counted = fixed_size(config)
-    except ValueError:  # it draws among several
+    except ValueError:  # the config draws from several sizes
         size, counted = base, counted_size(probe, base)
         report(
             "note: the config has no single size; its own cost is taken to be that of "
@@ -237,12 +238,12 @@ def _costs(
         raise RecipeError("model", "is missing")
     sizes = {*counted_as.values(), counted}
     try:
-        # What builds takes entries out of its config.
+        # Building a model removes entries from its config.
         built = build_model(copy.deepcopy(config))
         model = model_flops(built, sizes, own.get("positive_rois"))
     except UncountedError as error:
         raise RecipeError(
-            "model", f"{error}; estimate='pixels' takes them to go with the pixels"
+            "model", f"{error}; estimate='pixels' assumes FLOPs proportional to pixels"
         ) from error
 
     def flops(height: int, width: int, images: int) -> float:
@@ -253,7 +254,7 @@ def _costs(
 
 
 def _read_times(name: Any) -> Any:
-    if not isinstance(name, (str, os.PathLike)):  # open() takes numbers as files
+    if not isinstance(name, (str, os.PathLike)):  # open() accepts file descriptors
         raise ValueError(
             "times must be a file that calibrate_batch_sizes.py --json wrote, but got "
             f"{name!r}"
@@ -261,12 +262,12 @@ def _read_times(name: Any) -> Any:
     try:
         with open(name) as stream:
             return read_times(json.load(stream))
-    # Lists nested deep enough overflow the parser's stack.
+    # The parser raises RecursionError on deeply nested lists.
     except (OSError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"times={name!r} does not read: {error}") from error
+        raise ValueError(f"times={name!r} cannot be read: {error}") from error
 
 
-# ----------------------------------------------------------------------- the search
+# --------------------------------------------------------------------------- search
 
 
 def _search(
@@ -322,7 +323,7 @@ def _as_planned(
     costs: _Costs,
     own: Mapping[str, Any],
 ) -> Tuple[BudgetChoice, str]:
-    """Correct a choice by the plan of the whole training, where that is known."""
+    """Refine a choice with the plan of the whole training, if that is known."""
     world_size, num_samples = own.get("world_size") or 1, own.get("num_samples")
 
     def planned(config: Any, size: Optional[Size]) -> TrainingCost:
@@ -345,7 +346,8 @@ def _as_planned(
         tried.append(choice._replace(cost=cost, updates=updates))
         if abs(cost - budget) <= _CLOSE or not 0 < cost < 1:
             break
-        # Linear, as in the search; the plan has whole batches and epochs.
+        # Step as if the cost were linear, as in the search. The plan consists of whole
+        # batches and epochs, so it is only nearly so.
         if choice.begin == 0:
             end = min(choice.end * (1 - budget) / (1 - cost), 1.0)
             choice = choice._replace(end=end)
@@ -368,7 +370,7 @@ def _report_choice(
     report(
         f"budget={budget:g}: sizes {', '.join(map(_text, choice.sizes))}; the training "
         f"draws from {drawn} at first, the sizes grow from {choice.begin:.1%} to "
-        f"{choice.end:.1%} of it, and from there on it draws only {_text(base)}"
+        f"{choice.end:.1%} of it, and then it draws only {_text(base)}"
     )
     report(
         f"predicted cost: {choice.cost:.3f} of the config's own {costs.what}, with "
@@ -376,17 +378,17 @@ def _report_choice(
     )
     if abs(choice.cost - budget) > 0.02:
         report(
-            f"note: that is {choice.cost - budget:+.3f} from the budget; epochs of few "
-            "batches come no closer"
+            f"note: the cost differs from the budget by {choice.cost - budget:+.3f}; "
+            "with few batches per epoch it cannot be closer"
         )
     if costs.model is not None:
         factor, prefix = si_prefix(costs.own)
         line = (
-            f"an iteration of the config's own has {costs.own / factor:.4g} "
-            f"{prefix}FLOPs a rank, counted on {costs.model.counted_on}"
+            f"an iteration of the original config has {costs.own / factor:.4g} "
+            f"{prefix}FLOPs per rank, counted on {costs.model.counted_on}"
         )
         if costs.model.rois is not None:
-            line += f", with {costs.model.rois[1]} positive RoIs an image"
+            line += f", with {costs.model.rois[1]} positive RoIs per image"
         report(line)
 
 

@@ -1,9 +1,9 @@
-"""Find sizes and a growth whose training costs a given share. Pure arithmetic.
+"""Find sizes and a growth whose training has a given cost. Pure functions.
 
-Three phases follow each other: the start sizes up to ``begin``, linear growth up to
-``end``, the base size only from there on. What a unit of time costs within each phase
-does not depend on where the phases meet, so the cost is linear in both places and they
-are solved for, not searched.
+The training has three phases: the start sizes until ``begin``, linear growth until
+``end``, and then only the base size. The mean cost per unit of time within a phase does
+not depend on ``begin`` and ``end``. So the total cost is linear in both, and no search
+is needed to find them.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from ..multi_scale.sizes import Size, SizeDistribution, side_length
 
 __all__ = ["BudgetChoice", "CostRates", "best_choice", "size_sets", "solve_growth"]
 
-# The last tenth of the training is at the base size, whatever the budget.
+# At least the last tenth of the training is at the base size.
 LATEST_END = 0.9
 
-# Choices within half a percent of the most updates count as equal; of them, the one
-# that draws from the most sizes is taken.
+# Choices within half a percent of the most updates count as equal. Of these, the one
+# with the most sizes is taken.
 _EQUAL_UPDATES = 0.005
 
-# Points at which the growth is looked at.
-_LOOKS = 400
+# Points of the growth over which its cost is averaged.
+_POINTS = 400
 
-# More sizes than these are not combined freely, but left out from the smallest up.
+# With more sizes than this, not all subsets are tried: only the smallest are omitted.
 _MOST_COMBINED = 8
 
 IterationCost = Callable[[int, int, int], float]
-"""Cost of an iteration by height, width and batch size, in any unit."""
+"""Map height, width and batch size to the cost of an iteration, in any unit."""
 
 
 class CostRates(NamedTuple):
-    """What a unit of a training's time costs, or a mixture of such units.
+    """Cost, images and updates per unit of training time.
 
     Attributes:
-        cost: In the unit of :data:`IterationCost`.
-        images: Images that are seen.
-        updates: Iterations.
+        cost: Cost, in the unit of :data:`IterationCost`.
+        images: Number of images seen.
+        updates: Number of iterations.
     """
 
     cost: float
@@ -49,7 +49,7 @@ class CostRates(NamedTuple):
     updates: float
 
     def plus(self, other: CostRates, weight: float) -> CostRates:
-        """Add ``weight`` units of another mixture."""
+        """Return the sum with ``weight`` times another."""
         return CostRates(*(a + weight * b for a, b in zip(self, other)))
 
 
@@ -58,11 +58,11 @@ class BudgetChoice(NamedTuple):
 
     Attributes:
         sizes: ``(height, width)`` in pixels, the base size among them.
-        start_sizes: Those drawn from at the start.
-        begin: Part of the training after which the sizes grow.
-        end: Part of the training from which on only the base size is drawn.
-        cost: Share of the cost of a training at the config's own size.
-        updates: Share of its iterations.
+        start_sizes: Sizes drawn from at the start.
+        begin: Fraction of the training at which the sizes begin to grow.
+        end: Fraction of the training from which only the base size is drawn.
+        cost: Cost, as a share of that of the original training.
+        updates: Iterations, as a share of those of the original training.
     """
 
     sizes: Tuple[Size, ...]
@@ -76,12 +76,12 @@ class BudgetChoice(NamedTuple):
 def size_sets(
     sizes: Sequence[Size], base: Size, fixed: bool = False
 ) -> Iterator[Tuple[Tuple[Size, ...], Tuple[Size, ...]]]:
-    """Yield ``(sizes, start sizes)`` that a training may be tried with.
+    """Yield the pairs ``(sizes, start_sizes)`` to try.
 
     Args:
-        sizes: ``(height, width)``; those not below the base size play no part.
-        base: The base size, the last of each set.
-        fixed: Use all sizes, and vary only those of the start. Defaults to False.
+        sizes: ``(height, width)`` in pixels. Only sizes below the base size are used.
+        base: The base size, which is the last of each set.
+        fixed: Use all sizes and vary only the start sizes. Defaults to False.
     """
     below = sorted(
         (size for size in sizes if side_length(size) < side_length(base)),
@@ -97,7 +97,7 @@ def size_sets(
             subsets += list(combinations(below, number))
     for subset in subsets:
         every = (*subset, base)
-        # Two sizes at least to start with, where another set has the smallest only.
+        # Start with at least two sizes: smaller sets cover starting with one.
         fewest = 1 if fixed else min(2, len(subset))
         for number in range(fewest, len(every) + 1):
             yield every, every[:number]
@@ -110,24 +110,23 @@ def solve_growth(
     cost: IterationCost,
     own: CostRates,
     by_images: bool,
-    looks: int = _LOOKS,
+    points: int = _POINTS,
 ) -> Tuple[Optional[BudgetChoice], float]:
-    """Find where the phases must meet for a share of the cost.
+    """Find the begin and end of the growth that meet a budget.
 
     Args:
-        schedule: The sizes with their batch sizes and weights; its base size among
-            them.
-        start_sizes: Those of the start.
+        schedule: Sizes with their batch sizes and weights. Includes its base size.
+        start_sizes: Sizes drawn from at the start.
         budget: Share of the cost, above 0 and at most 1.
-        cost: Of an iteration.
-        own: Of a unit of time of the training that is compared with.
-        by_images: Whether time is counted in images (a training by epochs) or in
-            iterations.
-        looks: Points at which the growth is looked at. Defaults to 400.
+        cost: Cost of an iteration.
+        own: Cost, images and updates per unit of time of the original training.
+        by_images: Count time in images, as for a training by epochs. Otherwise time is
+            counted in iterations.
+        points: Points of the growth over which its cost is averaged. Defaults to 400.
 
     Returns:
-        The choice, ``None`` where there is none, and the least share that these sizes
-        can reach; infinity where they would not grow all the time.
+        The choice, or ``None`` if there is none; and the lowest share of the cost that
+        these sizes can reach, or infinity if the mean size would shrink at some time.
     """
     base = schedule.base_size
     schedule.set_curriculum(
@@ -144,11 +143,11 @@ def solve_growth(
 
     known: List[Tuple[SizeDistribution, CostRates]] = []
     growing = CostRates(0.0, 0.0, 0.0)
-    for look in range(looks):
-        distribution = schedule.distribution((look + 0.5) / looks)
+    for point in range(points):
+        distribution = schedule.distribution((point + 0.5) / points)
         if not known or known[-1][0] is not distribution:
             known.append((distribution, rates(distribution)))
-        growing = growing.plus(known[-1][1], 1.0 / looks)
+        growing = growing.plus(known[-1][1], 1.0 / points)
     first, final = schedule.distribution(0.0), schedule.distribution(1.0)
     if not _ascends([first, *(each for each, _ in known), final]):
         return None, math.inf
@@ -159,7 +158,7 @@ def solve_growth(
         return none.plus(start, begin).plus(growing, end - begin).plus(last, 1 - end)
 
     def excess(mixture: CostRates) -> float:
-        """Cost above the budget, for as many images."""
+        """Return the cost above the budget for the same number of images."""
         return mixture.cost - budget * own.cost / own.images * mixture.images
 
     def share(mixture: CostRates) -> float:
@@ -182,7 +181,7 @@ def solve_growth(
 
 
 def _ascends(distributions: Sequence[SizeDistribution]) -> bool:
-    """Whether the mean side never falls back, as it may between distant sizes."""
+    """Return whether the mean side never shrinks, as it may between distant sizes."""
     sides = [
         sum(w * side_length(size) for size, w in zip(each.sizes, each.weights))
         / sum(each.weights)
@@ -192,14 +191,14 @@ def _ascends(distributions: Sequence[SizeDistribution]) -> bool:
 
 
 def best_choice(choices: Sequence[BudgetChoice]) -> BudgetChoice:
-    """Return the choice with the most updates; among equals, with the most sizes."""
+    """Return the choice with the most updates; if equal, the one with more sizes."""
     most = max(choice.updates for choice in choices)
     equal = [c for c in choices if c.updates >= most * (1 - _EQUAL_UPDATES)]
     return max(equal, key=lambda c: (len(c.sizes), len(c.start_sizes), c.updates))
 
 
 def _root(at_zero: float, at_one: float) -> Optional[float]:
-    """Where a falling line crosses 0, at 0 or later; ``None``: it does not."""
+    """Return where a falling line crosses zero, at least 0; ``None`` if it rises."""
     if at_zero <= 1e-12 * abs(at_one):
         return 0.0
     if at_one >= at_zero:

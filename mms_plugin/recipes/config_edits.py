@@ -1,4 +1,4 @@
-"""Reading and changing configs: dicts, MMEngine's ``Config``, text or lazy imports."""
+"""Read and change configs: dicts and MMEngine's ``Config``, text or lazy imports."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ __all__ = [
 ]
 
 Report = Callable[[str], None]
-"""Takes one line for each change that a recipe makes."""
+"""A function that is called with one line of text for each change."""
 
 
 class RecipeError(ValueError):
-    """A config that a recipe cannot convert.
+    """Error for a config that a recipe cannot convert.
 
     Attributes:
-        place: Where in the config, such as ``'train_dataloader.dataset.pipeline[2]'``.
-        reason: Why not, and what would help.
+        place: Path in the config, such as ``'train_dataloader.dataset.pipeline[2]'``.
+        reason: Why it cannot be converted and, where possible, what to do.
     """
 
     def __init__(self, place: str, reason: str) -> None:
@@ -46,10 +46,11 @@ class RecipeError(ValueError):
 
 
 class Kind(NamedTuple):
-    """What a config's ``type`` names.
+    """Class that the ``type`` of a config names.
 
     Attributes:
-        library: The package it comes from or is looked up in; ``''`` if none is named.
+        library: Package that the class comes from or is looked up in; ``''`` if
+            neither the config nor the scope names one.
         name: Name of the class.
     """
 
@@ -58,17 +59,18 @@ class Kind(NamedTuple):
 
 
 def kind_of(config: Mapping, scope: str = "") -> Kind:
-    """What ``config['type']`` names: a registry's name or the object itself.
+    """Return the class that ``config['type']`` names.
 
     Args:
-        config: A component's config. Its own ``_scope_`` comes before ``scope``.
-        scope: The scope that names are looked up in.
+        config: Config of a component. Its ``type`` is a registered name or a class; its
+            ``_scope_`` takes precedence over ``scope``.
+        scope: Scope in which names are looked up. Defaults to ``''``.
     """
     kind = config.get("type")
     library = config.get("_scope_") or scope
     if kind is None:
         return Kind(library, "")
-    if not isinstance(kind, str):  # a class: from a lazy-import config, or Python
+    if not isinstance(kind, str):  # a class, as in a config with lazy imports
         module = getattr(kind, "__module__", "")
         return Kind(module.partition(".")[0], getattr(kind, "__name__", repr(kind)))
     if "/" in kind:  # mmpretrain's 'torchvision/Resize'
@@ -79,21 +81,21 @@ def kind_of(config: Mapping, scope: str = "") -> Kind:
 
 
 def add_plugin_import(config: Any, report: Optional[Report] = None) -> None:
-    """Let ``custom_imports`` of a config name ``mms_plugin``, beside what it names."""
+    """Add ``mms_plugin`` to the ``custom_imports`` of a config, in place."""
     imports = config.get("custom_imports") or dict(imports=[])
     names: Any = imports["imports"]
     names = [names] if isinstance(names, str) else list(names)
     if "mms_plugin" not in names:
         names.append("mms_plugin")
         if report is not None:
-            report("custom_imports: mms_plugin is added")
+            report("custom_imports: added mms_plugin")
     config["custom_imports"] = dict(imports=names, allow_failed_imports=False)
 
 
 def nested_components(config: Mapping) -> List[Tuple[str, Sequence]]:
-    """The lists of components inside a component's config, with their paths in it.
+    """Return the lists of components inside a component's config, with their paths.
 
-    A single one is given as a list of one.
+    A single component is returned as a list of one.
     """
     found: List[Tuple[str, Sequence]] = []
 
@@ -118,11 +120,11 @@ def nested_components(config: Mapping) -> List[Tuple[str, Sequence]]:
 
 
 def assign(config: Any, path: str, value: Any) -> None:
-    """Set a value inside a config, copying what lies on the way to it.
+    """Set a value inside a config. Containers along the path are copied first.
 
     Args:
-        config: Changed at the path's first key alone; what lies deeper is copied.
-        path: As of :func:`nested_components`.
+        config: Changed in place at the first key of the path only.
+        path: Path as :func:`nested_components` returns it.
         value: The new value.
     """
     keys: List[Union[int, str]] = [
@@ -137,7 +139,7 @@ def assign(config: Any, path: str, value: Any) -> None:
 
 
 def short(value: Any, limit: int = 60) -> str:
-    """A value for a report's line; long lists keep their ends."""
+    """Return a short text of a value. Of a long list it shows both ends."""
     if isinstance(value, (list, tuple)) and len(value) > 4:
         ends: List[str] = [repr(value[0]), repr(value[1]), "...", repr(value[-1])]
         return f"[{', '.join(ends)}]"

@@ -1,4 +1,4 @@
-"""The data sets of a config: the pipelines that their images pass."""
+"""Find and convert the pipelines of the datasets in a config."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ from .pipelines import Pipeline, Steps
 
 
 def pipeline_chains(dataset: Any, place: str) -> List[Tuple[str, List[Pipeline]]]:
-    """The pipelines of each data set at the bottom, from the inside out.
+    """Return the pipelines that the images of each innermost dataset pass.
 
     Args:
-        dataset: The config of a data set, with or without wrappers.
-        place: Its place.
+        dataset: Config of a dataset, with or without wrappers.
+        place: Its path in the config.
 
     Returns:
-        For each data set at the bottom its place and the pipelines.
+        For each innermost dataset its path and its pipelines, innermost first.
 
     Raises:
-        RecipeError: A data set is no config.
+        RecipeError: If a dataset is not a config or is multi-scale already.
     """
     if not isinstance(dataset, Mapping):
-        raise RecipeError(
-            place, f"must be a data set's config, but is {short(dataset)}"
-        )
+        raise RecipeError(place, f"must be a dataset's config, but is {short(dataset)}")
     if kind_of(dataset).name == "MultiScaleDataset":
         raise RecipeError(place, "is a MultiScaleDataset already")
     own: List[Pipeline] = []
@@ -47,7 +45,7 @@ def pipeline_chains(dataset: Any, place: str) -> List[Tuple[str, List[Pipeline]]
 
 
 def skip_type_keys(dataset: Mapping) -> Set[str]:
-    """Names of transforms that ``MultiImageMixDataset`` leaves out."""
+    """Return the names of transforms that ``MultiImageMixDataset`` skips."""
     names = set(dataset.get("skip_type_keys") or ())
     for _, nested in inner_datasets(dataset, ""):
         names |= skip_type_keys(nested)
@@ -61,13 +59,13 @@ def convert_dataset(
     rewritten: List[Tuple[Any, Any]],
     report: Report,
 ) -> Any:
-    """The data set with its pipelines rewritten.
+    """Return a copy of a dataset's config with converted pipelines.
 
     Args:
-        dataset: Its config; not changed.
-        place: Its place.
-        steps: What is to be done to the pipelines.
-        rewritten: Takes the pipelines before and after.
+        dataset: Config of the dataset. It is not changed.
+        place: Its path in the config.
+        steps: Converts the pipelines.
+        rewritten: A pair is appended for each pipeline: before and after.
         report: Called with a line for each change.
     """
     converted: Any = copy.copy(dataset)
@@ -92,7 +90,7 @@ def convert_dataset(
 
 
 def dataset_names(dataset: Mapping) -> str:
-    """Such as ``RepeatDataset(CocoDataset)``."""
+    """Return a dataset's name with its wrappers: ``RepeatDataset(CocoDataset)``."""
     name = kind_of(dataset).name
     inner = list(
         dict.fromkeys(dataset_names(d) for _, d in inner_datasets(dataset, ""))
@@ -101,6 +99,7 @@ def dataset_names(dataset: Mapping) -> str:
 
 
 def inner_datasets(dataset: Mapping, place: str) -> Iterator[Tuple[str, Any]]:
+    """Yield the datasets that a wrapper's config holds, with their paths."""
     if dataset.get("dataset") is not None:
         yield f"{place}.dataset", dataset["dataset"]
     members = dataset.get("datasets")

@@ -1,4 +1,4 @@
-"""The sizes that a base size gets where none are named. Pure functions."""
+"""Choose sizes around a base size. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import List, Tuple
 
 from ..multi_scale.sizes import Size
 
-# Smallest and largest relative to the base, and how many: arXiv 2309.04502's recipes,
-# 128 to 320 around 224 (ImageNet) and 512 to 1280 around 1024 (COCO).
+# Smallest and largest size relative to the base, and the number of sizes, as in the
+# recipes of arXiv 2309.04502: 128 to 320 around 224 (ImageNet), 512 to 1280 around 1024
+# (COCO).
 CLASSIFICATION = (4 / 7, 10 / 7, 7)
 DENSE = (1 / 2, 5 / 4, 10)
 
-# Below this side the network's stride is smaller too.
+# Networks for images with shorter sides than this have a smaller stride.
 _SMALL_SIDE = 128
 _SMALL_DIVISOR, _DIVISOR = 8, 32
 
@@ -20,21 +21,22 @@ _SMALL_DIVISOR, _DIVISOR = 8, 32
 def default_sizes(
     base_size: Size, dense: bool = False, pad_size_divisor: int = 1
 ) -> Tuple[Size, ...]:
-    """Sizes around a base size as the published recipes choose them.
+    """Return sizes around a base size as the published recipes choose them.
 
-    Their short sides are multiples of 32 (of 8, if the base's is below 128) and of
-    ``pad_size_divisor``; in place of the one nearest to it stands the base size itself.
-    All have its aspect ratio: the long sides are rounded to the same multiples if the
-    base's is one, else to whole pixels.
+    Short sides are multiples of 32 (of 8 if the short side of the base is below 128)
+    and of ``pad_size_divisor``. The base size replaces the size nearest to it. All
+    sizes have its aspect ratio: long sides are rounded to the same multiples if the
+    long side of the base is one, otherwise to whole pixels.
 
     Args:
         base_size: ``(height, width)`` in pixels.
-        dense: Detection or segmentation, 1/2 to 5/4 of the base in ten sizes; else
-            4/7 to 10/7 in seven. Fewer, where the multiples lie further apart.
-        pad_size_divisor: That of the data preprocessor.
+        dense: Detection or segmentation: ten sizes from 1/2 to 5/4 of the base.
+            Otherwise seven from 4/7 to 10/7. There are fewer where several round to the
+            same multiple. Defaults to False.
+        pad_size_divisor: ``pad_size_divisor`` of the data preprocessor. Defaults to 1.
 
     Returns:
-        ``(height, width)`` in pixels, ascending; the base size among them.
+        ``(height, width)`` in pixels, ascending, including the base size.
     """
     low, high, num = DENSE if dense else CLASSIFICATION
     short = min(base_size)
@@ -44,24 +46,24 @@ def default_sizes(
 def sizes_of_range(
     base_size: Size, low: float, high: float, pad_size_divisor: int = 1
 ) -> Tuple[Size, ...]:
-    """Lay out sizes within a range of short sides.
+    """Return sizes within a range of short sides.
 
     Args:
-        base_size: ``(height, width)`` in pixels; its aspect ratio is that of all.
+        base_size: ``(height, width)`` in pixels. All sizes have its aspect ratio.
         low: Smallest short side in pixels.
         high: Largest short side in pixels.
-        pad_size_divisor: That of the data preprocessor.
+        pad_size_divisor: ``pad_size_divisor`` of the data preprocessor. Defaults to 1.
 
     Returns:
-        As :func:`default_sizes`, at most ten; without the base size where that lies
-        outside the range.
+        At most ten sizes, rounded as by :func:`default_sizes`. The base size is
+        included if it lies within the range.
     """
     sizes = _laid_out(base_size, low, high, DENSE[2], pad_size_divisor)
     return tuple(size for size in sizes if low <= min(size) <= high) or (base_size,)
 
 
 def scaled_to_side(base_size: Size, side: int) -> Size:
-    """Return the size with a short side, in the proportions of the base size."""
+    """Return the size with a given short side and the base size's aspect ratio."""
     short, long = min(base_size), max(base_size)
     other = max(math.floor(side * long / short + 0.5), side)
     return (other, side) if base_size[0] > base_size[1] else (side, other)
@@ -78,7 +80,7 @@ def _laid_out(
     sides: List[int] = []
     for i in range(num):
         side = low + (high - low) * i / (num - 1)
-        # To the nearest, but within the range.
+        # Round to the nearest multiple within the range.
         step = min(max(math.floor(side / divisor + 0.5), first), last)
         if step >= 1 and step * divisor not in sides:
             sides.append(step * divisor)
@@ -95,4 +97,4 @@ def _laid_out(
 
 
 def _lcm(a: int, b: int) -> int:
-    return a * b // math.gcd(a, b)  # math.lcm is of Python 3.9
+    return a * b // math.gcd(a, b)  # math.lcm needs Python 3.9

@@ -1,4 +1,4 @@
-"""The size at which a config evaluates."""
+"""Find the size at which a config evaluates."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _LOADERS = ("val_dataloader", "test_dataloader")
 
 
 def evaluation_size(config: Mapping) -> Optional[Sides]:
-    """Return the size that the test pipeline gives, ``(height, width)`` in pixels.
+    """Return the output size of the test pipeline, ``(height, width)`` in pixels.
 
-    With ``keep_ratio`` that is its bound, short side by long side.
+    With ``keep_ratio`` this is the upper bound: ``(short side, long side)``.
 
     Args:
         config: The whole config.
 
     Returns:
-        The size of the first evaluation whose pipeline sets one; ``None`` if there is
-        none.
+        The size of the first evaluation data loader whose pipeline sets one; ``None``
+        if there is none.
     """
     scope = str(config.get("default_scope") or "")
     for key in _LOADERS:
@@ -48,6 +48,6 @@ def _loader_size(loader: Any, key: str, scope: str) -> Optional[Sides]:
                         size = use.size
             if size is not None:
                 return size
-    except ValueError:  # RecipeError too: a pipeline that cannot be read has no size
+    except ValueError:  # includes RecipeError: the pipeline is not understood
         return None
     return size

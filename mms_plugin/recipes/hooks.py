@@ -1,4 +1,4 @@
-"""Hooks of a config that have to do with batches, sizes or pipelines."""
+"""Check and convert the hooks that deal with batches, sizes or pipelines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Iterator, List, Mapping, Set, Tuple
 from .config_edits import RecipeError, Report, assign, kind_of, nested_components
 from .pipelines import Pipeline, Steps
 
-# What mmdet's YOLOXModeSwitchHook leaves out where it does not say it.
+# Default of skip_type_keys of mmdet's YOLOXModeSwitchHook.
 _YOLOX_SKIPS = ("Mosaic", "RandomAffine", "MixUp")
 
 _REFUSED = {
@@ -19,10 +19,10 @@ _REFUSED = {
 
 
 def check_hooks(config: Mapping) -> None:
-    """Refuse hooks that do not go with the batch sampler.
+    """Check that no hook is incompatible with the batch sampler.
 
     Raises:
-        RecipeError: There is one.
+        RecipeError: If one is.
     """
     for place, hook in _hooks(config):
         name = kind_of(hook).name
@@ -31,7 +31,7 @@ def check_hooks(config: Mapping) -> None:
 
 
 def hook_pipelines(config: Mapping) -> List[Pipeline]:
-    """The pipelines that hooks switch to."""
+    """Return the pipelines that hooks switch to."""
     return [
         Pipeline(f"{place}.{path}", transforms)
         for place, hook in _hooks(config)
@@ -41,7 +41,7 @@ def hook_pipelines(config: Mapping) -> List[Pipeline]:
 
 
 def hook_skip_type_keys(config: Mapping) -> Set[str]:
-    """Names of transforms that hooks leave out."""
+    """Return the names of transforms that hooks remove from pipelines."""
     names: Set[str] = set()
     for _, hook in _hooks(config):
         names |= set(_skips(hook))
@@ -51,12 +51,12 @@ def hook_skip_type_keys(config: Mapping) -> Set[str]:
 def convert_hooks(
     config: Any, steps: Steps, rewritten: List[Tuple[Any, Any]], report: Report
 ) -> None:
-    """Rewrite the pipelines of the hooks, and the names that they leave out.
+    """Convert the pipelines of the hooks and their ``skip_type_keys``.
 
     Args:
-        config: The whole config; its ``custom_hooks`` are set anew.
-        steps: What is to be done to the pipelines.
-        rewritten: Takes the pipelines before and after.
+        config: The whole config. Its ``custom_hooks`` are replaced.
+        steps: Converts the pipelines.
+        rewritten: A pair is appended for each pipeline: before and after.
         report: Called with a line for each change.
     """
     hooks = list(config.get("custom_hooks") or ())

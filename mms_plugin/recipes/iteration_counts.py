@@ -1,4 +1,4 @@
-"""Change how many iterations a training that counts iterations has."""
+"""Change the length of a training that counts iterations instead of epochs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .config_edits import Report, kind_of, short
 
 __all__ = ["counts_iterations", "scale_iterations", "scheduler_list"]
 
-# Arguments of MMEngine's parameter schedulers that are numbers of iterations.
+# Arguments of MMEngine's parameter schedulers that count iterations.
 _COUNTS = ("begin", "end", "T_max", "step_size", "total_iters", "total_steps")
-_ENDLESS = 10**8  # from here on an end means "never"
+_ENDLESS = 10**8  # an end this large means "never"
 
 
 def counts_iterations(config: Mapping) -> bool:
-    """Return whether the training of a config counts iterations, not epochs."""
+    """Return whether a config's training counts iterations instead of epochs."""
     loop = config.get("train_cfg")
     if not isinstance(loop, Mapping):
         return False
@@ -25,20 +25,20 @@ def counts_iterations(config: Mapping) -> bool:
 
 
 def scheduler_list(config: Mapping) -> List[Any]:
-    """Return ``param_scheduler`` as a list; empty without one."""
+    """Return ``param_scheduler`` as a list, which is empty if there is none."""
     schedulers = config.get("param_scheduler") or []
     return [schedulers] if isinstance(schedulers, Mapping) else list(schedulers)
 
 
 def scale_iterations(config: Any, factor: float, report: Report) -> None:
-    """Multiply the length of a training by iterations, and all times within it.
+    """Scale the length of a training that counts iterations.
 
     ``max_iters``, the intervals of validation and checkpoints, and the parameter
-    schedulers that count iterations are scaled alike.
+    schedulers that count iterations are multiplied by the same factor.
 
     Args:
-        config: Changed in place. Its training counts iterations.
-        factor: New number of iterations over the old.
+        config: Config of a training that counts iterations. It is changed in place.
+        factor: New number of iterations divided by the old one.
         report: Called with a line for each change.
     """
 

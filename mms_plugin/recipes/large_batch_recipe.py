@@ -1,4 +1,4 @@
-"""Edit a config for a large batch: rate, warm-up, clipping, batch norm."""
+"""Edit a config for a large batch: learning rate, warm-up, clipping, batch norm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from ..utils.lr_scaling import scaled_lr
 from ..utils.validation import is_integer, is_number, parse_int
 from .config_edits import RecipeError, Report, assign, kind_of, short
 from .iteration_counts import counts_iterations, scale_iterations, scheduler_list
-from .large_batch import BatchShares, LargeBatchTimes, large_batch_times, share_batch
+from .large_batch_numbers import (
+    BatchShares,
+    LargeBatchTimes,
+    large_batch_times,
+    share_batch,
+)
 
 __all__ = ["LARGE_BATCH_OPTIONS", "large_batch_recipe"]
 
@@ -33,13 +38,13 @@ _WARMUP_FACTOR = 0.001
 _WARMUPS = ("LinearLR", "ConstantLR", "ExponentialLR", "QuadraticWarmupLR")
 _FOR_EVER = 10**9
 
-# Any will do: the size of the images plays no part in the number of updates.
+# Any size will do: the number of updates does not depend on it.
 _ANY_SIZE = (64, 64)
 
 
 class _Warmup(NamedTuple):
-    schedulers: List[int]
-    epochs: int
+    schedulers: List[int]  # indices in param_scheduler
+    epochs: int  # 0 if it counts iterations
 
 
 def large_batch_recipe(
@@ -55,37 +60,39 @@ def large_batch_recipe(
     agvm: Optional[Mapping[str, Any]] = None,
     report: Report = lambda line: None,
 ) -> Dict[str, Any]:
-    """Turn a config into one for a large batch, as the released AGVM recipes do.
+    """Convert a config to a large batch, as in the released AGVM recipes.
 
-    Changes the share of a rank, gradient accumulation, the learning rate, the warm-up
-    (exponential from 0.001), gradient clipping (norm 1 around the end of the warm-up)
-    and, on several ranks, batch norm (over all ranks, and training in the backbone
-    too). AGVM's own settings are returned.
+    Changes the images per rank, gradient accumulation, the learning rate, the warm-up
+    (exponential from 0.001), gradient clipping (to norm 1 around the end of the
+    warm-up) and, on several ranks, batch norm (statistics over all ranks, in the
+    backbone too).
 
     Args:
-        config: Changed in place. It has ``optim_wrapper`` and ``train_dataloader``.
-        batch_size: Images of one update of the weights, over all ranks.
-        lr_rule: How the rate follows the batch, ``'sqrt'`` or ``'linear'``. Defaults
-            to ``'sqrt'``.
+        config: Config with ``optim_wrapper`` and ``train_dataloader``. It is changed in
+            place.
+        batch_size: Images per update of the weights over all ranks.
+        lr_rule: Rule that scales the learning rate with the batch size, ``'sqrt'`` or
+            ``'linear'``. Defaults to ``'sqrt'``.
         warmup_iters: Length of the warm-up, in updates of the weights. Defaults to
-            that of the released recipes, see :func:`large_batch_times`, or to the
-            config's own where that is given in epochs.
-        base_batch_size: Batch that the config's rate is meant for. Defaults to
-            ``auto_scale_lr.base_batch_size``.
-        keep: What a training that counts iterations keeps, ``'images'`` (its
-            iterations become fewer) or ``'iterations'``. Defaults to ``'images'``.
-        world_size: Ranks of the training. Defaults to 1.
-        num_samples: Samples of the dataset. Defaults to None: counted from its
-            annotations.
-        agvm: AGVM's arguments that the user has set; the others are chosen.
-        report: Called with a line for each change, ``place: old -> new``.
+            None: the length in the config if that is given in epochs, otherwise see
+            :func:`large_batch_times`.
+        base_batch_size: Batch size that the learning rate in the config is meant for.
+            Defaults to None: ``auto_scale_lr.base_batch_size``.
+        keep: What stays the same in a training that counts iterations: ``'images'``,
+            with fewer iterations, or ``'iterations'``. Defaults to ``'images'``.
+        world_size: Number of ranks. Defaults to 1.
+        num_samples: Number of samples in the dataset. Defaults to None: counted from
+            its annotations.
+        agvm: Arguments of AGVM that the user has set. Defaults to None.
+        report: Called with a line for each change, ``place: old -> new``. Defaults to
+            no report.
 
     Returns:
         ``start_iter``, ``interval`` and ``momentum`` for AGVM.
 
     Raises:
-        ValueError: An argument is not valid, the batch cannot be made, or the
-            number of updates is not known.
+        ValueError: If an argument is not valid, the batch cannot be split among the
+            ranks, or the number of updates is unknown.
     """
     parse_int(batch_size, "batch_size")
     parse_int(world_size, "world_size")
@@ -103,7 +110,7 @@ def large_batch_recipe(
             )
     base = _base_batch_size(config, base_batch_size)
     shares = _share(config, batch_size, world_size, report)
-    _scale_rate(config, shares, base, lr_rule, report)
+    _scale_lr(config, shares, base, lr_rule, report)
     if counts_iterations(config) and keep == "images":
         scale_iterations(config, base / shares.images_of_iteration, report)
     warmup = _find_warmup(config)
@@ -127,8 +134,8 @@ def _base_batch_size(config: Mapping, given: Any) -> int:
     if known is None:
         raise RecipeError(
             "auto_scale_lr.base_batch_size",
-            "is missing, so the batch that the learning rate is meant for is not "
-            "known; set base_batch_size=N",
+            "is missing, so the batch size that the learning rate is meant for is "
+            "unknown; set base_batch_size=N",
         )
     return parse_int(known, "auto_scale_lr.base_batch_size")
 
@@ -164,7 +171,7 @@ def _share(
     return shares
 
 
-def _scale_rate(
+def _scale_lr(
     config: Any, shares: BatchShares, base: int, rule: str, report: Report
 ) -> None:
     optimizer = config["optim_wrapper"]["optimizer"]
@@ -180,7 +187,7 @@ def _scale_rate(
         f"optim_wrapper.optimizer.lr: {rate:.6g} -> {optimizer['lr']:.6g} ({rule} "
         f"rule, from a batch of {base} to {shares.total})"
     )
-    # MMEngine counts without accumulation; so --auto-scale-lr changes nothing here.
+    # MMEngine ignores accumulation, so that --auto-scale-lr has no effect with this.
     scaling = dict(config.get("auto_scale_lr") or dict(enable=False))
     scaling["base_batch_size"] = shares.images_of_iteration
     config["auto_scale_lr"] = scaling
@@ -192,7 +199,7 @@ def _scale_rate(
 
 
 def _find_warmup(config: Mapping) -> _Warmup:
-    """The schedulers that raise the rate at the start, and their length in epochs."""
+    """Return the schedulers that raise the learning rate at the start."""
     found: List[int] = []
     epochs = 0
     for index, scheduler in enumerate(scheduler_list(config)):
@@ -227,7 +234,7 @@ def _fit_times(
     scope = str(config.get("default_scope") or "mmengine")
     try:
         with DefaultScope.overwrite_default_scope(scope):
-            # A dataset that is built to be counted takes entries out of its config.
+            # Building the dataset to count samples removes entries from its config.
             plan = config_plan(
                 copy.deepcopy(config), num_samples, shares.world_size, size
             )
@@ -235,8 +242,7 @@ def _fit_times(
         text = str(error).replace("--num-samples", "num_samples=N")
         raise RecipeError(
             "train_cfg",
-            f"the number of updates, which the recipe is fitted to, is not known: "
-            f"{text}",
+            f"the number of updates, which the recipe depends on, is unknown: {text}",
         ) from error
     updates = plan.optimizer_updates
     if warmup_iters is None and warmup.epochs and plan.by_epoch:
@@ -307,8 +313,8 @@ def _set_clipping(
     ]
     if wrapper.get("clip_grad") and len(others) == len(hooks):
         report(
-            f"optim_wrapper.clip_grad: {short(dict(wrapper['clip_grad']))} is kept, "
-            "over the whole training"
+            f"optim_wrapper.clip_grad: {short(dict(wrapper['clip_grad']))} is kept "
+            "for the whole training"
         )
         return
     if not wrapper.get("clip_grad"):
@@ -356,10 +362,10 @@ def _parts(value: Any, path: str) -> Iterator[Tuple[str, Mapping]]:
 
 
 def _default_norm_eval(part: Mapping, scope: str) -> bool:
-    """What a network does whose config does not say it: mmdet's ResNet, True."""
+    """Return a network's default of ``norm_eval``, such as True of mmdet's ResNet."""
     kind = part["type"]
     if isinstance(kind, str):
-        if "Net" not in kind:  # losses, heads and the like need no look-up
+        if "Net" not in kind:  # losses, heads and so on
             return False
         with DefaultScope.overwrite_default_scope(scope):
             kind = MODELS.get(kind)
@@ -378,6 +384,6 @@ def _report_measurements(times: LargeBatchTimes, report: Report) -> None:
     )
     if times.measurements < 100:
         report(
-            f"note: {times.measurements} measurements are few; about 100 or more take "
-            "a longer training or a smaller batch"
+            f"note: {times.measurements} measurements are few; for about 100 or more, "
+            "train for longer or with a smaller batch"
         )

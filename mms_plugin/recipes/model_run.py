@@ -1,7 +1,7 @@
-"""Run the model of a config at several sizes, without data and nearly without work.
+"""Run the model of a config at several sizes without data, to see if it takes them.
 
-The tensors are PyTorch's fake ones: shapes are computed, numbers are not. A model that
-does not even run so at its own size tells nothing about the others.
+The model runs on PyTorch's meta or fake tensors, for which shapes are computed but no
+values. If it does not run this way at its own size, nothing is known about the others.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from .config_edits import kind_of
 
 __all__ = ["ModelRun", "model_run"]
 
-# Weights from files, and what a forward pass does not look at.
+# Entries that load weights or that a forward pass does not use.
 _LEFT_OUT = ("init_cfg", "pretrained", "train_cfg", "test_cfg")
 
-# Where models keep what sees the image; mmpretrain's multi-modal ones have others.
+# Names of the part that sees the image. Multi-modal models of mmpretrain have others.
 _BACKBONES = (
     "backbone",
     "vision_backbone",
@@ -44,27 +44,30 @@ _BACKBONES = (
     "visual_encoder",
 )
 
-# What is known of a model, by its config: those of a folder mostly share a few.
+# Runs by the config of the model. Most configs of a folder share a few models.
 _RUNS: Dict[str, Optional[ModelRun]] = {}
 
-# The run whose model is in memory.
+# Runs whose model is in memory.
 _BUILT: List[ModelRun] = []
 _MOST_BUILT = 1
 
 
 class ModelRun:
-    """Where a model runs. Answers are kept, the model only as one of the last built.
+    """Run a model at different sizes.
+
+    Results are cached. Only the last models built stay in memory.
 
     Args:
-        build: Builds the whole model, or its parts in the order in which they run.
-        base_size: ``(height, width)`` that its config is for.
+        build: Function that builds the model, or its backbone and neck.
+        base_size: ``(height, width)`` in pixels that the config is made for.
 
     Attributes:
-        ran: What was run: ``'all of it'``, ``'its backbone and neck'`` or
-            ``'its backbone'``; ``None`` if nothing of it runs without data at the base
-            size.
-        stride: Pixels of a cell of the backbone's last map; ``None``: not known.
-        takes_small_maps: The backbone has the argument ``pad_small_map``, which is off.
+        ran: Part of the model that was run: ``'all of it'``, ``'its backbone and
+            neck'`` or ``'its backbone'``; ``None`` if no part runs without data at the
+            base size.
+        stride: Stride of the last feature map of the backbone; ``None`` if unknown.
+        takes_small_maps: Whether the backbone has an argument ``pad_small_map`` that
+            is off.
     """
 
     def __init__(self, build: Callable[[], nn.Module], base_size: Size) -> None:
@@ -93,7 +96,7 @@ class ModelRun:
             self.stride = feature_stride(maps[-1], base_size)
 
     def failure(self, size: Size) -> Optional[str]:
-        """Return why the model does not run at a size; ``None`` if it runs."""
+        """Return the error of the model at a size; ``None`` if it runs."""
         assert self.ran is not None
         if size not in self._failures:
             if self._run is None:
@@ -114,12 +117,12 @@ def model_run(config: Mapping, base_size: Size) -> Optional[ModelRun]:
     """Build the model of a config and run it at the base size.
 
     Args:
-        config: The whole config. What it imports is imported.
-        base_size: ``(height, width)`` that it is for.
+        config: The whole config. Its ``custom_imports`` are imported.
+        base_size: ``(height, width)`` in pixels that the config is made for.
 
     Returns:
-        The model, to be asked about other sizes; ``None`` if neither it nor its
-        backbone can be built here, or runs on fake tensors.
+        The model, which can be run at other sizes; ``None`` if neither the model nor
+        its backbone can be built here and run without data.
     """
     model = config.get("model")
     if not isinstance(model, Mapping):
@@ -132,7 +135,7 @@ def model_run(config: Mapping, base_size: Size) -> Optional[ModelRun]:
             build = functools.partial(_built, part, config, scope)
             try:
                 _RUNS[key] = ModelRun(build, base_size)
-            except Exception:  # whatever a library raises: it cannot be asked
+            except Exception:  # a library may raise anything
                 _RUNS[key] = None
         found = _RUNS[key]
         if found is not None and found.ran is not None:
@@ -141,7 +144,7 @@ def model_run(config: Mapping, base_size: Size) -> Optional[ModelRun]:
 
 
 class _Features(nn.Module):
-    """A backbone and, behind it, a neck."""
+    """A backbone followed by a neck."""
 
     def __init__(
         self, backbone: nn.Module, neck: Optional[nn.Module], pad_size_divisor: int
@@ -152,12 +155,13 @@ class _Features(nn.Module):
         self.pad_size_divisor = pad_size_divisor
 
     def extract_feat(self, images: torch.Tensor) -> Any:
+        """Return the features of a batch of images."""
         features = self.backbone(images)
         return features if self.neck is None else self.neck(features)
 
 
 def _parts(model: Mapping, config: Mapping) -> List[Mapping]:
-    """Return what to build, the first that can be: configs of models or of features."""
+    """Return configs to build, in order of preference: the model, then its features."""
     whole = {k: v for k, v in model.items() if k not in _LEFT_OUT}
     if "data_preprocessor" not in whole and config.get("data_preprocessor"):
         whole["data_preprocessor"] = config["data_preprocessor"]
@@ -170,7 +174,7 @@ def _parts(model: Mapping, config: Mapping) -> List[Mapping]:
         preprocessor = whole.get("data_preprocessor") or {}
         features["pad_size_divisor"] = preprocessor.get("pad_size_divisor") or 1
         if "roi_head" in model:
-            # Proposals cannot be made without numbers; the RoIs have one size.
+            # Proposals depend on values. The RoI head sees RoIs of a fixed size anyway.
             found = [features]
         else:
             found.append(features)
@@ -207,8 +211,8 @@ def _without_weights(config: Any) -> Any:
     return copy.copy(config)
 
 
-# What fills weights: torch's inits and the steps of its truncated normal one. Memory
-# that nothing is written to is not taken.
+# Methods that fill weights: torch's initializations, and the steps of its truncated
+# normal distribution. Memory that is never written to is not allocated by the system.
 _FILLS = tuple(
     getattr(torch.Tensor, name)
     for name in ("uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "zero_")
@@ -216,7 +220,7 @@ _FILLS = tuple(
 
 
 class _NoRandomWeights(TorchFunctionMode):
-    """Leave weights as they are allocated: nothing looks at their numbers."""
+    """Leave weights uninitialized, since their values are not used."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -242,7 +246,7 @@ def _scope_of(config: Mapping, scope: str) -> Iterator[None]:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Let the libraries say nothing about a model that is thrown away."""
+    """Silence warnings and logs about a model that is thrown away."""
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
@@ -257,12 +261,12 @@ def _quietly() -> Iterator[None]:
 
 
 def _ways(model: nn.Module) -> Iterator[Tuple[str, Callable[[Size], Any]]]:
-    """Yield ways to run a model, the most complete first, the fastest of each first."""
+    """Yield ways to run a model, most of it first and the faster way first."""
     any_model: Any = model
     if not isinstance(model, _Features):
         try:
             make_batch = batch_maker(model)
-        except ValueError:  # of none of the libraries
+        except ValueError:  # not a model of these libraries
             pass
         else:
             on_meta = batch_maker(model, device="meta")
@@ -292,7 +296,7 @@ class _FeaturesOf(nn.Module):
 
 
 class _OnMeta:
-    """Run a module on meta tensors: fast, but for those that compute on the way."""
+    """Run a module on meta tensors: fast, but fails if shapes depend on values."""
 
     def __init__(self, module: nn.Module, make_batch: Callable[[Size], Any]) -> None:
         self._module = module
@@ -308,7 +312,7 @@ class _OnMeta:
 
 
 class _OnFake:
-    """Run a module on PyTorch's fake tensors, with what it made outside them."""
+    """Run a module on PyTorch's fake tensors, mixed with its own real tensors."""
 
     def __init__(self, module: nn.Module, make_batch: Callable[[Size], Any]) -> None:
         self._module = module
@@ -338,7 +342,7 @@ def _failure(run: Callable[[Size], Any], size: Size) -> Optional[str]:
     try:
         with _quietly(), torch.no_grad():
             run(size)
-    except Exception as error:  # whatever a model raises
+    except Exception as error:  # a model may raise anything
         text = (message_lines(str(error)) or [""])[0].strip()
         return f"{type(error).__name__}: {text}" if text else type(error).__name__
     return None

@@ -1,4 +1,4 @@
-"""Models that are bound to one input size: asked, or as far as a config shows it."""
+"""Check whether a model can be trained at several input sizes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ..multi_scale.sizes import Size, side_length
 from .config_edits import RecipeError, kind_of, short
 from .model_run import ModelRun, model_run
 
-# Arguments that give a network its input size.
+# Arguments that set the input size of a network.
 _INPUT_SIZE = ("img_size", "image_size", "input_size", "input_resolution")
 
-_CLASSIFIER = "its fully connected layers take maps of one size alone"
+_CLASSIFIER = "its fully connected layers take feature maps of one size only"
 _POSITIONS = "its position embeddings are made for one input size"
 _MASKS = "its masks and position embeddings are made for one input size"
-_QUEUE = "its queue takes batches of one size alone"
+_QUEUE = "its queue takes batches of one size only"
 
-# Types whose config need not say it, mmpretrain's.
+# Models of mmpretrain with a fixed input size that need not be in the config.
 _FIXED: Dict[str, str] = {
     "EfficientFormer": "its attention biases are made for one input size",
     "LeNet5": _CLASSIFIER,
@@ -36,7 +36,7 @@ _FIXED: Dict[str, str] = {
     "Vig": _POSITIONS,
 }
 
-# Those that run at other sizes, mmpretrain's.
+# Models of mmpretrain that run at other sizes, but do not learn correctly.
 _LEARNS_WRONGLY: Dict[str, str] = {
     **dict.fromkeys(
         (
@@ -58,17 +58,17 @@ _LEARNS_WRONGLY: Dict[str, str] = {
 }
 
 
-WAYS = ("run", "names", False)
-"""How a model is checked: see :func:`checked_model`."""
+CHECKS = ("run", "names", False)
+"""Ways to check a model, see :func:`checked_model`."""
 
 
 class CheckedModel(NamedTuple):
-    """What the check of a model found.
+    """Result of :func:`checked_model`.
 
     Attributes:
-        sizes: ``(height, width)``: those at which it can be trained.
-        model: Its config, changed where that lets it take more sizes.
-        lines: What to report.
+        sizes: ``(height, width)`` in pixels at which the model can be trained.
+        model: Config of the model, changed if that lets it run at more sizes.
+        lines: Lines to report.
     """
 
     sizes: Tuple[Size, ...]
@@ -80,43 +80,49 @@ def checked_model(
     config: Mapping,
     base_size: Size,
     sizes: Sequence[Size],
-    way: Any = "run",
+    check: Any = "run",
     sizes_given: bool = False,
 ) -> CheckedModel:
-    """Refuse a model that is bound to one input size.
+    """Check that a model can be trained at several sizes.
 
     Args:
         config: The whole config.
-        base_size: ``(height, width)`` that it is for.
-        sizes: ``(height, width)`` to train at.
-        way: ``'run'``: build it and run it at the largest and the smallest size, on
-            fake tensors; what cannot be built or run so is judged as by ``'names'``.
-            ``'names'``: by what the config shows. ``False``: not at all.
-        sizes_given: The user has named the sizes: none is left out.
+        base_size: ``(height, width)`` in pixels that the config is made for.
+        sizes: ``(height, width)`` in pixels to train at.
+        check: ``'run'`` builds the model and runs it at the smallest and the largest
+            size without data, and falls back to ``'names'`` if that is not possible.
+            ``'names'`` looks at the config only. False does not check. Defaults to
+            ``'run'``.
+        sizes_given: The user set the sizes, so none is left out. Defaults to False.
 
     Raises:
-        RecipeError: The model does not take the sizes, or learns wrongly at them.
-        ValueError: ``way`` is none of the three.
+        RecipeError: If the model does not run at the sizes, or does not learn correctly
+            at them.
+        ValueError: If ``check`` is not one of the three.
     """
-    if way is True:  # as it was before there was more than one way
-        way = "run"
-    if not (way is False or way in ("run", "names")):
-        raise ValueError(f"check_model must be one of {list(WAYS)}, but got {way!r}")
+    if check is True:  # as in versions in which check_model was a bool
+        check = "run"
+    if not (check is False or check in ("run", "names")):
+        raise ValueError(
+            f"check_model must be one of {list(CHECKS)}, but got {check!r}"
+        )
     unchanged = CheckedModel(tuple(sizes), config.get("model"), [])
-    if way is False:
+    if check is False:
         return unchanged
     found = learns_wrongly(config.get("model"))
     if found is not None:
         raise _refusal(*found)
-    run = model_run(config, base_size) if way == "run" else None
+    run = model_run(config, base_size) if check == "run" else None
     if run is None:
         found = fixed_input(config.get("model"))
         if found is not None:
             raise _refusal(*found)
-        if way == "names":
+        if check == "names":
             return unchanged
         return unchanged._replace(
-            lines=["model: judged by its config, since it does not run without data"]
+            lines=[
+                "model: only its config was checked, since it does not run without data"
+            ]
         )
     return _run_at(run, config, base_size, sizes, sizes_given)
 
@@ -134,8 +140,8 @@ def _run_at(
     if too_small and sizes_given:
         raise RecipeError(
             "sizes",
-            f"must be at least {run.stride} pixels a side, which is the model's "
-            f"stride, but got {_text(too_small[0])}",
+            f"must have sides of at least {run.stride} pixels, the model's stride, but "
+            f"got {_text(too_small[0])}",
         )
     ordered = [s for s in ordered if s not in too_small]
     failure = run.failure(ordered[0])
@@ -152,12 +158,12 @@ def _run_at(
             size = ordered[0] if failure is not None else ordered[-1]
             raise _cannot_run(run, config, size)
         taken = _those_that_run(run, ordered)
-        # Without a smaller size nothing is saved, and little is learned.
+        # Without a size below the base size, the training would not become cheaper.
         if base_size not in taken or side_length(taken[0]) >= side_length(base_size):
             failing = next(s for s in ordered if s not in taken)
             raise _cannot_run(run, config, failing)
         left = ", ".join(_text(size) for size in ordered if size not in taken)
-        lines.append(f"model: it does not run at {left}; the other sizes are drawn")
+        lines.append(f"model: does not run at {left}, so these sizes are left out")
     lines.append(
         f"model: runs from {_text(taken[0])} to {_text(taken[-1])} ({run.ran} was run)"
     )
@@ -168,7 +174,7 @@ def _run_at(
 
 
 def _those_that_run(run: ModelRun, ordered: Sequence[Size]) -> List[Size]:
-    """Return the sizes between the first and the last at which the model runs."""
+    """Return the sizes from the first to the last at which the model runs."""
     runs = list(ordered)
     while runs and run.failure(runs[0]) is not None:
         del runs[0]
@@ -184,9 +190,7 @@ def _cannot_run(run: ModelRun, config: Mapping, size: Size) -> RecipeError:
 
 
 def _refusal(place: str, reason: str) -> RecipeError:
-    return RecipeError(
-        place, f"{reason}; check_model=False converts the config all the same"
-    )
+    return RecipeError(place, f"{reason}; check_model=False converts the config anyway")
 
 
 def _text(size: Size) -> str:
@@ -194,14 +198,14 @@ def _text(size: Size) -> str:
 
 
 def learns_wrongly(model: Any, place: str = "model") -> Optional[Tuple[str, str]]:
-    """Return where and why a model runs at other sizes, but learns wrongly.
+    """Return the part of a model that runs at other sizes, but does not learn.
 
     Args:
-        model: The model's config.
-        place: Its place.
+        model: Config of the model.
+        place: Its path in the config. Defaults to ``'model'``.
 
     Returns:
-        ``(place, reason)``; ``None`` if nothing in the config says so.
+        ``(place, reason)``; ``None`` if the config does not show one.
     """
     for own, config in _components(model, place):
         name = kind_of(config).name
@@ -211,14 +215,14 @@ def learns_wrongly(model: Any, place: str = "model") -> Optional[Tuple[str, str]
 
 
 def anchors_of_one_size(model: Any, place: str = "model") -> Optional[Tuple[str, str]]:
-    """Return where and why a model's anchors are laid out for one input size.
+    """Return the part of a model whose anchors are made for one input size.
 
     Args:
-        model: The model's config.
-        place: Its place.
+        model: Config of the model.
+        place: Its path in the config. Defaults to ``'model'``.
 
     Returns:
-        ``(place, reason)``; ``None`` if nothing in the config says so.
+        ``(place, reason)``; ``None`` if the config does not show one.
     """
     for own, config in _components(model, place):
         name, strides = kind_of(config).name, config.get("strides")
@@ -232,21 +236,21 @@ def anchors_of_one_size(model: Any, place: str = "model") -> Optional[Tuple[str,
         ):
             return (
                 f"{own}.strides",
-                f"{name}'s strides are no whole numbers: its anchors are laid out for "
-                "one input size",
+                f"{name}'s strides are no whole numbers: its anchors are made for one "
+                "input size",
             )
     return None
 
 
 def fixed_input(model: Any, place: str = "model") -> Optional[Tuple[str, str]]:
-    """Return where and why a model takes inputs or batches of one size only.
+    """Return the part of a model that takes inputs or batches of one size only.
 
     Args:
-        model: The model's config.
-        place: Its place.
+        model: Config of the model.
+        place: Its path in the config. Defaults to ``'model'``.
 
     Returns:
-        ``(place, reason)``; ``None`` if nothing in the config says so.
+        ``(place, reason)``; ``None`` if the config does not show one.
     """
     found = learns_wrongly(model, place) or anchors_of_one_size(model, place)
     if found is not None:

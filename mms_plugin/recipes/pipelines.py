@@ -1,7 +1,7 @@
-"""Training pipelines: their size, and their multi-scale twins.
+"""Convert training pipelines so that their images have the size of the batch.
 
-First every pipeline that an image passes is read and it is settled what happens to each
-of its transforms; then the pipelines are written anew. Pure functions.
+First, all pipelines that an image passes are read to decide what to do with each
+transform. Then, the pipelines are rewritten. Nothing of the libraries is imported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .size_transforms import (
     resize_config,
 )
 
-# Each of their samples passes every transform inside.
+# A sample passes all transforms inside of these.
 _TRANSPARENT = (
     "ProposalBroadcaster",
     "TransformBroadcaster",
@@ -30,13 +30,13 @@ _TRANSPARENT = (
     "Compose",
 )
 
-# A sample passes one of their branches; RandomApply's only at times.
+# A sample passes one branch of these, or with RandomApply possibly none.
 _CHOICE, _APPLY = "RandomChoice", "RandomApply"
 
-# Ways of a sample through a pipeline that are looked at one by one.
+# Largest number of paths through a pipeline that are examined one by one.
 _MOST_PATHS = 64
 
-# Names under which a data set or a hook can leave them out.
+# Names under which a dataset or a hook can skip the converted transforms.
 _SHORTHANDS = {
     name: f"MultiScale{name}"
     for name in (
@@ -52,31 +52,32 @@ _SHORTHANDS = {
 
 
 _Path = List[Tuple[str, Mapping]]
-"""Transforms with their places, in the order in which a sample passes them."""
+"""Transforms and their places in the config, in the order that a sample passes."""
 
 
 class Pipeline(NamedTuple):
-    """A pipeline and where it stands in the config."""
+    """A pipeline and its path in the config."""
 
     place: str
     transforms: Sequence
 
 
-# What becomes of a transform.
+# What happens to a transform, see _Step.
 _FOLLOW, _REPLACE, _CHOOSE, _PUT_BEHIND = "follow", "replace", "choose", "put behind"
 
 
 class _Step(NamedTuple):
-    """A transform that is to follow the batch's size.
+    """A transform to convert.
 
     Attributes:
-        place: Where it stands.
+        place: Its path in the config.
         transform: Its config.
         use: How it uses a size.
-        action: ``_FOLLOW``: at its ratio to the batch's size. ``_REPLACE``: it drew
-            among sizes and becomes a resize at the batch's. ``_CHOOSE``: it draws among
-            sizes before a crop, and draws among the same relative to the batch's.
-            ``_PUT_BEHIND``: it stays, and a resize follows it.
+        action: ``_FOLLOW``: Scale its size with the size of the batch. ``_REPLACE``: It
+            draws from several sizes; replace it by a resize to the size of the batch.
+            ``_CHOOSE``: It draws from several sizes before a crop; let it draw from the
+            same sizes relative to that of the batch. ``_PUT_BEHIND``: Keep it, and put
+            a resize behind it.
     """
 
     place: str
@@ -86,12 +87,12 @@ class _Step(NamedTuple):
 
 
 class DrawnSizes(NamedTuple):
-    """Sizes that the pipelines drew among themselves.
+    """Sizes that a transform draws from before the conversion.
 
     Attributes:
-        sizes: ``(height, width)``; of a range the two ends.
-        is_range: They are the ends of a range.
-        keep_ratio: They are bounds without an orientation.
+        sizes: ``(height, width)`` in pixels, or the two ends of a range.
+        is_range: ``sizes`` are the ends of a range.
+        keep_ratio: ``sizes`` are upper bounds ``(short side, long side)``.
     """
 
     sizes: Tuple[Sides, ...]
@@ -100,20 +101,23 @@ class DrawnSizes(NamedTuple):
 
 
 class Steps:
-    """What is to be done to the pipelines of a config.
+    """Converter of all pipelines of a config.
+
+    Call :meth:`read` for every chain of pipelines first, then :meth:`rewrite`.
 
     Args:
-        scope: The config's scope, such as ``'mmdet'``.
-        skipped: Names of transforms that a dataset or a hook leaves out at times.
-        base_size: The size that the batch size is for, where the transforms draw among
-            sizes; ``None`` if it is not known.
-        sized_later: The data preprocessor gives the batch its size: pipelines need
-            not.
+        scope: Scope of the config, such as ``'mmdet'``.
+        skipped: Names of transforms that a dataset or a hook may skip.
+        base_size: Size that the batch size is meant for, used if the transforms draw
+            from several sizes; ``None`` if unknown.
+        sized_later: The data preprocessor resizes the batch, so that pipelines need no
+            resize. Defaults to False.
 
     Attributes:
-        size: ``(height, width)`` that all pipelines give; ``None`` where they draw.
-        drawn: What those that draw drew among, each once.
-        dense: The samples have annotations.
+        size: Output size ``(height, width)`` of all pipelines; ``None`` if they draw
+            it.
+        drawn: Sizes that the transforms draw from, without duplicates.
+        dense: Whether annotations are loaded, as in detection and segmentation.
     """
 
     def __init__(
@@ -135,15 +139,15 @@ class Steps:
         self._kept: Set[str] = set()
         self._new_names: Dict[str, str] = {}
 
-    def read(self, chain: Sequence[Pipeline], what: str) -> None:
-        """Settle what happens to the pipelines that an image passes.
+    def read(self, chain: Sequence[Pipeline], place: str) -> None:
+        """Decide what to do with the pipelines that an image passes.
 
         Args:
-            chain: The pipelines in their order.
-            what: The place of the dataset, for errors.
+            chain: The pipelines, in the order in which an image passes them.
+            place: Path of the dataset or the hook in the config, for errors.
 
         Raises:
-            RecipeError: A transform, or all of them together, cannot be converted.
+            RecipeError: If a transform or the combination of them cannot be converted.
         """
         paths: List[_Path] = [[]]
         for pipeline in chain:
@@ -163,10 +167,10 @@ class Steps:
                 )
             names = [kind_of(transform, self.scope).name for _, transform in path]
             cuts = [step for step in uses if step.use.role == CUT]
-            self._read_without_resize(cuts, names, what)
+            self._read_without_resize(cuts, names, place)
 
     def _sizing(self, path: _Path) -> List[_Step]:
-        """Return the transforms of a path that have to do with sizes."""
+        """Return the transforms of a path that use a size."""
         found: List[_Step] = []
         for place, transform in path:
             name = kind_of(transform, self.scope).name
@@ -182,8 +186,8 @@ class Steps:
         follows = False
         for index, step in enumerate(uses):
             if step.use.role == RESIZE:
-                # A resize that draws sizes before another one chooses a part of the
-                # image, together with the crops between the two: it keeps its range.
+                # A resize that draws its size before another resize selects a part of
+                # the image, with the crops between the two. It stays as it is.
                 follows = step.use.size is not None or index == last
             if not follows:
                 self._keep(step)
@@ -203,13 +207,13 @@ class Steps:
             self._set_size(size, size_place)
 
     def _read_without_resize(
-        self, cuts: Sequence[_Step], names: Sequence[str], what: str
+        self, cuts: Sequence[_Step], names: Sequence[str], place: str
     ) -> None:
         if not cuts and self.sized_later:
             return
         if not cuts:
             raise RecipeError(
-                what,
+                place,
                 "no transform sets a size that could follow the batch's; it has "
                 f"{', '.join(names) or 'none at all'}",
             )
@@ -218,15 +222,15 @@ class Steps:
         if self.dense:
             raise RecipeError(
                 step.place,
-                f"{kind_of(step.transform).name} cuts out a size of its own, with "
-                "no resize before it; put a Resize behind it",
+                f"{kind_of(step.transform).name} crops or pads to a fixed size with no "
+                "resize before it; put a Resize behind it",
             )
-        # It chooses a part of the image (CIFAR's shift); a Resize scales it.
+        # It selects a part of the image, as for CIFAR. A resize behind it scales it.
         self._add(step._replace(action=_PUT_BEHIND))
         self._set_size(step.use.size, step.place)
 
     def _check_drawing(self, step: _Step, size: Optional[Sides]) -> None:
-        """Note the sizes that a transform drew among."""
+        """Record the sizes that a transform draws from."""
         name = kind_of(step.transform).name
         if size is not None:
             if not step.use.drawn:
@@ -264,7 +268,7 @@ class Steps:
         self._kept.add(step.place)
 
     def _paths(self, transforms: Sequence, place: str) -> List[_Path]:
-        """Return the ways of a sample through a pipeline."""
+        """Return the paths that a sample may take through a pipeline."""
         paths: List[_Path] = [[]]
         for own, transform in _with_places(transforms, place):
             ways: List[_Path] = [[(own, transform)]]
@@ -291,11 +295,11 @@ class Steps:
         return False
 
     def rewrite(self, pipeline: Pipeline, report: Report) -> List[Any]:
-        """The pipeline with what :meth:`read` has settled."""
+        """Return the transforms of a pipeline as :meth:`read` decided."""
         return self._rewritten(pipeline.transforms, pipeline.place, report)
 
     def renamed(self, names: Sequence[str]) -> List[str]:
-        """Names of transforms to leave out, as they are after the conversion."""
+        """Return names of transforms as they are after the conversion."""
         return [self._new_names.get(name, name) for name in names]
 
     def _use(self, place: str, transform: Mapping) -> Optional[SizeUse]:
@@ -318,8 +322,8 @@ class Steps:
             if kind.name not in _SHORTHANDS:
                 raise RecipeError(
                     place,
-                    f"{kind.name} is named in skip_type_keys, where one "
-                    "MultiScaleTransform is not told from another",
+                    f"{kind.name} is named in skip_type_keys, but its multi-scale "
+                    "version has no name of its own there",
                 )
             self._new_names[kind.name] = _SHORTHANDS[kind.name]
         return use
@@ -328,7 +332,7 @@ class Steps:
         kind = kind_of(transform, self.scope)
         for path, inner in nested_components(transform):
             if _transparent(transform):
-                continue  # walked by itself
+                continue  # its transforms are read like others
             scope = ALBUMENTATIONS if kind.name.startswith("Albu") else self.scope
             for nested_place, each in _walk(inner, f"{place}.{path}"):
                 try:
@@ -428,7 +432,7 @@ class Steps:
         return written
 
     def _ratio(self, size: Sides) -> Dict[str, Any]:
-        """Return the ``size_ratio`` of a size, as an option; none for 1."""
+        """Return the option ``size_ratio`` for a size; no option if it is 1."""
         reference = self.size or self.base_size
         if reference is None or size == reference:
             return {}
@@ -441,7 +445,7 @@ def _wrapped(
 ) -> Dict[str, Any]:
     wrapped: Dict[str, Any] = dict(type="MultiScaleTransform")
     if scope is not None:
-        # The transform is looked up in the scope that the wrapper is built in.
+        # The wrapper looks up the transform in its own scope.
         wrapped["_scope_"] = scope
         transform = copy.copy(transform)
         del transform["_scope_"]
@@ -449,19 +453,19 @@ def _wrapped(
 
 
 def _joined(before: List[_Path], after: List[_Path], place: str) -> List[_Path]:
-    """Return every way through two parts of a pipeline."""
+    """Return all paths through two consecutive parts of a pipeline."""
     joined = [one + two for one in before for two in after]
     if len(joined) > _MOST_PATHS:
         raise RecipeError(
             place,
-            f"there are more than {_MOST_PATHS} ways through its random choices; write "
-            "the config by hand",
+            f"there are more than {_MOST_PATHS} paths through its random choices; "
+            "write the config by hand",
         )
     return joined
 
 
 def _branches(transform: Any, place: str) -> List[Tuple[Sequence, str]]:
-    """Return the branches of a random choice with their places; none of others."""
+    """Return the branches of a random choice and their places; [] for others."""
     if not isinstance(transform, Mapping):
         return []
     name, inner = kind_of(transform).name, transform.get("transforms")
@@ -478,7 +482,7 @@ def _branches(transform: Any, place: str) -> List[Tuple[Sequence, str]]:
 
 
 def _spread(ends: Sequence[Sides], number: int = 7) -> List[Sides]:
-    """Return sizes at equal steps between the ends of a range."""
+    """Return evenly spaced sizes between the ends of a range, both included."""
     (low, high) = (min(ends), max(ends))
     steps = [i / (number - 1) for i in range(number)]
     return [
@@ -504,10 +508,10 @@ def _check_transform(transform: Any, place: str) -> None:
 
 
 def all_transforms(pipeline: Pipeline) -> List[Tuple[str, Mapping]]:
-    """Return all transforms of a pipeline with their places, nested ones too.
+    """Return all transforms of a pipeline and their places, including nested ones.
 
     Raises:
-        RecipeError: One is no config.
+        RecipeError: If one is not a config.
     """
     return _walk(pipeline.transforms, pipeline.place)
 
@@ -536,9 +540,9 @@ def _transparent(transform: Mapping) -> bool:
 def _many_sizes(name: str, transform: Mapping, use: SizeUse) -> str:
     value = transform.get(use.size_args[0])
     return (
-        f"{name} draws each image's size, {use.size_args[0]}={short(value)}, which "
-        "becomes the batch sampler's task; name the size that the batch_size is for, "
-        "base_size=(height, width), and a Resize to the batch's size takes its place"
+        f"{name} draws a size for each image ({use.size_args[0]}={short(value)}), but "
+        "now the batch sampler draws sizes; set base_size=(height, width), the size "
+        "that batch_size is meant for, to replace it by a Resize to the batch's size"
     )
 
 

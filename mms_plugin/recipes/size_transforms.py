@@ -1,6 +1,6 @@
-"""Which transforms set a size, and which one, as a config writes them.
+"""Find the transforms that set a size, and the size, from their configs.
 
-Pure functions of a transform's config; nothing of the libraries is imported.
+Pure functions. Nothing of the libraries is imported.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from ..multi_scale.multi_scale_transform import default_size_arg
 from .config_edits import Kind, kind_of, short
 
 Sides = Tuple[float, float]
-"""``(height, width)`` in pixels; a border may be negative."""
+"""``(height, width)`` in pixels. Borders may be negative."""
 
-# What a transform does with its size. A size before the first resize chooses a part of
-# the image, and is none of the network's input.
+# What a transform does with its size. A size before the first resize selects a part of
+# the image and has no effect on the input size of the network.
 RESIZE, CUT, MIX, BORDER = "resize", "cut", "mix", "border"
 
 _ROLES = {
@@ -31,7 +31,7 @@ _ROLES = {
     "MAERandomResizedCrop": RESIZE,
     "Mosaic": RESIZE,
     "CachedMosaic": RESIZE,
-    # The image that is mixed in; the result keeps the size of the other one.
+    # Their size is that of the image mixed in. The result has that of the other image.
     "MixUp": MIX,
     "CachedMixUp": MIX,
     "RandomCrop": CUT,
@@ -43,12 +43,12 @@ _ROLES = {
 }
 
 ALBUMENTATIONS = "albumentations"
-"""Not a scope: names inside mmdet's ``Albu`` and mmpretrain's ``Albumentations``."""
+"""Stands in for the scope of transforms inside ``Albu`` and ``Albumentations``."""
 
-# mmcv's RandomChoiceResize, mmdet's MultiScale..., torchvision's ScaleJitter.
+# Transforms that always draw from several sizes.
 _MANY_SIZES = ("RandomChoiceResize", "ScaleJitter", "RandomShortestSize")
 
-# Arguments by which unknown transforms are taken for such that set a size.
+# Arguments that suggest that an unknown transform sets a size.
 _SIZE_LIKE = (
     "scale",
     "scales",
@@ -73,13 +73,13 @@ class SizeUse(NamedTuple):
 
     Attributes:
         role: ``RESIZE``, ``CUT``, ``MIX`` or ``BORDER``.
-        size: ``(height, width)`` in pixels; ``None`` where it draws among several.
-        size_args: The arguments that hold it.
-        options: What ``MultiScaleTransform`` must be told beside the transform.
-        drawn: The sizes that it draws among; the two ends of a range. Empty: it draws
-            none, or they are not known.
+        size: ``(height, width)`` in pixels; ``None`` if it draws from several sizes.
+        size_args: Names of the arguments that hold the size.
+        options: Further arguments that ``MultiScaleTransform`` needs.
+        drawn: Sizes that it draws from, or the two ends of a range. Empty if it does
+            not draw or the sizes are unknown.
         is_range: ``drawn`` are the ends of a range.
-        keep_ratio: The size is a bound, and has no orientation.
+        keep_ratio: The size is an upper bound ``(short side, long side)``.
     """
 
     role: str
@@ -92,15 +92,15 @@ class SizeUse(NamedTuple):
 
 
 def read_size(transform: Mapping, scope: str) -> Optional[SizeUse]:
-    """Return how a transform uses a size; ``None`` if it sets none.
+    """Return how a transform uses a size; ``None`` if it does not set one.
 
     Args:
-        transform: The transform's config.
-        scope: The scope of the config, such as ``'mmdet'``.
+        transform: Config of the transform.
+        scope: Scope of the config, such as ``'mmdet'``.
 
     Raises:
-        ValueError: It may set a size that is not known how to change; the message
-            lacks the place.
+        ValueError: If it may set a size in a way that is unknown. The message does not
+            name its place in the config.
     """
     kind = kind_of(transform, scope)
     if kind.name in _MANY_SIZES:
@@ -118,7 +118,7 @@ def read_size(transform: Mapping, scope: str) -> Optional[SizeUse]:
     size_arg, order = found
     options: Dict[str, Any] = {}
     if kind.name == "ResizeShortestEdge" and transform.get("max_size") is not None:
-        # The two sides of mmdet's usual bound, short and long.
+        # Both arguments together are the bound: short side and long side.
         size_arg, order = ("scale", "max_size"), "hw"
         options = dict(size_arg=size_arg, order=order)
         if isinstance(transform.get("scale"), (list, tuple)):
@@ -128,7 +128,7 @@ def read_size(transform: Mapping, scope: str) -> Optional[SizeUse]:
     value: Any = values if len(values) > 1 else values[0]
     if None in values:
         value = None
-    if value is None:  # by a factor, to a divisor, to a square
+    if value is None:  # the size is set by a factor or a divisor
         _refuse_size_like(transform, kind)
         return None
     if kind.name == "RandomCrop" and "relative" in str(transform.get("crop_type")):
@@ -147,14 +147,14 @@ def read_size(transform: Mapping, scope: str) -> Optional[SizeUse]:
         return None
     keep_ratio = bool(transform.get("keep_ratio")) or "max_size" in names
     if transform.get("keep_ratio"):
-        sides = (min(sides), max(sides))  # a bound without an orientation
+        sides = (min(sides), max(sides))  # a bound, for portrait and landscape
     return SizeUse(role, sides, names, options, keep_ratio=keep_ratio)
 
 
 def resize_config(transform: Mapping, use: SizeUse) -> Any:
-    """The resize at one size that takes the place of one that draws among several."""
+    """Return a resize without a size, to replace one that draws from several sizes."""
     dropped = (*use.size_args, "type", "resize_type", "ratio_range")
-    # As it is written: a new-style config's class, once built, cannot be written down.
+    # dict.get keeps a lazy object of a new-style config, so that it can be dumped.
     kept: Any = copy.copy(transform)
     kind = dict.get(kept, "resize_type", "Resize")
     for key in dropped:
@@ -203,7 +203,7 @@ def _torchvision(transform: Mapping, kind: Kind) -> Optional[SizeUse]:
     value = transform.get("size")
     if isinstance(value, (list, tuple)) and len(value) == 1:
         value = value[0]
-    # torchvision takes one number for the short side, but for a square when it crops.
+    # One number is the short side for torchvision's Resize, a square for its crops.
     short_side = kind.name == "Resize" and not isinstance(value, (list, tuple))
     options = dict(order="short") if short_side else {}
     sides = _sides(value, "hw")
@@ -238,7 +238,7 @@ def _refuse_size_like(
         sides = value if isinstance(value, (list, tuple)) else [value]
         if sides and all(isinstance(side, int) and side >= 8 for side in sides):
             raise ValueError(
-                f"{kind.name}({name}={short(value)}) may set a size, but how it is to "
-                "follow the batch's is not known; write the config by hand, with "
-                "dict(type='MultiScaleTransform', transform=..., size_arg=...)"
+                f"{kind.name}({name}={short(value)}) may set a size, but it is unknown "
+                "how it should follow that of the batch; write the config by hand, "
+                "with dict(type='MultiScaleTransform', transform=..., size_arg=...)"
             )

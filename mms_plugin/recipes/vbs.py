@@ -1,4 +1,4 @@
-"""Turns a single-scale config of any MMEngine library into a multi-scale one."""
+"""Convert a single-scale config of any MMEngine library to a multi-scale one."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _LOADER = "train_dataloader"
 _SAMPLER = "MultiScaleVariableBatchSampler"
 _HOOK = "ResolutionCurriculumHook"
 
-# Points of a training at which its batch sizes are looked up for their mean.
+# Points of a training over which its batch sizes are averaged.
 _PROBES = 1000
 
-# MMEngine's own way (torch's), and mmdet's.
+# Batch samplers that can be replaced: torch's and mmdet's.
 _BATCH_SAMPLERS = ("BatchSampler", "AspectRatioBatchSampler")
 
 _REFUSED_SAMPLERS = {
@@ -68,59 +68,63 @@ def vbs_recipe(
     keep: Optional[str] = None,
     report: Optional[Report] = None,
 ) -> Any:
-    """The same config with multi-scale variable-batch sampling (MSc-VBS).
+    """Convert a config to multi-scale variable-batch sampling (MSc-VBS).
 
-    The batch sampler becomes :class:`MultiScaleVariableBatchSampler`, the training data
-    set is wrapped in :class:`MultiScaleDataset`, and the transforms that set its size
-    become :class:`MultiScaleTransform`. Schedule, optimizer, model, validation and test
-    are kept. Pipelines that hooks switch to, and names of transforms that are left out
-    at times, are converted along.
+    The batch sampler becomes :class:`MultiScaleVariableBatchSampler`, the training
+    dataset is wrapped in :class:`MultiScaleDataset`, and the transforms that set a size
+    are wrapped in :class:`MultiScaleTransform`. Pipelines that hooks switch to and
+    lists of transforms to skip are converted too. Learning-rate schedule, optimizer,
+    model, validation and test stay.
 
-    The base size is what the pipeline gives: the size of its last resize, crop or pad.
-    With ``keep_ratio`` that size is a bound, mmdet's ``(1333, 800)`` for one: the base
-    is then ``(800, 1333)``, and so are the proportions of the other sizes, so that each
-    image is scaled by the same factor against the config's own. A transform at another
-    size than the base keeps its ratio to it.
+    The base size is the output size of the pipeline: that of its last resize, crop or
+    pad. With ``keep_ratio`` that size is an upper bound, such as mmdet's
+    ``(1333, 800)``. The base size is then ``(800, 1333)`` and the other sizes have the
+    same aspect ratio, so that at one size all images are scaled by the same factor
+    relative to the original config. A transform whose size differs from the base size
+    keeps its ratio to it.
 
     Args:
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
-        curriculum: Let the sizes grow (MSc-VBSWC): True, or arguments of
-            :class:`ResolutionCurriculumHook`. False: the hook with
-            ``schedule='constant'``, which logs the sizes and resumes within an epoch.
-        sizes: As :class:`MultiScaleVariableBatchSampler`. Defaults to those of
-            :func:`default_sizes`, or to the range of mmdet's
-            ``BatchSyncRandomResize``, which the sampler replaces.
-        base_size: The size that the config's ``batch_size`` is for. Defaults to the
-            pipeline's. It must be given where a transform draws among several sizes;
-            a resize at the batch's size then takes its place.
-        weights: As the sampler's.
-        start_sizes: As the hook's.
-        batch_sizes: As the sampler's.
-        cost_model: As the sampler's.
-        variable_batch: As the sampler's.
-        group_by_aspect_ratio: As the sampler's. Defaults to whether the config has
+        curriculum: Let the sizes grow (MSc-VBSWC): True, or a dict of arguments of
+            :class:`ResolutionCurriculumHook`. If False, the hook is added with
+            ``schedule='constant'``: it logs the sizes and lets a training resume within
+            an epoch. Defaults to False.
+        sizes: See :class:`MultiScaleVariableBatchSampler`. Defaults to None: the sizes
+            that the config draws from itself, if any, otherwise those of
+            :func:`default_sizes`.
+        base_size: Size that the config's ``batch_size`` is meant for. Defaults to None:
+            the output size of the pipeline, or that of the test pipeline if the
+            transforms draw from several sizes.
+        weights: See the sampler.
+        start_sizes: See the hook.
+        batch_sizes: See the sampler.
+        cost_model: See the sampler.
+        variable_batch: See the sampler.
+        group_by_aspect_ratio: See the sampler. Defaults to None: True if the config has
             mmdet's ``AspectRatioBatchSampler``.
-        drop_last: As the sampler's. Defaults to what the config has.
-        seed: As the sampler's.
-        check_model: Refuse a model that is bound to one input size: ``'run'`` builds
-            it and runs it at the smallest and the largest size, ``'names'`` goes by
-            what the config shows, False converts it all the same. Defaults to
+        drop_last: See the sampler. Defaults to None: the value in the config.
+        seed: See the sampler.
+        check_model: How to find models that work at one input size only: ``'run'``
+            builds the model and runs it at the smallest and the largest size,
+            ``'names'`` looks at its config only, False does not check. Defaults to
             ``'run'``.
-        keep: What a training that counts iterations keeps: ``'iterations'``, their
-            number, each of which takes more images on average; or ``'images'``, the
-            number of images that it sees, with fewer iterations: ``max_iters``,
-            schedules and intervals shrink alike. Defaults to ``'iterations'``.
-        report: Called with a line for each change, ``place: old -> new``, and, where
-            the annotations are there, with what the smallest size loses of them.
+        keep: What stays the same in a training that counts iterations:
+            ``'iterations'``, their number, with more images per iteration on average;
+            or ``'images'``, the number of images seen, with fewer iterations
+            (``max_iters``, learning-rate schedules and intervals are scaled). Defaults
+            to None: ``'iterations'``.
+        report: Called with a line for each change, ``place: old -> new``. If the
+            annotation file exists, also called with the share of boxes that the
+            smallest size loses. Defaults to None.
 
     Returns:
-        A copy of the config, converted.
+        A converted copy of the config.
 
     Raises:
-        ValueError: Something cannot be converted, with its place in the config; or an
-            argument cannot be, with its name.
+        ValueError: If an argument is not valid. As :class:`RecipeError`, if the config
+            cannot be converted, with the path of the part that prevents it.
     """
-    told = report is not None
+    has_report = report is not None
     report = report or (lambda line: None)
     if keep not in (None, "images", "iterations"):
         raise ValueError(f"keep must be 'images' or 'iterations', but got {keep!r}")
@@ -138,8 +142,8 @@ def vbs_recipe(
         if len(chosen) == 1:
             raise RecipeError(
                 f"{_LOADER}.dataset",
-                f"around its size of {_side(base)!r} there is no other multiple of "
-                "what the network divides it by; name them: sizes=[...]",
+                f"there is no other size around the base size {_side(base)!r} that is "
+                "a multiple of the network's stride; name them: sizes=[...]",
             )
         sizes = [_side(size) for size in chosen]
     checked = checked_model(
@@ -172,10 +176,10 @@ def vbs_recipe(
     report(f"{place}: {names} -> MultiScaleDataset({names})")
     rewritten: List[Tuple[Any, Any]] = []
     dataset = convert_dataset(loader["dataset"], place, steps, rewritten, report)
-    if told:
+    if has_report:
         _report_losses(config, loader["dataset"], rewritten, schedule, report)
     new_loader: Any = copy.copy(loader)
-    # A batch sampler has it instead; torch takes but one of them.
+    # The batch sampler has drop_last instead; torch does not accept both.
     new_loader.pop("drop_last", None)
     new_loader["batch_sampler"] = sampler
     new_loader["dataset"] = dict(type="MultiScaleDataset", dataset=dataset)
@@ -236,8 +240,8 @@ def _old_batch_sampler(loader: Mapping) -> _OldBatchSampler:
     if name not in _BATCH_SAMPLERS:
         raise RecipeError(
             place,
-            f"{name} makes batches in a way of its own; known are "
-            f"{' and '.join(_BATCH_SAMPLERS)}",
+            f"{name} makes batches in a way of its own and cannot be replaced; only "
+            f"{' and '.join(_BATCH_SAMPLERS)} can",
         )
     return _OldBatchSampler(
         name, name == "AspectRatioBatchSampler", config.get("drop_last", drop_last)
@@ -247,12 +251,12 @@ def _old_batch_sampler(loader: Mapping) -> _OldBatchSampler:
 def _read_pipelines(
     config: Any, loader: Mapping, base_size: Any
 ) -> Tuple[Optional[Size], Size, Steps]:
-    """Return the pipelines' own size, the base size, and what is to be done to them."""
+    """Return the output size of the pipelines, the base size, and the steps."""
     given = None if base_size is None else parse_size(base_size, "base_size")
     place = f"{_LOADER}.dataset"
     chains = pipeline_chains(loader["dataset"], place)
     skipped = skip_type_keys(loader["dataset"]) | hook_skip_type_keys(config)
-    # Where the transforms draw among sizes, the test's is the one they are around.
+    # If the transforms draw from several sizes, the test pipeline has the base size.
     resized = batch_resize_size(config)
     around = given or resized or evaluation_size(config)
     scope = str(config.get("default_scope") or "")
@@ -268,20 +272,22 @@ def _read_pipelines(
         return own, given, steps
     if own is not None:
         return own, own, steps
-    assert around is not None  # else the transform was refused
+    assert around is not None  # otherwise steps.read has raised
     return None, _whole_size(around, place), steps
 
 
 def _whole_size(size: Sides, place: str) -> Size:
     if any(side < 1 or side != int(side) for side in size):
-        raise RecipeError(place, f"its size is no number of pixels: {size}")
+        raise RecipeError(
+            place, f"its size must be positive integers of pixels, but is {size}"
+        )
     return int(size[0]), int(size[1])
 
 
 def _chosen_sizes(
     base: Size, steps: Steps, pad_size_divisor: int, base_given: bool
 ) -> Tuple[Size, ...]:
-    """Return the sizes that the config itself drew among, else the usual ones."""
+    """Return the sizes that the config draws from itself, or the default sizes."""
     if not steps.drawn or base_given:
         return default_sizes(base, steps.dense, pad_size_divisor)
     sizes: List[Size] = []
@@ -305,10 +311,10 @@ def _curriculum_hook(
     if not curriculum and not isinstance(curriculum, Mapping):
         if start_sizes is not None:
             raise ValueError(
-                "start_sizes belong to the curriculum: set curriculum=True as well, "
-                f"but got start_sizes={start_sizes!r} alone"
+                f"start_sizes belong to the curriculum, but got {start_sizes!r} with "
+                "curriculum=False; set curriculum=True or leave start_sizes out"
             )
-        # It grows nothing: it logs the sizes and resumes within an epoch.
+        # Sizes do not grow: the hook logs them and lets a training resume mid-epoch.
         return dict(type=_HOOK, schedule="constant")
     arguments = dict(curriculum) if isinstance(curriculum, Mapping) else {}
     return _with(dict(type=_HOOK, **arguments), start_sizes=start_sizes)
@@ -317,7 +323,7 @@ def _curriculum_hook(
 def _check_sizes(
     batch_size: int, sampler: Mapping, hook: Optional[Mapping]
 ) -> GrowingSizes:
-    """Check the arguments here, where an error can name them, not at the start."""
+    """Check the arguments now, before the training builds the sampler and the hook."""
     names = (
         "base_size", "sizes", "weights", "batch_sizes", "variable_batch", "cost_model",
     )  # fmt: skip
@@ -336,8 +342,8 @@ def _report_batches(schedule: GrowingSizes, report: Report) -> None:
         for size, images in zip(schedule.sizes, schedule.batch_sizes)
     ]
     report(
-        f"images per rank and batch, {_LOADER}.batch_size={schedule.batch_size} "
-        f"at the base size: {', '.join(batches)}"
+        f"images per rank and batch ({_LOADER}.batch_size={schedule.batch_size} "
+        f"at the base size): {', '.join(batches)}"
     )
     base = schedule.base_size
     budget = schedule.batch_size * base[0] * base[1]
@@ -349,17 +355,17 @@ def _report_batches(schedule: GrowingSizes, report: Report) -> None:
     if max(single, default=0.0) > 1:
         report(
             f"note: batches of one image reach {max(single):.2f} times the pixels of a "
-            "batch at the base size; memory goes with them"
+            "batch at the base size, and need about that many times the memory"
         )
 
 
 def _set_iterations(
     config: Any, schedule: GrowingSizes, keep: Optional[str], report: Report
 ) -> None:
-    """Lower the number of iterations where the images are to stay the same."""
+    """Lower the number of iterations if the number of images is to stay the same."""
     if not counts_iterations(config):
         if keep is not None:
-            report(f"note: keep={keep!r} has no effect, since the training has epochs")
+            report(f"note: keep={keep!r} has no effect: the training counts epochs")
         return
     fractions = ((i + 0.5) / _PROBES for i in range(_PROBES))
     images = sum(schedule.distribution(f).mean_batch_size for f in fractions) / _PROBES
@@ -368,8 +374,8 @@ def _set_iterations(
         scale_iterations(config, schedule.batch_size / images, report)
     elif most:
         report(
-            f"note: train_cfg.max_iters={most} is kept, while an iteration takes "
-            f"{images:.3g} images on average where it took {schedule.batch_size}; "
+            f"note: train_cfg.max_iters={most} is kept, while an iteration now has "
+            f"{images:.3g} images on average instead of {schedule.batch_size}; "
             "keep='images' lowers it"
         )
 
@@ -381,7 +387,7 @@ def _report_losses(
     schedule: GrowingSizes,
     report: Report,
 ) -> None:
-    """Tell which share of the annotated objects the smallest sizes lose."""
+    """Report the share of the annotated boxes that the smallest size loses."""
     ratios = {keeps_ratio(new) for old, new in rewritten}
     if len(ratios) != 1 or None in ratios:
         return
@@ -412,14 +418,14 @@ def _smallest(sizes: Sequence[Size]) -> str:
 def _convert_variables(
     config: Any, rewritten: Sequence[Tuple[Any, Any]], report: Report
 ) -> None:
-    """Variables such as ``train_pipeline``, that were a pipeline's value."""
+    """Update variables such as ``train_pipeline`` that equal a converted pipeline."""
     for key in list(config.keys()):
         if not isinstance(config[key], (list, tuple)) or key == "custom_hooks":
             continue
         for old, new in rewritten:
             if config[key] == old and new != old:
                 config[key] = copy.deepcopy(new)
-                report(f"{key}: the same as in the data set")
+                report(f"{key}: converted as in the dataset")
                 break
 
 

@@ -1,6 +1,8 @@
 import pytest
+from single_scale_configs import classification
 
-from mms_plugin.recipes.models import fixed_input
+from mms_plugin.recipes import vbs_recipe
+from mms_plugin.recipes.models import checked_model, fixed_input
 
 VIG = dict(type="PyramidVig", arch="tiny", k=9)
 FORMER = dict(type="EfficientFormer", arch="l1", out_indices=[3])
@@ -64,3 +66,12 @@ def test_inside_lists_and_given_as_a_pair():
     model = dict(experts=[dict(type="A"), dict(type="B", img_size=(64, 32))])
     place, reason = fixed_input(model)
     assert place == "model.experts[1].img_size" and "B is built for (64, 32)" in reason
+
+
+@pytest.mark.parametrize("value", ["yes", 1, 0, None])
+def test_ways_to_check_a_model(value):
+    config = dict(model=dict(type="ResNet"))
+    with pytest.raises(ValueError, match="check_model must be one of"):
+        vbs_recipe(classification(), check_model=value)
+    with pytest.raises(ValueError, match="check_model must be one of"):
+        checked_model(config, (224, 224), [(224, 224)], value)

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from mms_plugin.recipes import RecipeError, apply_recipes, vbs_recipe
+from mms_plugin.recipes import RecipeError, vbs_recipe
 
 SCALES = [(480, 1333), (640, 1333), (800, 1333)]
 LOAD = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations", with_bbox=True)]
@@ -148,48 +148,6 @@ def test_sizes_before_a_crop_are_drawn_relative_to_it():
     assert cut["transform"] == dict(type="RandomCrop", cat_max_ratio=0.75)
 
 
-def test_without_a_test_size_it_must_be_named():
-    with pytest.raises(RecipeError, match="base_size=") as error:
-        recipe(config(CHOICE, test=None))
-    assert error.value.place == "train_dataloader.dataset.pipeline[2]"
-    after = recipe(config(CHOICE, test=None), base_size=(800, 1333))
-    assert sampler_of(after)["base_size"] == (800, 1333)
-
-
-def test_a_preprocessor_of_one_size_is_at_the_batchs():
-    crop = dict(type="RandomCrop", crop_size=(512, 1024))
-    jitter = dict(
-        type="RandomResize",
-        scale=(2048, 1024),
-        ratio_range=(0.5, 2.0),
-        keep_ratio=True,
-    )
-    own = dict(type="SegDataPreProcessor", size=(512, 1024), pad_val=0)
-    before = config(jitter, crop, model=dict(type="X", data_preprocessor=own))
-    before["default_scope"] = "mmseg"
-    after = recipe(before)
-    assert after["model"]["data_preprocessor"] == dict(
-        type="MultiScaleDataPreprocessor", preprocessor=own
-    )
-    own["size"] = (1024, 1024)
-    after = recipe(before)
-    assert after["model"]["data_preprocessor"]["size_ratio"] == [2.0, 1.0]
-
-
-def test_batch_resize_gives_the_size():
-    augment = dict(type="BatchResize", scale=(1400, 800), pad_size_divisor=64)
-    own = dict(
-        type="DetDataPreprocessor", pad_size_divisor=64, batch_augments=[augment]
-    )
-    after = recipe(config(model=dict(type="X", data_preprocessor=own)))
-    assert sampler_of(after)["base_size"] == (800, 1400)
-    assert after["model"]["data_preprocessor"] == dict(
-        type="MultiScaleDataPreprocessor",
-        preprocessor=own,
-        size_arg="batch_augments.0.scale",
-    )
-
-
 class TestIterations:
     BY_ITERATION = dict(
         train_cfg=dict(type="IterBasedTrainLoop", max_iters=1000, val_interval=100),
@@ -240,15 +198,3 @@ class TestIterations:
     def test_unknown(self):
         with pytest.raises(ValueError, match="keep must be 'images' or 'iterations'"):
             recipe(self.before(), keep="updates")
-
-
-@pytest.mark.parametrize("value", ["yes", 1, 0, None])
-def test_ways_to_check_a_model(value):
-    with pytest.raises(ValueError, match="check_model must be one of"):
-        vbs_recipe(config(CHOICE), check_model=value)
-
-
-def test_options_reach_the_recipe_by_name():
-    options = dict(keep="images", check_model=False, sizes=[200, 400])
-    after = apply_recipes(TestIterations().before(), "vbs", options)
-    assert after["train_cfg"]["max_iters"] == 400

@@ -162,7 +162,7 @@ def run(args: argparse.Namespace) -> None:
     tell(f"{finished} arms trained; nothing is pending.")
 
 
-class ArmFailed(Exception):
+class ArmFailedError(Exception):
     """An arm could not be trained or measured; its name is the argument."""
 
 
@@ -203,7 +203,7 @@ def work(
             result = run_arm(task, spec, arm["seed"], places)
         except Exception as error:
             traceback.print_exc()
-            raise ArmFailed(arm["name"]) from error
+            raise ArmFailedError(arm["name"]) from error
         finished += 1
         tell(
             f"{arm['name']}: {result['metric']} {result['value']:.1f} %, "
@@ -223,7 +223,7 @@ def work(
         try:
             work_through(store, plan, train)
             break
-        except ArmFailed as error:
+        except ArmFailedError as error:
             failed.add(str(error))
             tell(f"{error} has failed and is left out")
     store.assemble(about())

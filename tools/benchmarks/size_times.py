@@ -170,7 +170,9 @@ class Iterations:
             self.model = build_model(config).to(device).train()
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         if channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)
+            self.model = self.model.to(  # type: ignore[call-overload]
+                memory_format=torch.channels_last
+            )
         self.make_batch = batch_maker(self.model)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-4)
         dtype = torch.float16 if device.startswith("cuda") else torch.bfloat16
@@ -186,7 +188,7 @@ class Iterations:
         def run() -> None:
             with self.autocast():
                 losses = self.model(**batch, mode="loss")
-            loss, _ = self.model.parse_losses(losses)
+            loss, _ = self.model.parse_losses(losses)  # type: ignore[operator]
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()

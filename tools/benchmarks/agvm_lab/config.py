@@ -148,7 +148,8 @@ def schedule(protocol: Protocol, iterations: int, counts: int) -> List[Dict[str,
     The rate changes with every update, not within one: MMEngine's schedulers go by
     iteration, which only matters for the iterations that end an update.
     """
-    warmup = max(1, round(protocol.warmup_updates(iterations / counts) * counts))
+    updates: Any = iterations / counts  # not a whole number: rounded at the end
+    warmup = max(1, round(protocol.warmup_updates(updates) * counts))
     gamma = 1000.0 ** (1 / warmup)
     return [
         dict(type="ConstantLR", factor=0.001, by_epoch=False, end=10**9),

@@ -145,7 +145,9 @@ class Sweep:
     """
 
     def __init__(self, results: Sequence[Result], optimizer: str, batch: int) -> None:
-        self.key = dict(model="faster-rcnn", optimizer=optimizer, batch=batch)
+        self.key: Dict[str, Any] = dict(
+            model="faster-rcnn", optimizer=optimizer, batch=batch
+        )
         kinds = sweep_kinds(optimizer, batch)
         self.curves = {kind: curve(results, agvm=kind, **self.key) for kind in kinds}
         start = START_RATES[optimizer][batch]
@@ -212,7 +214,7 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
 
 
 def _at_best(sweep: Sweep, kind: bool, **settings: Any) -> List[Arm]:
-    """An arm at the best rate of plain training or AGVM, once it is known."""
+    """Return an arm at the best rate of plain training or AGVM, once it is known."""
     rate = sweep.best(kind)
     if rate is None:
         return []
@@ -248,7 +250,7 @@ def ablations(results: Sequence[Result], sweep: Sweep) -> List[Arm]:
         return []
     key = sweep.key
     heads = {name: 1.5 for name in multipliers if name in HEADS}
-    plain = dict(key, agvm=False)
+    plain: Dict[str, Any] = dict(key, agvm=False)
     arms = [
         make_arm(lr=rate, variant="fixed", multipliers=multipliers, **plain),
         make_arm(lr=rate, variant="heads-1.5", multipliers=heads, **plain),
@@ -282,7 +284,7 @@ def schedules(sweep: Sweep) -> List[Arm]:
     rate = sweep.best(True)
     if rate is None:
         return []
-    key = dict(sweep.key, agvm=True, lr=rate)
+    key: Dict[str, Any] = dict(sweep.key, agvm=True, lr=rate)
     arms = [
         make_arm(variant=f"measurements-{number}", measurements=number, **key)
         for number in (20, 50, 100, 400)

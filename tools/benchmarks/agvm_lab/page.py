@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence, Set
 
 from lab.figures import Line, Panel, draw_panels
 from lab.pages import update_page
@@ -105,7 +105,7 @@ def ap_over_rate(results: Sequence[Result], path: Path) -> str:
 
 def _rates_panel(results: Sequence[Result], optimizer: str, batch: int) -> Panel:
     lines = []
-    ticks = set()
+    ticks: Set[float] = set()
     for kind, label in KINDS.items():
         key = dict(optimizer=optimizer, batch=batch, agvm=kind, model="faster-rcnn")
         values = curve(results, **key)

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from mms_plugin.analysis.pictures import (
-    COLOURS,
+    COLORS,
     LINES,
     MARKERS,
     new_figure,
@@ -109,7 +109,7 @@ def _styles(rows: Sequence[Sequence[Panel]]) -> Mapping[str, Dict[str, Any]]:
     styles = {}
     for number, name in enumerate(names):
         styles[name] = dict(
-            color=COLOURS[number % len(COLOURS)],
+            color=COLORS[number % len(COLORS)],
             linestyle=LINES[number % len(LINES)],
             marker=MARKERS[number % len(MARKERS)],
         )

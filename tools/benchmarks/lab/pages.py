@@ -36,7 +36,7 @@ def fill_blocks(text: str, blocks: Mapping[str, str]) -> str:
         block = f"{begin}\n{content.strip()}\n{end}"
         pattern = re.compile(re.escape(begin) + r".*?" + re.escape(end), re.DOTALL)
         if pattern.search(text):
-            text = pattern.sub(lambda _, block=block: block, text, count=1)
+            text = pattern.sub(block.replace("\\", r"\\"), text, count=1)
         else:
             text = f"{text.rstrip()}\n\n{block}\n"
     return text

@@ -25,7 +25,7 @@ _FIRST_LOSS, _TRACE = "lab_first_loss", "lab_agvm_trace"
 _experiments = itertools.count()
 
 
-class Diverged(Exception):
+class DivergedError(Exception):
     """The loss is not finite any more, or has exploded."""
 
 
@@ -77,7 +77,7 @@ def train(
     diverged = False
     try:
         runner.train()
-    except Diverged as reason:
+    except DivergedError as reason:
         tell(f"{folder.name}: diverged, {reason}")
         diverged = True
     except Exception:
@@ -228,7 +228,7 @@ class _Watch(Hook):
 
     def _check_loss(self, runner: Any, loss: float) -> None:
         if not math.isfinite(loss):
-            raise Diverged(f"the loss is {loss} in iteration {runner.iter}")
+            raise DivergedError(f"the loss is {loss} in iteration {runner.iter}")
         self._losses.append(loss)
         if (runner.iter + 1) % runner.optim_wrapper._accumulative_counts:
             return
@@ -238,7 +238,7 @@ class _Watch(Hook):
         if first is None:
             runner.message_hub.update_info(_FIRST_LOSS, mean)
         elif mean > EXPLOSION * first:
-            raise Diverged(
+            raise DivergedError(
                 f"the loss is {mean:.4g} in iteration {runner.iter}, {first:.4g} in "
                 "the first update"
             )

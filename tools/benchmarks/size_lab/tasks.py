@@ -404,8 +404,12 @@ def tasks(small: bool = False) -> Dict[str, SizeTask]:
     """
     from mms_plugin.evaluation import CORRUPTIONS
 
-    detection = dict(scope="mmdet", metric="coco/bbox_mAP", factor=100.0)
-    classification = dict(scope="mmpretrain", metric="accuracy/top1", factor=1.0)
+    detection: Dict[str, Any] = dict(
+        scope="mmdet", metric="coco/bbox_mAP", factor=100.0
+    )
+    classification: Dict[str, Any] = dict(
+        scope="mmpretrain", metric="accuracy/top1", factor=1.0
+    )
     if small:
         listed: List[SizeTask] = [
             ScenesDetection(

@@ -256,7 +256,8 @@ def flops_by_size(
             inner, batch_size, base_size=(height, width), seed=0
         )
         samples = [dataset[index] for index in next(iter(sampler))]
-        batch: Dict[str, Any] = model.data_preprocessor(collate(samples), training=True)
+        preprocess: Any = model.data_preprocessor
+        batch: Dict[str, Any] = preprocess(collate(samples), training=True)
         return batch
 
     return training_flops_per_image(model, make_batch, sizes, batch_size=count)
@@ -280,9 +281,10 @@ def estimate_batch_norm(model: torch.nn.Module, batches: Iterator[Any]) -> None:
         norm.momentum = None  # a plain mean
     was_training = model.training
     model.train()
+    preprocess: Any = model.data_preprocessor
     with torch.no_grad():
         for batch in batches:
-            model(**model.data_preprocessor(batch, training=True), mode="loss")
+            model(**preprocess(batch, training=True), mode="loss")
     model.train(was_training)
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
@@ -340,7 +342,7 @@ def evaluate(
     model.eval()
     with torch.no_grad():
         for batch in loader:
-            evaluator.process(model.test_step(batch), batch)
+            evaluator.process(model.test_step(batch), batch)  # type: ignore[operator]
     found: Dict[str, Any] = dict(evaluator.evaluate(len(dataset)))
     for metric in evaluator.metrics:
         if getattr(metric, "bins", None) is not None:

@@ -1,8 +1,8 @@
-"""The numbers of a large-batch recipe: shares of a batch, warm-up, measurements.
+"""Compute the numbers of a large-batch recipe: images per rank, warm-up, measurements.
 
 Pure functions. The constants are those of the released AGVM recipes (MMDetection 2,
-arXiv 2210.11078): batch 256 with 920 and batch 512 with 460 iterations of warm-up, on
-16 epochs of COCO.
+arXiv 2210.11078): 920 iterations of warm-up at batch size 256 and 460 at 512, in
+trainings of 16 epochs on COCO.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ from typing import NamedTuple, Optional
 
 __all__ = ["BatchShares", "LargeBatchTimes", "large_batch_times", "share_batch"]
 
-# 920 * 256 = 460 * 512: two epochs of COCO, an eighth of the released training.
+# 920 * 256 = 460 * 512 images: two epochs of COCO, an eighth of the released trainings.
 WARMUP_IMAGES = 235_520
 WARMUP_PART = 1 / 8
 
-# Updates between the end of the warm-up and the first measurement, and the most of a
-# training that they may be: 100 of the 3,664 updates at batch 512 are 3 %.
+# Updates between the end of the warm-up and the first measurement, and their largest
+# share of the training: 100 of the 3,664 updates at batch size 512 are 3 %.
 DELAY = 100
 DELAY_PART = 0.03
 
-# The most updates from one measurement to the next; the second above a batch of 1,000.
+# Largest interval between measurements, in updates; the second above batch size 1,000.
 INTERVAL, INTERVAL_OF_THOUSANDS = 10, 5
 MEASUREMENTS = 100
 
-# The moving average reaches over 1 / (1 - momentum) measurements: 33 with 0.97. It
-# should be at most a fifth of them, as in the published run of 924 updates.
+# The moving average covers about 1 / (1 - momentum) measurements: 33 with 0.97. This
+# should be at most a fifth of all measurements, as in the published run of 924 updates.
 MOMENTUM, LOWEST_MOMENTUM = 0.97, 0.9
 AVERAGED_PART = 1 / 5
 
 
 class BatchShares(NamedTuple):
-    """How ranks and accumulation make a batch.
+    """Split of a batch into ranks and accumulated iterations.
 
     Attributes:
-        total: Images of one update of the weights.
-        world_size: Ranks.
-        images: Images of one iteration on one rank.
-        accumulation: Iterations of one update.
+        total: Images per update of the weights.
+        world_size: Number of ranks.
+        images: Images per iteration and rank.
+        accumulation: Iterations per update.
     """
 
     total: int
@@ -47,22 +47,22 @@ class BatchShares(NamedTuple):
 
     @property
     def images_of_iteration(self) -> int:
-        """Images of one iteration, over all ranks."""
+        """Images per iteration over all ranks."""
         return self.world_size * self.images
 
 
 class LargeBatchTimes(NamedTuple):
-    """When the parts of a large-batch training begin and end, in updates.
+    """Begin and end of the parts of a large-batch training, in updates.
 
     Attributes:
-        updates: Updates of the whole training.
-        warmup: Updates of the warm-up.
-        clip_begin: First update whose gradient is clipped.
-        clip_end: First update whose gradient is not clipped again.
+        updates: Number of updates of the whole training.
+        warmup: Number of updates of the warm-up.
+        clip_begin: First update with gradient clipping.
+        clip_end: First update after ``clip_begin`` without gradient clipping.
         start: First update before which AGVM measures.
-        interval: Updates from one measurement to the next.
-        momentum: Of AGVM's moving average.
-        measurements: How many the training has.
+        interval: Number of updates from one measurement to the next.
+        momentum: Momentum of AGVM's moving average.
+        measurements: Number of measurements in the training.
     """
 
     updates: int
@@ -79,13 +79,14 @@ def share_batch(total: int, world_size: int, images_per_rank: int) -> BatchShare
     """Split a batch among ranks and accumulated iterations.
 
     Args:
-        total: Images of one update of the weights.
-        world_size: Ranks.
-        images_per_rank: Images that one rank takes in one iteration. A share below
-            it is taken at once, a larger one is accumulated.
+        total: Images per update of the weights.
+        world_size: Number of ranks.
+        images_per_rank: Largest number of images per iteration and rank. A rank with
+            more images per update accumulates gradients over several iterations.
 
     Raises:
-        ValueError: ``total`` cannot be split evenly; the message names totals that can.
+        ValueError: If ``total`` cannot be split evenly. The message names totals that
+            can.
     """
     share, remainder = divmod(total, world_size)
     if remainder == 0 and 0 < share <= images_per_rank:
@@ -100,8 +101,9 @@ def share_batch(total: int, world_size: int, images_per_rank: int) -> BatchShare
     ranks = "1 rank" if world_size == 1 else f"{world_size} ranks"
     raise ValueError(
         f"batch_size={total} cannot be made of {ranks} with {images_per_rank} images "
-        f"(train_dataloader.batch_size) and accumulation: use {near}, or other images "
-        "per rank (--cfg-options train_dataloader.batch_size=N) or ranks"
+        f"(train_dataloader.batch_size) and accumulation: use {near}, or change the "
+        "images per rank (--cfg-options train_dataloader.batch_size=N) or the number "
+        "of ranks"
     )
 
 
@@ -114,24 +116,26 @@ def large_batch_times(
     momentum: Optional[float] = None,
     stop: Optional[int] = None,
 ) -> LargeBatchTimes:
-    """Fit the released recipe to a number of updates.
+    """Fit the released recipe to the number of updates of a training.
 
     Args:
-        updates: Updates of the whole training.
-        batch_size: Images of one update.
-        warmup: Updates of the warm-up. Defaults to as many as see the released
-            recipes' 235,520 images, but at most an eighth of the training.
-        start: First update before which AGVM measures. Defaults to 100 after the
-            warm-up, or 3 % of the training where that is less.
-        interval: Updates from one measurement to the next. Defaults to 10, to 5 above
-            a batch of 1,000, and to fewer where the training would have less than 100
-            measurements.
-        momentum: Of AGVM's moving average. Defaults to 0.97, or less where that would
-            average over more than a fifth of the measurements; at least 0.9.
-        stop: Update from which on AGVM does not measure. Defaults to the end.
+        updates: Number of updates of the whole training.
+        batch_size: Images per update.
+        warmup: Number of updates of the warm-up. Defaults to None: 235,520 images, as
+            in the released recipes, but at most an eighth of the training.
+        start: First update before which AGVM measures. Defaults to None: 100 updates
+            after the warm-up, or 3 % of the training if that is less.
+        interval: Number of updates from one measurement to the next. Defaults to None:
+            10, or 5 above a batch size of 1,000, and less if the training would have
+            fewer than 100 measurements.
+        momentum: Momentum of AGVM's moving average. Defaults to None: 0.97, or less if
+            that would average over more than a fifth of the measurements, but at least
+            0.9.
+        stop: First update before which AGVM does not measure any more. Defaults to
+            None: the end of the training.
 
     Raises:
-        ValueError: The warm-up or the start lies after the last update.
+        ValueError: If the warm-up or the start is not before the end of the training.
     """
     if warmup is None:
         warmup = min(

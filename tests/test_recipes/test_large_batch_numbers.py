@@ -1,6 +1,6 @@
 import pytest
 
-from mms_plugin.recipes.large_batch import large_batch_times, share_batch
+from mms_plugin.recipes.large_batch_numbers import large_batch_times, share_batch
 
 COCO = 117_266
 

@@ -1,4 +1,4 @@
-"""Recipes as a command names them: ``vbs``, ``vbs-cur``, ``agvm``, joined by ``+``."""
+"""Apply recipes by name: ``vbs``, ``vbs-cur``, ``agvm``, or several joined by ``+``."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ RECIPES: Dict[str, Callable[[Any, Mapping[str, Any], Optional[Report]], Any]] = 
     "vbs-cur": _vbs_cur,
     "agvm": _agvm,
 }
-"""Recipes by name: ``(config, options, report)`` to the converted config."""
+"""Recipes by name. Each takes ``(config, options, report)``, returns a new config."""
 
 
 def option_names(name: str) -> Tuple[str, ...]:
-    """The options that a recipe of :data:`RECIPES` takes."""
+    """Return the names of the options that a recipe of :data:`RECIPES` takes."""
     if name == "agvm":
         own = [field.name for field in fields(AGVMConfig)]
         return (*own, *LARGE_BATCH_OPTIONS)
@@ -76,16 +76,22 @@ def apply_recipes(
     options: Optional[Mapping[str, Any]] = None,
     report: Optional[Callable[[str, str], None]] = None,
 ) -> Any:
-    """A config converted by one or several recipes, in the order given.
+    """Convert a config by one or several recipes, in the given order.
 
     Args:
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
         recipes: Names of :data:`RECIPES`, in a list or joined by ``'+'``.
-        options: Arguments; each goes to the recipes that know it.
-        report: Called with a recipe's name and a line, for each change.
+        options: Options of the recipes. Each is passed to every recipe that has it.
+            Defaults to None: no options.
+        report: Called with the name of the recipe and a line of text for each change.
+            Defaults to None: changes are not reported.
+
+    Returns:
+        A converted copy of the config.
 
     Raises:
-        ValueError: An unknown name or option; a config that cannot be converted.
+        ValueError: If a recipe or an option is unknown, or the config cannot be
+            converted.
     """
     wanted = recipes.split("+") if isinstance(recipes, str) else list(recipes)
     options = dict(options or {})
@@ -98,17 +104,17 @@ def apply_recipes(
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(
-            f"recipe {'+'.join(wanted)} has no option {unknown[0]!r}, but "
+            f"recipe {'+'.join(wanted)} has no option {unknown[0]!r}; its options are "
             f"{', '.join(known)}"
         )
     for name in wanted:
         own = {k: v for k, v in options.items() if k in option_names(name)}
 
-        def tell(line: str, name: str = name) -> None:
+        def report_line(line: str, name: str = name) -> None:
             if report is not None:
                 report(name, line)
 
-        config = RECIPES[name](config, own, tell if report is not None else None)
+        config = RECIPES[name](config, own, report_line if report else None)
     return config
 
 

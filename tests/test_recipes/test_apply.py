@@ -1,0 +1,51 @@
+"""Recipes by their names."""
+
+import pytest
+from single_scale_configs import classification
+
+from mms_plugin.recipes import RECIPES, apply_recipes, option_names, vbs_recipe
+
+
+def test_options_reach_the_recipe():
+    by_iteration = classification(
+        train_cfg=dict(type="IterBasedTrainLoop", max_iters=1000)
+    )
+    options = dict(keep="images", check_model=False, sizes=[112, 224])
+    lines = []
+    after = apply_recipes(
+        by_iteration, "vbs", options, lambda *line: lines.append(line)
+    )
+    # 128 images at 112 and 32 at 224: 80 on average, where there were 32.
+    assert after["train_cfg"]["max_iters"] == 400
+    assert after == vbs_recipe(by_iteration, **options)
+    assert ("vbs", "train_cfg.max_iters: 1000 -> 400") in lines
+
+
+@pytest.mark.parametrize("recipes", ["vbs-cur+agvm", ["vbs-cur", "agvm"]])
+def test_each_recipe_gets_its_options(recipes):
+    before = classification(optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)))
+    options = dict(end=0.5, interval=3, check_model=False)
+    names = []
+    after = apply_recipes(before, recipes, options, lambda name, _: names.append(name))
+    (hook,) = after["custom_hooks"]
+    assert hook == dict(type="ResolutionCurriculumHook", end=0.5)
+    assert after["optim_wrapper"]["agvm"] == dict(start_iter=100, interval=3)
+    assert list(dict.fromkeys(names)) == ["vbs-cur", "agvm"]
+    assert "custom_hooks" not in before
+
+
+def test_unknown_names():
+    with pytest.raises(ValueError, match="'vsb' is not one of vbs, vbs-cur, agvm"):
+        apply_recipes(classification(), "vbs+vsb")
+    with pytest.raises(ValueError, match="recipe vbs has no option 'end'.*base_size"):
+        apply_recipes(classification(), "vbs", dict(end=0.5))
+
+
+def test_names_of_options():
+    assert set(RECIPES) == {"vbs", "vbs-cur", "agvm"}
+    assert "sizes" in option_names("vbs") and "budget" not in option_names("vbs")
+    assert {"sizes", "start_sizes", "end", "budget"} <= set(option_names("vbs-cur"))
+    assert {"interval", "batch_size"} <= set(option_names("agvm"))
+    for name in RECIPES:
+        assert len(set(option_names(name))) == len(option_names(name))
+        assert "report" not in option_names(name)

@@ -1,0 +1,87 @@
+"""Reading and changing configs of any kind."""
+
+import copy
+
+import pytest
+from mmengine.config import ConfigDict
+
+from mms_plugin.recipes import RecipeError
+from mms_plugin.recipes.config_edits import (
+    add_plugin_import,
+    assign,
+    kind_of,
+    nested_components,
+    short,
+)
+
+
+class Resize:
+    pass
+
+
+@pytest.mark.parametrize(
+    "config, scope, kind",
+    [
+        (dict(type="Resize"), "", ("", "Resize")),
+        (dict(type="Resize"), "mmdet", ("mmdet", "Resize")),
+        (dict(type="Resize", _scope_="mmcv"), "mmdet", ("mmcv", "Resize")),
+        (dict(type="mmcv.Resize"), "mmdet", ("mmcv", "Resize")),
+        (dict(type="mmdet.datasets.transforms.Mosaic"), "", ("mmdet", "Mosaic")),
+        (dict(type="torchvision/Resize"), "mmpretrain", ("torchvision", "Resize")),
+        (dict(type=Resize), "mmdet", (__name__, "Resize")),
+        ({}, "mmdet", ("mmdet", "")),
+    ],
+)
+def test_the_class_that_a_type_names(config, scope, kind):
+    assert kind_of(config, scope) == kind
+
+
+@pytest.mark.parametrize("kind", [dict, ConfigDict])
+def test_a_nested_value_is_replaced_in_a_copy(kind):
+    inner = dict(type="A")
+    plain = dict(
+        type="Outer",
+        transforms=[dict(type="B"), inner],
+        schedule=[dict(epoch=3, pipeline=[inner])],
+        single=inner,
+        numbers=[1, 2],
+    )
+    config = kind(plain)
+    untouched = copy.deepcopy(config)
+    found = dict(nested_components(config))
+    assert set(found) == {"transforms", "schedule[0].pipeline", "single"}
+    assert found["single"] == [inner] and len(found["transforms"]) == 2
+    changed = copy.copy(config)
+    for path in found:
+        assign(changed, path, ["new"])
+    assert changed["schedule"][0] == dict(epoch=3, pipeline=["new"])
+    assert changed["transforms"] == changed["single"] == ["new"]
+    assert config == untouched
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        (None, ["mms_plugin"]),
+        (dict(imports="mine"), ["mine", "mms_plugin"]),
+        (dict(imports=["a", "mms_plugin"]), ["a", "mms_plugin"]),
+    ],
+)
+def test_the_plugin_is_imported_once(before, after):
+    config, lines = dict(custom_imports=before), []
+    add_plugin_import(config, lines.append)
+    assert config["custom_imports"]["imports"] == after
+    known = bool(before) and "mms_plugin" in before["imports"]
+    assert lines == ([] if known else ["custom_imports: added mms_plugin"])
+
+
+def test_short_texts():
+    assert short([1, 2, 3, 4]) == "[1, 2, 3, 4]"
+    assert short([1, 2, 3, 4, 5]) == "[1, 2, ..., 5]"
+    assert short("x" * 80, limit=10) == "'xxxxxx..."
+
+
+def test_an_error_has_a_place_and_a_reason():
+    error = RecipeError("model.neck", "is missing")
+    assert (error.place, error.reason) == ("model.neck", "is missing")
+    assert isinstance(error, ValueError) and str(error) == "model.neck: is missing"

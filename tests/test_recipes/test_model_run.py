@@ -1,0 +1,78 @@
+"""Models run at several sizes without data."""
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from torch import nn
+
+from mms_plugin.recipes.model_run import ModelRun, model_run
+
+
+class Strided(nn.Module):
+    """Two convolutions with stride 4 together, and weights for one size if asked."""
+
+    def __init__(self, side=None, pad_small_map=False):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.body = nn.Conv2d(4, 8, 3, stride=2, padding=1)
+        self.fixed = side and nn.Linear(side * side // 16, 2)
+
+    def forward(self, images):
+        maps = self.body(self.stem(images))
+        if self.fixed:
+            self.fixed(maps.flatten(2))
+        return (maps,)
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    MODELS.register_module(module=Strided, force=True)
+    yield
+    MODELS.module_dict.pop("Strided")
+
+
+def config(**backbone):
+    return dict(model=dict(type="Unknown", backbone=dict(type="Strided", **backbone)))
+
+
+def test_a_model_that_takes_any_size():
+    run = model_run(config(), (64, 64))
+    assert run.ran == "its backbone and neck"
+    assert run.failure((32, 32)) is None and run.failure((96, 160)) is None
+
+
+def test_the_error_at_another_size():
+    run = model_run(config(side=64), (64, 64))
+    assert run.failure((64, 64)) is None
+    assert run.failure((96, 96)).startswith("RuntimeError: ")
+    # As with data: the same model fails at this size only.
+    model = Strided(64)
+    model(torch.zeros(1, 3, 64, 64))
+    with pytest.raises(RuntimeError):
+        model(torch.zeros(1, 3, 96, 96))
+
+
+def test_what_the_backbone_tells():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = Strided()
+
+    run = ModelRun(Model, (64, 64))
+    assert (run.ran, run.stride, run.takes_small_maps) == ("its backbone", 4, True)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [{}, dict(model=dict(type="Unknown")), config(kernel=3), config(side=32)],
+    ids=["no model", "no backbone", "not built", "fails at its own size"],
+)
+def test_models_that_do_not_run(unknown):
+    assert model_run(unknown, (64, 64)) is None
+
+
+def test_random_states_and_weights_are_untouched():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    model_run(config(), (48, 48))
+    assert torch.equal(torch.get_rng_state(), before)
