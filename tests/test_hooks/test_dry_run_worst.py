@@ -15,7 +15,7 @@ shapes_seen = []
 
 
 @DATASETS.register_module()
-class Photographs(ToyDataset):
+class ImagesOfTwoShapes(ToyDataset):
     """Squares at all places that equal distances meet; one wide, one tall at 5 and 9.
 
     Image 7 has the most objects.
@@ -88,7 +88,7 @@ def test_the_padded_shape_of_the_first_trial(make_runner, grouped, images):
             dataset=dict(
                 type="MultiScaleDataset",
                 dataset=dict(
-                    type="Photographs",
+                    type="ImagesOfTwoShapes",
                     num=12,
                     pipeline=[
                         dict(type="Blank"),

@@ -7,18 +7,18 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch.utils.flop_counter import FlopCounterMode
 
 pytest.importorskip("matplotlib")
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "test_analysis"))
 
-from run_files import drawn, train, validation, write_start
+from run_files import drawn, train, validation, write_start  # noqa: E402
 
-from mms_plugin import cli
-from mms_plugin.commands import plot_training as tool
+from mms_plugin import cli  # noqa: E402
+from mms_plugin.commands import plot_training as tool  # noqa: E402
 
 TOOL = "analysis_tools/plot_training.py"
 

@@ -173,7 +173,7 @@ def test_a_full_disk(train, work_dir, monkeypatch):
         f"{work_dir / 'last_checkpoint'} cannot be written: No space left" in line
         or (f"{work_dir / 'epoch_2.pth'} cannot be written: No space left" in line)
     )
-    assert "free in" in line and "make room; then go on" in line and "--resume" in line
+    assert "free in" in line and "make room; then resume" in line and "--resume" in line
     monkeypatch.setattr(os, "fsync", fsync)
     assert train("--resume")[0] == 0
     assert sorted(p.name for p in work_dir.glob("*.pth")) == [

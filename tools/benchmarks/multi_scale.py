@@ -27,7 +27,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 # The checkout that this file lies in, installed or not.
@@ -162,10 +162,6 @@ def run(args: argparse.Namespace) -> None:
     tell(f"{finished} arms trained; nothing is pending.")
 
 
-class ArmFailedError(Exception):
-    """An arm could not be trained or measured; its name is the argument."""
-
-
 def work(
     args: argparse.Namespace, tasks: Mapping[str, Any], arms: Sequence[Dict]
 ) -> int:
@@ -184,16 +180,11 @@ def work(
     store = ArmStore(args.results, args.work_dir)
     places = Places(args.data_root.resolve(), store.work_dir)
     commit = git_commit(ROOT)
-    failed: Set[str] = set()
     finished = 0
 
     def plan(results: Sequence[Mapping[str, Any]]) -> List[Dict]:
         done = {result["name"] for result in results}
-        return [
-            arm
-            for arm in arms
-            if arm["name"] not in failed and (not arm["after"] or arm["after"] in done)
-        ]
+        return [arm for arm in arms if not arm["after"] or arm["after"] in done]
 
     def train(arm: Dict, folder: Path) -> Dict[str, Any]:
         nonlocal finished
@@ -201,9 +192,9 @@ def work(
         spec = all_arms(task.sides)[arm["arm"]]
         try:
             result = run_arm(task, spec, arm["seed"], places)
-        except Exception as error:
+        except Exception:
             traceback.print_exc()
-            raise ArmFailedError(arm["name"]) from error
+            raise
         finished += 1
         tell(
             f"{arm['name']}: {result['metric']} {result['value']:.1f} %, "
@@ -219,16 +210,12 @@ def work(
             finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
 
-    while True:
-        try:
-            work_through(store, plan, train)
-            break
-        except ArmFailedError as error:
-            failed.add(str(error))
-            tell(f"{error} has failed and is left out")
+    try:
+        work_through(store, plan, train)
+    except RuntimeError as error:  # all others are done
+        store.assemble(about())
+        raise SystemExit(str(error)) from error
     store.assemble(about())
-    if failed:
-        raise SystemExit(f"failed: {', '.join(sorted(failed))}")
     return finished
 
 

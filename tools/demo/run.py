@@ -40,8 +40,8 @@ DET_IMAGES = (640, 160)
 def smoke(folder: Path) -> List[str]:
     """Return the arguments that stand for ``--smoke``."""
     return (
-        f"--work-dir {folder / 'run'} --epochs 1 --train-images 24 --val-images 12 "
-        "--det-epochs 1 --det-images 8 2 --test-sizes 32 --det-test-sizes 64"
+        f"--work-dir {folder / 'run'} --tasks classification --epochs 1 "
+        "--train-images 24 --val-images 12 --test-sizes 32"
     ).split()
 
 
