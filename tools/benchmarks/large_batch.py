@@ -31,41 +31,16 @@ from typing import Any, Dict, List, Optional, Sequence
 # The checkout that this file lies in, installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from lab.arguments import arm_parser, parse_arm_arguments
+
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "docs" / "results" / "large_batch"
 
 
 def parse_args(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", default="*", help="pattern of the arms' names")
-    parser.add_argument("--seeds", type=int, default=3, help="at the best rates")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
-    parser.add_argument(
-        "--work-dir",
-        type=Path,
-        default=Path("work_dirs/large_batch"),
-        help="checkpoints, locks and drawn scenes",
-    )
-    parser.add_argument(
-        "--page",
-        type=Path,
-        default=ROOT / "docs" / "large_batch.md",
-        help="page that --report writes; its figures go beside it",
-    )
+    parser = arm_parser(__doc__, "large_batch")
     parser.add_argument("--rank-arm", type=Path, help=argparse.SUPPRESS)
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--list", action="store_true", help="list the arms and stop")
-    what.add_argument("--report", action="store_true", help="write the page and stop")
-    what.add_argument(
-        "--smoke", action="store_true", help="a few arms of a few images each"
-    )
-    args = parser.parse_args(arguments)
-    if args.seeds < 1:
-        parser.error(f"--seeds must be at least 1, but got {args.seeds}")
-    return args
+    return parse_arm_arguments(parser, arguments)
 
 
 def main() -> None:

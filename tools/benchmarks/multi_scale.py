@@ -33,14 +33,12 @@ ROOT = Path(__file__).resolve().parents[2]
 # The checkout that this file lies in, installed or not.
 sys.path.insert(0, str(ROOT))
 
-RESULTS = ROOT / "docs" / "results" / "multi_scale"
+from lab.arguments import arm_parser, parse_arm_arguments  # noqa: E402
 
 
 def parse_args(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arm_parser(__doc__, "multi_scale")
     parser.add_argument(
         "--data-root",
         type=Path,
@@ -48,31 +46,7 @@ def parse_args(arguments: Optional[Sequence[str]] = None) -> argparse.Namespace:
         metavar="DIR",
         help="folder of caltech20 and nuclei; without it these tasks are left out",
     )
-    parser.add_argument("--only", default="*", help="pattern of the arms' names")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of an arm")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
-    parser.add_argument(
-        "--work-dir",
-        type=Path,
-        default=Path("work_dirs/multi_scale"),
-        help="checkpoints, locks and drawn scenes",
-    )
-    parser.add_argument(
-        "--page",
-        type=Path,
-        default=ROOT / "docs" / "multi_scale.md",
-        help="page that --report writes; its figures go beside it",
-    )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--list", action="store_true", help="list the arms and stop")
-    what.add_argument("--report", action="store_true", help="write the page and stop")
-    what.add_argument(
-        "--smoke", action="store_true", help="a few arms of a few made images each"
-    )
-    args = parser.parse_args(arguments)
-    if args.seeds < 1:
-        parser.error(f"--seeds must be at least 1, but got {args.seeds}")
-    return args
+    return parse_arm_arguments(parser, arguments)
 
 
 def main() -> None:
