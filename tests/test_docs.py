@@ -63,8 +63,10 @@ def test_options_in_commands_exist(name):
     text = (ROOT / name).read_text().replace("\\\n", " ")
     wrong = []
     for script, arguments in re.findall(r"python (tools/\S+\.py)([^\n`#]*)", text):
-        # Of the script, or of what the commands share.
+        # Of the script, or of what the commands or the benchmarks share.
         files = [ROOT / script, *ROOT.glob("mms_plugin/c*/*.py")]
+        if script.startswith("tools/benchmarks/"):
+            files.append(ROOT / "tools/benchmarks/lab/arguments.py")
         if "parse_known_args" in files[0].read_text():  # hands options on
             files += ROOT.glob("tools/analysis_tools/*.py")
         source = "".join(file.read_text() for file in files)

@@ -20,7 +20,7 @@ def pixels(path):
 
 @pytest.mark.parametrize("binning", ["equal_width", "equal_mass"])
 def test_reliability(tmp_path, binning):
-    """Of the gap's colour there is none where the model is calibrated."""
+    """Of the gap's color there is none where the model is calibrated."""
 
     def gap_pixels(accuracy):
         confidences = [0.25] * 100 + [0.75] * 100

@@ -9,7 +9,7 @@ pytest.importorskip("matplotlib")
 from mms_plugin.analysis import pictures
 
 
-def count_colour(path, bgr, tolerance=40):
+def count_color(path, bgr, tolerance=40):
     image = cv2.imread(str(path)).astype(int)
     return int((abs(image - np.array(bgr)).max(axis=2) < tolerance).sum())
 
@@ -23,19 +23,19 @@ def test_each_plan_has_a_panel(tmp_path):
     assert two.shape[1] == one.shape[1]
     # The second series' blue is in the second picture alone.
     blue = (0xB2, 0x72, 0x00)
-    assert count_colour(tmp_path / "one.png", blue) == 0
-    assert count_colour(tmp_path / "two.png", blue) > 20
+    assert count_color(tmp_path / "one.png", blue) == 0
+    assert count_color(tmp_path / "two.png", blue) > 20
 
 
 def test_every_line_is_drawn(tmp_path):
     path = tmp_path / "lines.png"
     series = {"a": [(0, 0), (1, 1)], "b": [(0, 1), (1, 0)], "none yet": []}
     pictures.draw_lines(series, path, "t", "x (px)", "y (%)")
-    assert count_colour(path, (0, 0, 0)) > 500
-    assert count_colour(path, (0xB2, 0x72, 0x00)) > 200
+    assert count_color(path, (0, 0, 0)) > 500
+    assert count_color(path, (0xB2, 0x72, 0x00)) > 200
 
 
-def test_a_line_has_one_colour_in_all_panels(tmp_path):
+def test_a_line_has_one_color_in_all_panels(tmp_path):
     line = [(x, x) for x in range(100)]
     blue = (0xB2, 0x72, 0x00)
     panels = {"p": {"a": line, "b": line[::-1]}, "q": {"b": [(0, 1), (50, 0)]}}
@@ -47,7 +47,7 @@ def test_a_line_has_one_colour_in_all_panels(tmp_path):
     # The right panel has the second line alone, and no black line.
     assert is_blue[:, half:].sum() > 100
     pictures.draw_line_panels({"q": panels["q"]}, tmp_path / "one.png", "t", "x")
-    assert count_colour(tmp_path / "one.png", blue) == 0  # there it is the first
+    assert count_color(tmp_path / "one.png", blue) == 0  # there it is the first
     with pytest.raises(ValueError, match="at least one panel"):
         pictures.draw_line_panels({}, tmp_path / "none.png", "t", "x")
 
@@ -59,8 +59,8 @@ def test_contact_sheet_shows_the_images_to_scale(tmp_path):
     green[..., 1] = 255
     path = tmp_path / "sheet.png"
     pictures.draw_contact_sheet([red, green], path, "t", columns=6)
-    reds = count_colour(path, (0, 0, 255))
-    greens = count_colour(path, (0, 255, 0))
+    reds = count_color(path, (0, 0, 255))
+    greens = count_color(path, (0, 255, 0))
     # 3 images of a quarter of the area against the first 6 of 12.
     assert reds > 1000
     assert greens / reds == pytest.approx(8, rel=0.15)
@@ -92,8 +92,8 @@ def test_costs_over_the_epochs(tmp_path):
         "What it costs",
         "PFLOPs",
     )
-    # Both trainings in their colours: the shading is the first one's alone.
-    assert count_colour(path, (0, 0, 0)) > 500
-    assert count_colour(path, (0xB2, 0x72, 0x00)) > 500
-    assert count_colour(path, (0xCC, 0xCC, 0xCC), 4) > 5000
+    # Both trainings in their colors: the shading is the first one's alone.
+    assert count_color(path, (0, 0, 0)) > 500
+    assert count_color(path, (0xB2, 0x72, 0x00)) > 500
+    assert count_color(path, (0xCC, 0xCC, 0xCC), 4) > 5000
     assert [file.name for file in tmp_path.iterdir()] == ["costs.png"]

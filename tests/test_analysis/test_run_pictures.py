@@ -11,7 +11,7 @@ from mms_plugin.analysis import run_pictures as pictures
 BLACK, BLUE, ORANGE = (0, 0, 0), (0xB2, 0x72, 0x00), (0x00, 0x5E, 0xD5)
 
 
-def count_colour(path, bgr, tolerance=30):
+def count_color(path, bgr, tolerance=30):
     image = cv2.imread(str(path)).astype(int)
     return int((abs(image - np.array(bgr)).max(axis=2) < tolerance).sum())
 
@@ -31,7 +31,7 @@ def test_sizes_as_dots_or_as_shades(tmp_path, iterations):
     plan = [(32, 32, 8), (64, 64, 2)] * (iterations // 2)
     path = tmp_path / "sizes.png"
     pictures.draw_sizes({"one": plan}, path)
-    assert count_colour(path, ORANGE) > 200  # the mean
+    assert count_color(path, ORANGE) > 200  # the mean
     image = cv2.imread(str(path)).astype(int)
     bluish = (image[..., 0] - image[..., 2] > 40).sum()
     assert bluish > 1000
@@ -53,13 +53,13 @@ def test_a_row_for_each_training(tmp_path):
         pictures.draw_sizes({}, tmp_path / "none.png")
 
 
-def test_each_training_has_its_colour(tmp_path):
+def test_each_training_has_its_color(tmp_path):
     path = tmp_path / "losses.png"
     line = [(0, 0.0), (10, 1.0)]
     pictures.draw_losses({"loss": {"a": line}}, path)
-    assert count_colour(path, BLUE) == 0
+    assert count_color(path, BLUE) == 0
     pictures.draw_losses({"loss": {"a": [], "b": line}, "lr": {"a": line}}, path)
-    assert count_colour(path, BLUE) > 200
+    assert count_color(path, BLUE) > 200
     with pytest.raises(ValueError, match="at least one panel"):
         pictures.draw_losses({}, path)
     assert [p.name for p in tmp_path.iterdir()] == ["losses.png"]
@@ -71,13 +71,13 @@ def test_metrics_with_what_is_not_a_number(tmp_path):
     curve = pictures.MetricCurve([1, 2, 3], [nan, nan, nan], [0.1, nan, 0.3])
     other = pictures.MetricCurve([1, 2, 3], [1e3, 2e3, 3e3], [0.2, 0.3, 0.4])
     pictures.draw_metrics({"mAP": {"a": curve, "b": other}}, path, "epoch", "TFLOPs")
-    assert count_colour(path, BLUE) > 200
+    assert count_color(path, BLUE) > 200
     with pytest.raises(ValueError, match="at least one metric"):
         pictures.draw_metrics({}, path, "epoch", "TFLOPs")
 
 
 def test_seven_modules_are_told_apart(tmp_path):
-    """By colour; beyond seven by line and marker too."""
+    """By color; beyond seven by line and marker too."""
     styles = [pictures._style(number, marks=True) for number in range(14)]
     assert len({style["color"] for style in styles[:7]}) == 7
     keys = ("color", "linestyle", "marker")
@@ -90,6 +90,6 @@ def test_seven_modules_are_told_apart(tmp_path):
         for kind, scale in (("mu", 1.0), ("phi", 0.1))
     }
     pictures.draw_agvm({"run": curves}, path)
-    assert count_colour(path, BLUE) > 200
+    assert count_color(path, BLUE) > 200
     with pytest.raises(ValueError, match="at least one training"):
         pictures.draw_agvm({"run": {}}, path)

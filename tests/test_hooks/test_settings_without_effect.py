@@ -122,7 +122,7 @@ def test_a_loop_by_iteration(make_runner, tmp_path, sampler):
         assert all("never draws" in line and "12x12" in line for line in lines)
 
 
-def test_a_resumed_training(make_runner):
+def test_a_resumed_training(make_runner, tmp_path):
     """It warns while something is left to be trained, and not of what has passed."""
     passed = dict(type="ClipGradRangeHook", begin=1, end=3)
     options = dict(
@@ -135,8 +135,11 @@ def test_a_resumed_training(make_runner):
     assert len(warnings_of(whole)) == 1
 
     def resumed(epoch, **changes):
+        # A log of its own: runs that start within a second share a name.
+        folder = f"from_{epoch}{'_extended' if changes else ''}"
         runner = make_runner(
             **{**options, "custom_hooks": [CURRICULUM, passed], **changes},
+            work_dir=str(tmp_path / folder),
             load_from=str(Path(whole.work_dir) / f"epoch_{epoch}.pth"),
             resume=True,
         )

@@ -174,7 +174,7 @@ def test_annotations_are_those_of_the_scenes(root):
             pixels = cv2.imread(str(root / "detection" / split / image["file_name"]))
             assert pixels.shape == scene.image.shape
             assert pixels.shape[:2] == (image["height"], image["width"])
-            # JPEG blurs colours, and changes no more than that.
+            # JPEG blurs colors, and changes no more than that.
             assert abs(pixels.astype(int) - scene.image).mean() < 12
             found = [
                 item
@@ -281,7 +281,7 @@ def test_leftovers_of_a_killed_call_go(tmp_path):
 
 def test_refuses_a_folder_of_others(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(ValueError, match="root=.*no data set of scenes"):
+    with pytest.raises(ValueError, match="root=.*no dataset of scenes"):
         write_scenes(tmp_path, SMALL)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 

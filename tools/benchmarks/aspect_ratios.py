@@ -1,9 +1,9 @@
 """Time and memory of reading the sides of a million images for aspect grouping.
 
-A synthetic data set of records as COCO's annotations give them, without masks, which
+A synthetic dataset of records as COCO's annotations give them, without masks, which
 would only make the other way slower. Three ways, each in a process of its own: as
-MultiScaleDataset does it while the data set is built; through get_data_info, which
-unpickles each record, on the same data set built beforehand; and the data set built
+MultiScaleDataset does it while the dataset is built; through get_data_info, which
+unpickles each record, on the same dataset built beforehand; and the dataset built
 without the plugin, for its own time and memory.
 
     python tools/benchmarks/aspect_ratios.py --num-images 1000000
@@ -27,10 +27,10 @@ ARMS = ("mmengine", "ours", "unpickling")
 
 
 def measure(arm: str, num_images: int, objects: int) -> Dict[str, float]:
-    """Build the data set in this process and read the sides of its images.
+    """Build the dataset in this process and read the sides of its images.
 
     Returns:
-        ``build_seconds`` of the data set, reading while building included;
+        ``build_seconds`` of the dataset, reading while building included;
         ``read_seconds`` of reading the sides, wherever it happens (0 for
         ``mmengine``); ``peak_mib`` of memory after the records are there;
         ``pickle_bytes`` that a worker process started afresh gets.
@@ -89,7 +89,7 @@ def measure(arm: str, num_images: int, objects: int) -> Dict[str, float]:
     # As a data loader does: tensors in shared memory go as handles.
     pickled = len(ForkingPickler.dumps(dataset))
     if arm == "ours":
-        # What it did while the data set was built: the same reading, timed alone.
+        # What it did while the dataset was built: the same reading, timed alone.
         del dataset
         records = MultiScaleDataset(Synthetic(serialize_data=False))
         start = time.perf_counter()

@@ -329,17 +329,17 @@ def draw(results: List[Dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    colours = ["#000000", "#999999", "#E69F00", "#0072B2"]  # Okabe and Ito
+    colors = ["#000000", "#999999", "#E69F00", "#0072B2"]  # Okabe and Ito
     marks = ["o", "v", "s", "D"]
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), sharex=True)
     for axis, kind in zip(axes, METRICS):
-        for arm, colour, mark in zip(ARMS, colours, marks):
+        for arm, color, mark in zip(ARMS, colors, marks):
             runs = [result for result in results if result["arm"] == arm]
             for number, run in enumerate(runs):
                 axis.plot(
                     [point["train_flops"] / 1e12 for point in run["curve"]],
                     [point[kind] for point in run["curve"]],
-                    color=colour,
+                    color=color,
                     marker=mark,
                     markersize=5,
                     linestyle=["-", "--", ":"][number % 3],

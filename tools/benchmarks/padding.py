@@ -58,7 +58,7 @@ def summary(meters: Dict[Size, Meter], counted: Dict[Size, Meter]) -> Dict[str, 
 
 
 class Batches:
-    """What batches of a data set look like behind mmdet's data preprocessor."""
+    """What batches of a dataset look like behind mmdet's data preprocessor."""
 
     def __init__(self, root: Path, annotations: str, images: str, divisor: int):
         from mmdet.models import DetDataPreprocessor
@@ -173,7 +173,7 @@ def smoke(folder: Path) -> List[str]:
     """Return the arguments that stand for ``--smoke``; write their data."""
     from made_nuclei import write_nuclei
 
-    # Of a class and size that the data set keeps.
+    # Of a class and size that the dataset keeps.
     root = write_nuclei(folder / "data", side=128, name="person")
     return (
         f"--data-root {root} --annotations annotations/instances_train.json "
@@ -185,7 +185,7 @@ def smoke(folder: Path) -> List[str]:
 def main(argv: List[str]) -> None:
     """Run the command."""
     parser = ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--data-root", required=True, help="folder of a COCO data set")
+    parser.add_argument("--data-root", required=True, help="folder of a COCO dataset")
     parser.add_argument("--annotations", default="annotations/instances_train2017.json")
     parser.add_argument("--images", default="train2017/")
     parser.add_argument("--base-size", type=int, default=224)

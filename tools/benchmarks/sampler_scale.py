@@ -1,6 +1,6 @@
 """Time and memory of planning, from a million to a billion samples.
 
-One rank of 1 to 4,096 is simulated, with a data set of which only the length is there.
+One rank of 1 to 4,096 is simulated, with a dataset of which only the length is there.
 Each row is timed, CPU time of its one thread, so that a busy machine does not show; and
 then run again under tracemalloc for its peak of memory.
 
@@ -32,7 +32,7 @@ CURRICULA = ("none", "by epoch", "within the epoch")
 
 
 class Length:
-    """A data set of which only the length is known."""
+    """A dataset of which only the length is known."""
 
     def __init__(self, length: int) -> None:
         self.length = length

@@ -20,8 +20,8 @@ COUNTED_IMAGES = 16
 
 DRAWN_SCORE = 0.5
 # Of disc, square, triangle and star: Okabe and Ito's, as in the other pictures.
-CLASS_COLOURS = ((0, 114, 178), (213, 94, 0), (240, 228, 66), (204, 121, 167))
-CLASS_COLOUR_NAMES = "disc blue, square orange, triangle yellow, star pink"
+CLASS_COLORS = ((0, 114, 178), (213, 94, 0), (240, 228, 66), (204, 121, 167))
+CLASS_COLOR_NAMES = "disc blue, square orange, triangle yellow, star pink"
 
 
 def load_config(config: Path, options: Dict[str, Any]) -> Any:
@@ -218,7 +218,7 @@ def predicted_images(cfg: Any, model: Any, size: int, count: int = 6) -> Any:
             outlines, _ = cv2.findContours(
                 mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
             )
-            cv2.drawContours(image, outlines, -1, CLASS_COLOURS[label], 3)
+            cv2.drawContours(image, outlines, -1, CLASS_COLORS[label], 3)
         images.append(image)
     side = max(max(image.shape[:2]) for image in images)
     canvas = np.full((count, side, side, 3), 255, np.uint8)

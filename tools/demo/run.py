@@ -312,7 +312,7 @@ def draw_detections(task: report.Task, run: TaskRun) -> None:
         rows,
         run.work_dir / "detection_examples.png",
         f"Masks found in the first validation images, score above "
-        f"{measuring.DRAWN_SCORE}: {measuring.CLASS_COLOUR_NAMES}",
+        f"{measuring.DRAWN_SCORE}: {measuring.CLASS_COLOR_NAMES}",
         captions=[name for name, _ in run.task.arms],
     )
     for arm in task.arms:
@@ -369,7 +369,7 @@ def train_task(run: TaskRun, args: argparse.Namespace, step: str) -> report.Task
     if task is DETECTION:
         captions["examples"] = (
             f"Masks found in the first validation images at {task.base_size} px: "
-            + measuring.CLASS_COLOUR_NAMES
+            + measuring.CLASS_COLOR_NAMES
         )
     if any(arm.agvm for arm in arms):
         captions["agvm"] = "phi and mu by module over the training"

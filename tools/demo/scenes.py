@@ -4,7 +4,7 @@
 apparent size on a cluttered background, partly hidden by each other and by
 unlabelled occluders. One function serves both tasks: a classification image has one
 large labelled object among small ones, a detection image several of all sizes.
-:func:`write_scenes` writes a data set once, as JPEG images and JSON annotations.
+:func:`write_scenes` writes a dataset once, as JPEG images and JSON annotations.
 
 A class of the classification task is a shape *and* a texture, so that it takes both
 the coarse outline and the fine pattern to tell it; a category of the detection task
@@ -112,7 +112,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class SceneParameters:
-    """What a data set of scenes is made of; written into its manifest.
+    """What a dataset of scenes is made of; written into its manifest.
 
     Args:
         seed: Seed of everything drawn. Default: 0.
@@ -251,7 +251,7 @@ def _pattern(
     width: int,
     period: float,
 ) -> np.ndarray:
-    """Return ``(height, width)`` float32 in [0, 1]: texture of two colours."""
+    """Return ``(height, width)`` float32 in [0, 1]: texture of two colors."""
     angle = rng.uniform(0, np.pi)
     phase_u, phase_v = rng.uniform(0, 2 * np.pi, 2)
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -266,8 +266,8 @@ def _pattern(
     return (0.5 + 0.5 * np.tanh(2.5 * wave)).astype(np.float32)
 
 
-def _colours(rng: np.random.Generator, contrast: float) -> np.ndarray:
-    """Two BGR colours whose mean levels are ``contrast`` apart; carry no label."""
+def _colors(rng: np.random.Generator, contrast: float) -> np.ndarray:
+    """Two BGR colors whose mean levels are ``contrast`` apart; carry no label."""
     middle = rng.uniform(70, 185, 3)
     direction = rng.normal(size=3) * 0.6 + 1.0
     direction *= (contrast / 2) / max(abs(direction.mean()), 0.5)
@@ -287,7 +287,7 @@ def _paint(
     """Paint ``outline`` onto ``canvas``, in place."""
     window = _window(outline, *canvas.shape[:2])
     alpha = _coverage(outline, window)[..., None]
-    first, second = _colours(rng, contrast)
+    first, second = _colors(rng, contrast)
     paint = first
     if texture is not None:
         height, width = alpha.shape[:2]
@@ -445,7 +445,7 @@ def classification_scene(seed: int, split: str, index: int, size: int = 96) -> S
     Classes come round in turn (``index % 12``), so every split is balanced.
 
     Args:
-        seed: Seed of the data set.
+        seed: Seed of the dataset.
         split: ``'train'`` or ``'val'``.
         index: Number of the image within its split.
         size: Side of the image in pixels. Default: 96.
@@ -477,7 +477,7 @@ def detection_scene(seed: int, split: str, index: int, long_side: int = 160) -> 
     """Draw detection image ``index``: 1 to 6 objects; landscape, portrait or square.
 
     Args:
-        seed: Seed of the data set.
+        seed: Seed of the dataset.
         split: ``'train'`` or ``'val'``.
         index: Number of the image within its split.
         long_side: Longer side of the image in pixels. Default: 160.
@@ -612,14 +612,14 @@ def write_scenes(
     parameters: Optional[SceneParameters] = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> bool:
-    """Write the data set into the folder ``root``, unless it is there already.
+    """Write the dataset into the folder ``root``, unless it is there already.
 
     ``root/classification/{train,val}/<class>/*.jpg`` is what mmpretrain's
     ``CustomDataset`` reads; ``root/detection/{train,val}/*.jpg`` with
     ``root/detection/annotations/instances_{train,val}.json`` what mmdet's
     ``CocoDataset`` reads. ``root/manifest.json`` tells version and parameters.
     The folder is written under another name beside ``root`` and then renamed: there
-    is never half a data set.
+    is never half a dataset.
 
     Args:
         root: The folder to be made.
@@ -642,7 +642,7 @@ def write_scenes(
             found = None
         if not isinstance(found, dict) or "parameters" not in found:
             raise ValueError(
-                f"root={str(root)!r} exists and is no data set of scenes (it has no "
+                f"root={str(root)!r} exists and is no dataset of scenes (it has no "
                 f"{_MANIFEST}); give another folder or remove it yourself"
             )
         if found == manifest:
