@@ -4,7 +4,8 @@ On meta tensors, which have a shape and no content, a model is counted in second
 looks at the content (the matching and sampling of a two-stage detector) cannot run on
 them: there the part whose cost goes with the size (backbone, neck, RPN) is counted at
 each size, and the RoI heads once, on RoI features of the number and shape that they
-train on. What neither way can count runs on the CPU's tensors, with its real losses.
+train on. A segmentor is counted without its losses, which multiply nothing. What cannot
+be counted so runs on the CPU's tensors, with its real losses.
 """
 
 from __future__ import annotations
@@ -97,7 +98,10 @@ def model_flops(
     detector = "mmdet" in libraries
     rois = rois_per_image(model, positive_rois) if detector else None
     ways: List[Tuple[str, Callable[[Sequence[Size]], Dict[Size, float]]]] = []
-    if prefer_meta and not detector:
+    segmentor = _segmentor_part(model) if "mmseg" in libraries else None
+    if prefer_meta and segmentor is not None:
+        ways.append(("meta tensors", lambda part: _by_parts(segmentor, None, part)))
+    elif prefer_meta and not detector:
         ways.append(("meta tensors", lambda part: _on_meta(model, part)))
     if prefer_meta and detector:
         parts = _detector_parts(model, rois)
@@ -202,17 +206,60 @@ class _DensePart(nn.Module):
 
     def __init__(self, detector: nn.Module, head: str, levels: int) -> None:
         super().__init__()
-        self.detector = detector
+        self.model = detector
         self.head = head
         self.levels = levels
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        detector: Any = self.detector
+        detector: Any = self.model
         features = detector.extract_feat(images)
         outputs = list(_tensors(getattr(detector, self.head)(features)))
         # A map that only the RoI heads read passes their gradient on.
         outputs += features[: self.levels]
         return _trained_sum(outputs)
+
+
+class _SegmentorPart(nn.Module):
+    """What a segmentor runs before its losses: to the sum of its heads' outputs."""
+
+    def __init__(self, segmentor: nn.Module) -> None:
+        super().__init__()
+        self.model = segmentor
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        segmentor: Any = self.model
+        features = segmentor.extract_feat(images)
+        return _trained_sum(
+            [
+                output
+                for head in _segmentation_heads(segmentor)
+                for output in _tensors(head(features))
+            ]
+        )
+
+
+def _segmentation_heads(segmentor: Any) -> List[Any]:
+    heads = [segmentor.decode_head]
+    if segmentor.with_auxiliary_head:
+        heads += _stages(segmentor.auxiliary_head)
+    return heads
+
+
+def _segmentor_part(model: Any) -> Optional[_SegmentorPart]:
+    """Return a segmentor that is no more than its heads; ``None`` for any other."""
+    segmentors = require("mmseg.models.segmentors", "model_flops")
+    heads = require("mmseg.models.decode_heads.decode_head", "model_flops")
+    if type(model).loss is not segmentors.EncoderDecoder.loss or isinstance(
+        model, segmentors.CascadeEncoderDecoder
+    ):
+        return None
+    base = heads.BaseDecodeHead
+    for head in _segmentation_heads(model):
+        if type(head).loss is not base.loss or (
+            type(head).loss_by_feat is not base.loss_by_feat
+        ):
+            return None
+    return _SegmentorPart(model)
 
 
 class _RoIPart(nn.Module):
@@ -300,12 +347,12 @@ def _reads_features(roi_head: Any) -> bool:
 
 
 def _by_parts(
-    dense: _DensePart, roi_part: Optional[_RoIPart], sizes: Sequence[Size]
+    dense: Any, roi_part: Optional[_RoIPart], sizes: Sequence[Size]
 ) -> Dict[Size, float]:
     if not sizes:
         return {}
     state = meta_state(dense)
-    padded_batch = batch_maker(dense.detector, device="meta")
+    padded_batch = batch_maker(dense.model, device="meta")
 
     def make_batch(batch_size: int, height: int, width: int) -> torch.Tensor:
         return padded_batch(batch_size, height, width)["inputs"]

@@ -62,6 +62,32 @@ def test_a_classifier_on_meta_tensors():
     assert on_meta.per_image == model_flops(model, sizes, prefer_meta=False).per_image
 
 
+def test_a_segmentor_without_its_losses_is_the_segmentor():
+    """DeepLabV3's heads: logits at each size, no matter what the labels are."""
+    mmseg = pytest.importorskip("mmseg.models.segmentors")
+    head = dict(num_classes=3, norm_cfg=dict(type="BN"))
+    model = mmseg.EncoderDecoder(
+        backbone=dict(
+            type="mmseg.ResNetV1c",
+            depth=18,
+            stem_channels=8,
+            base_channels=8,
+            strides=(1, 2, 1, 1),
+            dilations=(1, 1, 2, 4),
+        ),
+        decode_head=dict(
+            head, type="mmseg.ASPPHead", in_channels=64, channels=16, in_index=3
+        ),
+        auxiliary_head=dict(
+            head, type="mmseg.FCNHead", in_channels=32, channels=8, in_index=2
+        ),
+    )
+    sizes = [(64, 64), (40, 72)]
+    on_meta = model_flops(model, sizes)
+    assert on_meta.counted_on == "meta tensors"
+    assert on_meta.per_image == model_flops(model, sizes, prefer_meta=False).per_image
+
+
 def test_attention_is_counted_on_both():
     width, tokens = 24, 17
     model = classifier(

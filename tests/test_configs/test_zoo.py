@@ -16,7 +16,6 @@ yaml = pytest.importorskip("yaml")
 from mms_plugin import cli  # noqa: E402
 from mms_plugin.analysis import (  # noqa: E402
     build_model,
-    config_plan,
     model_flops,
     training_cost,
 )
@@ -218,9 +217,7 @@ class TestCosts:
             config.train_cfg.max_epochs = 2
         else:
             config.train_cfg.max_iters = 2000
-        cli.enter_scope(config)
-        gpus = zoo_costs.parse_name(name).gpus
-        plan = config_plan(config, world_size=gpus)
+        plan = zoo_costs.plan_of(name, config)
         cost = training_cost(plan, flops)
         images = cost.images / len(plan.epochs) if kept["epochs"] else None
         if images:
