@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
-    [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("configs/*/README.md")]
+    [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("configs/**/README.md")]
 )
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 

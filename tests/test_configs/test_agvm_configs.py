@@ -12,6 +12,8 @@ from mmengine.optim import (
 )
 from mmengine.registry import HOOKS, DefaultScope
 
+from mms_plugin.recipes.large_batch_numbers import large_batch_times
+
 pytest.importorskip("mmdet")
 ROOT = Path(__file__).resolve().parents[2] / "configs"
 SCHEDULERS = dict(
@@ -88,3 +90,34 @@ def test_sampler_curriculum_and_agvm_together():
         "ResolutionCurriculumHook"
     )
     assert "roi_head.mask_head" in _wrapper(config).agvm.modules
+
+
+# Updates of a training: epochs of ceil(117,266 images / batch).
+CONTINUED = {
+    "faster_rcnn/faster-rcnn-r50-fpn_agvm_64xb16-16e_coco.py": 16 * 115,
+    "faster_rcnn/faster-rcnn-r50-fpn_agvm_96xb16-16e_coco.py": 16 * 77,
+    "mask_rcnn/mask-rcnn-r50-fpn_agvm_64xb16-16e_coco.py": 16 * 115,
+    "retinanet/retinanet-r50-fpn_agvm_64xb16-16e_coco.py": 16 * 115,
+    "faster_rcnn/faster-rcnn-r50-fpn_agvm_16xb16-adamw-12e_coco.py": 12 * 459,
+    "faster_rcnn/faster-rcnn-r50-fpn_agvm_32xb16-adamw-12e_coco.py": 12 * 230,
+    "faster_rcnn/faster-rcnn-r50-fpn_agvm_64xb16-adamw-12e_coco.py": 12 * 115,
+    "faster_rcnn/faster-rcnn-r50-fpn_agvm_96xb16-adamw-12e_coco.py": 12 * 77,
+    "retinanet/retinanet-r18-fpn_agvm_640xb16-adamw-12e_coco.py": 12 * 12,
+    "sem_fpn/sem-fpn-r50_agvm_16xb16-10k_ade20k.py": 10_000,
+}
+
+
+@pytest.mark.parametrize("path", CONTINUED)
+def test_other_batches_are_as_the_recipe_gives_them(path):
+    """Warm-up, clipping and start of AGVM are those of ``--recipe agvm``."""
+    config = Config.fromfile(ROOT / path)
+    batch = config.auto_scale_lr.base_batch_size
+    times = large_batch_times(CONTINUED[path], batch)
+    warmup = config.param_scheduler[1]
+    assert warmup.end == times.warmup + 1
+    assert warmup.gamma**times.warmup == pytest.approx(1000)
+    (hook,) = config.custom_hooks
+    assert (hook.begin, hook.end) == (times.clip_begin, times.clip_end)
+    agvm = config.optim_wrapper.agvm
+    assert (agvm.start_iter, agvm.interval) == (times.start, times.interval)
+    assert agvm.momentum == pytest.approx(times.momentum, abs=0.003)
