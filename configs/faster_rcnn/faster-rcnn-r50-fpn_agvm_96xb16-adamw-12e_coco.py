@@ -1,8 +1,8 @@
 """AdamW with AGVM at batch 1,536.
 
 The rate is mmdet's 1e-4 for 16 images by the square root of the batch. Warm-up,
-clipping and AGVM's start as with `--recipe agvm`, after an eighth of the training. It measures
-every 5 iterations.
+clipping and AGVM's start as with `--recipe agvm`, after an eighth of the training. It
+measures every 5 iterations.
 """
 
 _base_ = "./faster-rcnn-r50-fpn_agvm_16xb16-adamw-12e_coco.py"

@@ -1,7 +1,7 @@
 """Batch 1,536 with LAMB, a rival of AGVM: all else as in its config.
 
-mmpretrain's LAMB. No rate is published for detection: mmpretrain's 0.005 for batch 2,048
-on ImageNet (its A3 recipe) by the square root of the batch, as a start.
+mmpretrain's LAMB. No rate is published for detection: mmpretrain's 0.005 for batch
+2,048 on ImageNet (its A3 recipe) by the square root of the batch, as a start.
 """
 
 _base_ = "./faster-rcnn-r50-fpn_agvm_96xb16-adamw-12e_coco.py"

@@ -1,7 +1,7 @@
 """RegNetX-12GF, MSc-VBS: the nearest that mmpretrain has to the published RegNetY-16GF.
 
-CoreNet's projects/range_augment/classification/regnety_16gf.yaml: 150 epochs, 256 images
-a GPU on 4 GPUs, else as ResNet-50 with repeated augmentation.
+CoreNet's projects/range_augment/classification/regnety_16gf.yaml: 150 epochs, 256
+images a GPU on 4 GPUs, else as ResNet-50 with repeated augmentation.
 """
 
 _base_ = "../resnet/resnet50_vbs_8xb128-ra4-600e_in1k.py"

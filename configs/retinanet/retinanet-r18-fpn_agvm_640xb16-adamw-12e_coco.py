@@ -1,8 +1,8 @@
 """AGVM at batch 10,240 with AdamW, 144 iterations in all.
 
-The paper trains RetinaNet R18 at batch 10,000; its rate is not known to us: mmdet's 1e-4
-for 16 images by the square root of the batch. Warm-up of an eighth of the training and a
-measurement at every iteration, as with `--recipe agvm`.
+The paper trains RetinaNet R18 at batch 10,000; its rate is not known to us: mmdet's
+1e-4 for 16 images by the square root of the batch. Warm-up of an eighth of the training
+and a measurement at every iteration, as with `--recipe agvm`.
 """
 
 _base_ = [

@@ -1,8 +1,9 @@
 """AGVM at batch 1,024.
 
 No rate is published: half of the released 0.38 for Faster R-CNN at batch 512, by the
-square root of the batch. Warm-up of as many images as at batch 512. Clipping and AGVM's start keep 3 % of the
-training from its end, and AGVM measures every 5 iterations, as with `--recipe agvm`.
+square root of the batch. As with `--recipe agvm`: warm-up of as many images as at batch
+512; clipping from 3 % of the training before its end to 3 % after it, where AGVM
+starts; a measurement every 5 iterations.
 """
 
 _base_ = "./retinanet-r50-fpn_agvm_16xb16-16e_coco.py"
