@@ -13,7 +13,7 @@ from typing import (
     List,
     Mapping,
     Optional,
-    Set,
+    Sequence,
     Tuple,
 )
 
@@ -114,7 +114,6 @@ class AGVMOptimWrapper(OptimWrapper):
         self._tied_rates = False
         self._warned_without_effect = False
         self._warned_failed_measurement = False
-        self._warned_quiet: Set[str] = set()
 
     # ---------------------------------------------------------------- an iteration
     def initialize_count_status(
@@ -179,7 +178,7 @@ class AGVMOptimWrapper(OptimWrapper):
         overflow = not all(math.isfinite(value) for row in values for value in row)
         if overflow and self._drops_overflow():
             return
-        num_measured = self.agvm.num_measured
+        num_measured, quiet = self.agvm.num_measured, self.agvm.quiet_modules()
         measured = self.agvm.update(values, halves.half_variance)
         if self.agvm.num_measured == num_measured:
             self._warn_failed_measurement(values)
@@ -187,11 +186,26 @@ class AGVMOptimWrapper(OptimWrapper):
             mu, phi = self.agvm.multipliers[name], self.agvm.variances[name]
             self.message_hub.update_scalar(f"train/agvm/mu/{name}", mu)
             self.message_hub.update_scalar(f"train/agvm/phi/{name}", phi)
-        for name in self.agvm.quiet_modules():
-            if name not in self._warned_quiet:
-                self._warned_quiet.add(name)
+        self._report_quiet(quiet, values)
+
+    def _report_quiet(
+        self, quiet_before: Sequence[str], products: List[List[float]]
+    ) -> None:
+        """Warn of each module that has become quiet; log that, and its end."""
+        quiet = self.agvm.quiet_modules()
+        rows = dict(zip(self.agvm.modules, products))
+        for name in sorted(set(quiet) ^ set(quiet_before)):
+            self.message_hub.update_scalar(
+                f"train/agvm/quiet/{name}", float(name in quiet)
+            )
+            if name in quiet:
                 warn_on_main_process(
-                    explain_quiet_module(name, self.agvm.config.start_iter)
+                    explain_quiet_module(
+                        name,
+                        self._inner_count - 1,
+                        has_gradient=any(rows[name]),
+                        config=self.agvm.config,
+                    )
                 )
 
     def _warn_failed_measurement(self, products: List[List[float]]) -> None:

@@ -184,20 +184,35 @@ def explain_failed_measurement(
     )
 
 
-def explain_quiet_module(name: str, start_iter: int) -> str:
-    """Explain that a module has had no variance for many measurements.
+def explain_quiet_module(
+    name: str, iteration: int, has_gradient: bool, config: AGVMConfig
+) -> str:
+    """Explain that a module has become quiet: frozen, dead, or without objects.
 
     Args:
         name: The module.
-        start_iter: Iteration of the first measurement.
+        iteration: Index of the iteration of the last measurement.
+        has_gradient: Whether the module had a gradient in that iteration.
+        config: Arguments of AGVM.
     """
+    if has_gradient:
+        cause = (
+            "all images ask for the same step. A head does so while it only sees "
+            "background, and for good when it has died. Its multiplier moves towards "
+            "the upper bound of agvm.ratio_range. Check that its loss falls; if not, "
+            "use a lower learning rate, a longer warm-up or a later start_iter."
+        )
+    else:
+        cause = (
+            "it has no gradient. Its multiplier keeps its value. Check that its "
+            "weights are not frozen, and that its loss has samples and a weight above "
+            "0."
+        )
     return (
-        f"AGVM: the gradient variance of {name} has been below {QUIET_VARIANCE:g}, or "
-        f"it had no gradient, in the last {QUIET_MEASUREMENTS} measurements: all "
-        "images ask for the same step. A head does so while it only sees background, "
-        "and for good when it has died. If its loss does not fall, use a lower "
-        "learning rate or a longer warm-up, or start AGVM later "
-        f"(start_iter={start_iter})."
+        f"AGVM: in iteration {iteration}, the gradient variance of {name} has been "
+        f"below {QUIET_VARIANCE:g} in the last {QUIET_MEASUREMENTS} measurements "
+        f"(start_iter={config.start_iter}, interval={config.interval}): {cause} The "
+        "next warning follows only if it recovers and this happens again."
     )
 
 

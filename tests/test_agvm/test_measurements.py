@@ -156,9 +156,15 @@ def test_a_failed_measurement_is_explained():
 
 
 def test_a_quiet_module_is_explained():
-    text = explain_quiet_module("roi_head.mask_head", 80)
-    assert "variance of roi_head.mask_head has been below 0.001" in text
-    assert "in the last 20 measurements" in text and "start_iter=80" in text
+    config = AGVMConfig(start_iter=80)
+    for has_gradient, words in (
+        (True, "all images ask for the same step.*Check that its loss falls"),
+        (False, "it has no gradient.*Check that its weights are not frozen"),
+    ):
+        text = explain_quiet_module("roi_head.mask_head", 270, has_gradient, config)
+        assert "variance of roi_head.mask_head has been below 0.001" in text
+        assert "in iteration 270" in text and re.search(words, text)
+        assert "in the last 20 measurements" in text and "start_iter=80" in text
 
 
 def _told(wrapper, model, done, total):
