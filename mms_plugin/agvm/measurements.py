@@ -9,7 +9,7 @@ import math
 from typing import List, Mapping, Optional, Sequence, Tuple
 
 from .agvm import QUIET_MEASUREMENTS, QUIET_VARIANCE
-from .agvm_config import AGVMConfig
+from .agvm_config import FITTED, AGVMConfig
 
 __all__ = [
     "ENOUGH_SHARE",
@@ -131,9 +131,9 @@ def explain_without_effect(
     count = measured_before + len(
         measured_updates(config, begin, end, accumulative_counts)
     )
-    share = moved_share(config.momentum, count)
-    if count and (not config.modulate or share >= ENOUGH_SHARE):
+    if _is_enough(config, count):
         return None
+    share = moved_share(config.momentum, count)
     length = f"{total} iterations"
     if accumulative_counts > 1:
         length += (
@@ -147,6 +147,11 @@ def explain_without_effect(
         values += f", stop_iter={config.stop_iter}"
     values += f", momentum={config.momentum}"
     remedies = _remedies(config, begin, end, accumulative_counts, measured_before)
+    hint = ""
+    fitted = config.fitted(FITTED, end, accumulative_counts)
+    fitted_updates = measured_updates(fitted, begin, end, accumulative_counts)
+    if _is_enough(fitted, measured_before + len(fitted_updates)):
+        hint = f" Or set {', '.join(FITTED)} to None to fit them to the training."
     if count:
         effect = (
             f"AGVM measures only {_times(count)} in this training, so that a "
@@ -157,8 +162,14 @@ def explain_without_effect(
         effect = "AGVM never measures in this training, so that all multipliers stay 1"
     return (
         f"{effect}: agvm=dict({values}), but the training has {length}. Set "
-        f"{' or '.join(remedies)}."
+        f"{' or '.join(remedies)}.{hint}"
     )
+
+
+def _is_enough(config: AGVMConfig, measurements: int) -> bool:
+    """Return whether so many measurements have an effect that is worth it."""
+    share = moved_share(config.momentum, measurements)
+    return measurements > 0 and (not config.modulate or share >= ENOUGH_SHARE)
 
 
 def explain_failed_measurement(

@@ -94,6 +94,16 @@ def test_what_has_no_effect_is_explained(config, done, total, counts, before, wo
     assert re.search(words, text), text
 
 
+def test_a_fit_is_offered_where_it_is_enough():
+    offered = "Or set start_iter, interval, momentum to None"
+    assert offered in explain_without_effect(AGVMConfig(), 0, 320)
+    assert offered in explain_without_effect(AGVMConfig(), 0, 320, 4)
+    assert offered not in explain_without_effect(AGVMConfig(), 0, 5)
+    assert offered not in explain_without_effect(AGVMConfig(), 317, 320)
+    stopped = AGVMConfig(start_iter=5, stop_iter=5)
+    assert offered not in explain_without_effect(stopped, 0, 900)
+
+
 @pytest.mark.parametrize(
     "config, done, total, counts, before",
     [
