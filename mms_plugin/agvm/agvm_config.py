@@ -23,7 +23,8 @@ class AGVMConfig:
 
     In the ``agvm`` dict of an optimizer wrapper, ``interval``, ``momentum`` and
     ``start_iter`` may be None: they are fitted to the number of updates when the
-    training begins, see :func:`~.fit_measurements.fit_measurements`.
+    training begins, see :func:`~.fit_measurements.fit_measurements`. Where nothing
+    tells the wrapper that number, as with several optimizers, the defaults hold.
 
     Args:
         interval: Updates of the weights from one measurement to the next; tau in the
