@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..utils.validation import is_number, parse_int
+from ..utils.validation import is_integer, is_number, parse_int
 from .fit_measurements import fit_measurements
 
 __all__ = ["FITTED", "AGVMConfig", "arguments_to_fit"]
@@ -147,6 +147,9 @@ class AGVMConfig:
             )
         to_fit = arguments_to_fit(config)
         given = {k: v for k, v in (config or {}).items() if k not in to_fit}
+        stop: Any = given.get("stop_iter")
+        if "start_iter" in to_fit and is_integer(stop) and 0 <= stop < cls.start_iter:
+            given["start_iter"] = stop  # the default would lie after it
         return cls(**given)
 
     def fitted(

@@ -75,6 +75,9 @@ def test_none_asks_for_a_fit():
     assert arguments_to_fit(None) == arguments_to_fit(AGVMConfig()) == []
     # Without a number of updates the defaults hold.
     assert AGVMConfig.build(unset) == AGVMConfig()
+    stopped = AGVMConfig.build(dict(start_iter=None, stop_iter=300))
+    fitted = stopped.fitted(["start_iter"], 1000)
+    assert (fitted.start_iter, fitted.stop_iter) == (fit_measurements(1000).start, 300)
 
 
 @pytest.mark.parametrize("counts", [1, 4])
