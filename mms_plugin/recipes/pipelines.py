@@ -531,10 +531,7 @@ def _walk(transforms: Sequence, place: str) -> _Path:
 
 
 def _transparent(transform: Mapping) -> bool:
-    name = kind_of(transform).name
-    if name == "TransformBroadcaster" and transform.get("share_random_params"):
-        return False
-    return name in _TRANSPARENT
+    return kind_of(transform).name in _TRANSPARENT
 
 
 def _many_sizes(name: str, transform: Mapping, use: SizeUse) -> str:

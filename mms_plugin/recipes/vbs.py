@@ -41,7 +41,8 @@ _HOOK = "ResolutionCurriculumHook"
 _PROBES = 1000
 
 # Batch samplers that can be replaced: torch's and mmdet's.
-_BATCH_SAMPLERS = ("BatchSampler", "AspectRatioBatchSampler")
+_BY_ASPECT_RATIO = ("AspectRatioBatchSampler", "TrackAspectRatioBatchSampler")
+_BATCH_SAMPLERS = ("BatchSampler", *_BY_ASPECT_RATIO)
 
 _REFUSED_SAMPLERS = {
     "MultiSourceSampler": "its batches have a fixed make-up by source",
@@ -101,7 +102,7 @@ def vbs_recipe(
         cost_model: See the sampler.
         variable_batch: See the sampler.
         group_by_aspect_ratio: See the sampler. Defaults to None: True if the config has
-            mmdet's ``AspectRatioBatchSampler``.
+            mmdet's ``AspectRatioBatchSampler``, or its version for videos.
         drop_last: See the sampler. Defaults to None: the value in the config.
         seed: See the sampler.
         check_model: How to find models that work at one input size only: ``'run'``
@@ -241,10 +242,10 @@ def _old_batch_sampler(loader: Mapping) -> _OldBatchSampler:
         raise RecipeError(
             place,
             f"{name} makes batches in a way of its own and cannot be replaced; only "
-            f"{' and '.join(_BATCH_SAMPLERS)} can",
+            f"{', '.join(_BATCH_SAMPLERS)} can",
         )
     return _OldBatchSampler(
-        name, name == "AspectRatioBatchSampler", config.get("drop_last", drop_last)
+        name, name in _BY_ASPECT_RATIO, config.get("drop_last", drop_last)
     )
 
 
