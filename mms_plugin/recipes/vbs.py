@@ -35,7 +35,7 @@ __all__ = ["vbs_recipe"]
 
 _LOADER = "train_dataloader"
 _SAMPLER = "MultiScaleVariableBatchSampler"
-_HOOK = "ResolutionCurriculumHook"
+_HOOK, _CURRICULUM_HOOK = "MultiScaleSamplerHook", "ResolutionCurriculumHook"
 
 # Points of a training over which its batch sizes are averaged.
 _PROBES = 1000
@@ -87,9 +87,9 @@ def vbs_recipe(
     Args:
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
         curriculum: Let the sizes grow (MSc-VBSWC): True, or a dict of arguments of
-            :class:`ResolutionCurriculumHook`. If False, the hook is added with
-            ``schedule='constant'``: it logs the sizes and lets a training resume within
-            an epoch. Defaults to False.
+            :class:`ResolutionCurriculumHook`. If False,
+            :class:`MultiScaleSamplerHook` is added: it logs the sizes and lets a
+            training resume within an epoch. Defaults to False.
         sizes: See :class:`MultiScaleVariableBatchSampler`. Defaults to None: the sizes
             that the config draws from itself, if any, otherwise those of
             :func:`default_sizes`.
@@ -165,7 +165,7 @@ def vbs_recipe(
         drop_last=old.drop_last if drop_last is None else drop_last,
         seed=seed,
     )
-    hook = _curriculum_hook(curriculum, start_sizes)
+    hook = _sampler_hook(curriculum, start_sizes)
     schedule = _check_sizes(loader["batch_size"], sampler, hook)
 
     report(f"{_LOADER}.batch_sampler: {old.name or 'none'} -> {_call(sampler)}")
@@ -306,7 +306,7 @@ def _chosen_sizes(
     return tuple(sorted(set(sizes), key=lambda size: (size[0] * size[1], size)))
 
 
-def _curriculum_hook(
+def _sampler_hook(
     curriculum: Union[bool, Mapping[str, Any]], start_sizes: Any
 ) -> Dict[str, Any]:
     if not curriculum and not isinstance(curriculum, Mapping):
@@ -315,15 +315,12 @@ def _curriculum_hook(
                 f"start_sizes belong to the curriculum, but got {start_sizes!r} with "
                 "curriculum=False; set curriculum=True or leave start_sizes out"
             )
-        # Sizes do not grow: the hook logs them and lets a training resume mid-epoch.
-        return dict(type=_HOOK, schedule="constant")
+        return dict(type=_HOOK)
     arguments = dict(curriculum) if isinstance(curriculum, Mapping) else {}
-    return _with(dict(type=_HOOK, **arguments), start_sizes=start_sizes)
+    return _with(dict(type=_CURRICULUM_HOOK, **arguments), start_sizes=start_sizes)
 
 
-def _check_sizes(
-    batch_size: int, sampler: Mapping, hook: Optional[Mapping]
-) -> GrowingSizes:
+def _check_sizes(batch_size: int, sampler: Mapping, hook: Mapping) -> GrowingSizes:
     """Check the arguments now, before the training builds the sampler and the hook."""
     names = (
         "base_size", "sizes", "weights", "batch_sizes", "variable_batch", "cost_model",
@@ -331,7 +328,7 @@ def _check_sizes(
     schedule = GrowingSizes(
         batch_size, **{name: sampler[name] for name in names if name in sampler}
     )
-    if hook is not None:
+    if hook["type"] == _CURRICULUM_HOOK:
         arguments = {k: v for k, v in hook.items() if k != "type"}
         schedule.set_curriculum(ResolutionCurriculumHook(**arguments).curriculum)
     return schedule
