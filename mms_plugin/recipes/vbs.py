@@ -267,7 +267,8 @@ def _read_pipelines(
             raise RecipeError(f"{leaf}.pipeline", "is missing")
         steps.read(chain, leaf)
     for pipeline in hook_pipelines(config):
-        steps.read([pipeline], pipeline.place)
+        steps.read([pipeline], pipeline.place, switched_to=True)
+    steps.settle()
     own = None if steps.size is None else _whole_size(steps.size, place)
     if given is not None:
         return own, given, steps
