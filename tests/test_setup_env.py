@@ -19,6 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 INPUTS = (
     "requirements/env.txt",
+    "pyproject.toml",
     "setup.py",
     "mms_plugin/version.py",
     "tools/setup_env.sh",

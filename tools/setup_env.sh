@@ -37,7 +37,7 @@ export PYTHONNOUSERSITE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 # --------------------------------------------------------------------------- all there?
 # The state of every input, without starting Python.
 fingerprint() {
-    cat "$REQUIREMENTS" setup.py mms_plugin/version.py tools/setup_env.sh tools/mmcv_ext.py \
+    cat "$REQUIREMENTS" pyproject.toml setup.py mms_plugin/version.py tools/setup_env.sh tools/mmcv_ext.py \
         "$VENV/pyvenv.cfg" <(printf '%s' "$ROOT") 2>/dev/null | sha256sum | cut -c1-64
 }
 
