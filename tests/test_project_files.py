@@ -12,7 +12,7 @@ import mms_plugin
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 FORMS = sorted((GITHUB / "ISSUE_TEMPLATE").glob("*.yml"))
-MAKE = re.compile(r"\bmake ([a-z]+)")
+MAKE = re.compile(r"\bmake ([a-z-]+)")
 
 
 def load(path):
@@ -27,7 +27,7 @@ def steps(workflow):
 @pytest.fixture(scope="module")
 def targets():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    return set(re.findall(r"^([a-z]+):", text, flags=re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):", text, flags=re.MULTILINE))
 
 
 class TestWorkflows:
@@ -145,7 +145,7 @@ def test_changelog():
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md"])
 def test_what_pages_name_exists(name, targets):
     text = (ROOT / name).read_text(encoding="utf-8")
-    assert set(re.findall(r"`make ([a-z]+)", text)) <= targets
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
     for link in re.findall(r"\]\(([^):]+)\)", text):
         assert (ROOT / link).exists()
     for path in re.findall(

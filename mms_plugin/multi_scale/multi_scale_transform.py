@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import inspect
 import math
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from mmengine.registry import TRANSFORMS
 
@@ -175,6 +175,16 @@ class MultiScaleTransform:
         return results
 
     transform = __call__
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the transform at the size of the sample that is being loaded.
+
+        mmcv's ``TransformBroadcaster(share_random_params=True)`` iterates over its
+        transforms to let all images of a sample share their random draws.
+        """
+        size = size_in_use()
+        if size is not None:
+            yield self.at(size)
 
     def _keep_visible(self, results: Dict) -> Optional[Dict]:
         """Remove instances that are too small; ``None`` drops the image."""

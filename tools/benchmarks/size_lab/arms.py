@@ -57,7 +57,8 @@ class SizeArm:
         curriculum: Arguments of ``ResolutionCurriculumHook``.
         variable_batch: Whether the batch size follows the size.
         weights: Relative frequencies of ``sizes``; ``None``: uniform.
-        jitter: Whether the library's own random resizing comes at a fixed size.
+        jitter: Whether each image is resized at random too, by the library's own
+            transforms, and cropped or padded to the size of its batch.
         compute_of: Arm whose compute sets the number of epochs; ``None``: the task's
             epochs.
         trained_as: Arm whose trained weights this one starts from; ``None``: its own
@@ -89,18 +90,19 @@ def main_arms(sides: SizeRange) -> Dict[str, SizeArm]:
     grown = SizeArm(
         CURRICULUM, sides.sides(), dict(start_sizes=list(sides.start), end=0.8)
     )
+    wide = SizeArm(
+        WIDE, sides.sides(sides.wide), dict(start_sizes=list(sides.start), end=0.7)
+    )
     multi = SizeArm("MSc-VBS", sides.sides(), CONSTANT)
     arms = [
         fixed,
         grown,
-        SizeArm(
-            WIDE,
-            sides.sides(sides.wide),
-            dict(start_sizes=list(sides.start), end=0.7),
-        ),
+        wide,
         replace(fixed, name="SSc-FBS jitter", jitter=True),
         replace(fixed, name="SSc-FBS short", compute_of=CURRICULUM),
         replace(fixed, name="SSc-FBS jitter short", jitter=True, compute_of=CURRICULUM),
+        replace(grown, name=f"{CURRICULUM} jitter", jitter=True),
+        replace(wide, name=f"{WIDE} jitter", jitter=True),
         multi,
         replace(multi, name="MSc-FBS", variable_batch=False),
     ]

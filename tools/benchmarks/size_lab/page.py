@@ -28,7 +28,7 @@ DRAWN = (
     "MSc-VBSWC wide",
     "SSc-FBS jitter",
     "SSc-FBS short",
-    "MSc-VBS",
+    "MSc-VBSWC wide jitter",
 )
 TITLES = {
     "detection": "Detection: Faster R-CNN on drawn scenes",
@@ -213,6 +213,8 @@ def _arms() -> List[str]:
         "MSc-VBSWC": "MSc-VBS that starts with the two smallest sizes and has all of "
         "them after 80 % of the training",
         "MSc-VBSWC wide": "the same up to a larger size, after 70 %",
+        "MSc-VBSWC jitter, wide jitter": "jitter within the sizes of the curriculum: "
+        "each image is resized at random, then cropped and padded to its batch's size",
         "… precise BN": "statistics of batch norm estimated again after training on "
         "20 batches at the base size",
         "… final phase": "another 5 % of the epochs at the base size, at a tenth of "

@@ -206,26 +206,23 @@ class ScenesDetection(SizeTask):
 def _jitter(sides: SizeRange) -> List[Dict[str, Any]]:
     """Return mmdet's large-scale jitter over the range of the multi-scale arms.
 
-    Images are resized at random, then cropped and padded to the base size, as in its
-    ``lsj-100e_coco-instance.py``; the cost of an image stays that of the base size.
+    Images are resized at random, then cropped and padded to the size of the batch, as
+    in its ``lsj-100e_coco-instance.py``: the cost of an image is that of its batch.
     """
-    side = (sides.base, sides.base)
     return [
-        dict(
+        _sized(
             type="RandomResize",
-            scale=side,
             ratio_range=(sides.low / sides.base, sides.high / sides.base),
             keep_ratio=False,
         ),
-        dict(
+        _sized(
             type="RandomCrop",
-            crop_size=side,
             crop_type="absolute",
             recompute_bbox=True,
             allow_negative_crop=True,
         ),
         dict(type="FilterAnnotations", min_gt_bbox_wh=(1.0, 1.0), keep_empty=False),
-        dict(type="Pad", size=side, pad_val=dict(img=(128, 128, 128))),
+        _sized(type="Pad", pad_val=dict(img=(128, 128, 128))),
     ]
 
 
