@@ -5,11 +5,27 @@ import copy
 import logging
 
 import numpy as np
+import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from torch import nn
+
+
+def _fused_runs():
+    """Try torch's fused optimizers, which the CPU has from torch 2.4 on."""
+    try:
+        for cls in (torch.optim.AdamW, torch.optim.SGD):
+            cls([nn.Parameter(torch.zeros(1))], lr=0.1, fused=True)
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+needs_fused = pytest.mark.skipif(
+    not _fused_runs(), reason="this torch has no fused optimizers for the CPU"
+)
 
 
 class ToyDetector(BaseModel):
