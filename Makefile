@@ -10,13 +10,14 @@ PYTEST_ARGS ?=
 TEST_JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format matrix
+.PHONY: help env demo test lint format docs matrix
 
 help:  ## list the commands
 	@echo "make demo     set up, train on the built-in data, write work_dirs/demo/report.md"
 	@echo "make test     set up, then lint, types and the whole test suite"
 	@echo "make lint     set up, then the checks of style, types, spelling and imports only"
 	@echo "make format   let ruff rewrite the code in place"
+	@echo "make docs     set up, then build the documentation site: work_dirs/docs/index.html"
 	@echo "make matrix   a slice of the suite on the oldest and newest versions and the forks (20 GB)"
 	@echo "make env      set up only: .venv, about 5 min the first time"
 	@echo "MMS_PYTHON=/path/to/python3.11 names the interpreter; PYTEST_ARGS goes to pytest"
@@ -41,6 +42,10 @@ test: lint
 format: env
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+docs: env  ## the documentation site; a warning is an error
+	$(PY) -m sphinx -q -W --keep-going -j auto -d work_dirs/docs.doctrees docs work_dirs/docs
+	@echo "work_dirs/docs/index.html"
 
 # Environments of its own, under .matrix: neither .venv nor its packages are used.
 matrix:
