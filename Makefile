@@ -10,11 +10,12 @@ PYTEST_ARGS ?=
 TEST_JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint format docs matrix
+.PHONY: help env demo test test-gpu lint format docs matrix
 
 help:  ## list the commands
 	@echo "make demo     set up, train on the built-in data, write work_dirs/demo/report.md"
 	@echo "make test     set up, then lint, types and the whole test suite"
+	@echo "make test-gpu the tests that need a GPU (make test runs them where there is one)"
 	@echo "make lint     set up, then the checks of style, types, spelling and imports only"
 	@echo "make format   let ruff rewrite the code in place"
 	@echo "make docs     set up, then build the documentation site: work_dirs/docs/index.html"
@@ -36,8 +37,13 @@ lint: env
 	$(PY) -m codespell_lib mms_plugin tools tests configs docs README.md
 	PATH="$(CURDIR)/.venv/bin:$$PATH" lint-imports
 
+# The suite runs on the CPU, so that it shows the same everywhere; GPU tests follow.
 test: lint
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
+	@if nvidia-smi -L 2>/dev/null | grep -q GPU; then $(MAKE) --no-print-directory test-gpu; fi
+
+test-gpu: env
+	CUDA_VISIBLE_DEVICES=0 OMP_NUM_THREADS=1 $(PY) -m pytest tests/test_integration/test_gpu.py
 
 format: env
 	$(PY) -m ruff check --fix .

@@ -15,6 +15,10 @@ from .checkpoints.safe_globals import allow_mmengine_checkpoints  # noqa: E402
 
 allow_mmengine_checkpoints()
 
+from .registry import register_scope  # noqa: E402
+
+register_scope()
+
 from .agvm import (  # noqa: E402
     AGVMOptimWrapper,
     AGVMOptimWrapperConstructor,

@@ -1,9 +1,13 @@
 import importlib.util
 import io
+import os
 import random
 import sys
 from contextlib import redirect_stderr
 from pathlib import Path
+
+# On the CPU also where there is a GPU; test_gpu.py has a run of its own.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import numpy as np
 import pytest

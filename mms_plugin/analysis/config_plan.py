@@ -46,6 +46,12 @@ KNOWN_SIZES: Mapping[str, Tuple[int, str]] = {
     # mmdet leaves out images without objects.
     "coco": (117_266, "COCO train2017's images with objects"),
     "coco, all": (118_287, "COCO train2017's images"),
+    # mmdet leaves out images without things: about those without objects.
+    "coco, panoptic": (
+        117_266,
+        "COCO train2017's images with objects, for those with things",
+    ),
+    "cifar": (50_000, "CIFAR's training set"),
 }
 
 # Samplers that give each rank ceil(samples / ranks), or fewer with round_up=False.
@@ -56,7 +62,11 @@ _SHARING_SAMPLERS = (
     "ClassAwareSampler",
 )
 _ENDLESS_SAMPLERS = ("InfiniteSampler",)
-_BATCHERS = ("BatchSampler", "AspectRatioBatchSampler")
+_BATCHERS = (
+    "BatchSampler",
+    "AspectRatioBatchSampler",
+    "TrackAspectRatioBatchSampler",
+)
 
 # The sides of most photographs.
 _LONG, _SHORT = 4, 3
@@ -300,8 +310,8 @@ def count_samples(dataset: Mapping) -> SampleCount:
     """Count the samples of a dataset from its config.
 
     Those of an annotation file that is there, counted as its library counts them;
-    else the known size of ImageNet-1k or COCO train2017. Wrappers count as what they
-    do: ``RepeatDataset``, ``ConcatDataset``, ``MultiImageMixDataset``.
+    else the known size of ImageNet-1k, CIFAR or COCO train2017. Wrappers count as what
+    they do: ``RepeatDataset``, ``ConcatDataset``, ``MultiImageMixDataset``.
 
     Raises:
         ValueError: Neither is known.
@@ -332,6 +342,14 @@ def _count_kind(kind: str, dataset: Mapping) -> SampleCount:
         (dataset.get("split"), dataset.get("ann_file"), dataset.get("data_prefix"))
     ):
         return SampleCount(*KNOWN_SIZES["imagenet"])
+    if kind in ("CIFAR10", "CIFAR100") and "test" not in str(
+        (dataset.get("split"), dataset.get("test_mode"))
+    ):
+        return SampleCount(*KNOWN_SIZES["cifar"])
+    if kind == "CocoPanopticDataset" and "train2017" in str(dataset.get("ann_file")):
+        filters = dataset.get("filter_cfg") or {}
+        empty = filters.get("filter_empty_gt", False)
+        return SampleCount(*KNOWN_SIZES["coco, panoptic" if empty else "coco, all"])
     if kind == "CocoDataset" and "train2017" in str(dataset.get("ann_file")):
         filters = dataset.get("filter_cfg") or {}
         empty = filters.get("filter_empty_gt", False)

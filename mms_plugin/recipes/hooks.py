@@ -12,6 +12,7 @@ from .pipelines import Pipeline, Steps
 _YOLOX_SKIPS = ("Mosaic", "RandomAffine", "MixUp")
 
 _REFUSED = {
+    "MultiScaleSamplerHook": "the config has the hook of the batch sampler already",
     "ResolutionCurriculumHook": "the config has a curriculum already",
     "PreciseBNHook": "it divides by the loader's batch_size, and a loader with a batch "
     "sampler has none",

@@ -211,8 +211,9 @@ def _without_weights(config: Any) -> Any:
     return copy.copy(config)
 
 
-# Methods that fill weights: torch's initializations, and the steps of its truncated
-# normal distribution. Memory that is never written to is not allocated by the system.
+# Methods that fill weights: those that torch.nn.init uses, and the steps of its
+# truncated normal distribution. Memory that is never written to is not allocated by
+# the system.
 _FILLS = tuple(
     getattr(torch.Tensor, name)
     for name in ("uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "zero_")
@@ -225,9 +226,12 @@ class _NoRandomWeights(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if func in _FILLS and args and isinstance(args[0], nn.Parameter):
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in _FILLS or getattr(func, "__module__", None) == nn.init.__name__:
+            weight = args[0] if args else kwargs.get("tensor")
+            if isinstance(weight, nn.Parameter):
+                return weight
+        return func(*args, **kwargs)
 
 
 @contextmanager

@@ -170,6 +170,30 @@ def _sometimes_unused(rank):
     return history
 
 
+def test_a_death_is_told_by_the_main_process_only(tmp_path):
+    ranks = run_ranks(2, _dead, tmp_path)
+    (text,) = ranks[0]["messages"]
+    assert "in iteration 19" in text and "roi_head.mask_head" in text
+    assert ranks[1]["messages"] == []
+    assert ranks[0]["quiet"] == ranks[1]["quiet"] == ["roi_head.mask_head"]
+
+
+def _dead(rank):
+    from agvm_toy import build, logged, make_toy, toy_batch, train_iteration
+    from agvm_workers import wrap
+
+    model = make_toy(mask_head=True)
+    model.scale.requires_grad_(False)
+    model = wrap(model, find_unused_parameters=True)
+    wrapper = build(model, dict(type="SGD", lr=0.01))
+    wrapper.initialize_count_status(model, 0, 100)
+    with logged() as messages:
+        for iteration in range(22):
+            batch = toy_batch(50 * rank + iteration)
+            train_iteration(model, wrapper, batch, masks=False)
+    return dict(messages=messages, quiet=wrapper.agvm.quiet_modules())
+
+
 def test_nan_on_one_rank_reaches_no_multiplier(tmp_path):
     ranks = run_ranks(4, _nan_once, tmp_path)
     assert ranks[0] == ranks[1] == ranks[2] == ranks[3]

@@ -62,6 +62,12 @@ def test_inside_others():
         type="ProposalBroadcaster",
         transforms=[twin(dict(type="Resize", keep_ratio=True)), DETECT[3]],
     )
+    # The frames of a video, resized alike.
+    frames = dict(type="TransformBroadcaster", share_random_params=True)
+    before = [*DETECT[:2], dict(frames, transforms=inner), DETECT[-1]]
+    assert pipeline_of(vbs_recipe(detection(before)))[2] == dict(
+        frames, transforms=[twin(dict(type="Resize", keep_ratio=True)), DETECT[3]]
+    )
     views = dict(
         type="MultiView",
         num_views=[2, 6],

@@ -16,6 +16,9 @@ from mms_plugin.analysis.pictures import (
     save_figure,
 )
 
+_MARGIN = 1.2
+"""Factor between the outer ticks of a logarithmic axis and its ends."""
+
 
 @dataclass
 class Line:
@@ -152,5 +155,7 @@ def _draw_panel(
     if panel.ticks:
         axis.set_xscale("log", base=2)
         axis.set_xticks(list(panel.ticks), [f"{tick:g}" for tick in panel.ticks])
+        # Room for crosses at the ends, and between the labels of two panels.
+        axis.set_xlim(min(panel.ticks) / _MARGIN, max(panel.ticks) * _MARGIN)
         axis.tick_params(axis="x", labelsize=8)
         axis.minorticks_off()
