@@ -122,10 +122,11 @@ def test_markdown_has_the_figures():
     assert "little to align" not in text
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/demo.md"])
 @pytest.mark.parametrize("name", ["classification", "detection"])
-def test_readme_has_the_table_of_the_documented_figures(name):
+def test_readme_has_the_table_of_the_documented_figures(name, page):
     table = documented.readme_table(documented.load()[name])
-    assert table in (ROOT / "README.md").read_text()
+    assert table in (ROOT / page).read_text()
 
 
 def test_spread_over_seeds():
