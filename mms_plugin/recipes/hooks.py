@@ -14,7 +14,7 @@ _YOLOX_SKIPS = ("Mosaic", "RandomAffine", "MixUp")
 _REFUSED = {
     "ResolutionCurriculumHook": "the config has a curriculum already",
     "PreciseBNHook": "it divides by the loader's batch_size, and a loader with a batch "
-    "sampler has none",
+    "sampler has none; BaseSizeBatchNormHook takes its place",
 }
 
 
