@@ -390,6 +390,8 @@ def on_made_data(dataset, root):
             # The same from other files: it needs a package of its own.
             load = dict(with_bbox=True, with_mask=True, with_seg=True)
             pipeline[index] = dict(type="LoadAnnotations", **load)
+    if kind == "CIFAR10":  # its images are in memory
+        pipeline = [dict(type="LoadImageFromFile"), *pipeline]
     dataset.clear()
     dataset.update(new, pipeline=pipeline)
 
