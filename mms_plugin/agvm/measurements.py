@@ -167,7 +167,7 @@ def explain_without_effect(
 
 
 def _is_enough(config: AGVMConfig, measurements: int) -> bool:
-    """Return whether so many measurements have an effect that is worth it."""
+    """Return whether a number of measurements has enough effect."""
     share = moved_share(config.momentum, measurements)
     return measurements > 0 and (not config.modulate or share >= ENOUGH_SHARE)
 

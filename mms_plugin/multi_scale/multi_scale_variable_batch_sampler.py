@@ -454,10 +454,11 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         else:
             of_batches = groups.of_batches
             sources = groups.sources(plan, start)
+        seed_of_epoch = mixed_seed(self.seed, epoch, used)
         for position in range(start, len(plan)):
             height, width, batch_size = plan.at(position)
             indices = itertools.islice(sources[of_batches[position]], batch_size)
-            seed = mixed_seed(self.seed, epoch, used, position)
+            seed = mixed_seed(position, begin=seed_of_epoch)
             batch = sized_batch(indices, (height, width), seed)
             if len(batch) < batch_size:
                 raise too_few_indices(self.inner_sampler)

@@ -120,7 +120,7 @@ def test_the_logs(tmp_path):
     assert "agvm/mu/neck" in events.Tags()["scalars"]
 
 
-def test_a_plain_run_goes_on_with_agvm(tmp_path):
+def test_a_plain_run_resumes_with_agvm(tmp_path):
     plain = _runner(tmp_path / "plain", "plain", wrapper="OptimWrapper")
     plain.train()
     resumed = _runner(
@@ -200,7 +200,7 @@ def test_agvm_that_never_measures_says_so_in_both_loops(tmp_path, train_cfg, len
 
 
 def test_arguments_of_none_are_fitted_to_the_training(tmp_path):
-    """An eighth of 18 iterations and one more; also in a resumed training."""
+    """Start after an eighth of 18 iterations and one more, also when resumed."""
     arguments = dict(start_iter=None, interval=None, momentum=None)
 
     def trained(name, **changes):

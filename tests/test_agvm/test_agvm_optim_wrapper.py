@@ -107,7 +107,7 @@ def test_a_head_without_gradients_keeps_its_multiplier(counts):
     assert all(np.isfinite(list(h.values())).all() for h in history)
 
 
-def test_one_warning_of_a_head_that_is_dead():
+def test_one_warning_about_a_dead_head():
     model = make_toy(mask_head=True)
     model.scale.requires_grad_(False)  # it has next to no variance either
     # At 0.1 the backbone saturates, which has a warning of its own.
@@ -125,8 +125,8 @@ def test_one_warning_of_a_head_that_is_dead():
 @pytest.mark.parametrize(
     "factor, cause", [(0.0, "it has no gradient"), (1.0, "ask for the same step")]
 )
-def test_each_death_of_a_module_is_told_once(factor, cause):
-    """With factor 0 it gets no gradient, with 1 the same one from every image."""
+def test_each_death_of_a_module_is_reported_once(factor, cause):
+    """Factor 0: it gets no gradient. 1: the same one from every image."""
     name, scalar = "roi_head.bbox_head", "train/agvm/quiet/roi_head.bbox_head"
     dead = [True]
 
@@ -331,7 +331,7 @@ def test_a_single_number_outside_the_modules_stays_at_1():
 
 # ------------------------------------------------------ measurements that fail
 @pytest.mark.parametrize("factor, word", [(math.nan, "not finite"), (0.0, "zero")])
-def test_a_measurement_that_fails_is_told_once(factor, word):
+def test_a_failed_measurement_is_reported_once(factor, word):
     model = make_toy()
     wrapper = build(model, accumulative_counts=2)
     wrapper.initialize_count_status(model, 0, 8)

@@ -97,7 +97,7 @@ def test_an_overflow_drops_the_measurement_and_the_scaler_resumes(
     assert other.agvm.multipliers == before
 
 
-def test_a_death_is_told_once(monkeypatch):
+def test_a_death_is_reported_once(monkeypatch):
     if not hasattr(torch.amp, "GradScaler"):
         pytest.skip("torch.amp.GradScaler for the CPU came with torch 2.3")
     _CPUAmp(monkeypatch)

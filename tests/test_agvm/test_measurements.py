@@ -116,7 +116,7 @@ def test_a_fit_is_offered_where_it_is_enough():
         (dict(), 0, 10**9, 4, 0),
     ],
 )
-def test_what_has_an_effect_is_not_told(config, done, total, counts, before):
+def test_what_has_an_effect_is_not_reported(config, done, total, counts, before):
     config = AGVMConfig(**config)
     assert explain_without_effect(config, done, total, counts, before) is None
 
@@ -184,7 +184,7 @@ def _told(wrapper, model, done, total):
 
 
 @pytest.mark.parametrize("counts", [1, 2])
-def test_the_wrapper_tells_once_and_counts_rightly(counts):
+def test_the_wrapper_warns_once_and_counts_rightly(counts):
     model = make_toy()
     agvm = dict(start_iter=4, interval=2, momentum=0.97)
     wrapper = build(model, agvm=agvm, accumulative_counts=counts)

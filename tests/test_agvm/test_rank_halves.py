@@ -12,7 +12,7 @@ ADAMW = dict(type="AdamW", lr=0.01, weight_decay=0.05)
 
 
 def _agree(ranks, modules, optimizer, rtol=2e-3, **settings):
-    """Every rank against the replay in NumPy, iteration by iteration."""
+    """Compare every rank with the replay in NumPy, iteration by iteration."""
     reference = NumpyAGVM(ranks[0]["start"], modules, optimizer, **settings)
     half = len(ranks) // 2
     for iteration in range(len(ranks[0]["history"])):
@@ -170,7 +170,7 @@ def _sometimes_unused(rank):
     return history
 
 
-def test_a_death_is_told_by_the_main_process_only(tmp_path):
+def test_only_the_main_process_reports_a_death(tmp_path):
     ranks = run_ranks(2, _dead, tmp_path)
     (text,) = ranks[0]["messages"]
     assert "in iteration 19" in text and "roi_head.mask_head" in text

@@ -109,3 +109,19 @@ def test_random_states_and_weights_are_untouched():
     before = torch.get_rng_state()
     model_run(config(), (48, 48))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_model_that_reads_every_element_is_stopped():
+    class ByElement(Strided):
+        def forward(self, images):
+            _ = images.sum().item() if images.is_meta else None  # not on meta tensors
+            for row in images.flatten(1)[0]:
+                _ = row + 1
+            return super().forward(images)
+
+    MODELS.register_module(module=ByElement, force=True)
+    try:
+        config = dict(model=dict(type="X", backbone=dict(type="ByElement")))
+        assert model_run(config, (128, 160)) is None
+    finally:
+        MODELS.module_dict.pop("ByElement")

@@ -396,3 +396,13 @@ def test_marks_at_the_end_of_an_axis_are_within_the_picture(tmp_path):
         return (np.abs(pixels - blue).max(-1) < 0.1).sum()
 
     assert colored([4]) - colored([]) > 10
+
+
+def test_a_long_title_stays_within_a_narrow_picture(tmp_path):
+    from matplotlib.image import imread
+
+    panel = figures.Panel("panel", [figures.Line("plain", [1, 2], [3, 4])])
+    title = "Gradient variance over the training, at AGVM's best rate of the sweep"
+    figures.draw_panels([[panel]], tmp_path / "a.png", "x", "y", title)
+    pixels = imread(tmp_path / "a.png")[..., :3]
+    assert (pixels[:, :3] == 1).all() and (pixels[:, -3:] == 1).all()

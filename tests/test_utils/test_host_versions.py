@@ -38,7 +38,7 @@ GOOD = {
         ("mmcv", "2.0.0rc4"),
         ("mmcv", "2.2.0"),
         ("mmcv", "2.2.9"),
-        ("mmdet", "3.0.0"),
+        ("mmdet", "3.2.0"),
         ("mmdet", "3.99"),
         ("mmpretrain", "1.0.0rc8"),
         ("mmpretrain", "1.9.9"),
@@ -60,8 +60,9 @@ def test_supported(name, version):
         ("mmcv", "1.7.2", ">=2.0.0,<2.3.0"),
         ("mmcv", "2.3.0", ">=2.0.0,<2.3.0"),
         ("mmcv", "2.10.0", ">=2.0.0,<2.3.0"),
-        ("mmdet", "2.28.2", ">=3.0.0,<4.0.0"),
-        ("mmdet", "4.0.0", ">=3.0.0,<4.0.0"),
+        ("mmdet", "3.1.0", ">=3.2.0,<4.0.0"),
+        ("mmdet", "2.28.2", ">=3.2.0,<4.0.0"),
+        ("mmdet", "4.0.0", ">=3.2.0,<4.0.0"),
         ("mmpretrain", "0.25.0", ">=1.0.0,<2.0.0"),
         ("mmpretrain", "2.0.0", ">=1.0.0,<2.0.0"),
     ],
@@ -117,8 +118,8 @@ def test_import_refuses_before_a_host_is_touched(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     assert out == [
-        "mms_plugin supports mmdet >=3.0.0,<4.0.0, but mmdet 2.28.2 is installed; "
-        'run: pip install "mmdet>=3.0.0,<4.0.0"',
+        "mms_plugin supports mmdet >=3.2.0,<4.0.0, but mmdet 2.28.2 is installed; "
+        'run: pip install "mmdet>=3.2.0,<4.0.0"',
         "[]",
     ]
 
@@ -152,7 +153,7 @@ class TestRequire:
             require("mmdet.datasets", "MultiScaleTransform")
         assert str(caught.value) == (
             "MultiScaleTransform needs the package mmdet, which is not installed; "
-            'run: pip install "mmdet>=3.0.0,<4.0.0"'
+            'run: pip install "mmdet>=3.2.0,<4.0.0"'
         )
 
     def test_absent_other_package(self):
@@ -176,7 +177,6 @@ class TestCombinations:
         [
             ("mmdet", "3.3.0", "2.2.0", "2.2.0"),
             ("mmdet", "3.2.0", "2.2.0", "2.2.0"),
-            ("mmdet", "3.1.0", "2.1.0", "2.1.0"),
             ("mmpretrain", "1.0.0", "2.1.0", "2.1.0"),
             ("mmpretrain", "1.1.1", "2.2.0", "2.2.0"),
         ],
@@ -194,7 +194,7 @@ class TestCombinations:
         ("name", "version", "mmcv"),
         [
             ("mmdet", "3.3.0", "2.1.0"),
-            ("mmdet", "3.0.0", "2.0.1"),
+            ("mmdet", "3.2.0", "2.0.1"),
             ("mmpretrain", "1.2.0", "2.2.0"),
             ("mmpretrain", "1.1.0", "2.1.0"),
             ("mmdet", "a branch", "2.2.0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
@@ -18,6 +19,9 @@ from mms_plugin.analysis.pictures import (
 
 _MARGIN = 1.2
 """Factor between the outer ticks of a logarithmic axis and its ends."""
+
+_CHARACTERS = 10
+"""Characters of the title that surely fit into an inch."""
 
 
 @dataclass
@@ -79,9 +83,10 @@ def draw_panels(
         mark_label: Name of the crosses in the legend; empty if there are none.
     """
     columns = max(len(row) for row in rows)
-    figure = new_figure(1.2 + 3.3 * columns, 1.5 + 2.5 * len(rows))
+    width = 1.2 + 3.3 * columns
+    figure = new_figure(width, 1.5 + 2.5 * len(rows))
     axes = figure.subplots(len(rows), columns, squeeze=False, sharey="row")
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(textwrap.fill(title, int(_CHARACTERS * width)), fontsize=12)
     styles = _styles(rows)
     shown: Dict[str, Any] = {}
     for row, row_axes in zip(rows, axes):
