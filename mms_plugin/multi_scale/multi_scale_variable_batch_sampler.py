@@ -109,8 +109,10 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         sizes: The resolutions, ``(height, width)`` in pixels, in the order given.
         batch_sizes: Images of a full batch at each of ``sizes``, per rank.
         curriculum: How the sizes grow; ``None``: not at all.
-        max_epochs: Epochs that the curriculum grows over, or
-        max_iters: its iterations, where the training is counted in these.
+        max_epochs: Epochs that the curriculum grows over; ``None`` if it counts
+            iterations.
+        max_iters: Iterations that the curriculum grows over; ``None`` if it counts
+            epochs.
         landscape: Shape ``(samples,)``, ``bool``: which images are at least as wide as
             high. ``None`` without ``group_by_aspect_ratio``.
         endless: Whether the inner sampler has no end, so that there are no epochs.
