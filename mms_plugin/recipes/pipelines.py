@@ -138,6 +138,7 @@ class Steps:
         self.drawn: List[DrawnSizes] = []
         self.dense = False
         self._size_place = ""
+        self._padded_to_size = False
         self._switched: List[Sides] = []
         self._keeps_ratio = False
         self._steps: Dict[str, _Step] = {}
@@ -203,6 +204,7 @@ class Steps:
         for place, transform in path:
             name = kind_of(transform, self.scope).name
             self.dense |= "Annotations" in name or name == "PackDetInputs"
+            self._padded_to_size |= name == "PackSegInputs"
             use = self._use(place, transform)
             if use is not None:
                 found.append(_Step(place, transform, use))
@@ -210,6 +212,8 @@ class Steps:
 
     def _read_path(self, uses: Sequence[_Step]) -> None:
         last = max(i for i, step in enumerate(uses) if step.use.role == RESIZE)
+        if self._padded_to_size and uses[-1].use.role == RESIZE:
+            _check_not_enlarged(uses[-1])
         size, size_place = None, ""
         follows = False
         for index, step in enumerate(uses):
@@ -561,6 +565,18 @@ def _walk(transforms: Sequence, place: str) -> _Path:
 
 def _transparent(transform: Mapping) -> bool:
     return kind_of(transform).name in _TRANSPARENT
+
+
+def _check_not_enlarged(step: _Step) -> None:
+    """Check that the last resize gives no images above the size it is set to."""
+    ratios = step.transform.get("ratio_range")
+    if isinstance(ratios, (list, tuple)) and max(ratios) > 1:
+        raise RecipeError(
+            step.place,
+            f"{kind_of(step.transform).name}(ratio_range={short(ratios)}) gives images "
+            f"of up to {max(ratios):g} times the batch's size, which no crop behind it "
+            "cuts; add dict(type='RandomCrop', crop_size=(height, width))",
+        )
 
 
 def _many_sizes(name: str, transform: Mapping, use: SizeUse) -> str:
