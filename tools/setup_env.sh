@@ -90,7 +90,7 @@ run() {  # runs a command into the log, and says every 30 s that it goes on
     CHILD=$!
     while kill -0 "$CHILD" 2>/dev/null; do
         sleep 0.2
-        ((++ticks % 150)) || say "      still at work: $(tail -n 1 "$LOG" | tr -d '\r' | cut -c1-90)"
+        ((++ticks % 150)) || say "      $((ticks / 300)) min: $(tail -n 1 "$LOG" | tr -d '\r' | cut -c1-90)"
     done
     wait "$CHILD"
     status=$?

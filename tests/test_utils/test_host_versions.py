@@ -101,25 +101,25 @@ def test_metadata_is_read_under_other_names(monkeypatch):
 
 
 def test_import_refuses_before_a_host_is_touched(tmp_path):
-    """A real import, next to the metadata of an mmdet that is too old."""
-    folder = tmp_path / "mmdet-2.28.2.dist-info"
+    """A real import, next to the metadata of an mmsegmentation that is too old."""
+    folder = tmp_path / "mmsegmentation-0.30.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: mmdet\nVersion: 2.28.2\n"
+        "Metadata-Version: 2.1\nName: mmsegmentation\nVersion: 0.30.0\n"
     )
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "try:\n    import mms_plugin\n"
         "except ImportError as error:\n    print(error)\n"
-        "hosts = ('torch', 'mmengine', 'mmdet')\n"
+        "hosts = ('torch', 'mmengine', 'mmdet', 'mmseg')\n"
         "print([name for name in hosts if name in sys.modules])"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     assert out == [
-        "mms_plugin supports mmdet >=3.2.0,<4.0.0, but mmdet 2.28.2 is installed; "
-        'run: pip install "mmdet>=3.2.0,<4.0.0"',
+        "mms_plugin supports mmseg >=1.0.0,<2.0.0, but mmseg 0.30.0 is installed; "
+        'run: pip install "mmsegmentation>=1.0.0,<2.0.0"',
         "[]",
     ]
 

@@ -42,7 +42,7 @@ def smoke(folder: Path) -> List[str]:
     """Return the arguments that stand for ``--smoke``."""
     return (
         f"--work-dir {folder / 'run'} --tasks classification --epochs 1 "
-        "--train-images 24 --val-images 12 --test-sizes 32"
+        "--train-images 16 --val-images 12 --test-sizes 64"
     ).split()
 
 
