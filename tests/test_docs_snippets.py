@@ -5,6 +5,7 @@ import importlib
 import io
 import re
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,6 +208,10 @@ def check_python(words):
         assert words[1] in MODULES
         return
     script = words[0]
+    if script.startswith("$MMDET/"):
+        mmdet = pytest.importorskip("mmdet")
+        assert (Path(mmdet.__file__).parent / script[len("$MMDET/") :]).is_file()
+        return
     assert (ROOT / script).is_file()
     if script in DOORS:
         check_arguments(DOORS[script], words[1:])
