@@ -34,6 +34,7 @@ from .evaluation import (  # noqa: E402
 )
 from .hooks import (  # noqa: E402
     AtomicCheckpointHook,
+    BaseSizeBatchNormHook,
     ClipGradRangeHook,
     DryRunHook,
     MultiScaleSamplerHook,
@@ -53,6 +54,7 @@ __all__ = [
     "AGVMOptimWrapperConstructor",
     "AmpAGVMOptimWrapper",
     "AtomicCheckpointHook",
+    "BaseSizeBatchNormHook",
     "BFloat16AGVMOptimWrapper",
     "BFloat16OptimWrapper",
     "CalibrationError",

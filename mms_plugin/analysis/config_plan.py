@@ -335,6 +335,9 @@ def _count_kind(kind: str, dataset: Mapping) -> SampleCount:
         parts = [count_samples(part) for part in dataset["datasets"]]
         names = " and ".join(part.source for part in parts)
         return SampleCount(sum(part.number for part in parts), names)
+    if kind in ("CIFAR10", "CIFAR100") and dataset.get("split", "train") == "train":
+        # Always known, and to build it would download it.
+        return SampleCount(*KNOWN_SIZES["cifar"])
     built = _count_built(dataset)
     if built is not None:
         return built
@@ -342,10 +345,6 @@ def _count_kind(kind: str, dataset: Mapping) -> SampleCount:
         (dataset.get("split"), dataset.get("ann_file"), dataset.get("data_prefix"))
     ):
         return SampleCount(*KNOWN_SIZES["imagenet"])
-    if kind in ("CIFAR10", "CIFAR100") and "test" not in str(
-        (dataset.get("split"), dataset.get("test_mode"))
-    ):
-        return SampleCount(*KNOWN_SIZES["cifar"])
     if kind == "CocoPanopticDataset" and "train2017" in str(dataset.get("ann_file")):
         filters = dataset.get("filter_cfg") or {}
         empty = filters.get("filter_empty_gt", False)

@@ -11,7 +11,7 @@ from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
 from ..registry import drop_scope
-from ..utils.host_versions import install_command
+from ..utils.host_versions import HOSTS, install_command
 from .errors import UserError, debugging, one_line
 
 _EXAMPLES = {
@@ -30,8 +30,8 @@ def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Confi
         options: Settings that override the config's, dotted keys.
 
     Raises:
-        UserError: There is no such config, it does not parse, what it imports
-            is missing, or the options do not fit.
+        UserError: There is no such config, it does not parse, what it imports or the
+            library of its scope is missing, or the options do not fit.
     """
     try:
         if "::" in name:
@@ -58,6 +58,9 @@ def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Confi
             raise UserError(
                 f"--cfg-options do not fit the config: {one_line(error)}"
             ) from error
+    scope = config.get("default_scope")
+    if scope in [host.name for host in HOSTS]:
+        _check_installed(scope, f"config {name} (default_scope={scope!r})")
     return config
 
 
@@ -66,16 +69,19 @@ def enter_scope(config: Optional[Config]) -> None:
     init_default_scope((config or {}).get("default_scope") or "mmengine")
 
 
+def _check_installed(library: str, user: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        raise UserError(
+            f"{user} needs {library}, not installed; run: {install_command(library)}"
+        )
+
+
 def _library_config(name: str) -> Config:
     library, _, path = name.partition("::")
     if not library.isidentifier() or not path:
         raise UserError(f"config {name}: write library::folder/name.py")
     # MMEngine would install a missing library by itself.
-    if importlib.util.find_spec(library) is None:
-        raise UserError(
-            f"config {name} needs {library}, not installed; run: "
-            f"{install_command(library)}"
-        )
+    _check_installed(library, f"config {name}")
     if not path.endswith((".py", ".yml", ".yaml", ".json")):
         name += ".py"
     try:

@@ -15,7 +15,7 @@ _REFUSED = {
     "MultiScaleSamplerHook": "the config has the hook of the batch sampler already",
     "ResolutionCurriculumHook": "the config has a curriculum already",
     "PreciseBNHook": "it divides by the loader's batch_size, and a loader with a batch "
-    "sampler has none",
+    "sampler has none; BaseSizeBatchNormHook takes its place",
 }
 
 

@@ -18,7 +18,11 @@ from tools.misc import zoo_costs
 FILES = zoo_costs.zoo_configs()
 TWO_CLASSES = {"model.head.num_classes": 2, "data_preprocessor.num_classes": 2}
 DETECTOR = {**families.RESNET, **families.FPN, **families.RPN}
-NARROW = {"model.neck.out_channels": 16, **families.RPN}
+NARROW = {
+    "model.neck.out_channels": 16,
+    "model.backbone.init_cfg": None,
+    **families.RPN,
+}
 
 
 def of(family, **more):
@@ -42,9 +46,8 @@ TRAINED = {
         4,
     ),
     "regnetx-12gf_vbs-cur_4xb256-ra4-150e_in1k": (
-        {**TWO_CLASSES, "model.backbone.arch": dict(
-            w0=24, wa=24.48, wm=2.54, group_w=16, depth=5, bot_mul=1.0),
-         "model.head.in_channels": 64},
+        {**TWO_CLASSES, "model.backbone.arch": "regnetx_400mf",
+         "model.head.in_channels": 384},
         4,
     ),
     "mobilenet-v2_vbs-cur_4xb256-300e_in1k": (TWO_CLASSES, 4),

@@ -312,7 +312,7 @@ def shrunk(config, divisor, root):
         for augment in preprocessor.get("batch_augments") or ():
             if "random_size_range" in augment:
                 augment.update(random_size_range=(64, 128), size_divisor=32)
-    _on_made_data(config.train_dataloader.dataset, root)
+    on_made_data(config.train_dataloader.dataset, root)
     config.train_dataloader.update(
         batch_size=2, num_workers=0, persistent_workers=False
     )
@@ -358,7 +358,7 @@ def _shrink_sizes(config, divisor):
             _shrink_sizes(value, divisor)
 
 
-def _on_made_data(dataset, root):
+def on_made_data(dataset, root):
     while "dataset" in dataset:
         dataset = dataset.dataset
     pipeline, kind = dataset.pipeline, dataset.type
@@ -390,6 +390,8 @@ def _on_made_data(dataset, root):
             # The same from other files: it needs a package of its own.
             load = dict(with_bbox=True, with_mask=True, with_seg=True)
             pipeline[index] = dict(type="LoadAnnotations", **load)
+    if kind == "CIFAR10":  # its images are in memory
+        pipeline = [dict(type="LoadImageFromFile"), *pipeline]
     dataset.clear()
     dataset.update(new, pipeline=pipeline)
 

@@ -1,10 +1,11 @@
 """Time and memory of one epoch of indices: ours against MMEngine's, torch's and timm's.
 
 All run side by side in one process, in turn, and the medians are compared: the ratio
-holds where the machine's speed drifts. It is the processor time that counts. timm's scheduled sampler is read from the
-installed package (``pip install --no-deps "timm>=1.0.31"``); without it that arm is
-left out with a reason. ``--pickle`` also pickles every batch, as the main process does
-for a worker. ``--memory`` measures the peak of each in a process of its own.
+holds where the machine's speed drifts. Processor time is counted. timm's scheduled
+sampler is read from the installed package (``pip install --no-deps "timm>=1.0.31"``);
+without it that arm is left out with a reason. ``--pickle`` also pickles every batch, as
+the main process does for a worker. ``--memory`` measures the peak of each in a process
+of its own.
 
     python tools/benchmarks/sampler_speed.py --num-samples 1281167 --memory
 """

@@ -165,6 +165,7 @@ def table(names: List[str], costs: Mapping, published: Mapping) -> str:
     for name in names:
         parts, cost = parse_name(name), costs["configs"][name]
         figure = published["figures"].get(name)
+        results = published["trained"].get(name)
         rows.append(
             [
                 f"[{name}]({name}.py)",
@@ -174,7 +175,7 @@ def table(names: List[str], costs: Mapping, published: Mapping) -> str:
                 flops_text(cost),
                 ratio_text(name, every, costs),
                 "" if figure is None else f"{figure[0]} ({figure[1]})",
-                "not yet",
+                "not yet" if results is None else f"[yes](../../{results})",
             ]
         )
     lines = [markdown_table(rows, text_columns=(0, 6, 7)), ""]
@@ -186,6 +187,8 @@ def table(names: List[str], costs: Mapping, published: Mapping) -> str:
         "FLOPs as a share of those",
         "of the `fbs` config of the same model, data and epochs.",
     ]
+    if any(costs["configs"][name]["train_flops"] is None for name in names):
+        notes.append("FLOPs that cannot be counted here are compared by their pixels.")
     lines += notes
     if used:
         lines += ["", "Published figures:", ""]
@@ -311,7 +314,7 @@ def pages(costs: Mapping, configs: Mapping[str, Mapping]) -> Dict[str, str]:
     folders: Dict[str, List[str]] = {}
     for name, file in files.items():
         folders.setdefault(folder_of(file), []).append(name)
-    unknown = sorted(set(published["figures"]) - set(files))
+    unknown = sorted({*published["figures"], *published["trained"]} - set(files))
     if unknown:
         raise ValueError(f"{PUBLISHED} names configs that do not exist: {unknown}")
     found: Dict[str, str] = {}
