@@ -5,6 +5,7 @@ here is added by MyST: formulas, the navigation (``index.md``) and the API refer
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, List
@@ -27,9 +28,16 @@ extensions = [
     "sphinx.ext.mathjax",
 ]
 exclude_patterns = ["results"]
-# What the pages of the navigation stand on. A page without it is left out.
-needed = {"changelog": ROOT / "CHANGELOG.md", "datasets": ROOT / "docs" / "datasets.md"}
-left_out = [page for page, file in needed.items() if not file.exists()]
+# Pages whose text is that of files outside this folder, where others expect them.
+BORROWED = {
+    "changelog": [ROOT / "CHANGELOG.md"],
+    "contributing": [ROOT / "CONTRIBUTING.md"],
+    "zoo": [ROOT / "configs/README.md", *sorted(ROOT.glob("configs/*/README.md"))],
+}
+# A page that is not there, or has nothing to borrow, is left out of the navigation.
+left_out = [page for page, files in BORROWED.items() if not files[0].exists()]
+if not (ROOT / "docs/datasets.md").exists():
+    left_out.append("datasets")
 exclude_patterns += [f"{page}.md" for page in left_out]
 
 myst_enable_extensions = ["dollarmath"]
@@ -52,13 +60,69 @@ if "MMS_MATHJAX" in os.environ:  # a copy of MathJax, for a look without a netwo
     mathjax_path = os.environ["MMS_MATHJAX"]
 
 
-def drop_left_out(app: Any, page: str, source: List[str]) -> None:
-    """Take the pages that are left out from the navigation."""
+def page_of(file: Path) -> str:
+    """Return the page that shows a file, with its anchor; empty if none does."""
+    if file.parent == ROOT / "docs" and file.suffix == ".md":
+        return file.name
+    for page, files in BORROWED.items():
+        if file in files and page not in left_out:
+            title = file.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+            anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+            return f"{page}.md" if file == files[0] else f"{page}.md#{anchor}"
+    return ""
+
+
+def site_links(text: str, folder: Path) -> str:
+    """Return Markdown whose links lead to pages of the site.
+
+    A file that is on no page keeps its text, and its path follows as code.
+
+    Args:
+        text: Markdown of a file.
+        folder: The folder that its relative links start from.
+    """
+
+    def replace(link: "re.Match[str]") -> str:
+        label, target, anchor = link.group(1), link.group(2), link.group(3) or ""
+        file = (folder / target).resolve()
+        if "://" in target or not target or not file.exists():
+            return link.group(0)
+        page = page_of(file / "README.md" if file.is_dir() else file)
+        if page:
+            return f"[{label}]({page if '#' in page else page + anchor})"
+        if folder == ROOT / "docs" and file.is_relative_to(folder):
+            return link.group(0)  # a picture, a file to download
+        return f"{label} (`{file.relative_to(ROOT)}`)"
+
+    return re.sub(r"(?<!!)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)", replace, text)
+
+
+def change_source(app: Any, page: str, source: List[str]) -> None:
+    """Fill in what a page borrows, and let links lead to pages of the site."""
+    if page in BORROWED:
+        texts = []
+        for file in BORROWED[page]:
+            app.env.note_dependency(str(file))
+            text = site_links(file.read_text(encoding="utf-8"), file.parent)
+            # The others one level below the first file's title; code stays.
+            parts = re.split(r"(^```.*?^```)", text, flags=re.M | re.S)
+            if texts:
+                parts[::2] = [
+                    re.sub(r"^#(?=#* )", "##", part, flags=re.M) for part in parts[::2]
+                ]
+            texts.append("".join(parts))
+        source[0] = "\n\n".join(texts)
+    else:
+        source[0] = site_links(source[0], ROOT / "docs")
     if page == "index":
         lines = source[0].splitlines()
-        source[0] = "\n".join(line for line in lines if line not in left_out)
+        source[0] = "\n".join(
+            line
+            for line in lines
+            if not line.endswith(tuple(f"<{p}>" for p in left_out))
+        )
 
 
 def setup(app: Any) -> None:
     """Connect what changes a page before it is parsed."""
-    app.connect("source-read", drop_left_out)
+    app.connect("source-read", change_source)

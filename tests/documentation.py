@@ -60,9 +60,9 @@ def commands(page):
     for block in shell_blocks(page):
         text = expand_loops(block).replace("\\\n", " ")
         for line in text.splitlines():
-            words = shlex.split(line, comments=True)
-            if words[:1] == ["export"]:
+            if re.match(r"export |\w+=\$\(", line):  # sets a variable only
                 continue
+            words = shlex.split(line, comments=True)
             while words and re.match(r"[A-Z_]+=", words[0]):
                 words = words[1:]
             if ">" in words:

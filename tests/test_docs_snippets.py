@@ -5,6 +5,7 @@ import importlib
 import io
 import re
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from mmengine.registry import DATA_SAMPLERS, HOOKS, PARAM_SCHEDULERS, DefaultSco
 from torch import nn
 
 from mms_plugin import recipes
-from mms_plugin.commands import mms
+from mms_plugin.commands import mms, training_cost
 
 SNIPPETS = [(name, i) for name in NAMES for i in range(len(snippets(name)))]
 
@@ -207,6 +208,10 @@ def check_python(words):
         assert words[1] in MODULES
         return
     script = words[0]
+    if script.startswith("$MMDET/"):
+        mmdet = pytest.importorskip("mmdet")
+        assert (Path(mmdet.__file__).parent / script[len("$MMDET/") :]).is_file()
+        return
     assert (ROOT / script).is_file()
     if script in DOORS:
         check_arguments(DOORS[script], words[1:])
@@ -263,3 +268,16 @@ def test_commands_are_right(name, capsys):
                 pytest.fail(f"{' '.join(words)}: {capsys.readouterr().err}")
         else:
             assert words[0] in OTHERS, words
+
+
+@pytest.mark.parametrize("name", ["docs/get_started.md", "docs/batch_256_on_8_gpus.md"])
+def test_the_printed_lines_are_those_of_the_command(name, capsys):
+    """The first cost command of the page prints what the page shows of it."""
+    pytest.importorskip("mmdet")
+    pytest.importorskip("mmpretrain")
+    script = "tools/analysis_tools/training_cost.py"
+    words = next(words for words in commands(name) if words[1] == script)
+    shown = re.search(r"^```text\n(.*?)^```", (ROOT / name).read_text(), re.M | re.S)
+    training_cost.main(words[2:])
+    printed = "".join(capsys.readouterr()).splitlines()
+    assert set(shown.group(1).splitlines()) <= set(printed)
