@@ -219,7 +219,7 @@ def _detection_batches(
             bboxes=torch.zeros(0, 4, device=place),
             labels=torch.zeros(0, dtype=torch.long, device=place),
         )
-        return mmdet_structures.DetDataSample(
+        made = mmdet_structures.DetDataSample(
             metainfo=dict(
                 img_id=0,
                 img_shape=(height, width),
@@ -231,6 +231,10 @@ def _detection_batches(
             gt_instances=truth,
             ignored_instances=ignored,
         )
+        if getattr(model, "with_semantic_head", False):
+            segments = torch.zeros(1, *padded, dtype=torch.long, device=place)
+            made.gt_sem_seg = instances.PixelData(sem_seg=segments)
+        return made
 
     def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
         padded = _padded(model, height, width)

@@ -46,6 +46,12 @@ KNOWN_SIZES: Mapping[str, Tuple[int, str]] = {
     # mmdet leaves out images without objects.
     "coco": (117_266, "COCO train2017's images with objects"),
     "coco, all": (118_287, "COCO train2017's images"),
+    # mmdet leaves out images without things: about those without objects.
+    "coco, panoptic": (
+        117_266,
+        "COCO train2017's images with objects, for those with things",
+    ),
+    "cifar": (50_000, "CIFAR's training set"),
 }
 
 # Samplers that give each rank ceil(samples / ranks), or fewer with round_up=False.
@@ -304,8 +310,8 @@ def count_samples(dataset: Mapping) -> SampleCount:
     """Count the samples of a dataset from its config.
 
     Those of an annotation file that is there, counted as its library counts them;
-    else the known size of ImageNet-1k or COCO train2017. Wrappers count as what they
-    do: ``RepeatDataset``, ``ConcatDataset``, ``MultiImageMixDataset``.
+    else the known size of ImageNet-1k, CIFAR or COCO train2017. Wrappers count as what
+    they do: ``RepeatDataset``, ``ConcatDataset``, ``MultiImageMixDataset``.
 
     Raises:
         ValueError: Neither is known.
@@ -329,6 +335,9 @@ def _count_kind(kind: str, dataset: Mapping) -> SampleCount:
         parts = [count_samples(part) for part in dataset["datasets"]]
         names = " and ".join(part.source for part in parts)
         return SampleCount(sum(part.number for part in parts), names)
+    if kind in ("CIFAR10", "CIFAR100") and dataset.get("split", "train") == "train":
+        # Always known, and to build it would download it.
+        return SampleCount(*KNOWN_SIZES["cifar"])
     built = _count_built(dataset)
     if built is not None:
         return built
@@ -336,6 +345,10 @@ def _count_kind(kind: str, dataset: Mapping) -> SampleCount:
         (dataset.get("split"), dataset.get("ann_file"), dataset.get("data_prefix"))
     ):
         return SampleCount(*KNOWN_SIZES["imagenet"])
+    if kind == "CocoPanopticDataset" and "train2017" in str(dataset.get("ann_file")):
+        filters = dataset.get("filter_cfg") or {}
+        empty = filters.get("filter_empty_gt", False)
+        return SampleCount(*KNOWN_SIZES["coco, panoptic" if empty else "coco, all"])
     if kind == "CocoDataset" and "train2017" in str(dataset.get("ann_file")):
         filters = dataset.get("filter_cfg") or {}
         empty = filters.get("filter_empty_gt", False)

@@ -10,8 +10,15 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
+from ..registry import drop_scope
 from ..utils.host_versions import HOSTS, install_command
 from .errors import UserError, debugging, one_line
+
+_EXAMPLES = {
+    "mmdet": "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py",
+    "mmpretrain": "mmpretrain::resnet/resnet50_8xb32_in1k.py",
+    "mms_plugin": "mms_plugin::resnet/resnet50_vbs_8xb128-600e_in1k.py",
+}
 
 
 def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Config:
@@ -41,6 +48,7 @@ def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Confi
         if debugging():
             raise
         raise UserError(f"config {name} does not load: {one_line(error)}") from error
+    drop_scope(config)
     if options:
         try:
             config.merge_from_dict(dict(options))
@@ -81,10 +89,5 @@ def _library_config(name: str) -> Config:
     except FileNotFoundError as error:
         raise UserError(
             f"{library} has no config {path}; its configs are listed in its "
-            "configs folder, such as "
-            + (
-                "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
-                if library == "mmdet"
-                else "mmpretrain::resnet/resnet50_8xb32_in1k.py"
-            )
+            f"configs folder, such as {_EXAMPLES.get(library, _EXAMPLES['mmpretrain'])}"
         ) from error

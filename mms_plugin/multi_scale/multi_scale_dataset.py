@@ -7,6 +7,7 @@ The pipeline of the innermost dataset then writes it to ``results['target_size']
 
 from __future__ import annotations
 
+import copy
 import logging
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
@@ -166,6 +167,15 @@ class MultiScaleDataset:
         but images that are replaced because of them are.
         """
         return self._tally.totals()
+
+    def counted_apart(self) -> MultiScaleDataset:
+        """Return this dataset once more; what it loses is not in :meth:`size_losses`.
+
+        For images that are loaded beside the training.
+        """
+        other = copy.copy(self)
+        other._tally = LossTally()
+        return other
 
     def image_sizes(self) -> Optional[np.ndarray]:
         """Return height and width in pixels of all images, shape ``(len(self), 2)``.

@@ -9,8 +9,9 @@ import inspect
 import math
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
-from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.registry import TRANSFORMS
 
+from ..registry import library_scope
 from ..utils.host_versions import HOSTS, install_command
 from ..utils.setting_error import SettingError
 from ..utils.validation import is_number
@@ -126,8 +127,7 @@ class MultiScaleTransform:
                 "min_box_side must be a number of pixels of at least 0, "
                 f"but got {min_box_side!r}"
             )
-        scope = DefaultScope.get_current_instance()
-        self._scope = None if scope is None else scope.scope_name
+        self._scope = library_scope()
         self._config = copy.deepcopy(dict(transform))
         # Resolved here, since a spawned worker may not have imported the user's module.
         self._class = _resolve(self._config["type"])

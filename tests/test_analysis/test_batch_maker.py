@@ -68,6 +68,17 @@ def test_a_detectors_batch_is_padded(mask_rcnn):
     assert len(sample.gt_instances.masks) == len(boxes)
 
 
+def test_a_panoptic_detector_gets_a_segment_map(mask_rcnn):
+    (without,) = batch_maker(mask_rcnn)(1, 100, 130)["data_samples"]
+    assert "gt_sem_seg" not in without
+    mask_rcnn.with_semantic_head = True
+    try:
+        (sample,) = batch_maker(mask_rcnn)(1, 100, 130)["data_samples"]
+    finally:
+        del mask_rcnn.with_semantic_head
+    assert sample.gt_sem_seg.sem_seg.shape == (1, 128, 160)
+
+
 def test_batches_are_the_same_each_time(mask_rcnn):
     state = torch.get_rng_state()
     first, second = (batch_maker(mask_rcnn)(1, 64, 64) for _ in range(2))

@@ -255,6 +255,21 @@ class TestSamples:
         assert count_samples(coco).number == 118_287
         coco["filter_cfg"] = dict(filter_empty_gt=True, min_size=32)
         assert count_samples(coco).number == 117_266
+        panoptic = dict(
+            coco,
+            type="CocoPanopticDataset",
+            ann_file="annotations/panoptic_train2017.json",
+        )
+        assert count_samples(panoptic) == (
+            117_266,
+            "COCO train2017's images with objects, for those with things",
+        )
+
+    def test_cifar_is_known_and_not_downloaded(self, tmp_path):
+        cifar = dict(type="CIFAR100", data_root=str(tmp_path), split="train")
+        assert count_samples(cifar).number == 50_000
+        with pytest.raises(ValueError, match="set --num-samples"):
+            count_samples(dict(cifar, data_root="/nowhere", split="test"))
 
     def test_wrappers(self):
         imagenet = dict(type="ImageNet", data_root="/nowhere", split="train")

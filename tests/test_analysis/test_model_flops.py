@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mms_plugin.analysis import UncountedError, model_flops, total_stride
 
@@ -124,6 +125,18 @@ def test_attention_is_counted_on_both():
         assert counted.per_image == {(32, 32): 2 * products}
 
 
+def counts_transposed_convolutions():
+    """The counter of torch 2.1 takes their gradients for larger than they are."""
+    layer, x = nn.ConvTranspose2d(3, 5, 2, stride=2), torch.ones(1, 3, 4, 4)
+    with FlopCounterMode(display=False) as counter:
+        layer(x.requires_grad_()).sum().backward()
+    return counter.get_total_flops() == 3 * 2 * 4 * 4 * 3 * 5 * 2 * 2
+
+
+@pytest.mark.skipif(
+    not counts_transposed_convolutions(),
+    reason="this torch miscounts transposed convolutions",
+)
 def test_roi_heads_by_hand():
     model = small_detector("mask_rcnn")
     flops = [model_flops(model, [(64, 64)], n).per_image[64, 64] for n in (0, 9)]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.runner.loops import _InfiniteDataloaderIterator
 from resume_toys import AGVM, CURRICULUM, INFINITE, ITERATIONS
 
 
@@ -65,7 +66,10 @@ def test_without_a_hook_a_loop_by_iteration_is_exact_but_loads_what_it_skips(tra
     train("cut", stop=8, **settings)
     resumed = train("cut", resume=True, **settings)
     assert resumed.seen == whole.seen[6:]
-    assert len(resumed.loaded) == sum(len(batch) for _, batch in whole.seen)
+    # The loop of onedl-mmengine moves the sampler on, and loads none of them.
+    moves = hasattr(_InfiniteDataloaderIterator, "skip_iter")
+    loaded = whole.seen[6:] if moves else whole.seen
+    assert len(resumed.loaded) == sum(len(batch) for _, batch in loaded)
 
 
 def test_another_runner_trained_in_between_is_not_mistaken(make_runner):

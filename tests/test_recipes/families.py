@@ -294,6 +294,13 @@ def small_config(family, root):
     config.merge_from_dict(settings)
     if family in ("Cascade", "HTC", "panoptic FPN"):
         roi_heads(config, masks=family != "Cascade")
+    config = shrunk(config, divisor, root)
+    config.custom_hooks = []
+    return config
+
+
+def shrunk(config, divisor, root):
+    """Return a config with smaller sizes, on the images of :mod:`made_data`."""
     for key in ("model", "data_preprocessor"):
         if key in config:
             _without_sync(config[key])
@@ -311,7 +318,6 @@ def small_config(family, root):
     )
     if config.default_scope == "mmpretrain":
         config.train_dataloader.collate_fn = dict(type="default_collate")
-    config.custom_hooks = []
     return config
 
 
@@ -366,7 +372,7 @@ def on_made_data(dataset, root):
             img_suffix=".png",
             reduce_zero_label=True,
         )
-    elif kind == "ImageNet":
+    elif kind in ("ImageNet", "CIFAR10"):
         new = dict(type="CustomDataset", data_root=str(root / "classes"))
     else:
         new = dict(
@@ -384,12 +390,14 @@ def on_made_data(dataset, root):
             # The same from other files: it needs a package of its own.
             load = dict(with_bbox=True, with_mask=True, with_seg=True)
             pipeline[index] = dict(type="LoadAnnotations", **load)
+    if kind == "CIFAR10":  # its images are in memory
+        pipeline = [dict(type="LoadImageFromFile"), *pipeline]
     dataset.clear()
     dataset.update(new, pipeline=pipeline)
 
 
-def trained(config, work_dir):
-    """Train ten iterations; the shapes of the batches, and the losses."""
+def trained(config, work_dir, iterations=10):
+    """Train some iterations; the shapes of the batches, and the losses."""
     from mmengine.hooks import Hook
     from mmengine.runner import Runner
 
@@ -414,7 +422,7 @@ def trained(config, work_dir):
             train_cfg=dict(
                 _delete_=True,
                 type="IterBasedTrainLoop",
-                max_iters=10,
+                max_iters=iterations,
                 val_interval=1000,
             ),
             log_level="WARNING",

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("mmdet")
 
-FOLDER = Path(__file__).resolve().parents[1] / "configs" / "mask_rcnn"
+FOLDER = Path(__file__).resolve().parents[2] / "configs" / "mask_rcnn"
 HEIGHT, WIDTH = 40, 60
 BOX = (6, 10, 18, 20)  # x, y, width, height
 

@@ -1,0 +1,23 @@
+"""MSc-VBS: sizes from 160 to 384, as many images as give 256 x 260 x 260 pixels.
+
+CoreNet's projects/range_augment/classification/efficientnet_b2.yaml,
+with RandAugment in the place of RangeAugment.
+"""
+
+_base_ = "efficientnet-b2_fbs_8xb256-400e_in1k.py"
+
+train_dataset = _base_.train_dataloader.dataset
+train_pipeline = train_dataset.pipeline
+train_pipeline[1] = dict(type="MultiScaleTransform", transform=train_pipeline[1])
+train_dataloader = dict(
+    batch_sampler=dict(
+        type="MultiScaleVariableBatchSampler",
+        base_size=260,
+        sizes=dict(min=160, max=384, num=8, divisor=32),
+    ),
+    dataset=dict(_delete_=True, type="MultiScaleDataset", dataset=train_dataset),
+)
+custom_hooks = [
+    _base_.ema_hook,
+    dict(type="ResolutionCurriculumHook", schedule="constant"),
+]

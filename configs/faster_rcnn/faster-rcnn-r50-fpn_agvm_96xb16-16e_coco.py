@@ -1,0 +1,20 @@
+"""AGVM at batch 1,536.
+
+No rate is published for SGD: the released 0.38 at batch 512 by the square root of the
+batch. Warm-up of as many images as at batch 512. Clipping and AGVM's start keep 3 % of the
+training from its end, and AGVM measures every 5 iterations, as with `--recipe agvm`.
+"""
+
+_base_ = "./faster-rcnn-r50-fpn_agvm_16xb16-16e_coco.py"
+
+warmup_iters = 153
+optim_wrapper = dict(
+    optimizer=dict(lr=0.38 * 3**0.5),
+    agvm=dict(start_iter=warmup_iters + 37, interval=5),
+)
+custom_hooks = [
+    dict(type="ClipGradRangeHook", begin=warmup_iters - 37, end=warmup_iters + 37)
+]
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(gamma=1000 ** (1 / warmup_iters), end=warmup_iters + 1)
+auto_scale_lr = dict(base_batch_size=1536)

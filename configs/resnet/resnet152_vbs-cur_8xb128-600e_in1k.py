@@ -1,0 +1,5 @@
+"""ResNet-152, MSc-VBSWC: all but the network as in resnet50_vbs-cur_8xb128-600e_in1k.py."""
+
+_base_ = "resnet50_vbs-cur_8xb128-600e_in1k.py"
+
+model = dict(backbone=dict(depth=152))
