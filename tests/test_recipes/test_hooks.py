@@ -105,3 +105,16 @@ def test_its_sizes_are_the_samplers_where_the_test_pipeline_has_the_base():
         twin(dict(type="ResizeEdge", edge="short"), size_ratio=1.25),
         new,
     ]
+
+
+def test_precise_batch_norm_at_the_base_size():
+    hooks = [dict(type="PreciseBNHook", num_samples=1000, priority="ABOVE_NORMAL")]
+    lines = []
+    after = vbs_recipe(classification(custom_hooks=hooks), report=lines.append)
+    assert after["custom_hooks"] == [
+        dict(type="BaseSizeBatchNormHook", num_batches=31),  # of 32 images
+        dict(type="MultiScaleSamplerHook"),
+    ]
+    assert any(line.startswith("custom_hooks[0]: PreciseBNHook -> ") for line in lines)
+    short = vbs_recipe(classification(custom_hooks=[dict(hooks[0], num_samples=9)]))
+    assert short["custom_hooks"][0]["num_batches"] == 1

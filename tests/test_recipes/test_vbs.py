@@ -232,12 +232,6 @@ class TestRefused:
                 "MyBatchSampler makes batches in a way of its own",
             ),
             (
-                "custom_hooks",
-                [dict(type="PreciseBNHook")],
-                "custom_hooks[0]",
-                "PreciseBNHook: .*batch_size",
-            ),
-            (
                 "model.backbone",
                 dict(type="VisionTransformer", img_size=224),
                 "model.backbone.img_size",
