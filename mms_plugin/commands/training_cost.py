@@ -52,7 +52,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         type=cli.whole_number(1),
         metavar="N",
         help="samples that the dataset has (default: counted where its annotations "
-        "are there, else known for ImageNet-1k and COCO train2017)",
+        "are there, else known for ImageNet-1k, CIFAR, COCO train2017)",
     )
     parser.add_argument(
         "--base-size",

@@ -177,6 +177,10 @@ def test_the_recipe_gives_the_same_batches(name, configs):
     baseline = configs[zoo_tables.baseline_of(name, NAMES)]
     cli.enter_scope(baseline)
     options = dict(check_model=False)
+    if name.startswith("dino"):  # its baseline has lost the sizes of mmdet's config
+        mmdet = cli.load_config("mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
+        loader = apply_recipes(mmdet, "vbs", options).train_dataloader
+        options["sizes"] = loader.batch_sampler.sizes
     made = apply_recipes(baseline, "vbs", options)
     loaders = [made.train_dataloader, configs[name].train_dataloader]
     kinds, sizes = [], []

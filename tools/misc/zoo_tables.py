@@ -96,35 +96,32 @@ def folder_of(file: str) -> str:
 def baseline_of(name: str, names: List[str]) -> Optional[str]:
     """Return the config of one size and plain optimizer to compare a config with.
 
-    It has the same model, data and epochs; if several do, the same schedule and batch,
-    else the smallest batch. Trainings that count iterations have one baseline.
+    It has the same model, data and epochs. Of several, one with other batches has the
+    same GPUs and images; a large batch has the smallest batch of the same schedule.
+    Trainings that count iterations have one baseline, whatever their length.
     """
     parts = parse_name(name)
+    # LAMB and LARS are rivals of AdamW.
+    schedule = parts.schedule.replace("lamb", "adamw").replace("lars", "adamw")
+
+    def is_candidate(found: ZooName) -> bool:
+        if (found.model, found.data, found.recipe) != (parts.model, parts.data, "fbs"):
+            return False
+        if "ra4" in schedule + found.schedule:
+            return found.schedule == schedule
+        return found.length == parts.length or parts.length.endswith("k")
 
     def rank(other: str) -> Any:
         found = parse_name(other)
-        optimizer = found.schedule.partition("-")[0]
+        same = (found.gpus, found.batch) == (parts.gpus, parts.batch)
         return (
-            (found.gpus, found.batch, found.schedule)
-            != (parts.gpus, parts.batch, parts.schedule),
-            found.schedule != parts.schedule,
-            # LAMB and LARS are rivals of AdamW.
-            optimizer != ("adamw" if parts.schedule[:2] == "la" else optimizer),
+            parts.recipe in ("vbs", "vbs-cur") and not same,
+            found.schedule != schedule,
             found.total_batch,
             other,
         )
 
-    candidates = []
-    for other in names:
-        found = parse_name(other)
-        if (found.model, found.data, found.recipe) != (parts.model, parts.data, "fbs"):
-            continue
-        counts_iterations = parts.length.endswith("k")
-        if not counts_iterations and found.length != parts.length:
-            continue
-        if "ra4" in parts.schedule and found.schedule != parts.schedule:
-            continue
-        candidates.append(other)
+    candidates = [other for other in names if is_candidate(parse_name(other))]
     return min(candidates, key=rank) if candidates else None
 
 
@@ -169,7 +166,7 @@ def table(names: List[str], costs: Mapping, published: Mapping) -> str:
         rows.append(
             [
                 f"[{name}]({name}.py)",
-                f"{cost['epochs']}" if cost["by_epoch"] else "",
+                f"{cost['epochs'] or ''}",
                 f"{parts.gpus} x {parts.batch}",
                 f"{cost['iterations']:,}",
                 flops_text(cost),
@@ -187,6 +184,8 @@ def table(names: List[str], costs: Mapping, published: Mapping) -> str:
         "FLOPs as a share of those",
         "of the `fbs` config of the same model, data and epochs.",
     ]
+    if any("ratio" in str(costs["configs"][n]["assumptions"]) for n in names):
+        notes.append("Images that keep their ratio count as 4:3 photographs.")
     if any(costs["configs"][name]["train_flops"] is None for name in names):
         notes.append("FLOPs that cannot be counted here are compared by their pixels.")
     lines += notes
@@ -357,15 +356,12 @@ def overview(folders: Mapping[str, List[str]]) -> str:
 
 def order(parts: ZooName) -> Any:
     """Return the place of a config in its folder's table."""
-    numbers = [
-        int(text) for text in parts.model.replace("-", " ").split() if text.isdigit()
-    ]
-    depth = "".join(c for c in parts.model if c.isdigit())
+    depth = "".join(character for character in parts.model if character.isdigit())
     return (
-        list(DATA).index(parts.data) if parts.data != "in1k" else -1,
+        parts.data not in ("in1k", "coco"),
+        parts.data,
         int(depth or 0),
         parts.model,
-        numbers,
         parts.schedule,
         parts.total_batch,
         list(RECIPES).index(parts.recipe),
