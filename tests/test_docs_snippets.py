@@ -239,6 +239,12 @@ def check_mms(words):
     check_arguments(mms.COMMANDS[words[0]][0], words[1:])
 
 
+def check_torchrun(words):
+    assert words[:1] == ["--nproc-per-node"] and words[1].isdigit()
+    assert words[2:4] == ["-m", "mms_plugin"]
+    check_mms(words[4:])
+
+
 def check_pip(words):
     extras = [extra for word in words for extra in re.findall(r"\[(\w[\w,-]*)\]", word)]
     metadata = "".join(
@@ -254,6 +260,7 @@ CHECKS = {
     "bash": check_bash,
     "make": check_make,
     "mms": check_mms,
+    "torchrun": check_torchrun,
     "pip": check_pip,
 }
 
