@@ -15,6 +15,10 @@ from .checkpoints.safe_globals import allow_mmengine_checkpoints  # noqa: E402
 
 allow_mmengine_checkpoints()
 
+from .registry import register_scope  # noqa: E402
+
+register_scope()
+
 from .agvm import (  # noqa: E402
     AGVMOptimWrapper,
     AGVMOptimWrapperConstructor,
@@ -30,6 +34,7 @@ from .evaluation import (  # noqa: E402
 )
 from .hooks import (  # noqa: E402
     AtomicCheckpointHook,
+    BaseSizeBatchNormHook,
     ClipGradRangeHook,
     DryRunHook,
     MultiScaleSamplerHook,
@@ -49,6 +54,7 @@ __all__ = [
     "AGVMOptimWrapperConstructor",
     "AmpAGVMOptimWrapper",
     "AtomicCheckpointHook",
+    "BaseSizeBatchNormHook",
     "BFloat16AGVMOptimWrapper",
     "BFloat16OptimWrapper",
     "CalibrationError",

@@ -1,9 +1,13 @@
 import importlib.util
 import io
+import os
 import random
 import sys
 from contextlib import redirect_stderr
 from pathlib import Path
+
+# On the CPU also where there is a GPU; test_gpu.py has a run of its own.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import numpy as np
 import pytest
@@ -30,8 +34,10 @@ def forget_runners():
 def _fresh_process(monkeypatch):
     """Start each test as in a new process: no scope, known random states."""
     forget_runners()
-    # Commands that run in this process set it for good.
-    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+    # Commands that run in this process set it for good: set first, so that it is put
+    # back to what it was.
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "")
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)

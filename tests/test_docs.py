@@ -1,21 +1,20 @@
 """The documentation: links, names of files, commands and snippets are right."""
 
 import ast
-import json
 import re
-from pathlib import Path
 
-import numpy as np
 import pytest
-from mmengine.config import Config
-from mmengine.registry import HOOKS, DefaultScope
-from mmengine.runner import Runner
-
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted(
-    [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("configs/**/README.md")]
+from documentation import (
+    NAMES,
+    ROOT,
+    first_with,
+    load_batches,
+    snippets,
+    write_coco,
+    write_images,
 )
-NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+from mmengine.config import Config
+from mmengine.registry import HOOKS
 
 
 def anchors(page):
@@ -26,15 +25,6 @@ def anchors(page):
         heading = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
         found.add(re.sub(r"[^\w\- ]", "", heading).replace(" ", "-"))
     return found
-
-
-def snippets(page):
-    text = (ROOT / page).read_text()
-    return re.findall(r"^```python\n(.*?)^```", text, flags=re.M | re.S)
-
-
-def first_with(page, word):
-    return next(text for text in snippets(page) if word in text)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,56 +97,6 @@ def test_architecture_names_every_room():
     text = (ROOT / "docs/architecture.md").read_text()
     rooms = {file.parent.name for file in ROOT.glob("mms_plugin/*/__init__.py")}
     assert rooms <= set(re.findall(r"^\| `(\w+)` \|", text, flags=re.M))
-
-
-def write_images(folder, sizes):
-    """Write JPEGs of ``(height, width)``, and return their names."""
-    cv2 = pytest.importorskip("cv2")
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for i, (height, width) in enumerate(sizes):
-        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        cv2.imwrite(str(folder / f"{i}.jpg"), image)
-    return [f"{i}.jpg" for i in range(len(sizes))]
-
-
-def write_coco(root, sizes):
-    """Write a dataset of COCO's form, with one square object an image."""
-    names = write_images(root / "train2017", sizes)
-    images, annotations = [], []
-    for i, (name, (height, width)) in enumerate(zip(names, sizes)):
-        images.append(dict(id=i, file_name=name, height=height, width=width))
-        polygon = [10, 10, 50, 10, 50, 50, 10, 50]
-        annotations.append(
-            dict(
-                id=i + 1,
-                image_id=i,
-                category_id=1,
-                bbox=[10, 10, 40, 40],
-                area=1600,
-                iscrowd=0,
-                segmentation=[polygon],
-            )
-        )
-    (root / "annotations").mkdir()
-    (root / "annotations" / "instances_train2017.json").write_text(
-        json.dumps(
-            dict(
-                images=images,
-                annotations=annotations,
-                categories=[dict(id=1, name="person")],
-            )
-        )
-    )
-
-
-def load_batches(config, scope):
-    """Return the batch sampler and all batches of a train data loader."""
-    config.train_dataloader.num_workers = 0
-    pytest.importorskip(scope)
-    with DefaultScope.overwrite_default_scope(scope):
-        loader = Runner.build_dataloader(config.train_dataloader, seed=0)
-        return loader.batch_sampler, list(loader)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/msc_vbs.md"])

@@ -4,14 +4,12 @@ import re
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import mmengine.registry as registries
 import pytest
+from checkout import copy_checkout, tracked
 
 import mms_plugin
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("name", mms_plugin.__all__)
@@ -40,22 +38,9 @@ def test_components_are_found_from_every_library(registry, name):
 
 def test_the_wheel_holds_the_whole_package(tmp_path):
     """Built with this environment's setuptools, as ``pip install .`` would."""
+    source = copy_checkout(tmp_path / "source")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q"]
-    command += ["--no-build-isolation", "-w", str(tmp_path), str(ROOT)]
-    copy = tmp_path / "source"
-    copy.mkdir()
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "mms_plugin", "setup.py",
-         "pyproject.toml"],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
-    if listed.returncode:
-        pytest.skip("not a git checkout")
-    for name in listed.stdout.split():
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            (copy / name).write_bytes((ROOT / name).read_bytes())
-    command[-1] = str(copy)
+    command += ["--no-build-isolation", "-w", str(tmp_path), str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     (wheel,) = tmp_path.glob("*.whl")
@@ -64,8 +49,17 @@ def test_the_wheel_holds_the_whole_package(tmp_path):
         names = set(archive.namelist())
         (metadata,) = (name for name in names if name.endswith("/METADATA"))
         text = archive.read(metadata).decode()
-    modules = {name for name in listed.stdout.split() if name.startswith("mms_plugin/")}
-    assert {name for name in modules if (ROOT / name).is_file()} <= names
+    mim = {name for name in names if name.startswith("mms_plugin/.mim/")}
+    package = {name for name in tracked("mms_plugin") if ".mim/" not in name}
+    assert package <= names - mim
+    assert {name for name in mim if "/tools/" not in name} == {
+        f"mms_plugin/.mim/{name}" for name in tracked("configs", "model-index.yml")
+    }
+    tools = {name.partition("/.mim/")[2] for name in mim if "/tools/" in name}
+    assert {"tools/train.py", "tools/test.py", "tools/dist_train.sh"} <= tools
+    assert {n for n in tools if "analysis_tools" in n} == tracked(
+        "tools/analysis_tools"
+    )
     assert "mms_plugin/py.typed" in names
     assert not any(name.startswith("tests/") for name in names)
     # pip would put a required MMEngine over a fork of it with the same import name.

@@ -79,6 +79,25 @@ class ToyModel(BaseModel):
 
 
 @MODELS.register_module()
+class ToyNormModel(ToyModel):
+    """Batch norm of images times their index; lists what it gets in each mode."""
+
+    def __init__(self, momentum=0.1, **kwargs):
+        super().__init__(**kwargs)
+        self.norm = torch.nn.BatchNorm2d(3, momentum=momentum)
+        self.drop = torch.nn.Dropout(0.5)
+        self.without_gradients = []
+
+    def forward(self, inputs, i, target_size=None, mode="loss"):
+        if mode != "loss":
+            return i
+        if not torch.is_grad_enabled():
+            self.without_gradients.append((tuple(inputs.shape), i.tolist()))
+        normed = self.drop(self.norm(inputs * i.reshape(-1, 1, 1, 1)))
+        return dict(loss=((self.weight * normed - 1) ** 2).mean())
+
+
+@MODELS.register_module()
 class ToyTester(BaseModel):
     """Gives back what it is given."""
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..utils.validation import is_number, parse_int
+from ..utils.validation import is_integer, is_number, parse_int
+from .fit_measurements import fit_measurements
 
-__all__ = ["AGVMConfig"]
+__all__ = ["FITTED", "AGVMConfig", "arguments_to_fit"]
+
+FITTED = ("start_iter", "interval", "momentum")
+"""Arguments that can be fitted to the length of a training."""
 
 _SINGLE_PROCESS = ("lookback", "consecutive")
 
@@ -16,6 +20,11 @@ _SINGLE_PROCESS = ("lookback", "consecutive")
 @dataclass(frozen=True)
 class AGVMConfig:
     """Hold and check the arguments of AGVM.
+
+    In the ``agvm`` dict of an optimizer wrapper, ``interval``, ``momentum`` and
+    ``start_iter`` may be None: they are fitted to the number of updates when the
+    training begins, see :func:`~.fit_measurements.fit_measurements`. Where nothing
+    tells the wrapper that number, as with several optimizers, the defaults hold.
 
     Args:
         interval: Updates of the weights from one measurement to the next; tau in the
@@ -119,7 +128,8 @@ class AGVMConfig:
         """Build the arguments from the ``agvm`` dict of an optimizer wrapper.
 
         Args:
-            config: Arguments by name. None: the defaults.
+            config: Arguments by name. None: the defaults. Arguments to be fitted,
+                which are None, get their defaults too, until :meth:`fitted`.
 
         Raises:
             TypeError: ``config`` is not a dict, or an argument has the wrong type.
@@ -135,7 +145,47 @@ class AGVMConfig:
             raise ValueError(
                 f"agvm: unknown argument {unknown[0]!r}. It takes {', '.join(names)}."
             )
-        return cls(**dict(config or {}))
+        to_fit = arguments_to_fit(config)
+        given = {k: v for k, v in (config or {}).items() if k not in to_fit}
+        stop: Any = given.get("stop_iter")
+        if "start_iter" in to_fit and is_integer(stop) and 0 <= stop < cls.start_iter:
+            given["start_iter"] = stop  # the default would lie after it
+        return cls(**given)
+
+    def fitted(
+        self, names: Sequence[str], updates: int, accumulative_counts: int = 1
+    ) -> AGVMConfig:
+        """Return these arguments with some of them fitted to a training's length.
+
+        Args:
+            names: Those to fit, of :data:`FITTED`.
+            updates: Updates of the weights in the whole training.
+            accumulative_counts: Iterations per update. Defaults to 1.
+        """
+        kept: Dict[str, Any] = {
+            name: None if name in names else getattr(self, name) for name in FITTED
+        }
+        start, stop = (
+            None if value is None else -(-value // accumulative_counts)
+            for value in (kept["start_iter"], self.stop_iter)
+        )
+        times = fit_measurements(
+            updates,
+            start=start,
+            interval=kept["interval"],
+            momentum=kept["momentum"],
+            stop=stop,
+        )
+        start_iter = times.start * accumulative_counts
+        if self.stop_iter is not None:
+            start_iter = min(start_iter, self.stop_iter)
+        fitted = dict(
+            start_iter=start_iter,
+            interval=times.interval,
+            momentum=times.momentum,
+        )
+        changes: Dict[str, Any] = {name: fitted[name] for name in names}
+        return replace(self, **changes)
 
     def measures(self, update: int, accumulative_counts: int = 1) -> bool:
         """Return whether a measurement precedes an update of the weights.
@@ -151,3 +201,10 @@ class AGVMConfig:
         if update < first or (update - first) % self.interval:
             return False
         return self.stop_iter is None or update * accumulative_counts < self.stop_iter
+
+
+def arguments_to_fit(config: Any) -> List[str]:
+    """Return the arguments whose value None asks for one fitted to the training."""
+    if not isinstance(config, Mapping):
+        return []
+    return [name for name in FITTED if name in config and config[name] is None]

@@ -13,12 +13,13 @@ from typing import (
     List,
     Mapping,
     Optional,
-    Set,
+    Sequence,
     Tuple,
 )
 
 import torch
 from mmengine.dist import get_world_size
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..utils.main_process_warning import warn_on_main_process
 from ..utils.sharding import refuse_sharding
 from .agvm import AGVM
-from .agvm_config import AGVMConfig
+from .agvm_config import AGVMConfig, arguments_to_fit
 from .consecutive_halves import ConsecutiveHalves
 from .find_modules import REST
 from .halves_source import Halves, HalvesSource
@@ -89,6 +90,7 @@ class AGVMOptimWrapper(OptimWrapper):
 
     def __init__(self, *args: Any, agvm: Optional[Dict] = None, **kwargs: Any) -> None:
         config = AGVMConfig.build(agvm)
+        self._to_fit = arguments_to_fit(agvm)
         super().__init__(*args, **kwargs)
         self._direction = update_direction(self.optimizer)
         if any("agvm_module" not in group for group in self.optimizer.param_groups):
@@ -114,14 +116,17 @@ class AGVMOptimWrapper(OptimWrapper):
         self._tied_rates = False
         self._warned_without_effect = False
         self._warned_failed_measurement = False
-        self._warned_quiet: Set[str] = set()
 
     # ---------------------------------------------------------------- an iteration
     def initialize_count_status(
         self, model: nn.Module, init_counts: int, max_counts: int
     ) -> None:
-        """See MMEngine; also choose the halves, and warn if AGVM has no effect."""
+        """See MMEngine; also choose the halves, and warn if AGVM has no effect.
+
+        Arguments of AGVM that are None are fitted to ``max_counts``.
+        """
         super().initialize_count_status(model, init_counts, max_counts)
+        self._fit(max_counts)
         self._warn_without_effect(self._attach(model), init_counts, max_counts)
 
     @contextmanager
@@ -179,7 +184,7 @@ class AGVMOptimWrapper(OptimWrapper):
         overflow = not all(math.isfinite(value) for row in values for value in row)
         if overflow and self._drops_overflow():
             return
-        num_measured = self.agvm.num_measured
+        num_measured, quiet = self.agvm.num_measured, self.agvm.quiet_modules()
         measured = self.agvm.update(values, halves.half_variance)
         if self.agvm.num_measured == num_measured:
             self._warn_failed_measurement(values)
@@ -187,11 +192,26 @@ class AGVMOptimWrapper(OptimWrapper):
             mu, phi = self.agvm.multipliers[name], self.agvm.variances[name]
             self.message_hub.update_scalar(f"train/agvm/mu/{name}", mu)
             self.message_hub.update_scalar(f"train/agvm/phi/{name}", phi)
-        for name in self.agvm.quiet_modules():
-            if name not in self._warned_quiet:
-                self._warned_quiet.add(name)
+        self._report_quiet(quiet, values)
+
+    def _report_quiet(
+        self, quiet_before: Sequence[str], products: List[List[float]]
+    ) -> None:
+        """Warn of each module that has become quiet; log that, and its end."""
+        quiet = self.agvm.quiet_modules()
+        rows = dict(zip(self.agvm.modules, products))
+        for name in sorted(set(quiet) ^ set(quiet_before)):
+            self.message_hub.update_scalar(
+                f"train/agvm/quiet/{name}", float(name in quiet)
+            )
+            if name in quiet:
                 warn_on_main_process(
-                    explain_quiet_module(name, self.agvm.config.start_iter)
+                    explain_quiet_module(
+                        name,
+                        self._inner_count - 1,
+                        has_gradient=any(rows[name]),
+                        config=self.agvm.config,
+                    )
                 )
 
     def _warn_failed_measurement(self, products: List[List[float]]) -> None:
@@ -272,6 +292,19 @@ class AGVMOptimWrapper(OptimWrapper):
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     # -------------------------------------------------------- what a training measures
+    def _fit(self, total: int) -> None:
+        """Fit the arguments that are None to a training of ``total`` iterations."""
+        if not self._to_fit or total < 1:
+            return
+        counts = self._accumulative_counts
+        updates = -(-total // counts)
+        self.agvm.config = self.agvm.config.fitted(self._to_fit, updates, counts)
+        values = (f"{name}={getattr(self.agvm.config, name)}" for name in self._to_fit)
+        print_log(
+            f"AGVM: fitted to {updates} updates of the weights: {', '.join(values)}.",
+            logger="current",
+        )
+
     def measuring_iterations(self) -> Optional[Tuple[int, int]]:
         """Return the iterations of a measurement, which need more memory than others.
 

@@ -9,7 +9,7 @@ import math
 from typing import List, Mapping, Optional, Sequence, Tuple
 
 from .agvm import QUIET_MEASUREMENTS, QUIET_VARIANCE
-from .agvm_config import AGVMConfig
+from .agvm_config import FITTED, AGVMConfig
 
 __all__ = [
     "ENOUGH_SHARE",
@@ -131,9 +131,9 @@ def explain_without_effect(
     count = measured_before + len(
         measured_updates(config, begin, end, accumulative_counts)
     )
-    share = moved_share(config.momentum, count)
-    if count and (not config.modulate or share >= ENOUGH_SHARE):
+    if _is_enough(config, count):
         return None
+    share = moved_share(config.momentum, count)
     length = f"{total} iterations"
     if accumulative_counts > 1:
         length += (
@@ -147,6 +147,11 @@ def explain_without_effect(
         values += f", stop_iter={config.stop_iter}"
     values += f", momentum={config.momentum}"
     remedies = _remedies(config, begin, end, accumulative_counts, measured_before)
+    hint = ""
+    fitted = config.fitted(FITTED, end, accumulative_counts)
+    fitted_updates = measured_updates(fitted, begin, end, accumulative_counts)
+    if _is_enough(fitted, measured_before + len(fitted_updates)):
+        hint = f" Or set {', '.join(FITTED)} to None to fit them to the training."
     if count:
         effect = (
             f"AGVM measures only {_times(count)} in this training, so that a "
@@ -157,8 +162,14 @@ def explain_without_effect(
         effect = "AGVM never measures in this training, so that all multipliers stay 1"
     return (
         f"{effect}: agvm=dict({values}), but the training has {length}. Set "
-        f"{' or '.join(remedies)}."
+        f"{' or '.join(remedies)}.{hint}"
     )
+
+
+def _is_enough(config: AGVMConfig, measurements: int) -> bool:
+    """Return whether a number of measurements has enough effect."""
+    share = moved_share(config.momentum, measurements)
+    return measurements > 0 and (not config.modulate or share >= ENOUGH_SHARE)
 
 
 def explain_failed_measurement(
@@ -184,20 +195,35 @@ def explain_failed_measurement(
     )
 
 
-def explain_quiet_module(name: str, start_iter: int) -> str:
-    """Explain that a module has had no variance for many measurements.
+def explain_quiet_module(
+    name: str, iteration: int, has_gradient: bool, config: AGVMConfig
+) -> str:
+    """Explain that a module has become quiet: frozen, dead, or without objects.
 
     Args:
         name: The module.
-        start_iter: Iteration of the first measurement.
+        iteration: Index of the iteration of the last measurement.
+        has_gradient: Whether the module had a gradient in that iteration.
+        config: Arguments of AGVM.
     """
+    if has_gradient:
+        cause = (
+            "all images ask for the same step. A head does so while it only sees "
+            "background, and for good when it has died. Its multiplier moves towards "
+            "the upper bound of agvm.ratio_range. Check that its loss falls; if not, "
+            "use a lower learning rate, a longer warm-up or a later start_iter."
+        )
+    else:
+        cause = (
+            "it has no gradient. Its multiplier keeps its value. Check that its "
+            "weights are not frozen, and that its loss has samples and a weight above "
+            "0."
+        )
     return (
-        f"AGVM: the gradient variance of {name} has been below {QUIET_VARIANCE:g}, or "
-        f"it had no gradient, in the last {QUIET_MEASUREMENTS} measurements: all "
-        "images ask for the same step. A head does so while it only sees background, "
-        "and for good when it has died. If its loss does not fall, use a lower "
-        "learning rate or a longer warm-up, or start AGVM later "
-        f"(start_iter={start_iter})."
+        f"AGVM: in iteration {iteration}, the gradient variance of {name} has been "
+        f"below {QUIET_VARIANCE:g} in the last {QUIET_MEASUREMENTS} measurements "
+        f"(start_iter={config.start_iter}, interval={config.interval}): {cause} The "
+        "next warning follows only if it recovers and this happens again."
     )
 
 

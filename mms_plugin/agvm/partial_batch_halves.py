@@ -52,7 +52,7 @@ class PartialBatchHalves(HalvesSource):
     halves.
 
     The extra pass does not affect the training: weights, gradients, buffers, frozen
-    parameters, training flags and random states are put back.
+    parameters, training flags and random states are restored.
 
     Args:
         params: Parameters in the order of the optimizer.
@@ -155,7 +155,7 @@ class PartialBatchHalves(HalvesSource):
 
     @contextmanager
     def _new_seed(self) -> Iterator[None]:
-        """Seed all generators anew, and put back their states."""
+        """Give all generators a new seed, and restore their states afterwards."""
         trainable = [param for param in self.params if param.requires_grad]
         devices = sorted({t.device.index for t in trainable if t.device.type == "cuda"})
         with kept_random_states(param.device for param in trainable):

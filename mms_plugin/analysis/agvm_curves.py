@@ -9,6 +9,7 @@ __all__ = ["agvm_curves", "running_mean", "summarise_agvm"]
 Curve = List[Tuple[float, float]]
 
 _PREFIX = "agvm/"
+_KINDS = ("agvm/mu/", "agvm/phi/")
 
 
 def agvm_curves(records: Iterable[Mapping[str, Any]]) -> Dict[str, Curve]:
@@ -20,7 +21,7 @@ def agvm_curves(records: Iterable[Mapping[str, Any]]) -> Dict[str, Curve]:
     curves: Dict[str, Curve] = {}
     for record in records:
         for name, value in record.items():
-            if name.startswith(_PREFIX):
+            if name.startswith(_KINDS):
                 points = curves.setdefault(name[len(_PREFIX) :], [])
                 points.append((record["step"], float(value)))
     return curves

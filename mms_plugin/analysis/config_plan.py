@@ -62,7 +62,11 @@ _SHARING_SAMPLERS = (
     "ClassAwareSampler",
 )
 _ENDLESS_SAMPLERS = ("InfiniteSampler",)
-_BATCHERS = ("BatchSampler", "AspectRatioBatchSampler")
+_BATCHERS = (
+    "BatchSampler",
+    "AspectRatioBatchSampler",
+    "TrackAspectRatioBatchSampler",
+)
 
 # The sides of most photographs.
 _LONG, _SHORT = 4, 3

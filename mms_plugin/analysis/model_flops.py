@@ -4,8 +4,8 @@ On meta tensors, which have a shape and no content, a model is counted in second
 looks at the content (the matching and sampling of a two-stage detector) cannot run on
 them: there the part whose cost goes with the size (backbone, neck, RPN) is counted at
 each size, and the RoI heads once, on RoI features of the number and shape that they
-train on. A segmentor is counted without its losses, which multiply nothing. What cannot
-be counted so runs on the CPU's tensors, with its real losses.
+train on. A segmentor runs without its losses. What neither way can count runs on the
+CPU's tensors, with its real losses.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    Union,
 )
 
 import torch
@@ -82,7 +83,8 @@ def model_flops(
     NMS. A layer with weights whose operators it does not know is refused.
 
     Args:
-        model: A classifier of mmpretrain or a detector of mmdet. It is left as it was.
+        model: A classifier of mmpretrain, a detector of mmdet or a segmentor of mmseg.
+            It is left as it was.
         sizes: ``(height, width)`` in pixels.
         positive_rois: See :func:`batch_maker`.
         prefer_meta: ``False``: on the CPU's tensors in any case, with the real
@@ -100,7 +102,8 @@ def model_flops(
     ways: List[Tuple[str, Callable[[Sequence[Size]], Dict[Size, float]]]] = []
     segmentor = _segmentor_part(model) if "mmseg" in libraries else None
     if prefer_meta and segmentor is not None:
-        ways.append(("meta tensors", lambda part: _by_parts(segmentor, None, part)))
+        part_of = segmentor
+        ways.append(("meta tensors", lambda part: _by_parts(part_of, None, part)))
     elif prefer_meta and not detector:
         ways.append(("meta tensors", lambda part: _on_meta(model, part)))
     if prefer_meta and detector:
@@ -206,60 +209,17 @@ class _DensePart(nn.Module):
 
     def __init__(self, detector: nn.Module, head: str, levels: int) -> None:
         super().__init__()
-        self.model = detector
+        self.whole = detector
         self.head = head
         self.levels = levels
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        detector: Any = self.model
+        detector: Any = self.whole
         features = detector.extract_feat(images)
         outputs = list(_tensors(getattr(detector, self.head)(features)))
         # A map that only the RoI heads read passes their gradient on.
         outputs += features[: self.levels]
         return _trained_sum(outputs)
-
-
-class _SegmentorPart(nn.Module):
-    """What a segmentor runs before its losses: to the sum of its heads' outputs."""
-
-    def __init__(self, segmentor: nn.Module) -> None:
-        super().__init__()
-        self.model = segmentor
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        segmentor: Any = self.model
-        features = segmentor.extract_feat(images)
-        return _trained_sum(
-            [
-                output
-                for head in _segmentation_heads(segmentor)
-                for output in _tensors(head(features))
-            ]
-        )
-
-
-def _segmentation_heads(segmentor: Any) -> List[Any]:
-    heads = [segmentor.decode_head]
-    if segmentor.with_auxiliary_head:
-        heads += _stages(segmentor.auxiliary_head)
-    return heads
-
-
-def _segmentor_part(model: Any) -> Optional[_SegmentorPart]:
-    """Return a segmentor that is no more than its heads; ``None`` for any other."""
-    segmentors = require("mmseg.models.segmentors", "model_flops")
-    heads = require("mmseg.models.decode_heads.decode_head", "model_flops")
-    if type(model).loss is not segmentors.EncoderDecoder.loss or isinstance(
-        model, segmentors.CascadeEncoderDecoder
-    ):
-        return None
-    base = heads.BaseDecodeHead
-    for head in _segmentation_heads(model):
-        if type(head).loss is not base.loss or (
-            type(head).loss_by_feat is not base.loss_by_feat
-        ):
-            return None
-    return _SegmentorPart(model)
 
 
 class _RoIPart(nn.Module):
@@ -347,12 +307,14 @@ def _reads_features(roi_head: Any) -> bool:
 
 
 def _by_parts(
-    dense: Any, roi_part: Optional[_RoIPart], sizes: Sequence[Size]
+    dense: Union[_DensePart, _SegmentorPart],
+    roi_part: Optional[_RoIPart],
+    sizes: Sequence[Size],
 ) -> Dict[Size, float]:
     if not sizes:
         return {}
     state = meta_state(dense)
-    padded_batch = batch_maker(dense.model, device="meta")
+    padded_batch = batch_maker(dense.whole, device="meta")
 
     def make_batch(batch_size: int, height: int, width: int) -> torch.Tensor:
         return padded_batch(batch_size, height, width)["inputs"]
@@ -384,6 +346,45 @@ def _tensors(outputs: Any) -> Iterator[torch.Tensor]:
 def _trained_sum(outputs: Sequence[torch.Tensor]) -> torch.Tensor:
     sums = [output.sum() for output in outputs if output.requires_grad]
     return torch.stack(sums).sum() if sums else torch.zeros(())
+
+
+# --------------------------------------------------------------------- segmentors
+
+
+class _SegmentorPart(nn.Module):
+    """A segmentor without its losses, which look at the content of the labels."""
+
+    def __init__(self, segmentor: nn.Module) -> None:
+        super().__init__()
+        self.whole = segmentor
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        segmentor: Any = self.whole
+        features = segmentor.extract_feat(images)
+        heads = _stages(segmentor.decode_head)
+        inputs = [features]
+        outputs = [heads[0](features)]
+        for before, head in zip(heads, heads[1:]):
+            # A cascade runs the stage before once more, for its input.
+            inputs = [features, before(*inputs)]
+            outputs.append(head(*inputs))
+        if segmentor.with_auxiliary_head:
+            outputs += [head(features) for head in _stages(segmentor.auxiliary_head)]
+        return _trained_sum(list(_tensors(outputs)))
+
+
+def _segmentor_part(model: Any) -> Optional[_SegmentorPart]:
+    """Return a segmentor without its losses; ``None`` if its heads train otherwise."""
+    segmentors = require("mmseg.models.segmentors", "model_flops")
+    base = require("mmseg.models.decode_heads.decode_head", "model_flops")
+    cascade = require("mmseg.models.decode_heads.cascade_decode_head", "model_flops")
+    if type(model).loss is not segmentors.EncoderDecoder.loss:
+        return None
+    heads = [*_stages(model.decode_head)]
+    if model.with_auxiliary_head:
+        heads += _stages(model.auxiliary_head)
+    plain = (base.BaseDecodeHead.loss, cascade.BaseCascadeDecodeHead.loss)
+    return _SegmentorPart(model) if all(type(h).loss in plain for h in heads) else None
 
 
 # --------------------------------------------------------------- what is not counted

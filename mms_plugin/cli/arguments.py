@@ -50,7 +50,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config",
         help="config file, or one of a library's own: mmdet::<folder>/<name>.py, "
-        "mmpretrain::<folder>/<name>.py",
+        "mmpretrain::<folder>/<name>.py, mms_plugin::<folder>/<name>.py",
     )
     add_options_argument(
         parser,

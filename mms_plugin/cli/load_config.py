@@ -10,8 +10,15 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
-from ..utils.host_versions import install_command
+from ..registry import drop_scope
+from ..utils.host_versions import HOSTS, install_command
 from .errors import UserError, debugging, one_line
+
+_EXAMPLES = {
+    "mmdet": "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py",
+    "mmpretrain": "mmpretrain::resnet/resnet50_8xb32_in1k.py",
+    "mms_plugin": "mms_plugin::resnet/resnet50_vbs_8xb128-600e_in1k.py",
+}
 
 
 def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Config:
@@ -23,8 +30,8 @@ def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Confi
         options: Settings that override the config's, dotted keys.
 
     Raises:
-        UserError: There is no such config, it does not parse, what it imports
-            is missing, or the options do not fit.
+        UserError: There is no such config, it does not parse, what it imports or the
+            library of its scope is missing, or the options do not fit.
     """
     try:
         if "::" in name:
@@ -41,6 +48,7 @@ def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Confi
         if debugging():
             raise
         raise UserError(f"config {name} does not load: {one_line(error)}") from error
+    drop_scope(config)
     if options:
         try:
             config.merge_from_dict(dict(options))
@@ -50,6 +58,9 @@ def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Confi
             raise UserError(
                 f"--cfg-options do not fit the config: {one_line(error)}"
             ) from error
+    scope = config.get("default_scope")
+    if scope in [host.name for host in HOSTS]:
+        _check_installed(scope, f"config {name} (default_scope={scope!r})")
     return config
 
 
@@ -58,16 +69,19 @@ def enter_scope(config: Optional[Config]) -> None:
     init_default_scope((config or {}).get("default_scope") or "mmengine")
 
 
+def _check_installed(library: str, user: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        raise UserError(
+            f"{user} needs {library}, not installed; run: {install_command(library)}"
+        )
+
+
 def _library_config(name: str) -> Config:
     library, _, path = name.partition("::")
     if not library.isidentifier() or not path:
         raise UserError(f"config {name}: write library::folder/name.py")
     # MMEngine would install a missing library by itself.
-    if importlib.util.find_spec(library) is None:
-        raise UserError(
-            f"config {name} needs {library}, not installed; run: "
-            f"{install_command(library)}"
-        )
+    _check_installed(library, f"config {name}")
     if not path.endswith((".py", ".yml", ".yaml", ".json")):
         name += ".py"
     try:
@@ -75,10 +89,5 @@ def _library_config(name: str) -> Config:
     except FileNotFoundError as error:
         raise UserError(
             f"{library} has no config {path}; its configs are listed in its "
-            "configs folder, such as "
-            + (
-                "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
-                if library == "mmdet"
-                else "mmpretrain::resnet/resnet50_8xb32_in1k.py"
-            )
+            f"configs folder, such as {_EXAMPLES.get(library, _EXAMPLES['mmpretrain'])}"
         ) from error

@@ -18,6 +18,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ..utils.nested_datasets import without_slice
+from .image_sizes import sides_of_record
 from .multi_scale_dataset import MultiScaleDataset
 from .plan import Plan, cut_batches
 
@@ -144,13 +145,14 @@ def landscape_flags(dataset: Any) -> np.ndarray:
     noted = time.monotonic() + PATIENCE
     for index in range(len(dataset)):
         info = get_data_info(index)
-        if info.get("width") is None or info.get("height") is None:
+        height, width = sides_of_record(info)
+        if height is None or width is None:
             raise ValueError(
                 "group_by_aspect_ratio=True needs 'width' and 'height' in the "
                 f"annotation of each image, but that of image {index} has "
                 f"{sorted(info)}; add them, or set group_by_aspect_ratio=False"
             )
-        flags[index] = info["width"] >= info["height"]
+        flags[index] = width >= height
         if time.monotonic() > noted:
             print_log(
                 "group_by_aspect_ratio=True reads width and height of "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -107,6 +107,21 @@ def init_dataset(dataset: Any, recorded: List[Recorded]) -> None:
         _record(dataset, recorded)
 
 
+def sides_of_record(record: Mapping) -> Tuple[Any, Any]:
+    """Return height and width in a record; of a video, those of its first frame.
+
+    Args:
+        record: Record of an image, or of a video of mmdet's ``BaseVideoDataset``.
+
+    Returns:
+        In pixels; ``None`` for a side that is not in the record.
+    """
+    frames = record.get("images")
+    if isinstance(frames, list) and frames:
+        record = frames[0]
+    return record.get("height"), record.get("width")
+
+
 def image_sizes(dataset: Any, recorded: List[Recorded]) -> Optional[np.ndarray]:
     """Return the heights and widths of a dataset's images without unpickling records.
 
@@ -177,10 +192,11 @@ def _record(dataset: BaseDataset, recorded: List[Recorded]) -> None:
 
 def _sizes_of_records(records: List[dict]) -> Optional[np.ndarray]:
     try:
-        flat = [side for r in records for side in (r["height"], r["width"])]
-        return np.asarray(flat, dtype=np.float32).reshape(-1, 2)
-    except (KeyError, TypeError, ValueError):
+        flat = [side for record in records for side in sides_of_record(record)]
+        sizes = np.asarray(flat, dtype=np.float32).reshape(-1, 2)
+    except (AttributeError, TypeError, ValueError):
         return None
+    return None if np.isnan(sizes).any() else sizes
 
 
 def _sizes_of_leaf(

@@ -6,8 +6,9 @@ import copy
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from mmengine.model import BaseDataPreprocessor
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS
 
+from ..registry import library_scope
 from .multi_scale_transform import parse_size_ratio, set_size
 from .sizes import TARGET_SIZE, Size
 
@@ -55,8 +56,7 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
             )
         if order not in _ORDERS:
             raise ValueError(f"order must be one of {list(_ORDERS)}, but got {order!r}")
-        scope = DefaultScope.get_current_instance()
-        self._scope = None if scope is None else scope.scope_name
+        self._scope = library_scope()
         self._config: Dict[str, Any] = copy.deepcopy(dict(preprocessor))
         self.size_arg = size_arg
         self.order = order

@@ -7,6 +7,7 @@ The pipeline of the innermost dataset then writes it to ``results['target_size']
 
 from __future__ import annotations
 
+import copy
 import logging
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
@@ -167,6 +168,15 @@ class MultiScaleDataset:
         """
         return self._tally.totals()
 
+    def counted_apart(self) -> MultiScaleDataset:
+        """Return this dataset once more; what it loses is not in :meth:`size_losses`.
+
+        For images that are loaded beside the training.
+        """
+        other = copy.copy(self)
+        other._tally = LossTally()
+        return other
+
     def image_sizes(self) -> Optional[np.ndarray]:
         """Return height and width in pixels of all images, shape ``(len(self), 2)``.
 
@@ -240,11 +250,21 @@ def _attach(dataset: Any) -> bool:
             continue
         found = True
         if not isinstance(pipeline, _SizedPipeline):
-            filter_cfg = getattr(leaf, "filter_cfg", None) or {}
-            drops_empty = bool(filter_cfg.get("filter_empty_gt", False))
-            test_mode = getattr(leaf, "test_mode", False)
-            leaf.pipeline = _SizedPipeline(pipeline, drops_empty and not test_mode)
+            leaf.pipeline = _SizedPipeline(pipeline, _drops_empty(leaf))
     return found
+
+
+def _drops_empty(leaf: Any) -> bool:
+    """Return whether another sample replaces one without objects."""
+    if getattr(leaf, "test_mode", False) or _holds_videos(leaf):
+        return False
+    filter_cfg = getattr(leaf, "filter_cfg", None) or {}
+    return bool(filter_cfg.get("filter_empty_gt", False))
+
+
+def _holds_videos(dataset: Any) -> bool:
+    # A frame without objects stays: the others of its sample may have some.
+    return any(base.__name__ == "BaseVideoDataset" for base in type(dataset).__mro__)
 
 
 def check_wrapped(dataset: Any) -> None:

@@ -7,10 +7,11 @@ import functools
 import importlib.util
 import inspect
 import math
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
-from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.registry import TRANSFORMS
 
+from ..registry import library_scope
 from ..utils.host_versions import HOSTS, install_command
 from ..utils.setting_error import SettingError
 from ..utils.validation import is_number
@@ -126,8 +127,7 @@ class MultiScaleTransform:
                 "min_box_side must be a number of pixels of at least 0, "
                 f"but got {min_box_side!r}"
             )
-        scope = DefaultScope.get_current_instance()
-        self._scope = None if scope is None else scope.scope_name
+        self._scope = library_scope()
         self._config = copy.deepcopy(dict(transform))
         # Resolved here, since a spawned worker may not have imported the user's module.
         self._class = _resolve(self._config["type"])
@@ -175,6 +175,16 @@ class MultiScaleTransform:
         return results
 
     transform = __call__
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the transform at the size of the sample that is being loaded.
+
+        mmcv's ``TransformBroadcaster(share_random_params=True)`` iterates over its
+        transforms to let all images of a sample share their random draws.
+        """
+        size = size_in_use()
+        if size is not None:
+            yield self.at(size)
 
     def _keep_visible(self, results: Dict) -> Optional[Dict]:
         """Remove instances that are too small; ``None`` drops the image."""

@@ -109,8 +109,10 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         sizes: The resolutions, ``(height, width)`` in pixels, in the order given.
         batch_sizes: Images of a full batch at each of ``sizes``, per rank.
         curriculum: How the sizes grow; ``None``: not at all.
-        max_epochs: Epochs that the curriculum grows over, or
-        max_iters: its iterations, where the training is counted in these.
+        max_epochs: Epochs that the curriculum grows over; ``None`` if it counts
+            iterations.
+        max_iters: Iterations that the curriculum grows over; ``None`` if it counts
+            epochs.
         landscape: Shape ``(samples,)``, ``bool``: which images are at least as wide as
             high. ``None`` without ``group_by_aspect_ratio``.
         endless: Whether the inner sampler has no end, so that there are no epochs.
@@ -452,10 +454,11 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         else:
             of_batches = groups.of_batches
             sources = groups.sources(plan, start)
+        seed_of_epoch = mixed_seed(self.seed, epoch, used)
         for position in range(start, len(plan)):
             height, width, batch_size = plan.at(position)
             indices = itertools.islice(sources[of_batches[position]], batch_size)
-            seed = mixed_seed(self.seed, epoch, used, position)
+            seed = mixed_seed(position, begin=seed_of_epoch)
             batch = sized_batch(indices, (height, width), seed)
             if len(batch) < batch_size:
                 raise too_few_indices(self.inner_sampler)

@@ -101,7 +101,8 @@ def changed_settings(
     """Describe each setting that differs, with both values.
 
     Settings that only one side has are not compared, since checkpoints of earlier
-    versions lack some. A curriculum that only one side has is described as a whole.
+    versions lack some. A curriculum that only one side has is described as a whole,
+    unless it is constant: then the plans are those without one.
 
     Args:
         before: :func:`plan_settings` of the checkpoint.
@@ -113,12 +114,10 @@ def changed_settings(
     if not before:
         return []
     texts: List[str] = []
-    if "sizes" in before and _has_curriculum(before) != _has_curriculum(now):
-        texts.append(
-            "a resolution curriculum is set (was not)"
-            if _has_curriculum(now)
-            else "no resolution curriculum is set (was set)"
-        )
+    if "sizes" in before and not _has_curriculum(before) and _changes_sizes(now):
+        texts.append("a resolution curriculum is set (was not)")
+    if not _has_curriculum(now) and _changes_sizes(before):
+        texts.append("no resolution curriculum is set (was set)")
     for name in now:
         if name in before and before[name] != now[name]:
             texts.append(f"{name} is {_shown(now[name])} (was {_shown(before[name])})")
@@ -127,6 +126,14 @@ def changed_settings(
 
 def _has_curriculum(settings: Mapping[str, Any]) -> bool:
     return "curriculum.schedule" in settings
+
+
+def _changes_sizes(settings: Mapping[str, Any]) -> bool:
+    """Return whether the sizes differ from those without a curriculum."""
+    return (
+        settings.get("curriculum.schedule", "constant") != "constant"
+        or settings.get("curriculum.end_sizes") is not None
+    )
 
 
 def _shown(value: Any) -> str:

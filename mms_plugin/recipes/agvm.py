@@ -6,6 +6,7 @@ import copy
 from typing import Any, Dict, Optional
 
 from ..agvm import AGVMConfig
+from ..agvm.agvm_config import arguments_to_fit
 from .config_edits import Report, add_plugin_import, kind_of
 from .large_batch_recipe import LARGE_BATCH_OPTIONS, large_batch_recipe
 
@@ -36,7 +37,7 @@ def agvm_recipe(
     Args:
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
         agvm: Arguments of AGVM, which take precedence over those that the recipe
-            chooses. Defaults to None.
+            chooses, unless they are None to be fitted. Defaults to None.
         report: Called with a line for each change, ``place: old -> new``. Defaults to
             None.
         **large_batch: ``batch_size`` (images per update over all ranks) and the other
@@ -77,14 +78,17 @@ def agvm_recipe(
         old = getattr(constructor, "__name__", constructor)
         report(f"optim_wrapper.constructor: {old} -> {_CONSTRUCTOR}")
     arguments: Dict[str, Any] = dict(wrapper.get("agvm") or {})
+    given: Dict[str, Any] = dict(agvm or {})
     if "batch_size" in large_batch:
-        AGVMConfig.build({**arguments, **(agvm or {})})
+        AGVMConfig.build({**arguments, **given})
+        for name in arguments_to_fit(given):  # to the training: done here
+            del given[name]
         arguments.update(
-            large_batch_recipe(config, **large_batch, agvm=agvm, report=report)
+            large_batch_recipe(config, **large_batch, agvm=given, report=report)
         )
     else:
         arguments = {"start_iter": _end_of_warmup(config) + 100, **arguments}
-    arguments.update(agvm or {})
+    arguments.update(given)
     wrapper["agvm"] = arguments
     shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     report(f"optim_wrapper.agvm: {shown}")

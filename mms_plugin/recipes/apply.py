@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from dataclasses import fields
 from typing import (
@@ -18,6 +19,7 @@ from typing import (
 
 from ..agvm import AGVMConfig
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
+from ..registry import drop_scope
 from .agvm import agvm_recipe
 from .budget import BUDGET_OPTIONS, budget_options, refuse_unused_options
 from .config_edits import Report
@@ -107,6 +109,8 @@ def apply_recipes(
             f"recipe {'+'.join(wanted)} has no option {unknown[0]!r}; its options are "
             f"{', '.join(known)}"
         )
+    config = copy.deepcopy(config)
+    drop_scope(config)
     for name in wanted:
         own = {k: v for k, v in options.items() if k in option_names(name)}
 

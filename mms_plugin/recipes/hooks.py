@@ -11,10 +11,12 @@ from .pipelines import Pipeline, Steps
 # Default of skip_type_keys of mmdet's YOLOXModeSwitchHook.
 _YOLOX_SKIPS = ("Mosaic", "RandomAffine", "MixUp")
 
+# Default of num_samples of mmpretrain's PreciseBNHook.
+_PRECISE_BN_SAMPLES = 8192
+
 _REFUSED = {
+    "MultiScaleSamplerHook": "the config has the hook of the batch sampler already",
     "ResolutionCurriculumHook": "the config has a curriculum already",
-    "PreciseBNHook": "it divides by the loader's batch_size, and a loader with a batch "
-    "sampler has none",
 }
 
 
@@ -53,6 +55,8 @@ def convert_hooks(
 ) -> None:
     """Convert the pipelines of the hooks and their ``skip_type_keys``.
 
+    mmpretrain's ``PreciseBNHook`` becomes :class:`BaseSizeBatchNormHook`.
+
     Args:
         config: The whole config. Its ``custom_hooks`` are replaced.
         steps: Converts the pipelines.
@@ -64,6 +68,16 @@ def convert_hooks(
         if not isinstance(hook, Mapping):
             continue
         place = f"custom_hooks[{index}]"
+        if kind_of(hook).name == "PreciseBNHook":
+            # It divides by the loader's batch_size, of which this loader has none.
+            images = config["train_dataloader"]["batch_size"]
+            batches = max(1, hook.get("num_samples", _PRECISE_BN_SAMPLES) // images)
+            hooks[index] = dict(type="BaseSizeBatchNormHook", num_batches=batches)
+            report(
+                f"{place}: PreciseBNHook -> BaseSizeBatchNormHook(num_batches="
+                f"{batches}), at the end of the training only"
+            )
+            continue
         changed: Any = copy.copy(hook)
         for path, old in nested_components(hook):
             if path.endswith("pipeline"):

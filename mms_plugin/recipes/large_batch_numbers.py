@@ -9,25 +9,16 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional
 
+from ..agvm.fit_measurements import (
+    WARMUP_PART,
+    delay_after_warmup,
+    fit_measurements,
+)
+
 __all__ = ["BatchShares", "LargeBatchTimes", "large_batch_times", "share_batch"]
 
 # 920 * 256 = 460 * 512 images: two epochs of COCO, an eighth of the released trainings.
 WARMUP_IMAGES = 235_520
-WARMUP_PART = 1 / 8
-
-# Updates between the end of the warm-up and the first measurement, and their largest
-# share of the training: 100 of the 3,664 updates at batch size 512 are 3 %.
-DELAY = 100
-DELAY_PART = 0.03
-
-# Largest interval between measurements, in updates; the second above batch size 1,000.
-INTERVAL, INTERVAL_OF_THOUSANDS = 10, 5
-MEASUREMENTS = 100
-
-# The moving average covers about 1 / (1 - momentum) measurements: 33 with 0.97. This
-# should be at most a fifth of all measurements, as in the published run of 924 updates.
-MOMENTUM, LOWEST_MOMENTUM = 0.97, 0.9
-AVERAGED_PART = 1 / 5
 
 
 class BatchShares(NamedTuple):
@@ -123,16 +114,11 @@ def large_batch_times(
         batch_size: Images per update.
         warmup: Number of updates of the warm-up. Defaults to None: 235,520 images, as
             in the released recipes, but at most an eighth of the training.
-        start: First update before which AGVM measures. Defaults to None: 100 updates
-            after the warm-up, or 3 % of the training if that is less.
-        interval: Number of updates from one measurement to the next. Defaults to None:
-            10, or 5 above a batch size of 1,000, and less if the training would have
-            fewer than 100 measurements.
-        momentum: Momentum of AGVM's moving average. Defaults to None: 0.97, or less if
-            that would average over more than a fifth of the measurements, but at least
-            0.9.
-        stop: First update before which AGVM does not measure any more. Defaults to
-            None: the end of the training.
+        start: First update before which AGVM measures. Defaults to None, like the three
+            below: see :func:`~..agvm.fit_measurements.fit_measurements`.
+        interval: Number of updates from one measurement to the next.
+        momentum: Momentum of AGVM's moving average.
+        stop: First update before which AGVM does not measure any more.
 
     Raises:
         ValueError: If the warm-up or the start is not before the end of the training.
@@ -146,30 +132,22 @@ def large_batch_times(
             f"warmup_iters={warmup} must be below the {updates} updates that the "
             f"training has at batch_size={batch_size}"
         )
-    delay = min(DELAY, max(1, round(updates * DELAY_PART)))
-    if start is None:
-        start = min(warmup + delay, updates - 1)
-    if start >= updates:
+    times = fit_measurements(
+        updates, warmup, batch_size, start, interval, momentum, stop
+    )
+    if times.start >= updates:
         raise ValueError(
             f"start_iter must lie before the end of the training, but AGVM would start "
-            f"at update {start} of {updates} at batch_size={batch_size}"
+            f"at update {times.start} of {updates} at batch_size={batch_size}"
         )
-    measured = (updates if stop is None else min(stop, updates)) - start
-    if interval is None:
-        most = INTERVAL_OF_THOUSANDS if batch_size > 1000 else INTERVAL
-        interval = max(1, min(most, measured // MEASUREMENTS))
-    measurements = max(0, -(-measured // interval))
-    if momentum is None:
-        averaged = max(1.0, measurements * AVERAGED_PART)
-        momentum = max(LOWEST_MOMENTUM, min(MOMENTUM, 1 - 1 / averaged))
-        momentum = round(momentum, 3)
+    delay = delay_after_warmup(updates)
     return LargeBatchTimes(
         updates=updates,
         warmup=warmup,
         clip_begin=max(0, warmup - delay),
         clip_end=warmup + delay,
-        start=start,
-        interval=interval,
-        momentum=momentum,
-        measurements=measurements,
+        start=times.start,
+        interval=times.interval,
+        momentum=times.momentum,
+        measurements=times.measurements,
     )

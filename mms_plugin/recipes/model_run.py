@@ -23,6 +23,7 @@ from mmengine.utils import import_modules_from_strings
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..analysis.batch_maker import batch_maker
 from ..analysis.model_flops import call_on_meta, meta_state
@@ -211,8 +212,9 @@ def _without_weights(config: Any) -> Any:
     return copy.copy(config)
 
 
-# Methods that fill weights: torch's initializations, and the steps of its truncated
-# normal distribution. Memory that is never written to is not allocated by the system.
+# Methods that fill weights: those that torch.nn.init uses, and the steps of its
+# truncated normal distribution. Memory that is never written to is not allocated by
+# the system.
 _FILLS = tuple(
     getattr(torch.Tensor, name)
     for name in ("uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "zero_")
@@ -225,9 +227,12 @@ class _NoRandomWeights(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if func in _FILLS and args and isinstance(args[0], nn.Parameter):
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in _FILLS or getattr(func, "__module__", None) == nn.init.__name__:
+            weight = args[0] if args else kwargs.get("tensor")
+            if isinstance(weight, nn.Parameter):
+                return weight
+        return func(*args, **kwargs)
 
 
 @contextmanager
@@ -320,11 +325,34 @@ class _OnFake:
 
     def __call__(self, size: Size) -> None:
         batch = self._make_batch(size)
-        with FakeTensorMode(allow_non_fake_inputs=True):
+        with FakeTensorMode(allow_non_fake_inputs=True), _FewOperators():
             if isinstance(batch, torch.Tensor):
                 self._module(batch)
             else:
                 self._module(**batch)
+
+
+# Far more than any model runs at one size.
+_MOST_OPERATORS = 50_000
+
+
+class _FewOperators(TorchDispatchMode):
+    """Stop a model whose extension in C++ reads a tensor element by element.
+
+    On fake tensors this takes hours (mmcv's ``PSAMask``).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self._count += 1
+        if self._count > _MOST_OPERATORS:
+            raise RuntimeError(f"runs more than {_MOST_OPERATORS} operators")
+        return func(*args, **(kwargs or {}))
 
 
 def _backbone(model: nn.Module) -> bool:

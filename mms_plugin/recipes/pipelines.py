@@ -78,12 +78,15 @@ class _Step(NamedTuple):
             ``_CHOOSE``: It draws from several sizes before a crop; let it draw from the
             same sizes relative to that of the batch. ``_PUT_BEHIND``: Keep it, and put
             a resize behind it.
+        reference: Size of its pipeline, to which its own size keeps its ratio;
+            ``None``: that of all pipelines.
     """
 
     place: str
     transform: Mapping
     use: SizeUse
     action: str = _FOLLOW
+    reference: Optional[Sides] = None
 
 
 class DrawnSizes(NamedTuple):
@@ -135,20 +138,46 @@ class Steps:
         self.drawn: List[DrawnSizes] = []
         self.dense = False
         self._size_place = ""
+        self._padded_to_size = False
+        self._switched: List[Sides] = []
+        self._keeps_ratio = False
         self._steps: Dict[str, _Step] = {}
         self._kept: Set[str] = set()
         self._new_names: Dict[str, str] = {}
 
-    def read(self, chain: Sequence[Pipeline], place: str) -> None:
+    def read(
+        self, chain: Sequence[Pipeline], place: str, switched_to: bool = False
+    ) -> None:
         """Decide what to do with the pipelines that an image passes.
 
         Args:
             chain: The pipelines, in the order in which an image passes them.
             place: Path of the dataset or the hook in the config, for errors.
+            switched_to: A hook switches to it during the training, so that it may have
+                another size than those before. All of them are then sizes that the
+                training draws from. Defaults to False.
 
         Raises:
             RecipeError: If a transform or the combination of them cannot be converted.
         """
+        before = self.size
+        if switched_to and self.base_size is not None:
+            self.size = None
+        self._read_chain(chain, place)
+        if before is None or self.size in (None, before):
+            self.size = self.size or before
+            return
+        assert self.size is not None
+        self._switched = list(dict.fromkeys([*self._switched, before, self.size]))
+
+    def settle(self) -> None:
+        """Take sizes between which hooks switch as drawn, when all has been read."""
+        if self._switched:
+            drawn = DrawnSizes(tuple(self._switched), False, self._keeps_ratio)
+            self.drawn.append(drawn)
+            self.size = None
+
+    def _read_chain(self, chain: Sequence[Pipeline], place: str) -> None:
         paths: List[_Path] = [[]]
         for pipeline in chain:
             found = self._paths(pipeline.transforms, pipeline.place)
@@ -175,6 +204,7 @@ class Steps:
         for place, transform in path:
             name = kind_of(transform, self.scope).name
             self.dense |= "Annotations" in name or name == "PackDetInputs"
+            self._padded_to_size |= name == "PackSegInputs"
             use = self._use(place, transform)
             if use is not None:
                 found.append(_Step(place, transform, use))
@@ -182,6 +212,8 @@ class Steps:
 
     def _read_path(self, uses: Sequence[_Step]) -> None:
         last = max(i for i, step in enumerate(uses) if step.use.role == RESIZE)
+        if self._padded_to_size and uses[-1].use.role == RESIZE:
+            _check_not_enlarged(uses[-1])
         size, size_place = None, ""
         follows = False
         for index, step in enumerate(uses):
@@ -202,8 +234,9 @@ class Steps:
             if step.use.size is None and step.use.role == RESIZE:
                 step = step._replace(action=_REPLACE if size is None else _CHOOSE)
                 self._check_drawing(step, size)
-            self._add(step)
+            self._add(step._replace(reference=size))
         if size is not None:
+            self._keeps_ratio |= uses[last].use.keep_ratio
             self._set_size(size, size_place)
 
     def _read_without_resize(
@@ -226,7 +259,7 @@ class Steps:
                 "resize before it; put a Resize behind it",
             )
         # It selects a part of the image, as for CIFAR. A resize behind it scales it.
-        self._add(step._replace(action=_PUT_BEHIND))
+        self._add(step._replace(action=_PUT_BEHIND, reference=step.use.size))
         self._set_size(step.use.size, step.place)
 
     def _check_drawing(self, step: _Step, size: Optional[Sides]) -> None:
@@ -400,7 +433,7 @@ class Steps:
             resize = resize_config(transform, use)
             sizes = _spread(use.drawn) if use.is_range else use.drawn
             branches = [
-                [_wrapped(resize, {**use.options, **self._ratio(size)}, scope)]
+                [_wrapped(resize, {**use.options, **self._ratio(size, step)}, scope)]
                 for size in sizes
             ]
             report(f"{shown} -> drawn relative to the batch's size")
@@ -415,7 +448,7 @@ class Steps:
             for name in use.size_args:
                 del kept[name]
             assert use.size is not None
-            options.update(self._ratio(use.size))
+            options.update(self._ratio(use.size, step))
             if "size_ratio" in options:
                 at = f"{_number(options['size_ratio'])} times "
         name = kind_of(kept, self.scope).name
@@ -431,9 +464,9 @@ class Steps:
             written["_scope_"] = kind.library
         return written
 
-    def _ratio(self, size: Sides) -> Dict[str, Any]:
+    def _ratio(self, size: Sides, step: _Step) -> Dict[str, Any]:
         """Return the option ``size_ratio`` for a size; no option if it is 1."""
-        reference = self.size or self.base_size
+        reference = step.reference or self.size or self.base_size
         if reference is None or size == reference:
             return {}
         pair = (size[0] / reference[0], size[1] / reference[1])
@@ -531,10 +564,19 @@ def _walk(transforms: Sequence, place: str) -> _Path:
 
 
 def _transparent(transform: Mapping) -> bool:
-    name = kind_of(transform).name
-    if name == "TransformBroadcaster" and transform.get("share_random_params"):
-        return False
-    return name in _TRANSPARENT
+    return kind_of(transform).name in _TRANSPARENT
+
+
+def _check_not_enlarged(step: _Step) -> None:
+    """Check that the last resize gives no images above the size it is set to."""
+    ratios = step.transform.get("ratio_range")
+    if isinstance(ratios, (list, tuple)) and max(ratios) > 1:
+        raise RecipeError(
+            step.place,
+            f"{kind_of(step.transform).name}(ratio_range={short(ratios)}) gives images "
+            f"of up to {max(ratios):g} times the batch's size, which no crop behind it "
+            "cuts; add dict(type='RandomCrop', crop_size=(height, width))",
+        )
 
 
 def _many_sizes(name: str, transform: Mapping, use: SizeUse) -> str:

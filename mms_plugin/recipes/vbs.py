@@ -35,13 +35,14 @@ __all__ = ["vbs_recipe"]
 
 _LOADER = "train_dataloader"
 _SAMPLER = "MultiScaleVariableBatchSampler"
-_HOOK = "ResolutionCurriculumHook"
+_HOOK, _CURRICULUM_HOOK = "MultiScaleSamplerHook", "ResolutionCurriculumHook"
 
 # Points of a training over which its batch sizes are averaged.
 _PROBES = 1000
 
 # Batch samplers that can be replaced: torch's and mmdet's.
-_BATCH_SAMPLERS = ("BatchSampler", "AspectRatioBatchSampler")
+_BY_ASPECT_RATIO = ("AspectRatioBatchSampler", "TrackAspectRatioBatchSampler")
+_BATCH_SAMPLERS = ("BatchSampler", *_BY_ASPECT_RATIO)
 
 _REFUSED_SAMPLERS = {
     "MultiSourceSampler": "its batches have a fixed make-up by source",
@@ -86,9 +87,9 @@ def vbs_recipe(
     Args:
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
         curriculum: Let the sizes grow (MSc-VBSWC): True, or a dict of arguments of
-            :class:`ResolutionCurriculumHook`. If False, the hook is added with
-            ``schedule='constant'``: it logs the sizes and lets a training resume within
-            an epoch. Defaults to False.
+            :class:`ResolutionCurriculumHook`. If False,
+            :class:`MultiScaleSamplerHook` is added: it logs the sizes and lets a
+            training resume within an epoch. Defaults to False.
         sizes: See :class:`MultiScaleVariableBatchSampler`. Defaults to None: the sizes
             that the config draws from itself, if any, otherwise those of
             :func:`default_sizes`.
@@ -101,7 +102,7 @@ def vbs_recipe(
         cost_model: See the sampler.
         variable_batch: See the sampler.
         group_by_aspect_ratio: See the sampler. Defaults to None: True if the config has
-            mmdet's ``AspectRatioBatchSampler``.
+            mmdet's ``AspectRatioBatchSampler``, or its version for videos.
         drop_last: See the sampler. Defaults to None: the value in the config.
         seed: See the sampler.
         check_model: How to find models that work at one input size only: ``'run'``
@@ -164,7 +165,7 @@ def vbs_recipe(
         drop_last=old.drop_last if drop_last is None else drop_last,
         seed=seed,
     )
-    hook = _curriculum_hook(curriculum, start_sizes)
+    hook = _sampler_hook(curriculum, start_sizes)
     schedule = _check_sizes(loader["batch_size"], sampler, hook)
 
     report(f"{_LOADER}.batch_sampler: {old.name or 'none'} -> {_call(sampler)}")
@@ -241,10 +242,10 @@ def _old_batch_sampler(loader: Mapping) -> _OldBatchSampler:
         raise RecipeError(
             place,
             f"{name} makes batches in a way of its own and cannot be replaced; only "
-            f"{' and '.join(_BATCH_SAMPLERS)} can",
+            f"{', '.join(_BATCH_SAMPLERS)} can",
         )
     return _OldBatchSampler(
-        name, name == "AspectRatioBatchSampler", config.get("drop_last", drop_last)
+        name, name in _BY_ASPECT_RATIO, config.get("drop_last", drop_last)
     )
 
 
@@ -266,7 +267,8 @@ def _read_pipelines(
             raise RecipeError(f"{leaf}.pipeline", "is missing")
         steps.read(chain, leaf)
     for pipeline in hook_pipelines(config):
-        steps.read([pipeline], pipeline.place)
+        steps.read([pipeline], pipeline.place, switched_to=True)
+    steps.settle()
     own = None if steps.size is None else _whole_size(steps.size, place)
     if given is not None:
         return own, given, steps
@@ -305,7 +307,7 @@ def _chosen_sizes(
     return tuple(sorted(set(sizes), key=lambda size: (size[0] * size[1], size)))
 
 
-def _curriculum_hook(
+def _sampler_hook(
     curriculum: Union[bool, Mapping[str, Any]], start_sizes: Any
 ) -> Dict[str, Any]:
     if not curriculum and not isinstance(curriculum, Mapping):
@@ -314,15 +316,12 @@ def _curriculum_hook(
                 f"start_sizes belong to the curriculum, but got {start_sizes!r} with "
                 "curriculum=False; set curriculum=True or leave start_sizes out"
             )
-        # Sizes do not grow: the hook logs them and lets a training resume mid-epoch.
-        return dict(type=_HOOK, schedule="constant")
+        return dict(type=_HOOK)
     arguments = dict(curriculum) if isinstance(curriculum, Mapping) else {}
-    return _with(dict(type=_HOOK, **arguments), start_sizes=start_sizes)
+    return _with(dict(type=_CURRICULUM_HOOK, **arguments), start_sizes=start_sizes)
 
 
-def _check_sizes(
-    batch_size: int, sampler: Mapping, hook: Optional[Mapping]
-) -> GrowingSizes:
+def _check_sizes(batch_size: int, sampler: Mapping, hook: Mapping) -> GrowingSizes:
     """Check the arguments now, before the training builds the sampler and the hook."""
     names = (
         "base_size", "sizes", "weights", "batch_sizes", "variable_batch", "cost_model",
@@ -330,7 +329,7 @@ def _check_sizes(
     schedule = GrowingSizes(
         batch_size, **{name: sampler[name] for name in names if name in sampler}
     )
-    if hook is not None:
+    if hook["type"] == _CURRICULUM_HOOK:
         arguments = {k: v for k, v in hook.items() if k != "type"}
         schedule.set_curriculum(ResolutionCurriculumHook(**arguments).curriculum)
     return schedule

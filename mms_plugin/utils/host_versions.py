@@ -58,7 +58,7 @@ class Host(NamedTuple):
 
     @property
     def supported(self) -> str:
-        """The range as pip writes it, such as ``>=3.0.0,<4.0.0``."""
+        """The range as pip writes it, such as ``>=3.2.0,<4.0.0``."""
         end = "" if self.below is None else f",<{self.below}"
         return f">={self.minimum}{end}"
 
@@ -99,7 +99,7 @@ HOSTS: Tuple[Host, ...] = (
     Host("torch", "2.1.0", None, ("torch",)),
     Host("mmengine", "0.10.3", "1.0.0", ("mmengine", "mmengine-lite")),
     Host("mmcv", "2.0.0", "2.3.0", ("mmcv", "mmcv-lite")),
-    Host("mmdet", "3.0.0", "4.0.0", ("mmdet",)),
+    Host("mmdet", "3.2.0", "4.0.0", ("mmdet",)),
     Host("mmpretrain", "1.0.0", "2.0.0", ("mmpretrain",)),
     Host("mmseg", "1.0.0", "2.0.0", ("mmsegmentation",)),
 )
@@ -113,7 +113,6 @@ FORKS: Tuple[Host, ...] = (
 # What the originals assert when they are imported, the narrowest range first. The forks
 # of mmdet and mmpretrain accept every mmcv that is supported.
 CONFLICTS: Tuple[Conflict, ...] = (
-    Conflict("mmdet", "3.2.0", "2.1.0"),
     Conflict("mmdet", "4.0.0", "2.2.0"),
     Conflict("mmpretrain", "1.1.0", "2.1.0"),
     Conflict("mmpretrain", "1.2.0", "2.2.0"),

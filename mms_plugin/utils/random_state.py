@@ -17,13 +17,18 @@ from torch.utils.data import get_worker_info
 _BITS_64 = 2**64 - 1
 
 
-def mixed_seed(*numbers: int) -> int:
+def mixed_seed(*numbers: int, begin: int = 0) -> int:
     """Return a seed of 64 bits that depends on some integers and their order.
 
     It applies SplitMix64's finalizer (Steele et al., "Fast splittable pseudorandom
     number generators", OOPSLA 2014), so that similar integers give unrelated seeds.
+
+    Args:
+        numbers: The integers.
+        begin: Seed of the integers before them: ``mixed_seed(2, begin=mixed_seed(1))``
+            is ``mixed_seed(1, 2)``. Defaults to 0, the seed of no integers.
     """
-    state = 0
+    state = begin
     for number in numbers:
         state = (state + int(number) + 0x9E3779B97F4A7C15) & _BITS_64
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _BITS_64

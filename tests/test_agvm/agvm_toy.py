@@ -5,6 +5,7 @@ import copy
 import logging
 
 import numpy as np
+import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
@@ -12,8 +13,23 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 
+def _fused_runs():
+    """Try torch's fused optimizers, which the CPU has from torch 2.4 on."""
+    try:
+        for cls in (torch.optim.AdamW, torch.optim.SGD):
+            cls([nn.Parameter(torch.zeros(1))], lr=0.1, fused=True)
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+needs_fused = pytest.mark.skipif(
+    not _fused_runs(), reason="this torch has no fused optimizers for the CPU"
+)
+
+
 class ToyDetector(BaseModel):
-    """A conv net with a detector's parts, and one parameter outside them."""
+    """Convolutional net with a detector's parts, and one parameter outside them."""
 
     def __init__(self, mask_head=False):
         super().__init__()
@@ -70,7 +86,7 @@ def build_plain(model, optimizer=None, **kwargs):
 
 
 def train_iteration(model, wrapper, batch, **kwargs):
-    """What ``BaseModel.train_step`` does, DDP included."""
+    """Do what ``BaseModel.train_step`` does, DDP included."""
     inner = getattr(model, "module", model)
     with wrapper.optim_context(model):
         losses = model(batch, **kwargs)
@@ -86,7 +102,7 @@ def train(model, wrapper, batches, start=0, total=None, **kwargs):
 
 
 def gradients_in_float64(model, batch, **kwargs):
-    """Gradients of one batch by name, from a copy of the model in float64."""
+    """Return gradients of a batch by name, from a copy of the model in float64."""
     twin = copy.deepcopy(model).double()
     twin.zero_grad()
     losses = twin(batch.double(), **kwargs)
@@ -98,7 +114,7 @@ def gradients_in_float64(model, batch, **kwargs):
 
 
 def module_vector(gradients, module):
-    """The gradients of one of the toy's modules as one vector."""
+    """Return the gradients of one of the toy's modules as one vector."""
     return np.concatenate(
         [
             gradient.ravel()
@@ -127,7 +143,7 @@ def weights(model):
 
 @contextlib.contextmanager
 def logged():
-    """What MMEngine's logger says, as a list of messages."""
+    """Collect the messages of MMEngine's logger in a list."""
     messages = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())

@@ -61,7 +61,7 @@ def _enter(rank, world_size, function, folder, store, args):
 
 
 def record_local_gradients(model):
-    """Each rank's own gradients of the last backward pass, before any reduction."""
+    """Keep this rank's gradients of the last backward pass, before any reduction."""
     local = {}
     for name, param in model.named_parameters():
         if param.requires_grad:
@@ -78,7 +78,7 @@ def wrap(model, **kwargs):
 
 
 def train_toy(rank, iterations, optimizer, agvm, ddp=None, mask_head=False, **kwargs):
-    """Trains the toy; tells weights, gradients and AGVM's state of each iteration."""
+    """Train the toy; return weights, gradients and AGVM's state by iteration."""
     model = make_toy(mask_head=mask_head)
     start = weights(model)
     local = record_local_gradients(model)
@@ -109,7 +109,7 @@ def train_toy(rank, iterations, optimizer, agvm, ddp=None, mask_head=False, **kw
 
 
 def mask_rcnn():
-    """mmdet's Mask R-CNN, as small as it goes."""
+    """Build mmdet's Mask R-CNN, as small as possible."""
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
     from mmengine.hub import get_config
@@ -170,7 +170,7 @@ def detection_batch(seed):
 
 
 def train_mask_rcnn(rank, iterations, optimizer, agvm):
-    """One image a rank."""
+    """Train Mask R-CNN with one image per rank."""
     torch.manual_seed(0)
     model = mask_rcnn()
     start = weights(model)

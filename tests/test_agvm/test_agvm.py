@@ -6,7 +6,7 @@ from mms_plugin.agvm import AGVM, AGVMConfig, half_batch_variance
 
 
 def _products(phi, length=1.0):
-    """Of two vectors of one length at ``1 - cos = phi``."""
+    """Return the inner products of two vectors with ``1 - cos = phi``."""
     return [length, length * (1 - phi), length]
 
 
@@ -67,7 +67,7 @@ def test_the_anchor_stays_at_1_whatever_the_range():
     assert agvm.multipliers == dict(backbone=1.0, neck=math.sqrt(2))
 
 
-def test_what_are_no_halves_is_converted():
+def test_other_parts_than_halves_are_converted():
     agvm = AGVM(AGVMConfig(momentum=0.0), ["backbone", "neck"])
     agvm.update([_products(0.25), _products(0.5)], half_batch_variance)
     assert agvm.variances == pytest.approx(dict(backbone=0.4, neck=1 / 1.5))
@@ -93,7 +93,7 @@ def test_modulate_false_computes_but_does_not_scale():
     assert agvm.lr_multiplier("neck") == 1.0
 
 
-def test_the_state_goes_round():
+def test_the_state_is_saved_and_restored():
     agvm = AGVM(AGVMConfig(), ["backbone", "neck"])
     agvm.update([_products(0.4), _products(0.1)])
     other = AGVM(AGVMConfig(), ["backbone", "neck", "head"])

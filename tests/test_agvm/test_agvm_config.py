@@ -3,6 +3,8 @@ import math
 import pytest
 
 from mms_plugin.agvm import AGVMConfig
+from mms_plugin.agvm.agvm_config import FITTED, arguments_to_fit
+from mms_plugin.agvm.fit_measurements import fit_measurements
 
 
 def test_defaults_are_the_papers():
@@ -64,3 +66,37 @@ def test_when_it_measures():
     # number 2; none at iteration 14 or later.
     config = AGVMConfig(interval=1, start_iter=5, stop_iter=14)
     assert [u for u in range(20) if config.measures(u, 4)] == [2, 3]
+
+
+def test_none_asks_for_a_fit():
+    unset = dict(start_iter=None, interval=None, momentum=None)
+    assert arguments_to_fit(unset) == list(FITTED)
+    assert arguments_to_fit(dict(interval=None, start_iter=5)) == ["interval"]
+    assert arguments_to_fit(None) == arguments_to_fit(AGVMConfig()) == []
+    # Without a number of updates the defaults hold.
+    assert AGVMConfig.build(unset) == AGVMConfig()
+    stopped = AGVMConfig.build(dict(start_iter=None, stop_iter=300))
+    fitted = stopped.fitted(["start_iter"], 1000)
+    assert (fitted.start_iter, fitted.stop_iter) == (fit_measurements(1000).start, 300)
+
+
+@pytest.mark.parametrize("counts", [1, 4])
+def test_a_fit_is_that_of_the_updates(counts):
+    times = fit_measurements(500)
+    fitted = AGVMConfig(anchor="neck").fitted(FITTED, 500, counts)
+    assert fitted.start_iter == times.start * counts
+    assert (fitted.interval, fitted.momentum) == (times.interval, times.momentum)
+    assert fitted.anchor == "neck"
+    measured = [update for update in range(500) if fitted.measures(update, counts)]
+    assert len(measured) == times.measurements and measured[0] == times.start
+
+
+def test_a_fit_keeps_what_is_given():
+    config = AGVMConfig(start_iter=401, stop_iter=800)
+    fitted = config.fitted(["interval", "momentum"], 500, 4)
+    assert fitted.start_iter == 401
+    # Updates 101 to 199.
+    assert (fitted.interval, fitted.momentum) == (1, 0.949)
+    # A stop before the start that fits: nothing is measured.
+    fitted = AGVMConfig(start_iter=0, stop_iter=9).fitted(["start_iter"], 500, 4)
+    assert not any(fitted.measures(update, 4) for update in range(500))

@@ -120,7 +120,7 @@ def test_the_logs(tmp_path):
     assert "agvm/mu/neck" in events.Tags()["scalars"]
 
 
-def test_a_plain_run_goes_on_with_agvm(tmp_path):
+def test_a_plain_run_resumes_with_agvm(tmp_path):
     plain = _runner(tmp_path / "plain", "plain", wrapper="OptimWrapper")
     plain.train()
     resumed = _runner(
@@ -197,3 +197,27 @@ def test_agvm_that_never_measures_says_so_in_both_loops(tmp_path, train_cfg, len
     (text,) = told(600, "late")
     assert "start_iter=600" in text and length in text
     assert told(0, "early") == []
+
+
+def test_arguments_of_none_are_fitted_to_the_training(tmp_path):
+    """Start after an eighth of 18 iterations and one more, also when resumed."""
+    arguments = dict(start_iter=None, interval=None, momentum=None)
+
+    def trained(name, **changes):
+        runner = _runner(tmp_path / name, name, **changes)
+        runner.optim_wrapper["agvm"] = dict(arguments)
+        with logged() as messages:
+            runner.train()
+        config = runner.optim_wrapper.agvm.config
+        assert (config.start_iter, config.interval, config.momentum) == (3, 1, 0.9)
+        assert not any("measures only" in m or "never" in m for m in messages)
+        return runner
+
+    whole = trained("whole")
+    assert whole.optim_wrapper.agvm.num_measured == 15
+    resumed = trained(
+        "resumed", load_from=str(tmp_path / "whole" / "epoch_1.pth"), resume=True
+    )
+    assert resumed.optim_wrapper.agvm.multipliers == (
+        whole.optim_wrapper.agvm.multipliers
+    )

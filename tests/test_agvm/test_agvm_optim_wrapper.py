@@ -107,7 +107,7 @@ def test_a_head_without_gradients_keeps_its_multiplier(counts):
     assert all(np.isfinite(list(h.values())).all() for h in history)
 
 
-def test_one_warning_of_a_head_that_is_dead():
+def test_one_warning_about_a_dead_head():
     model = make_toy(mask_head=True)
     model.scale.requires_grad_(False)  # it has next to no variance either
     # At 0.1 the backbone saturates, which has a warning of its own.
@@ -120,6 +120,49 @@ def test_one_warning_of_a_head_that_is_dead():
     (message,) = messages
     assert "variance of roi_head.mask_head has been below 0.001" in message
     assert "in the last 20 measurements" in message and "start_iter=0" in message
+
+
+@pytest.mark.parametrize(
+    "factor, cause", [(0.0, "it has no gradient"), (1.0, "ask for the same step")]
+)
+def test_each_death_of_a_module_is_reported_once(factor, cause):
+    """Factor 0: it gets no gradient. 1: the same one from every image."""
+    name, scalar = "roi_head.bbox_head", "train/agvm/quiet/roi_head.bbox_head"
+    dead = [True]
+
+    def built():
+        model = make_toy()
+        model.scale.requires_grad_(False)
+        for parameter in model.roi_head.parameters():
+            parameter.register_hook(
+                lambda grad: torch.full_like(grad, factor) if dead[0] else grad
+            )
+        return model, build(model, dict(type="SGD", lr=0.01), accumulative_counts=2)
+
+    def told(begin, end):
+        with logged() as messages:
+            batches = [toy_batch(n) for n in range(begin, end)]
+            train(model, wrapper, batches, start=begin, total=400)
+        return messages
+
+    model, wrapper = built()
+    hub = wrapper.message_hub
+    assert told(0, 38) == []
+    (text,) = told(38, 44)
+    assert "in iteration 39" in text and name in text and cause in text
+    assert hub.get_scalar(scalar).current() == 1
+    state = wrapper.state_dict()
+    model, wrapper = built()
+    wrapper.load_state_dict(state)
+    assert told(44, 50) == []  # the same death
+    dead[0] = False
+    assert told(50, 52) == []
+    assert hub.get_scalar(scalar).current() == 0
+    dead[0] = True
+    assert told(52, 90) == []
+    (text,) = told(90, 100)
+    assert "in iteration 91" in text and name in text
+    assert hub.get_scalar(scalar).current() == 1
 
 
 @pytest.mark.parametrize("value", [0.0, math.nan, math.inf])
@@ -288,7 +331,7 @@ def test_a_single_number_outside_the_modules_stays_at_1():
 
 # ------------------------------------------------------ measurements that fail
 @pytest.mark.parametrize("factor, word", [(math.nan, "not finite"), (0.0, "zero")])
-def test_a_measurement_that_fails_is_told_once(factor, word):
+def test_a_failed_measurement_is_reported_once(factor, word):
     model = make_toy()
     wrapper = build(model, accumulative_counts=2)
     wrapper.initialize_count_status(model, 0, 8)

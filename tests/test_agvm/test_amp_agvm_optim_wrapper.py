@@ -5,7 +5,15 @@ import math
 
 import pytest
 import torch
-from agvm_toy import build, make_toy, toy_batch, train, train_iteration, weights
+from agvm_toy import (
+    build,
+    logged,
+    make_toy,
+    toy_batch,
+    train,
+    train_iteration,
+    weights,
+)
 
 SGD = dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=1e-3)
 ADAMW = dict(type="AdamW", lr=0.01, weight_decay=0.05)
@@ -87,6 +95,26 @@ def test_an_overflow_drops_the_measurement_and_the_scaler_resumes(
     other.load_state_dict(wrapper.state_dict())
     assert other.loss_scaler.get_scale() == scale
     assert other.agvm.multipliers == before
+
+
+def test_a_death_is_reported_once(monkeypatch):
+    if not hasattr(torch.amp, "GradScaler"):
+        pytest.skip("torch.amp.GradScaler for the CPU came with torch 2.3")
+    _CPUAmp(monkeypatch)
+    model = make_toy(mask_head=True)
+    model.scale.requires_grad_(False)
+    wrapper = build(
+        model,
+        dict(type="SGD", lr=0.01),
+        type="AmpAGVMOptimWrapper",
+        dtype="bfloat16",
+        loss_scale=dict(init_scale=64.0),
+        accumulative_counts=2,
+    )
+    with logged() as messages:
+        train(model, wrapper, [toy_batch(n) for n in range(46)], masks=False)
+    (text,) = messages
+    assert "in iteration 39" in text and "roi_head.mask_head" in text
 
 
 def test_amp_over_fsdp_is_refused():

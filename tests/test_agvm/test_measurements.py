@@ -94,6 +94,16 @@ def test_what_has_no_effect_is_explained(config, done, total, counts, before, wo
     assert re.search(words, text), text
 
 
+def test_a_fit_is_offered_where_it_is_enough():
+    offered = "Or set start_iter, interval, momentum to None"
+    assert offered in explain_without_effect(AGVMConfig(), 0, 320)
+    assert offered in explain_without_effect(AGVMConfig(), 0, 320, 4)
+    assert offered not in explain_without_effect(AGVMConfig(), 0, 5)
+    assert offered not in explain_without_effect(AGVMConfig(), 317, 320)
+    stopped = AGVMConfig(start_iter=5, stop_iter=5)
+    assert offered not in explain_without_effect(stopped, 0, 900)
+
+
 @pytest.mark.parametrize(
     "config, done, total, counts, before",
     [
@@ -106,7 +116,7 @@ def test_what_has_no_effect_is_explained(config, done, total, counts, before, wo
         (dict(), 0, 10**9, 4, 0),
     ],
 )
-def test_what_has_an_effect_is_not_told(config, done, total, counts, before):
+def test_what_has_an_effect_is_not_reported(config, done, total, counts, before):
     config = AGVMConfig(**config)
     assert explain_without_effect(config, done, total, counts, before) is None
 
@@ -156,9 +166,15 @@ def test_a_failed_measurement_is_explained():
 
 
 def test_a_quiet_module_is_explained():
-    text = explain_quiet_module("roi_head.mask_head", 80)
-    assert "variance of roi_head.mask_head has been below 0.001" in text
-    assert "in the last 20 measurements" in text and "start_iter=80" in text
+    config = AGVMConfig(start_iter=80)
+    for has_gradient, words in (
+        (True, "all images ask for the same step.*Check that its loss falls"),
+        (False, "it has no gradient.*Check that its weights are not frozen"),
+    ):
+        text = explain_quiet_module("roi_head.mask_head", 270, has_gradient, config)
+        assert "variance of roi_head.mask_head has been below 0.001" in text
+        assert "in iteration 270" in text and re.search(words, text)
+        assert "in the last 20 measurements" in text and "start_iter=80" in text
 
 
 def _told(wrapper, model, done, total):
@@ -168,7 +184,7 @@ def _told(wrapper, model, done, total):
 
 
 @pytest.mark.parametrize("counts", [1, 2])
-def test_the_wrapper_tells_once_and_counts_rightly(counts):
+def test_the_wrapper_warns_once_and_counts_rightly(counts):
     model = make_toy()
     agvm = dict(start_iter=4, interval=2, momentum=0.97)
     wrapper = build(model, agvm=agvm, accumulative_counts=counts)

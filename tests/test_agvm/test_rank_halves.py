@@ -12,7 +12,7 @@ ADAMW = dict(type="AdamW", lr=0.01, weight_decay=0.05)
 
 
 def _agree(ranks, modules, optimizer, rtol=2e-3, **settings):
-    """Every rank against the replay in NumPy, iteration by iteration."""
+    """Compare every rank with the replay in NumPy, iteration by iteration."""
     reference = NumpyAGVM(ranks[0]["start"], modules, optimizer, **settings)
     half = len(ranks) // 2
     for iteration in range(len(ranks[0]["history"])):
@@ -168,6 +168,30 @@ def _sometimes_unused(rank):
         train_iteration(model, wrapper, batch, masks=masks)
         history.append(dict(mu=dict(wrapper.agvm.multipliers)))
     return history
+
+
+def test_only_the_main_process_reports_a_death(tmp_path):
+    ranks = run_ranks(2, _dead, tmp_path)
+    (text,) = ranks[0]["messages"]
+    assert "in iteration 19" in text and "roi_head.mask_head" in text
+    assert ranks[1]["messages"] == []
+    assert ranks[0]["quiet"] == ranks[1]["quiet"] == ["roi_head.mask_head"]
+
+
+def _dead(rank):
+    from agvm_toy import build, logged, make_toy, toy_batch, train_iteration
+    from agvm_workers import wrap
+
+    model = make_toy(mask_head=True)
+    model.scale.requires_grad_(False)
+    model = wrap(model, find_unused_parameters=True)
+    wrapper = build(model, dict(type="SGD", lr=0.01))
+    wrapper.initialize_count_status(model, 0, 100)
+    with logged() as messages:
+        for iteration in range(22):
+            batch = toy_batch(50 * rank + iteration)
+            train_iteration(model, wrapper, batch, masks=False)
+    return dict(messages=messages, quiet=wrapper.agvm.quiet_modules())
 
 
 def test_nan_on_one_rank_reaches_no_multiplier(tmp_path):

@@ -15,7 +15,7 @@ def _optimizer():
     for param in params[:2]:  # the last has no gradient
         param.grad = SCALE * torch.randn(param.shape, generator=generator)
     return params[:2], torch.optim.SGD(
-        [dict(params=params[:1]), *map(_group, params[1:])]
+        [dict(params=params[:1]), *map(_group, params[1:])], lr=0.1
     )
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from agvm_toy import needs_fused
 from torch import nn
 
 from mms_plugin.agvm.unscale_and_clip import unscale_and_clip
@@ -46,7 +47,9 @@ def _factors(params, optimizer, transform):
         lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.3, maximize=True),
         lambda p: torch.optim.Adam(p, lr=0.1, amsgrad=True, betas=(0.9, 0.5)),
         lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.3),
-        lambda p: torch.optim.AdamW(p, lr=0.1, fused=True),
+        pytest.param(
+            lambda p: torch.optim.AdamW(p, lr=0.1, fused=True), marks=needs_fused
+        ),
         lambda p: torch.optim.AdamW(p, lr=0.1, foreach=True),
         lambda p: torch.optim.AdamW(p, lr=torch.tensor(0.1), foreach=False),
     ],

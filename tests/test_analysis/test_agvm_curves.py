@@ -8,7 +8,7 @@ from mms_plugin.analysis import agvm_curves, running_mean, summarise_agvm
 def test_curves_and_how_they_end():
     records = [
         train(10, **{"agvm/mu/neck": 1.0, "agvm/phi/neck": 0.9}),
-        train(20),
+        train(20, **{"agvm/quiet/neck": 1.0}),
         train(30, **{"agvm/mu/neck": 2.0, "agvm/phi/neck": 0.3}),
         train(40, **{"agvm/mu/neck": 1.5, "agvm/phi/neck": 0.5}),
     ]

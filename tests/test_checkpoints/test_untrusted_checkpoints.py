@@ -184,6 +184,7 @@ class TestNothingFallsBack:
         assert len(calls) == 1 and "checkpoint" in calls[0]
 
 
+@needs_list
 def test_a_bare_pickle_is_refused(tool, config_file, marker, tmp_path):
     path = tmp_path / "crafted.pth"
     path.write_bytes(pickle.dumps(Touch(marker), protocol=2))

@@ -1,3 +1,4 @@
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,22 @@ class TestLoadConfig:
         config_file.write_text("b = dict(c=[dict(x=1), dict(x=2)])\n")
         config = cli.load_config(str(config_file), {"b.c.0.x": 5, "d.e": "x"})
         assert config.b.c == [dict(x=5), dict(x=2)] and config.d.e == "x"
+
+
+@pytest.mark.parametrize(
+    "name", ["mmseg::fcn/fcn_hr18_4xb4-20k_voc12aug-512x512", None]
+)
+def test_a_library_that_is_not_installed(name, tmp_path, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n: None if n == "mmseg" else found(n)
+    )
+    config_file = tmp_path / "mine.py"
+    config_file.write_text("default_scope = 'mmseg'\n")
+    with pytest.raises(cli.UserError) as error:
+        cli.load_config(name or str(config_file))
+    assert "needs mmseg, not installed; run: pip install" in str(error.value)
+    assert "mmsegmentation>=1" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_debugging_keeps_the_traceback(tmp_path, monkeypatch):

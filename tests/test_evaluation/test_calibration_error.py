@@ -192,7 +192,14 @@ def test_two_ranks_give_what_one_gives(tmp_path):
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node=2", str(here / "evaluate_on_ranks.py")]
-    subprocess.run([*command, str(tmp_path)], check=True, env=environment, timeout=240)
+    # MMEngine gathers the results in a folder of the current one.
+    subprocess.run(
+        [*command, str(tmp_path)],
+        check=True,
+        cwd=tmp_path,
+        env=environment,
+        timeout=240,
+    )
     ranks = [json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1)]
     assert ranks[0]["metrics"] == ranks[1]["metrics"]
     assert sum(item["count"] for item in ranks[0]["bins"]) == 23

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 CURRICULUM = dict(type="ResolutionCurriculumHook", start_sizes=[4, 6])
 
@@ -103,3 +104,23 @@ def test_resumed_within_an_epoch_with_as_many_ranks_and_with_more(tmp_path):
             assert set(in_turn(more, start, stop)) == set(range(101))
             start = stop
         assert start == len(rank["samples"])
+
+
+@pytest.mark.distributed
+def test_statistics_of_batch_norm_are_those_of_all_ranks(tmp_path):
+    hooks = [CURRICULUM, dict(type="BaseSizeBatchNormHook", num_batches=3)]
+    model = dict(type="ToyNormModel")
+    seen = train_on(tmp_path, 2, dict(num=101, hooks=hooks, model=model))
+    batches = [batch for rank in seen for batch in rank["without_gradients"]]
+    assert [shape for shape, _ in batches] == [[4, 3, 8, 8]] * 6
+    # No image twice, on whichever rank.
+    assert len({i for _, indices in batches for i in indices}) == 24
+    # Images of ones times their index: the same value in all of their 64 pixels.
+    values = [torch.tensor(i, dtype=torch.float64).repeat(64) for _, i in batches]
+    mean = sum(each.mean().item() for each in values) / 6
+    variance = sum(each.var().item() for each in values) / 6
+    for rank in seen:
+        assert rank["statistics"] == seen[0]["statistics"]
+        assert rank["statistics"][0] == pytest.approx([mean] * 3)
+        assert rank["statistics"][1] == pytest.approx([variance] * 3)
+        assert rank["weight"] == seen[0]["weight"] != 0

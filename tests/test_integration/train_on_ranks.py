@@ -47,9 +47,10 @@ def main(out: str, options: str) -> None:
     train_cfg = options.pop("train_cfg", dict(by_epoch=True, max_epochs=3))
     seed = options.pop("seed", None)
     checkpoint = options.pop("checkpoint", dict(type="CheckpointHook"))
+    model = options.pop("model", dict(type="ToyModel"))
     loader = toys.train_dataloader(**options)
     cfg = dict(
-        model=dict(type="ToyModel"),
+        model=model,
         model_wrapper_cfg=dict(type="MMDistributedDataParallel", device_ids=None),
         work_dir=out,
         train_dataloader=loader,
@@ -85,6 +86,10 @@ def main(out: str, options: str) -> None:
         lr=runner.optim_wrapper.get_lr()["lr"],
         plan=[batch_sampler.plan(e) for e in range(epochs)],
     )
+    if hasattr(model, "norm"):
+        seen["without_gradients"] = model.without_gradients
+        norm = model.norm
+        seen["statistics"] = norm.running_mean.tolist(), norm.running_var.tolist()
     Path(out, f"rank{get_rank()}.json").write_text(json.dumps(seen))
 
 

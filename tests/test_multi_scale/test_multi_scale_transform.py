@@ -161,7 +161,7 @@ def test_a_guess_is_not_lost_in_keyword_arguments(scope):
 def test_a_missing_library_is_named_with_its_pip_command(monkeypatch):
     module = "mms_plugin.multi_scale.multi_scale_transform"
     monkeypatch.setattr(f"{module}.importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r'pip install "mmdet>=3'):
+    with pytest.raises(ValueError, match=r'pip install "(mmdet|onedl-mmdetection)>=3'):
         MultiScaleTransform(dict(type="mmdet.NoSuchTransform"))
 
 

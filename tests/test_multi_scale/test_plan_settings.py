@@ -70,6 +70,14 @@ TABLE = dict(batch_sizes=[16, 7, 4, 2, 1])
             dict(),
             ["no resolution curriculum is set (was set)"],
         ),
+        # A constant one is none, unless it has sizes of its own.
+        (dict(curriculum=dict(schedule="constant")), dict(), []),
+        (dict(), dict(curriculum=dict(schedule="constant")), []),
+        (
+            dict(curriculum=dict(schedule="constant", end_sizes=[4, 8])),
+            dict(),
+            ["no resolution curriculum is set (was set)"],
+        ),
         (
             dict(),
             dict(batch_size=6, sizes=[4, 8], drop_last=True, num=60),

@@ -2,6 +2,7 @@
 
 import pickle
 
+import pytest
 from mmengine.dataset import DefaultSampler
 
 from mms_plugin.multi_scale import (
@@ -34,7 +35,46 @@ def test_a_batch_has_its_size_and_its_seed():
     assert batch == [3, 5] and [index.size for index in batch] == [(32, 48)] * 2
     assert [index.seed for index in batch] == [2**63 + 5] * 2
     assert (other[0].size, other[0].seed) == ((48, 32), 1)
-    assert pickle.loads(pickle.dumps(batch))[1].seed == 2**63 + 5
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(batch, protocol))
+        assert again == batch and type(again) is type(batch)
+        assert [(type(i), i.size, i.seed) for i in again] == [
+            (type(i), i.size, i.seed) for i in batch
+        ]
+
+
+def test_a_batch_is_pickled_as_plain_integers():
+    batch = sized_batch(range(1000, 1128), (32, 48), seed=3)
+    plain = pickle.dumps(list(range(1000, 1128)))
+    assert len(pickle.dumps(batch)) < len(plain) + 200
+    assert len(pickle.dumps(list(batch))) > 4 * len(plain)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda batch: batch.append(7),
+        lambda batch: batch.extend(sized_batch([1], (8, 8), seed=4)),
+        lambda batch: batch.insert(0, sized_index_class((8, 8))(4)),
+        lambda batch: batch.clear(),
+    ],
+)
+def test_a_changed_batch_keeps_what_each_index_has(change):
+    batch = sized_batch([3, 5], (32, 48), seed=1)
+    change(batch)
+    again = pickle.loads(pickle.dumps(batch))
+
+    def told(index):
+        return int(index), getattr(index, "size", None), getattr(index, "seed", None)
+
+    assert list(map(told, again)) == list(map(told, batch))
+
+
+def test_parts_of_a_batch_keep_size_and_seed():
+    batch = sized_batch([3, 5, 9], (32, 48), seed=1)
+    for part in (batch[1:], batch + batch, sorted(batch), [*batch], batch.copy()):
+        assert {(index.size, index.seed) for index in part} == {((32, 48), 1)}
+        assert pickle.loads(pickle.dumps(part))[0].seed == 1
 
 
 def test_arithmetic_gives_plain_integers():

@@ -81,22 +81,28 @@ def roi_heads(config, masks):
         sampler.sampler.num = 16
 
 
-def mask_transformer(stuff):
-    head = "model.panoptic_head"
+def mask_transformer_head(head, classes):
     return {
         **RESNET,
         f"{head}.in_channels": MAPS,
         f"{head}.feat_channels": 16,
         f"{head}.out_channels": 16,
-        f"{head}.num_things_classes": 2,
-        f"{head}.num_stuff_classes": stuff,
         f"{head}.num_queries": 8,
         f"{head}.pixel_decoder.norm_cfg": dict(type="GN", num_groups=4),
         f"{head}.positional_encoding.num_feats": 8,
         **transformer(f"{head}.transformer_decoder", "self_attn_cfg", "cross_attn_cfg"),
         **transformer(f"{head}.pixel_decoder.encoder", "self_attn_cfg"),
         f"{head}.pixel_decoder.positional_encoding.num_feats": 8,
-        f"{head}.loss_cls.class_weight": [1.0] * (2 + stuff) + [0.1],
+        f"{head}.loss_cls.class_weight": [1.0] * classes + [0.1],
+    }
+
+
+def mask_transformer(stuff):
+    head = "model.panoptic_head"
+    return {
+        **mask_transformer_head(head, 2 + stuff),
+        f"{head}.num_things_classes": 2,
+        f"{head}.num_stuff_classes": stuff,
         "model.panoptic_fusion_head.num_things_classes": 2,
         "model.panoptic_fusion_head.num_stuff_classes": stuff,
     }
@@ -144,6 +150,16 @@ FAMILIES = {
         "mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py",
         {**mask_transformer(stuff=0), "model.train_cfg.num_points": 50},
         8,
+    ),
+    "Mask2Former, videos": (
+        "mmdet::mask2former_vis/mask2former_r50_8xb2-8e_youtubevis2019.py",
+        {
+            **mask_transformer_head("model.track_head", 2),
+            "model.init_cfg": None,
+            "model.track_head.num_classes": 2,
+            "model.track_head.train_cfg.num_points": 50,
+        },
+        4,
     ),
     "RTMDet": (
         "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py",
@@ -296,7 +312,7 @@ def shrunk(config, divisor, root):
         for augment in preprocessor.get("batch_augments") or ():
             if "random_size_range" in augment:
                 augment.update(random_size_range=(64, 128), size_divisor=32)
-    _on_made_data(config.train_dataloader.dataset, root)
+    on_made_data(config.train_dataloader.dataset, root)
     config.train_dataloader.update(
         batch_size=2, num_workers=0, persistent_workers=False
     )
@@ -342,7 +358,7 @@ def _shrink_sizes(config, divisor):
             _shrink_sizes(value, divisor)
 
 
-def _on_made_data(dataset, root):
+def on_made_data(dataset, root):
     while "dataset" in dataset:
         dataset = dataset.dataset
     pipeline, kind = dataset.pipeline, dataset.type
@@ -360,10 +376,12 @@ def _on_made_data(dataset, root):
         new = dict(type="CustomDataset", data_root=str(root / "classes"))
     else:
         new = dict(
-            type="CocoDataset",
+            type="BaseVideoDataset" if "VIS" in kind else "CocoDataset",
             data_root=str(root),
             ann_file="instances.json",
-            data_prefix=dict(img="images/", seg="things_and_stuff/"),
+            data_prefix=dict(
+                img="images/", img_path="images/", seg="things_and_stuff/"
+            ),
             metainfo=dict(classes=things),
             filter_cfg=dict(filter_empty_gt=True, min_size=1),
         )

@@ -52,7 +52,15 @@ def write_images(root):
                 )
             )
         file = f"{number}.png"
-        images.append(dict(id=number, file_name=file, height=height, width=width))
+        images.append(
+            dict(
+                id=number,
+                file_name=file,
+                height=height,
+                width=width,
+                video_id=number % 3,  # two frames each
+            )
+        )
         cv2.imwrite(str(root / "images" / file), image)
         cv2.imwrite(str(root / "segments" / file), labels)
         cv2.imwrite(str(root / "things_and_stuff" / file), whole)

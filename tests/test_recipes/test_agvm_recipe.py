@@ -45,6 +45,9 @@ def test_amp_layer_decay_and_own_arguments():
     assert wrapper.type == "AmpAGVMOptimWrapper"
     assert wrapper.base == "mmdet.LayerDecay"
     assert wrapper.agvm == dict(interval=5, start_iter=100)
+    # Fitted when the training begins.
+    wrapper = agvm_recipe(config, dict(interval=None)).optim_wrapper
+    assert wrapper.agvm == dict(interval=None, start_iter=100)
 
 
 @pytest.mark.parametrize(

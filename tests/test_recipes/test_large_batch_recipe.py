@@ -79,6 +79,12 @@ def test_options_of_agvm_come_first():
         batch_size=64, num_samples=117_266, interval=3, start_iter=9_000, momentum=0.5
     )
     assert config.optim_wrapper.agvm == dict(start_iter=9_000, interval=3, momentum=0.5)
+    # None stands for what the recipe chooses.
+    chosen, fitted = (
+        released(batch_size=64, num_samples=117_266, **options)
+        for options in ({}, dict(interval=None, start_iter=None))
+    )
+    assert fitted.optim_wrapper == chosen.optim_wrapper
 
 
 def test_a_warmup_in_epochs_keeps_its_length():

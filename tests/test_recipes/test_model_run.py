@@ -1,11 +1,16 @@
 """Models run at several sizes without data."""
 
+import resource
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.registry import MODELS
 from torch import nn
 
 from mms_plugin.recipes.model_run import ModelRun, model_run
+
+STATM = Path("/proc/self/statm")
 
 
 class Strided(nn.Module):
@@ -71,8 +76,52 @@ def test_models_that_do_not_run(unknown):
     assert model_run(unknown, (64, 64)) is None
 
 
+@pytest.mark.skipif(not STATM.exists(), reason="memory is read from /proc")
+def test_weights_take_no_memory():
+    class Large(Strided):
+        def __init__(self):
+            super().__init__()
+            self.unused = nn.Linear(8000, 8000)  # 256 MB
+            nn.init.trunc_normal_(self.unused.weight)
+
+    def resident():
+        return int(STATM.read_text().split()[1]) * resource.getpagesize()
+
+    built = []
+
+    def build():
+        built.append(Large())
+        return built[0]
+
+    MODELS.register_module(module=build, name="Large", force=True)
+    try:
+        before = resident()
+        assert model_run(
+            dict(model=dict(type="X", backbone=dict(type="Large"))), (8, 8)
+        )
+        assert built and resident() - before < 100e6
+    finally:
+        MODELS.module_dict.pop("Large")
+
+
 def test_random_states_and_weights_are_untouched():
     torch.manual_seed(3)
     before = torch.get_rng_state()
     model_run(config(), (48, 48))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_model_that_reads_every_element_is_stopped():
+    class ByElement(Strided):
+        def forward(self, images):
+            _ = images.sum().item() if images.is_meta else None  # not on meta tensors
+            for row in images.flatten(1)[0]:
+                _ = row + 1
+            return super().forward(images)
+
+    MODELS.register_module(module=ByElement, force=True)
+    try:
+        config = dict(model=dict(type="X", backbone=dict(type="ByElement")))
+        assert model_run(config, (128, 160)) is None
+    finally:
+        MODELS.module_dict.pop("ByElement")

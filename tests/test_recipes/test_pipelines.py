@@ -54,6 +54,23 @@ def test_a_crop_before_the_resize_chooses_a_part():
     assert pipeline_of(after)[3]["type"] == "MultiScaleTransform"
 
 
+@pytest.mark.parametrize("ratios", [(0.5, 2.0), (0.5, 1.0)])
+def test_segmentation_without_a_crop(ratios):
+    jitter = dict(type="RandomResize", scale=(512, 256), ratio_range=ratios)
+    pack = dict(type="PackSegInputs")
+    config = detection([*DETECT[:2], jitter, pack], default_scope="mmseg")
+    crop = dict(type="RandomCrop", crop_size=(128, 256))
+    cropped = detection([*DETECT[:2], jitter, crop, pack], default_scope="mmseg")
+    assert vbs_recipe(cropped)["train_dataloader"]["batch_sampler"]["base_size"] == (
+        (128, 256)
+    )
+    if max(ratios) <= 1:  # padded to the size
+        assert pipeline_of(vbs_recipe(config))[2]["type"] == "MultiScaleTransform"
+        return
+    with pytest.raises(RecipeError, match="up to 2 times the batch's size.*RandomCrop"):
+        vbs_recipe(config)
+
+
 def test_inside_others():
     inner = [dict(type="Resize", scale=(1333, 800), keep_ratio=True), DETECT[3]]
     outer = dict(type="ProposalBroadcaster", transforms=inner)
@@ -61,6 +78,12 @@ def test_inside_others():
     assert pipeline_of(after)[2] == dict(
         type="ProposalBroadcaster",
         transforms=[twin(dict(type="Resize", keep_ratio=True)), DETECT[3]],
+    )
+    # The frames of a video, resized alike.
+    frames = dict(type="TransformBroadcaster", share_random_params=True)
+    before = [*DETECT[:2], dict(frames, transforms=inner), DETECT[-1]]
+    assert pipeline_of(vbs_recipe(detection(before)))[2] == dict(
+        frames, transforms=[twin(dict(type="Resize", keep_ratio=True)), DETECT[3]]
     )
     views = dict(
         type="MultiView",

@@ -92,15 +92,6 @@ def test_by_library(transform, new, base):
             "height=9",
         ),
         (
-            dict(
-                type="TransformBroadcaster",
-                share_random_params=True,
-                transforms=[DETECT[2]],
-            ),
-            ".transforms[0]",
-            "inside TransformBroadcaster",
-        ),
-        (
             dict(type="Resize", scale="large"),
             "",
             "Resize must have its size as a number of pixels",

@@ -16,8 +16,6 @@ from single_scale_configs import (
 
 from mms_plugin.recipes import RecipeError, vbs_recipe
 
-CONSTANT = dict(type="ResolutionCurriculumHook", schedule="constant")
-
 
 class TestWhatChanges:
     @pytest.mark.parametrize("kind", [dict, Config])
@@ -49,7 +47,7 @@ class TestWhatChanges:
         assert after["custom_imports"] == dict(
             imports=["mms_plugin"], allow_failed_imports=False
         )
-        assert after["custom_hooks"] == [CONSTANT]
+        assert after["custom_hooks"] == [dict(type="MultiScaleSamplerHook")]
 
     def test_detection_at_a_bound(self):
         after = vbs_recipe(detection())
@@ -234,12 +232,6 @@ class TestRefused:
                 "MyBatchSampler makes batches in a way of its own",
             ),
             (
-                "custom_hooks",
-                [dict(type="PreciseBNHook")],
-                "custom_hooks[0]",
-                "PreciseBNHook: .*batch_size",
-            ),
-            (
                 "model.backbone",
                 dict(type="VisionTransformer", img_size=224),
                 "model.backbone.img_size",
@@ -277,6 +269,9 @@ class TestRefused:
         with pytest.raises(RecipeError, match="batch_sampler: is .* already"):
             vbs_recipe(once, curriculum)
         del once["train_dataloader"]["batch_sampler"]
+        with pytest.raises(RecipeError, match="has the hook of the batch sampler"):
+            vbs_recipe(once, curriculum)
+        once["custom_hooks"] = [dict(type="ResolutionCurriculumHook")]
         with pytest.raises(RecipeError, match="the config has a curriculum already"):
             vbs_recipe(once, curriculum)
         del once["custom_hooks"]

@@ -77,8 +77,9 @@ def config_file(pictures, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def run_tool() -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Run a command of tools/ in a process of its own."""
+def run_tool(tmp_path_factory) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run a command of tools/ in a process of its own, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("cwd")
 
     def run(name, *args, timeout=240, env=None, cwd=None):
         command = [str(ROOT / "tools" / name), *map(str, args)]
@@ -91,7 +92,7 @@ def run_tool() -> Callable[..., "subprocess.CompletedProcess[str]"]:
             capture_output=True,
             text=True,
             timeout=timeout,
-            cwd=cwd,
+            cwd=cwd or folder,
             env={
                 **os.environ,
                 "OMP_NUM_THREADS": "1",

@@ -18,7 +18,7 @@ pytest.importorskip("mmdet")
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "benchmarks"))
 
-from lab import arms, pages, panoptic, scenes, training  # noqa: E402
+from lab import arms, figures, pages, panoptic, scenes, training  # noqa: E402
 from lab.models import NAMES, detector  # noqa: E402
 
 
@@ -378,3 +378,31 @@ def test_blocks_of_a_page_are_replaced_and_the_rest_is_kept():
 def test_markdown_table():
     text = pages.markdown_table([["a", "b"], ["x", "1"]])
     assert text == "| a | b |\n| --- | ---: |\n| x | 1 |"
+
+
+def test_marks_at_the_end_of_an_axis_are_within_the_picture(tmp_path):
+    """Two lines that end at the last rate: each has its own cross there."""
+    from matplotlib.image import imread
+
+    def colored(marks):
+        lines = [
+            figures.Line("plain", [1, 2], [3, 4], marks=marks),
+            figures.Line("AGVM", [1, 2], [4, 3], marks=marks),
+        ]
+        panel = figures.Panel("panel", lines, [1, 2, 4])
+        figures.draw_panels([[panel]], tmp_path / "a.png", "x", "y", "title")
+        pixels = imread(tmp_path / "a.png")[..., :3]
+        blue = np.array([0x00, 0x72, 0xB2]) / 255
+        return (np.abs(pixels - blue).max(-1) < 0.1).sum()
+
+    assert colored([4]) - colored([]) > 10
+
+
+def test_a_long_title_stays_within_a_narrow_picture(tmp_path):
+    from matplotlib.image import imread
+
+    panel = figures.Panel("panel", [figures.Line("plain", [1, 2], [3, 4])])
+    title = "Gradient variance over the training, at AGVM's best rate of the sweep"
+    figures.draw_panels([[panel]], tmp_path / "a.png", "x", "y", title)
+    pixels = imread(tmp_path / "a.png")[..., :3]
+    assert (pixels[:, :3] == 1).all() and (pixels[:, -3:] == 1).all()

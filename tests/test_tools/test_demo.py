@@ -122,10 +122,11 @@ def test_markdown_has_the_figures():
     assert "little to align" not in text
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/demo.md"])
 @pytest.mark.parametrize("name", ["classification", "detection"])
-def test_readme_has_the_table_of_the_documented_figures(name):
+def test_readme_has_the_table_of_the_documented_figures(name, page):
     table = documented.readme_table(documented.load()[name])
-    assert table in (ROOT / "README.md").read_text()
+    assert table in (ROOT / page).read_text()
 
 
 def test_spread_over_seeds():
@@ -140,8 +141,8 @@ def run_as_documented():
     arms = [
         dict(
             name=one["name"],
-            epochs=task["epochs"],
-            images=task["epochs"] * task["train_images"],
+            epochs=one["epochs"],
+            images=one["epochs"] * task["train_images"],
             metrics={
                 metric: dict(at_base_size=1.04, mean_over_sizes=2.0)
                 for metric in one["metrics"]
@@ -159,10 +160,10 @@ def test_own_figures_beside_the_documented():
     header, first, *rest = documented.beside("detection", content, 0)
     assert header[2:4] == ["this run, seed 0", "documented, seed 0"]
     assert first == ["SSc-FBS", "box mAP at 128 px", "1.0", "38.6", "38.6"]
-    assert len(rest) == 7
+    assert len(rest) == 11  # three arms of two metrics, at two kinds of sizes
     # A seed that is not documented, and a run of other settings.
     assert documented.beside("detection", content, 5)[1][3] == "-"
-    content["arms"][0]["epochs"] = 2
+    content["arms"][1]["epochs"] = 2
     assert documented.beside("detection", content, 0) == []
 
 
@@ -311,9 +312,10 @@ def test_the_whole_detection(tmp_path):
     assert list(content["tasks"]) == ["detection"]
     found = content["tasks"]["detection"]
     assert found["test_sizes"] == [64, 128]
-    assert [one["name"] for one in found["arms"]] == ["SSc-FBS", "MSc-VBSWC"]
-    for one in found["arms"]:
-        assert one["images"] == 2 * 16
+    names = ["SSc-FBS", "SSc-FBS short", "MSc-VBSWC"]
+    assert [one["name"] for one in found["arms"]] == names
+    for one, epochs in zip(found["arms"], (2, 1, 2)):  # 10 of 15, and as a share of 2
+        assert (one["epochs"], one["images"]) == (epochs, epochs * 16)
         assert list(one["metrics"]) == ["box mAP", "mask mAP"]
         for name, values in one["metrics"].items():
             assert set(values["by_size"]) == {"64", "128"}
@@ -321,8 +323,10 @@ def test_the_whole_detection(tmp_path):
             assert one["curve"][-1]["metrics"][name] == pytest.approx(
                 values["at_base_size"], abs=0.051
             )  # mmdet rounds to a tenth
-        assert [point["epoch"] for point in one["curve"]] == [1, 2]
-    baseline, curriculum = found["arms"]
+        assert [point["epoch"] for point in one["curve"]] == [1, 2][:epochs]
+    baseline, short, curriculum = found["arms"]
+    # The models differ, and with them how many proposals hit an object.
+    assert short["ratio"]["train_flops"] == pytest.approx(0.5, abs=0.05)
     assert 0.2 < curriculum["ratio"]["train_flops"] < 1
     assert 0 < curriculum["ratio"]["iterations"] <= 1
     assert "detection_examples.png" in found["pictures"]

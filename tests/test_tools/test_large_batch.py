@@ -349,6 +349,31 @@ def test_page_of_an_unfinished_benchmark_says_what_is_missing(tmp_path):
     assert tables.NOTHING in text
 
 
+def test_tables_of_single_seeds_and_diverged_arms():
+    pairs = [
+        [grid.make_arm("sgd", 256, kind, rate) for kind in (False, True)]
+        for rate in (0.04, 0.08, 0.16)
+    ]
+    results = [made(pairs[0][0], 20.0), made(pairs[0][1], 21.5)]
+    # One rate says nothing of a range, one seed nothing of a spread.
+    assert "0.04: 21.5 (+1.5) |  |" in tables.all_rates(results)
+    assert "| 21.5 | +1.5 |  |" in tables.best_rates(results)
+    results += [
+        made(pairs[1][0], 23.0),
+        made(pairs[1][1], 24.5),
+        dict(made(pairs[2][0], 0.0), diverged=True),
+        made(pairs[2][1], 24.0),
+    ]
+    text = tables.all_rates(results)
+    assert "0.08: 23.0, 0.16: diverged | 0.08 only |" in text
+    assert "0.08: 24.5 (+1.5), 0.16: 24.0 | 0.08 to 0.16 (× 2) |" in text
+    early = grid.make_arm("sgd", 256, True, 0.08, variant="start-early")
+    results.append(dict(made(early, 0.0), diverged=True))
+    assert "| start at half the time | 0.08 | diverged |  |" in tables.schedules(
+        results
+    )
+
+
 def test_page_without_results(tmp_path):
     page.write_page([], tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()

@@ -18,7 +18,6 @@ BENCHMARKS = ROOT / "tools" / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import multi_scale  # noqa: E402
-import torch  # noqa: E402
 from size_lab import page, photos, summary, training  # noqa: E402
 from size_lab.arms import (  # noqa: E402
     SizeRange,
@@ -234,31 +233,6 @@ def test_the_page_of_an_incomplete_grid_says_what_is_missing(tmp_path):
 
 
 # -------------------------------------------------------------------------- training
-
-
-def test_statistics_of_batch_norm_are_plain_means_over_the_batches():
-    class Model(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norm = torch.nn.BatchNorm1d(3)
-
-        def data_preprocessor(self, data, training):
-            assert training
-            return dict(inputs=data)
-
-        def forward(self, inputs, mode):
-            assert mode == "loss" and self.training
-            return self.norm(inputs)
-
-    generator = torch.Generator().manual_seed(0)
-    model = Model().eval()
-    batches = [torch.randn(8, 3, generator=generator) + 5 for _ in range(4)]
-    training.estimate_batch_norm(model, iter(batches))
-    expected = torch.stack([batch.mean(0) for batch in batches]).mean(0)
-    assert torch.allclose(model.norm.running_mean, expected, atol=1e-6)
-    variance = torch.stack([batch.var(0) for batch in batches]).mean(0)
-    assert torch.allclose(model.norm.running_var, variance, atol=1e-5)
-    assert model.norm.momentum == 0.1 and not model.training
 
 
 def test_photographs_are_decoded_once_and_bad_folders_are_named(tmp_path):

@@ -122,8 +122,9 @@ def test_size_times_bad_input(arguments, words, tmp_path):
 # --------------------------------------------------------------------- sampler_speed
 
 
-def test_the_sampler_and_its_peers_give_as_many_indices():
-    medians, skipped = sampler_speed.compare(3000, 16, rounds=2)
+@pytest.mark.parametrize("pickled", [False, True])
+def test_the_sampler_and_its_peers_give_as_many_indices(pickled):
+    medians, skipped = sampler_speed.compare(3000, 16, 2, pickled)
     exact = [arm for arm in medians if arm not in sampler_speed.INEXACT]
     assert {"baseline", "ours", "ours-curriculum"} <= set(exact)
     assert {medians[arm]["images"] for arm in exact} == {3000}

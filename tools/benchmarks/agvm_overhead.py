@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import multiprocessing
 import os
 import random
 import resource
@@ -134,8 +135,10 @@ def _rank(rank: int, args: argparse.Namespace, recipes: List[str], path: str) ->
 def _run(args: argparse.Namespace, recipes: List[str]) -> List[Dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "-".join(recipes))
-        mp.spawn(  # type: ignore[attr-defined]
-            _rank, (args, recipes, path), nprocs=args.world_size
+        # Ranks are forked from a process that has imported these, and nothing more.
+        multiprocessing.set_forkserver_preload(["mmpretrain.models", "mms_plugin"])
+        mp.start_processes(  # type: ignore[attr-defined]
+            _rank, (args, recipes, path), args.world_size, start_method="forkserver"
         )
         results = []
         for rank in range(args.world_size):

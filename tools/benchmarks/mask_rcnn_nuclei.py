@@ -358,10 +358,10 @@ def smoke(folder: Path) -> List[str]:
     """Return the arguments that stand for ``--smoke``; write their data."""
     from made_nuclei import write_nuclei
 
-    root = write_nuclei(folder / "data")
+    root = write_nuclei(folder / "data", train=8)
     return (
         f"--data-root {root} --work-dir {folder / 'run'} --arms SSc-FBS MSc-VBSWC "
-        "--seeds 1 --epochs 1 --test-sizes 192 256"
+        "--seeds 1 --epochs 1 --test-sizes 128 256"
     ).split()
 
 

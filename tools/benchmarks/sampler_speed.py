@@ -1,9 +1,11 @@
 """Time and memory of one epoch of indices: ours against MMEngine's, torch's and timm's.
 
 All run side by side in one process, in turn, and the medians are compared: the ratio
-holds where the machine's speed drifts. timm's scheduled sampler is read from the
-installed package (``pip install --no-deps "timm>=1.0.31"``); without it that arm is
-left out with a reason. ``--memory`` measures the peak of each in a process of its own.
+holds where the machine's speed drifts. Processor time is counted. timm's scheduled
+sampler is read from the installed package (``pip install --no-deps "timm>=1.0.31"``);
+without it that arm is left out with a reason. ``--pickle`` also pickles every batch, as
+the main process does for a worker. ``--memory`` measures the peak of each in a process
+of its own.
 
     python tools/benchmarks/sampler_speed.py --num-samples 1281167 --memory
 """
@@ -14,6 +16,7 @@ import argparse
 import gc
 import importlib.util
 import json
+import pickle
 import statistics
 import subprocess
 import sys
@@ -126,17 +129,20 @@ ARMS: Dict[str, Build] = {
 INEXACT = ("timm-progressive",)
 
 
-def measure(arm: str, num_samples: int, batch_size: int) -> Dict[str, float]:
+def measure(
+    arm: str, num_samples: int, batch_size: int, pickled: bool = False
+) -> Dict[str, float]:
     """Build an arm's sampler and iterate one epoch in this process.
 
     Args:
         arm: One of :data:`ARMS`.
         num_samples: Indices of the epoch.
         batch_size: Images of a batch at the base size.
+        pickled: Pickle each batch, as for a worker. Defaults to ``False``.
 
     Returns:
-        ``seconds`` of the epoch, ``iterations``, ``images`` and ``peak_mib``: by how
-        much the peak of this process's memory rose.
+        ``seconds`` of processor time of the epoch, ``iterations``, ``images`` and
+        ``peak_mib``: by how much the peak of this process's memory rose.
 
     Raises:
         ImportError: The arm's package is missing.
@@ -148,11 +154,13 @@ def measure(arm: str, num_samples: int, batch_size: int) -> Dict[str, float]:
     gc.collect()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     images = iterations = 0
-    start = time.perf_counter()
+    start = time.process_time()
     for batch in sampler:
         images += len(batch)
         iterations += 1
-    seconds = time.perf_counter() - start
+        if pickled:
+            pickle.dumps(batch, pickle.HIGHEST_PROTOCOL)
+    seconds = time.process_time() - start
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if images != num_samples and arm not in INEXACT:
         raise RuntimeError(f"{arm} gave {images} indices of {num_samples}")
@@ -165,7 +173,7 @@ def measure(arm: str, num_samples: int, batch_size: int) -> Dict[str, float]:
 
 
 def compare(
-    num_samples: int, batch_size: int, rounds: int
+    num_samples: int, batch_size: int, rounds: int, pickled: bool = False
 ) -> Tuple[Dict[str, Dict[str, float]], Dict[str, str]]:
     """Run all arms in turn in this process.
 
@@ -173,6 +181,7 @@ def compare(
         num_samples: Indices of the epoch.
         batch_size: Images of a batch at the base size.
         rounds: Epochs of each arm that count, after one that does not.
+        pickled: Pickle each batch, as for a worker. Defaults to ``False``.
 
     Returns:
         Medians by arm with ``seconds_ratio`` to the baseline's, per image; and the
@@ -185,7 +194,7 @@ def compare(
             if arm in skipped:
                 continue
             try:
-                found = measure(arm, num_samples, batch_size)
+                found = measure(arm, num_samples, batch_size, pickled)
             except ImportError as error:
                 skipped[arm] = str(error)
                 continue
@@ -235,6 +244,9 @@ def main() -> None:
     parser.add_argument("--num-samples", type=int, default=1_281_167)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=7, help="runs of each")
+    parser.add_argument(
+        "--pickle", action="store_true", help="pickle each batch, as for a worker"
+    )
     parser.add_argument("--memory", action="store_true", help="measure peaks too")
     parser.add_argument("--json", action="store_true", help="print JSON only")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
@@ -248,7 +260,9 @@ def main() -> None:
     if args.arm:
         print(json.dumps(measure(args.arm, args.num_samples, args.batch_size)))
         return
-    result, skipped = compare(args.num_samples, args.batch_size, args.rounds)
+    result, skipped = compare(
+        args.num_samples, args.batch_size, args.rounds, args.pickle
+    )
     if args.memory:
         add_memory(result, args.num_samples, args.batch_size, args.rounds)
     for arm, reason in skipped.items():

@@ -13,7 +13,7 @@ Run it on a machine that does nothing else:
 
     python tools/benchmarks/size_times.py --output size_times.json
     python tools/benchmarks/size_times.py --parts iterations --device cuda --amp \
-        --channels-last --models resnet50 --batch-scale 16
+        --channels-last --cudnn-benchmark --models resnet50 --batch-scale 16
     python tools/benchmarks/size_times.py --smoke
 """
 
@@ -149,8 +149,13 @@ class Iterations:
     Args:
         timed: Model with its sizes.
         device: Where it runs.
-        amp: Whether in mixed precision.
+        amp: Whether in mixed precision: ``float16`` with a scaled loss on a GPU,
+            ``bfloat16`` on the CPU, as MMEngine's ``AmpOptimWrapper``.
         channels_last: Whether tensors of images are in channels-last format.
+
+    Attributes:
+        first: Wall-clock seconds of the first iteration at each ``(height, width,
+            images)``, which may search for the fastest kernels and allocate memory.
     """
 
     def __init__(
@@ -175,25 +180,44 @@ class Iterations:
             )
         self.make_batch = batch_maker(self.model)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-4)
-        dtype = torch.float16 if device.startswith("cuda") else torch.bfloat16
-        self.autocast = lambda: torch.autocast(
-            device.partition(":")[0], dtype, enabled=amp
-        )
+        kind = device.partition(":")[0]
+        half = torch.bfloat16 if kind == "cpu" else torch.float16
+        self.autocast = lambda: torch.autocast(kind, half, enabled=amp)
+        # torch.amp has one since torch 2.3.
+        scaler = getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler)
+        self.scaler = scaler(enabled=amp and kind != "cpu")
+        self.device = device
+        self.batches: Dict[Tuple[int, int, int], Dict[str, Any]] = {}
+        self.first: Dict[Tuple[int, int, int], float] = {}
 
     def prepare(self, height: int, width: int, images: int) -> Callable[[], None]:
-        """Make a batch and return the iteration on it."""
-        batch = self.make_batch(images, height, width)
-        batch["inputs"] = batch["inputs"].to(memory_format=self.format)
+        """Return the iteration on a batch, which is made once and kept."""
+        from mms_plugin.utils.device import device_module, run_measured
+
+        point = (height, width, images)
+        if point not in self.batches:
+            batch = self.make_batch(images, height, width)
+            batch["inputs"] = batch["inputs"].to(memory_format=self.format)
+            self.batches[point] = batch
+        batch = self.batches[point]
 
         def run() -> None:
             with self.autocast():
                 losses = self.model(**batch, mode="loss")
             loss, _ = self.model.parse_losses(losses)  # type: ignore[operator]
             self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
 
-        return run
+        if point in self.first:
+            return run
+
+        def run_first() -> None:
+            module = device_module(self.device)
+            self.first[point], _ = run_measured(run, module, time.perf_counter)
+
+        return run_first
 
 
 def time_model(timed: TimedModel, args: argparse.Namespace) -> Dict[str, Any]:
@@ -217,10 +241,14 @@ def time_model(timed: TimedModel, args: argparse.Namespace) -> Dict[str, Any]:
         )
     }
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
+    # The first iteration of a process also loads libraries and kernels: on a batch of
+    # its own, so that it is no size's first.
+    iterations.prepare(timed.base, timed.base, timed.batch_size + 1)()
     timings = time_iterations(
         sorted(points),
         iterations.prepare,
         repeats=args.repeats,
+        warmup=args.warmup,
         device=args.device,
         clock=clock,
         progress=lambda done, of: print(f"round {done} of {of}", file=sys.stderr),
@@ -285,6 +313,8 @@ def time_model(timed: TimedModel, args: argparse.Namespace) -> Dict[str, Any]:
                 images=images,
                 seconds=seconds(side, images),
                 spread=timings[side, side, images].spread,
+                first_seconds=iterations.first.get((side, side, images)),
+                memory_gib=gibibytes(timings[side, side, images].memory),
                 time_per_pixel=seconds(side, images) / (images * side**2) / base_pixel,
                 flops_per_pixel=(flops[side, side] / side**2)
                 / (flops[base] / timed.base**2),
@@ -295,6 +325,11 @@ def time_model(timed: TimedModel, args: argparse.Namespace) -> Dict[str, Any]:
         calibrated_batch_sizes=tables.get("calibrated"),
         trainings=trainings,
     )
+
+
+def gibibytes(count: Optional[int]) -> Optional[float]:
+    """Return bytes in GiB, and nothing for a device that does not count them."""
+    return None if count is None else count / 2**30
 
 
 # --------------------------------------------------------------------------- loading
@@ -522,11 +557,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="such as cuda")
     parser.add_argument("--amp", action="store_true", help="mixed precision")
     parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument(
+        "--cudnn-benchmark",
+        action="store_true",
+        help="search for the fastest kernels at each new input shape",
+    )
     parser.add_argument("--threads", type=int, default=1, help="on the CPU")
     parser.add_argument(
         "--batch-scale", type=int, default=1, help="factor of the batch sizes"
     )
     parser.add_argument("--repeats", type=int, default=5, help="runs of each size")
+    parser.add_argument(
+        "--warmup", type=int, default=1, help="runs of each size that do not count"
+    )
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),
@@ -543,7 +586,7 @@ def parse_args() -> argparse.Namespace:
         "--smoke", action="store_true", help="a tiny model and a few made images"
     )
     args = parser.parse_args()
-    for name in ("threads", "batch_scale", "repeats", "num_files"):
+    for name in ("threads", "batch_scale", "repeats", "warmup", "num_files"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
     if args.clock == "cpu" and args.device != "cpu":
@@ -551,6 +594,14 @@ def parse_args() -> argparse.Namespace:
     if args.images is not None and not args.images.is_dir():
         parser.error(f"--images {args.images} is no folder")
     return args
+
+
+def device_name(device: str) -> str:
+    """Return the name that an accelerator gives itself, or the processor's kind."""
+    from mms_plugin.utils.device import device_module
+
+    name = getattr(device_module(device), "get_device_name", None)
+    return name(device) if name is not None else platform.machine()
 
 
 def main() -> None:
@@ -563,6 +614,7 @@ def main() -> None:
     from lab.arms import git_commit, write_json
 
     torch.set_num_threads(args.threads)
+    torch.backends.cudnn.benchmark = args.cudnn_benchmark
     models = {name: MODELS[name] for name in args.models}
     sizes: Sequence[int] = MODELS["resnet50"].sizes
     if args.smoke:
@@ -571,8 +623,10 @@ def main() -> None:
     result: Dict[str, Any] = dict(
         about=dict(
             device=args.device,
+            device_name=device_name(args.device),
             amp=args.amp,
             channels_last=args.channels_last,
+            cudnn_benchmark=args.cudnn_benchmark,
             threads=args.threads,
             clock=args.clock,
             repeats=args.repeats,

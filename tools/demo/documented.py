@@ -46,18 +46,23 @@ def readme_table(task: Mapping[str, Any]) -> str:
     Args:
         task: A task of :func:`load`.
     """
-    header = ["arm", "iterations", "training FLOPs", "CPU time"]
+    header = ["arm", "epochs", "iterations", "training FLOPs", "CPU time"]
     for metric in task["arms"][0]["metrics"]:
         header += _labels(task, metric)
     lines = [f"| {' | '.join(header)} |", "|---" + "|---:" * (len(header) - 1) + "|"]
     first = task["arms"][0]
     for arm in task["arms"]:
         flops, seconds = arm["train_tflops"], arm["cpu_time"]
+        # Not measured where other programs shared the machine.
+        time = ""
+        if seconds is not None:
+            time = f"{seconds} s ({seconds / first['cpu_time']:.2f})"
         row = [
             arm["name"],
+            str(arm["epochs"]),
             f"{arm['iterations']:,}",
             f"{flops:.2f} TFLOPs ({flops / first['train_tflops']:.2f})",
-            f"{seconds} s ({seconds / first['cpu_time']:.2f})",
+            time,
         ]
         for values in arm["metrics"].values():
             for kind in KINDS:
@@ -83,9 +88,10 @@ def beside(name: str, task: Mapping[str, Any], seed: int) -> List[List[str]]:
     """
     documented = load()[name]
     arms = {arm["name"]: arm for arm in documented["arms"]}
-    images = documented["epochs"] * documented["train_images"]
+    images = documented["train_images"]
     if task["test_sizes"] != documented["test_sizes"] or any(
-        arm["epochs"] != documented["epochs"] or arm["images"] != images
+        arm["epochs"] != arms[arm["name"]]["epochs"]
+        or arm["images"] != arm["epochs"] * images
         for arm in task["arms"]
     ):
         return []

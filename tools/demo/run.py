@@ -34,6 +34,7 @@ from trainings import DemoError, Trainings, say, threads_of  # noqa: E402
 from mms_plugin import cli  # noqa: E402
 from tools.smoke import smoke_arguments  # noqa: E402
 
+CONFIGS = ROOT / "configs" / "demo"
 DET_IMAGES = (640, 160)
 
 
@@ -41,7 +42,7 @@ def smoke(folder: Path) -> List[str]:
     """Return the arguments that stand for ``--smoke``."""
     return (
         f"--work-dir {folder / 'run'} --tasks classification --epochs 1 "
-        "--train-images 24 --val-images 12 --test-sizes 32"
+        "--train-images 16 --val-images 12 --test-sizes 64"
     ).split()
 
 
@@ -126,32 +127,43 @@ class TaskRun:
         seed: Of data and training.
         test_sizes: Image sides in pixels, in order.
         jobs: Trainings at a time.
-        options: What is changed in every arm's config.
+        epochs: Of the baseline, where the user sets them; an arm whose config has
+            fewer or more gets the same share of them.
         work_dir: The demo's folder.
     """
 
     def __init__(self, task: DemoTask, args: argparse.Namespace) -> None:
         detection = task is DETECTION
-        epochs = args.det_epochs if detection else args.epochs
+        self.epochs = args.det_epochs if detection else args.epochs
         self.task, self.seed = task, args.seed
         self.test_sizes = args.det_test_sizes if detection else args.test_sizes
         self.jobs = min(args.jobs or task.jobs, len(task.arms))
         self.work_dir = Path(args.work_dir)
-        self.options: Dict[str, Any] = {"randomness.seed": args.seed}
-        if epochs is not None:
-            interval = max(1, min(task.val_interval, epochs // 2))
-            self.options.update(
-                {
-                    "train_cfg.max_epochs": epochs,
-                    "train_cfg.val_interval": interval,
-                    "param_scheduler.1.T_max": epochs,
-                    "param_scheduler.1.end": epochs,
-                }
-            )
+
+    def options_of(self, file: str) -> Dict[str, Any]:
+        """Return what is changed in the config of an arm."""
+        options: Dict[str, Any] = {"randomness.seed": self.seed}
+        if self.epochs is None:
+            return options
+        own, base = (
+            measuring.load_config(CONFIGS / name, {}).train_cfg.max_epochs
+            for name in (file, self.task.arms[0][1])
+        )
+        epochs = max(1, round(self.epochs * own / base))
+        interval = max(1, min(self.task.val_interval, epochs // 2))
+        options.update(
+            {
+                "train_cfg.max_epochs": epochs,
+                "train_cfg.val_interval": interval,
+                "param_scheduler.1.T_max": epochs,
+                "param_scheduler.1.end": epochs,
+            }
+        )
+        return options
 
     def load_config(self, file: str) -> Any:
         """Return the config of an arm as it is trained."""
-        return measuring.load_config(ROOT / "configs" / "demo" / file, self.options)
+        return measuring.load_config(CONFIGS / file, self.options_of(file))
 
     def fingerprint(self, cfg: Any) -> str:
         """Return a key that changes with whatever changes an arm's result."""
@@ -179,7 +191,7 @@ class _Arm:
         self, name: str, file: str, run: TaskRun, trainings: Trainings
     ) -> None:
         self.name, self.run = name, run
-        self.config = ROOT / "configs" / "demo" / file
+        self.config = CONFIGS / file
         self.cfg = run.load_config(file)
         self.key = run.fingerprint(self.cfg)
         self.work_dir = run.work_dir / self.config.stem
@@ -193,7 +205,9 @@ class _Arm:
                 return
         shutil.rmtree(self.work_dir, ignore_errors=True)
         self.work_dir.mkdir(parents=True)
-        self.training = trainings.start(name, self.config, self.work_dir, run.options)
+        self.training = trainings.start(
+            name, self.config, self.work_dir, run.options_of(file)
+        )
 
     @property
     def checkpoint(self) -> Path:

@@ -3,13 +3,15 @@
     python tools/misc/try_recipes.py mmdet::mask_rcnn mmpretrain::resnet
 
 Prints how many it converts and how many it refuses, and why. ``mmdet::.`` is all that
-the library has.
+the library has. ``--record FILE`` writes each result to a file at once; called again,
+configs in the file are not tried again.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
 import os.path as osp
 import sys
@@ -17,7 +19,7 @@ import traceback
 import warnings
 from collections import Counter
 from glob import glob
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 # The checkout that this file lies in, installed or not.
 sys.path.insert(0, osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__)))))
@@ -55,6 +57,34 @@ def config_files(folder: str) -> Dict[str, str]:
     if not paths:
         raise cli.UserError(f"{folder}: {library} has no configs there")
     return {f"{library}::{path}": osp.join(root, path) for path in paths}
+
+
+class Record:
+    """A file with one line of JSON for each config and recipe that was tried.
+
+    Args:
+        file: The file, read if it exists and appended to. None keeps nothing.
+    """
+
+    def __init__(self, file: Optional[str]) -> None:
+        self._file = file
+        self._known: Dict[Any, Dict[str, Any]] = {}
+        if file is not None and osp.exists(file):
+            with open(file, encoding="utf-8") as lines:
+                for line in lines:
+                    result = json.loads(line)
+                    recipe = result.pop("recipe")
+                    self._known[result["config"], recipe] = result
+
+    def tried(self, name: str, file: str, recipe: str) -> Dict[str, Any]:
+        """Return the recorded result of a config, or try the config and record it."""
+        if (name, recipe) not in self._known:
+            result = try_config(name, file, recipe)
+            self._known[name, recipe] = result
+            if self._file is not None:
+                with open(self._file, "a", encoding="utf-8") as lines:
+                    lines.write(json.dumps({**result, "recipe": recipe}) + "\n")
+        return self._known[name, recipe]
 
 
 def try_config(name: str, file: str, recipe: str) -> Dict[str, Any]:
@@ -100,6 +130,9 @@ def main(argv: List[str]) -> None:
     )
     parser.add_argument("folders", nargs="+", metavar="LIBRARY::FOLDER")
     parser.add_argument("--recipe", default="vbs-cur", metavar="R")
+    parser.add_argument(
+        "--record", metavar="FILE", help="keep the results, one line of JSON each"
+    )
     parser.add_argument("--list", action="store_true", help="list each config, too")
     parser.add_argument("--json", action="store_true", help="print only JSON")
     args = parser.parse_args(
@@ -111,8 +144,9 @@ def main(argv: List[str]) -> None:
     warnings.simplefilter("ignore")  # the libraries' own, on old keys
     with cli.json_on_stdout(args.json) as emit:
         files = {folder: config_files(folder) for folder in args.folders}
+        record = Record(args.record)
         tried = {
-            folder: [try_config(*item, args.recipe) for item in files[folder].items()]
+            folder: [record.tried(*item, args.recipe) for item in files[folder].items()]
             for folder in files
         }
         emit(tried)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from lab.pages import markdown_table
 
@@ -54,9 +54,11 @@ def best_rates(results: Sequence[Result]) -> str:
                 row += _best_cells(best)
                 open_sweeps = open_sweeps or (best is not None and not best.complete)
             if plain is not None and agvm is not None:
+                # The spread of one seed is unknown.
+                spread_known = min(len(plain.aps), len(agvm.aps)) > 1
                 row += [
                     _signed(agvm.mean - plain.mean),
-                    _signed(summary.gap(plain, agvm)),
+                    _signed(summary.gap(plain, agvm)) if spread_known else "",
                 ]
             else:
                 row += ["", ""]
@@ -79,7 +81,10 @@ def _best_cells(best: Optional[summary.Best]) -> List[str]:
 
 
 def all_rates(results: Sequence[Result]) -> str:
-    """Return the table of AP over all rates, and how wide the good range is."""
+    """Return the table of AP over all rates, and how wide the good range is.
+
+    With AGVM, the difference to plain training at the same rate is in brackets.
+    """
     rows = [["", "batch", "", "AP at each rate", "within 10 % of the best"]]
     for optimizer in summary.optimizers(results):
         for batch in summary.batches(results, optimizer):
@@ -90,20 +95,15 @@ def all_rates(results: Sequence[Result]) -> str:
                 values = curve(results, **key)
                 if not values:
                     continue
-                diverged = {
-                    arm["lr"]
-                    for arm in select(results, variant="default", seed=0, **key)
-                    if arm["diverged"]
-                }
-                cells = [
-                    f"{rate:g}: " + ("diverged" if rate in diverged else f"{ap:.1f}")
-                    for rate, ap in sorted(values.items())
-                ]
-                good = summary.good_rates(values)
-                width = "none"
-                if good:
-                    factor = summary.stable_factor(good)
-                    width = f"{good[0]:g} to {good[-1]:g} (× {factor:g})"
+                own = _alive(results, **key)
+                plain = _alive(results, **{**key, "agvm": False}) if kind else {}
+                cells = []
+                for rate in sorted(values):
+                    cell = f"{own[rate]:.1f}" if rate in own else "diverged"
+                    if rate in own and rate in plain:
+                        cell += f" ({_signed(own[rate] - plain[rate])})"
+                    cells.append(f"{rate:g}: {cell}")
+                width = _width(values)
                 rows.append(
                     [
                         optimizer_name(optimizer),
@@ -113,7 +113,26 @@ def all_rates(results: Sequence[Result]) -> str:
                         width,
                     ]
                 )
-    return markdown_table(rows, 5) if len(rows) > 1 else NOTHING
+    if len(rows) == 1:
+        return NOTHING
+    note = "Seed 0. In brackets: AGVM less plain training at the same rate."
+    return markdown_table(rows, 5) + f"\n\n{note}"
+
+
+def _alive(results: Sequence[Result], **key: Any) -> Dict[float, float]:
+    """Return the AP by rate of the arms of seed 0 that have not diverged."""
+    arms = select(results, variant="default", seed=0, **key)
+    return {float(a["lr"]): float(a["ap"]) for a in arms if not a["diverged"]}
+
+
+def _width(values: Mapping[float, float]) -> str:
+    """Return how wide the range of good rates is, if more than one is known."""
+    good = summary.good_rates(values)
+    if len(values) == 1:
+        return ""
+    if len(good) < 2:
+        return f"{good[0]:g} only" if good else "none"
+    return f"{good[0]:g} to {good[-1]:g} (× {summary.stable_factor(good):g})"
 
 
 def variances(results: Sequence[Result]) -> str:
@@ -190,19 +209,27 @@ def _variants(
                     _variant_row(optimizer, name, best.rate, best.aps[0], reference)
                 )
         for arm in found:
+            ap = None if arm["diverged"] else arm["ap"]
             rows.append(
                 _variant_row(
-                    optimizer, labels[arm["variant"]], arm["lr"], arm["ap"], reference
+                    optimizer, labels[arm["variant"]], arm["lr"], ap, reference
                 )
             )
     return markdown_table(rows, 2) if len(rows) > 1 else NOTHING
 
 
 def _variant_row(
-    optimizer: str, name: str, rate: float, ap: float, reference: Optional[float]
+    optimizer: str,
+    name: str,
+    rate: float,
+    ap: Optional[float],
+    reference: Optional[float],
 ) -> List[str]:
+    row = [optimizer_name(optimizer), name, f"{rate:g}"]
+    if ap is None:
+        return [*row, "diverged", ""]
     difference = "" if reference is None else _signed(ap - reference)
-    return [optimizer_name(optimizer), name, f"{rate:g}", f"{ap:.1f}", difference]
+    return [*row, f"{ap:.1f}", difference]
 
 
 def long_runs(results: Sequence[Result]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
@@ -15,6 +16,12 @@ from mms_plugin.analysis.pictures import (
     new_figure,
     save_figure,
 )
+
+_MARGIN = 1.2
+"""Factor between the outer ticks of a logarithmic axis and its ends."""
+
+_CHARACTERS = 10
+"""Characters of the title that surely fit into an inch."""
 
 
 @dataclass
@@ -76,9 +83,10 @@ def draw_panels(
         mark_label: Name of the crosses in the legend; empty if there are none.
     """
     columns = max(len(row) for row in rows)
-    figure = new_figure(1.2 + 3.3 * columns, 1.5 + 2.5 * len(rows))
+    width = 1.2 + 3.3 * columns
+    figure = new_figure(width, 1.5 + 2.5 * len(rows))
     axes = figure.subplots(len(rows), columns, squeeze=False, sharey="row")
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(textwrap.fill(title, int(_CHARACTERS * width)), fontsize=12)
     styles = _styles(rows)
     shown: Dict[str, Any] = {}
     for row, row_axes in zip(rows, axes):
@@ -152,5 +160,7 @@ def _draw_panel(
     if panel.ticks:
         axis.set_xscale("log", base=2)
         axis.set_xticks(list(panel.ticks), [f"{tick:g}" for tick in panel.ticks])
+        # Room for crosses at the ends, and between the labels of two panels.
+        axis.set_xlim(min(panel.ticks) / _MARGIN, max(panel.ticks) * _MARGIN)
         axis.tick_params(axis="x", labelsize=8)
         axis.minorticks_off()

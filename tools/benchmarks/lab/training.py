@@ -55,7 +55,10 @@ class Outcome:
 
 
 def train(
-    config: Dict[str, Any], folder: Path, checkpoint_images: int = 16384
+    config: Dict[str, Any],
+    folder: Path,
+    checkpoint_images: int = 16384,
+    points: int = 60,
 ) -> Outcome:
     """Train to the end, or from the last checkpoint in ``folder`` to the end.
 
@@ -67,6 +70,8 @@ def train(
         folder: Where its checkpoints lie.
         checkpoint_images: Save a checkpoint about every so many images.
             Defaults to 16384.
+        points: Most points of the loss and of AGVM's measurements in the outcome.
+            Defaults to 60.
 
     Returns:
         Outcome: The same whether or not the training was cut off in between.
@@ -98,8 +103,8 @@ def train(
         train_seconds=hub.get_info(_SECONDS, 0.0),
         cpu_seconds=hub.get_info(_CPU_SECONDS, 0.0),
         images=int(sum(sizes)),
-        loss=binned_means([float(value) for value in history]),
-        agvm=thinned(hub.get_info(_TRACE, [])),
+        loss=binned_means([float(value) for value in history], points),
+        agvm=thinned(hub.get_info(_TRACE, []), points),
     )
 
 

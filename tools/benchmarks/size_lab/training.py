@@ -263,33 +263,6 @@ def flops_by_size(
     return training_flops_per_image(model, make_batch, sizes, batch_size=count)
 
 
-def estimate_batch_norm(model: torch.nn.Module, batches: Iterator[Any]) -> None:
-    """Estimate the statistics of batch norm again, as plain means over batches.
-
-    Args:
-        model: The model; its weights stay.
-        batches: Batches as the data loader of the training gives them.
-    """
-    norms = [
-        module
-        for module in model.modules()
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
-    ]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean
-    was_training = model.training
-    model.train()
-    preprocess: Any = model.data_preprocessor
-    with torch.no_grad():
-        for batch in batches:
-            model(**preprocess(batch, training=True), mode="loss")
-    model.train(was_training)
-    for norm, momentum in zip(norms, momenta):
-        norm.momentum = momentum
-
-
 def base_batches(
     task: SizeTask, seed: int, places: Places, count: int
 ) -> Iterator[Any]:
@@ -411,6 +384,7 @@ def run_arm(task: SizeTask, arm: SizeArm, seed: int, places: Places) -> Dict[str
 
     import mms_plugin  # noqa: F401
     from mms_plugin.analysis import build_model
+    from mms_plugin.utils.batch_norm import estimate_batch_norm
 
     torch.set_num_threads(1)
     task.check_data(places.data_root)
@@ -426,8 +400,12 @@ def run_arm(task: SizeTask, arm: SizeArm, seed: int, places: Places) -> Dict[str
                 model, str(stages[-1].checkpoint), map_location="cpu", logger="silent"
             )
             if arm.precise_bn:
+                preprocess: Any = model.data_preprocessor
+                batches = base_batches(task, seed, places, arm.precise_bn)
                 estimate_batch_norm(
-                    model, base_batches(task, seed, places, arm.precise_bn)
+                    model,
+                    batches,
+                    lambda batch: model(**preprocess(batch, True), mode="loss"),
                 )
             result = measure(task, model, places)
             cost = training_cost(task, model, stages, seed, places, num_images)

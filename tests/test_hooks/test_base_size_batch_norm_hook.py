@@ -1,0 +1,142 @@
+"""Batch norm's statistics at the base size, at the end of real trainings."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import toys
+from mmengine.runner.checkpoint import load_checkpoint
+from resume_toys import AGVM, CURRICULUM, INFINITE, ITERATIONS
+
+HOOK = dict(type="BaseSizeBatchNormHook", num_batches=5)
+SAMPLER = dict(type="MultiScaleSamplerHook")
+MODEL = dict(type="ToyNormModel")
+
+
+def statistics(model):
+    return model.norm.running_mean.tolist(), model.norm.running_var.tolist()
+
+
+def expected_statistics(batches):
+    """Means over batches of the images' values: ``height * width`` times the index."""
+    means, variances = [], []
+    for (_, _, height, width), indices in batches:
+        values = torch.tensor(indices, dtype=torch.float64).repeat(height * width)
+        means.append(values.mean().item())
+        variances.append(values.var().item())
+    mean, variance = sum(means) / len(means), sum(variances) / len(variances)
+    return pytest.approx([mean] * 3), pytest.approx([variance] * 3, rel=1e-5)
+
+
+def run(make_runner, *hooks, max_epochs=2, **changes):
+    settings = dict(
+        model=dict(MODEL),
+        custom_hooks=[dict(hook) for hook in hooks],
+        train_cfg=dict(by_epoch=True, max_epochs=max_epochs),
+    )
+    settings.update(changes)
+    runner = make_runner(**settings)
+    runner.train()
+    return runner
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(),
+        dict(
+            train_dataloader=toys.train_dataloader(
+                sampler=INFINITE, num_workers=2, persistent_workers=True
+            ),
+            train_cfg=dict(by_epoch=False, max_iters=6, val_interval=100),
+        ),
+    ],
+)
+def test_statistics_are_means_over_batches_at_the_base_size(make_runner, changes):
+    runner = run(make_runner, CURRICULUM, HOOK, **changes)
+    model = runner.model
+    assert [shape for shape, _ in model.without_gradients] == [(4, 3, 8, 8)] * 5
+    used = [i for _, batch in model.without_gradients for i in batch]
+    assert len(set(used)) == len(used) == 20
+    mean, variance = expected_statistics(model.without_gradients)
+    assert statistics(model) == (mean, variance)
+    assert model.norm.momentum == 0.1
+    assert model.norm.num_batches_tracked == runner.iter == runner.max_iters
+    # The last checkpoint has them.
+    saved = toys.ToyNormModel()
+    with open(runner.work_dir + "/last_checkpoint") as file:
+        load_checkpoint(saved, file.read().strip(), logger="silent")
+    assert statistics(saved) == statistics(model)
+
+
+def test_the_training_is_as_without_the_hook(make_runner, tmp_path):
+    plain = run(make_runner, SAMPLER, max_epochs=4, work_dir=str(tmp_path / "plain"))
+    folder = str(tmp_path / "longer")
+    first = run(make_runner, SAMPLER, HOOK, max_epochs=2, work_dir=folder)
+    assert len(first.model.without_gradients) == 5
+    drawn = torch.rand(1)
+    longer = run(make_runner, SAMPLER, max_epochs=4, work_dir=folder, resume=True)
+    assert torch.equal(longer.model.weight, plain.model.weight)
+    assert longer.iter == plain.iter
+    again = run(make_runner, SAMPLER, max_epochs=2, work_dir=str(tmp_path / "again"))
+    assert torch.equal(torch.rand(1), drawn)
+    assert statistics(again.model) != statistics(first.model)
+    assert torch.equal(again.model.weight, first.model.weight)
+
+
+@pytest.mark.parametrize(
+    "changes", [dict(), dict(ITERATIONS, loader=dict(sampler=INFINITE))]
+)
+def test_resumed_training_has_the_same_statistics(train, changes):
+    settings = dict(changes, hooks=[CURRICULUM, HOOK], optim_wrapper=AGVM)
+    whole = train("whole", **settings)
+    last = whole.max_iters
+    train("cut", stop=last - 1, **settings)
+    resumed = train("cut", resume=True, **settings)
+    states = [runner.model.state_dict() for runner in (resumed, whole)]
+    assert all(torch.equal(states[0][name], value) for name, value in states[1].items())
+    plain = train("plain", **dict(settings, hooks=[CURRICULUM])).model.state_dict()
+    differs = {
+        name for name, value in plain.items() if (value != states[1][name]).any()
+    }
+    assert differs == {"backbone.1.running_mean", "backbone.1.running_var"}
+
+
+def test_the_averaged_model_gets_its_own(make_runner):
+    ema = dict(type="EMAHook", momentum=0.5)
+    runner = run(make_runner, CURRICULUM, ema, HOOK)
+    (hook,) = (h for h in runner.hooks if type(h).__name__ == "EMAHook")
+    averaged = hook.ema_model.module
+    assert len(averaged.without_gradients) == 5
+    assert averaged.weight.item() != runner.model.weight.item()
+    assert statistics(averaged) == expected_statistics(averaged.without_gradients)
+
+
+def test_images_loaded_for_it_are_no_losses_of_the_training(make_runner):
+    runner = run(make_runner, CURRICULUM, HOOK)
+    dataset = runner.train_dataloader.dataset
+    images = sum(losses.images for losses in dataset.size_losses().values())
+    assert images == 2 * len(dataset)
+
+
+def test_few_images_are_given_twice(make_runner):
+    runner = run(
+        make_runner, SAMPLER, HOOK, train_dataloader=toys.train_dataloader(num=3)
+    )
+    ((shape, indices),) = runner.model.without_gradients
+    assert shape == (4, 3, 8, 8) and set(indices) == {0, 1, 2}
+
+
+def test_bad_input_and_settings_without_effect(make_runner):
+    with pytest.raises(
+        ValueError, match="num_batches must be an integer of at least 1"
+    ):
+        make_runner(custom_hooks=[dict(HOOK, num_batches=0)])
+    with pytest.raises(ValueError, match="needs the multi-scale batch sampler"):
+        loader = toys.train_dataloader()
+        del loader["batch_sampler"]
+        loader["dataset"] = dict(type="ToyDataset", pipeline=[])
+        run(make_runner, HOOK, train_dataloader=loader)
+    runner = run(make_runner, SAMPLER, HOOK, max_epochs=1, model=dict(type="ToyModel"))
+    (log,) = Path(runner.log_dir).glob("*.log")
+    assert log.read_text().count("has no effect: the model has no batch norm") == 1
