@@ -205,7 +205,7 @@ def versions(combination: Combination) -> str:
     code = (
         "import platform\n"
         "from mms_plugin.utils.host_versions import installed_hosts\n"
-        "print('Python', platform.python_version(), *sorted(\n"
+        "print(f'Python {platform.python_version()}', *sorted(\n"
         "    f'{h.distribution} {h.version}' for h in installed_hosts().values()),\n"
         "    sep=', ')"
     )
