@@ -170,11 +170,11 @@ def test_a_real_training_of_the_demos_model(tmp_path):
     assert counter.get_total_flops() == pytest.approx(cost.flops, rel=1e-6)
 
 
-def ratios(model, recipe, baseline, counted=None, **arguments):
+def ratios(model, schedule, recipe, baseline, counted=None, **arguments):
     """A config's cost against its baseline's, on 8 ranks."""
     costs = []
     for name in (recipe, baseline):
-        (path,) = CONFIGS.glob(f"{model}_{name}_8x*.py")
+        path = CONFIGS / f"{model}_{name}_{schedule}.py"
         config = Config.fromfile(path)
         planned = config_plan(config, world_size=8)
         if counted is None:
@@ -188,7 +188,8 @@ def ratios(model, recipe, baseline, counted=None, **arguments):
 
 def test_imagenet_as_published():
     pytest.importorskip("mmpretrain")
-    ratio, counted = ratios("resnet/resnet50", "vbs", "fbs")
+    model = "resnet/resnet50", "8xb128-600e_in1k"
+    ratio, counted = ratios(*model, "vbs", "fbs")
     # 1 / mean(224^2 / s^2), with batches of whole images.
     sides = range(128, 321, 32)
     images = [128 * 224**2 // side**2 for side in sides]
@@ -197,7 +198,7 @@ def test_imagenet_as_published():
     pixels = sum(n * s**2 for n, s in zip(images, sides)) / (sum(images) * 224**2)
     assert ratio["train_pixels"] == pytest.approx(pixels, rel=1e-3)
     assert ratio["train_flops"] == pytest.approx(0.76, abs=0.01)
-    ratio, _ = ratios("resnet/resnet50", "vbs-cur", "fbs", counted)
+    ratio, _ = ratios(*model, "vbs-cur", "fbs", counted)
     assert ratio["train_flops"] <= 0.70
     # He et al.: 4.1 GFLOPs forward at 224, counting products; the backward pass
     # has twice as many, but for the first layer's.
@@ -209,8 +210,8 @@ def test_imagenet_as_published():
 
 def test_coco_as_published():
     pytest.importorskip("mmdet")
-    model = "mask_rcnn/mask-rcnn-r50-fpn"
-    ratio, counted = ratios(model, "vbs", "fbs")
+    model = "mask_rcnn/mask-rcnn-r50-fpn", "8xb4-100e_coco"
+    ratio, counted = ratios(*model, "vbs", "fbs")
     assert counted.rois == (512, 128)
     # Batches of whole images, four at 1024: less than the 0.60 of exact shares.
     sides = [512, 608, 672, 768, 864, 928, 1024, 1120, 1184, 1280]
@@ -218,5 +219,5 @@ def test_coco_as_published():
     pixels = sum(n * s**2 for n, s in zip(images, sides)) / (sum(images) * 1024**2)
     assert ratio["train_pixels"] == pytest.approx(pixels, rel=1e-3)
     assert 0.62 < ratio["train_flops"] <= 0.70
-    ratio, _ = ratios(model, "vbs-cur", "fbs", counted)
+    ratio, _ = ratios(*model, "vbs-cur", "fbs", counted)
     assert ratio["train_flops"] <= 0.63

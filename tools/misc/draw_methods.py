@@ -32,6 +32,7 @@ from mms_plugin.analysis.pictures import (  # noqa: E402
     save_figure,
 )
 from mms_plugin.multi_scale import ResolutionCurriculum  # noqa: E402
+from tools.smoke import smoke_arguments  # noqa: E402
 
 SIZES = [128, 160, 192, 224, 256, 288, 320]
 SHOWN = {128: COLORS[1], 224: COLORS[2], 320: COLORS[3]}
@@ -150,10 +151,13 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "docs", help="folder of the pictures"
     )
-    args = parser.parse_args()
+    args = parser.parse_args(
+        smoke_arguments(parser, None, lambda folder: ["--out", str(folder)])
+    )
     args.out.mkdir(parents=True, exist_ok=True)
     draw_plan(args.out / "msc_vbs_plan.png")
     draw_multipliers(args.out / "agvm_multipliers.png")
+    print(f"{args.out}: msc_vbs_plan.png, agvm_multipliers.png")
 
 
 if __name__ == "__main__":

@@ -381,9 +381,22 @@ def out_of_date(costs: Mapping, configs: Mapping[str, Mapping]) -> List[str]:
     return found
 
 
-def load_configs() -> Dict[str, Any]:
-    """Return all configs of the zoo, loaded, by name."""
-    return {name: cli.load_config(file) for name, file in zoo_configs().items()}
+def load_configs(folder: Optional[str] = None) -> Dict[str, Any]:
+    """Return the configs of the zoo, or those of one folder, loaded, by name."""
+    return {
+        name: cli.load_config(file)
+        for name, file in zoo_configs().items()
+        if folder in (None, folder_of(file))
+    }
+
+
+def smoke(folder: str = "mobilenet_v2") -> None:
+    """Print the table and the metafile of one folder."""
+    configs = load_configs(folder)
+    with open(PUBLISHED, encoding="utf-8") as stream:
+        published = yaml.safe_load(stream)
+    print(table(list(configs), read_costs(), published))
+    print(metafile(folder, configs, list(zoo_configs())))
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
@@ -398,8 +411,12 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         help="predict the costs that are missing or stale, of all configs or of those "
         "with one of these words in their name",
     )
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
         "--check", action="store_true", help="write nothing; exit code 1 if stale"
+    )
+    what.add_argument(
+        "--smoke", action="store_true", help="print what one folder has; write nothing"
     )
     return parser.parse_args(argv)
 
@@ -407,6 +424,9 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 def main(argv: List[str]) -> int:
     """Run the command."""
     args = parse_args(argv)
+    if args.smoke:
+        smoke()
+        return 0
     configs = load_configs()
     if args.count is not None:
         update_costs(configs, args.count)
