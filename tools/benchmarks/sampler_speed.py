@@ -17,6 +17,7 @@ import gc
 import importlib.util
 import json
 import pickle
+import re
 import statistics
 import subprocess
 import sys
@@ -129,6 +130,12 @@ ARMS: Dict[str, Build] = {
 INEXACT = ("timm-progressive",)
 
 
+def peak_memory() -> int:
+    """Return the peak of this process's memory in KiB, as Linux counts it."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(found[1]) if found else 0
+
+
 def measure(
     arm: str, num_samples: int, batch_size: int, pickled: bool = False
 ) -> Dict[str, float]:
@@ -148,11 +155,12 @@ def measure(
         ImportError: The arm's package is missing.
         RuntimeError: The arm does not give every index once.
     """
-    import resource
-
     sampler = ARMS[arm](num_samples, batch_size)
     gc.collect()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Forget the peak of the imports. `ru_maxrss` cannot be reset, and a process takes
+    # it over from the one that started it.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_memory()
     images = iterations = 0
     start = time.process_time()
     for batch in sampler:
@@ -161,7 +169,7 @@ def measure(
         if pickled:
             pickle.dumps(batch, pickle.HIGHEST_PROTOCOL)
     seconds = time.process_time() - start
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    after = peak_memory()
     if images != num_samples and arm not in INEXACT:
         raise RuntimeError(f"{arm} gave {images} indices of {num_samples}")
     return dict(
