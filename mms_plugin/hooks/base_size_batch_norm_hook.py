@@ -81,11 +81,12 @@ class BaseSizeBatchNormHook(Hook):
     ) -> None:
         """Estimate the statistics after the last iteration."""
         loop = runner.train_loop
+        by_iteration = counts_iterations(loop)
+        if not by_iteration and runner.epoch + 1 < loop.max_epochs:
+            return  # the length of the training is not needed yet
         sampler = required_sampler(loop, type(self).__name__)
         last = (
-            loop.max_iters
-            if counts_iterations(loop)
-            else sampler.total_batches(loop.max_epochs)
+            loop.max_iters if by_iteration else sampler.total_batches(loop.max_epochs)
         )
         if runner.iter + 1 == last:
             self._estimate(runner, sampler.seed)

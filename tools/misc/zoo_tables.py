@@ -144,6 +144,12 @@ def method_of(name: str, names: List[str]) -> str:
 # ------------------------------------------------------------------- README tables
 
 
+def read_published() -> Any:
+    """Return the published figures, and which configs we have trained."""
+    with open(PUBLISHED, encoding="utf-8") as stream:
+        return yaml.safe_load(stream)
+
+
 def table(names: List[str], costs: Mapping, published: Mapping) -> str:
     """Return the table of a folder's configs."""
     rows = [
@@ -307,8 +313,7 @@ def pages(costs: Mapping, configs: Mapping[str, Mapping]) -> Dict[str, str]:
         costs: As in ``docs/results/zoo.json``.
         configs: Loaded configs of the zoo by name.
     """
-    with open(PUBLISHED, encoding="utf-8") as stream:
-        published = yaml.safe_load(stream)
+    published = read_published()
     files = zoo_configs()
     folders: Dict[str, List[str]] = {}
     for name, file in files.items():
@@ -393,8 +398,7 @@ def load_configs(folder: Optional[str] = None) -> Dict[str, Any]:
 def smoke(folder: str = "mobilenet_v2") -> None:
     """Print the table and the metafile of one folder."""
     configs = load_configs(folder)
-    with open(PUBLISHED, encoding="utf-8") as stream:
-        published = yaml.safe_load(stream)
+    published = read_published()
     print(table(list(configs), read_costs(), published))
     print(metafile(folder, configs, list(zoo_configs())))
 
@@ -436,9 +440,10 @@ def main(argv: List[str]) -> int:
         print("costs are stale, run with --count: " + ", ".join(missing))
         return 1
     if args.check:
-        for path in out_of_date(costs, configs):
+        old = out_of_date(costs, configs)
+        for path in old:
             print(f"{path} is out of date: run tools/misc/zoo_tables.py")
-        return 1 if out_of_date(costs, configs) else 0
+        return 1 if old else 0
     for path, text in pages(costs, configs).items():
         write_atomically(text.encode(), path)
     return 0
