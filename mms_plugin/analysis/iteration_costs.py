@@ -67,6 +67,14 @@ class IterationCosts:
         """Cost of an iteration of ``batch_size`` images of ``(height, width)``."""
         return self.fit.overhead + batch_size * self._of_image((height, width))
 
+    def overhead_share(self, height: int, width: int, batch_size: int) -> float:
+        """Return the part of an iteration that does not depend on its images, 0 to 1.
+
+        Where it is large the device waits for Python most of the time, and times say
+        nothing about batch sizes.
+        """
+        return self.fit.overhead / self.at(height, width, batch_size)
+
     def largest_batch(self, size: Size, budget: float) -> int:
         """Return the most images of ``size`` whose iteration costs at most ``budget``.
 

@@ -41,6 +41,8 @@ from ..multi_scale import (
 )
 
 GB = 10**9
+MOST_OVERHEAD = 0.5
+"""Part of an iteration that may be overhead for batch sizes to be leveled by time."""
 
 
 def gigabytes(text: str) -> float:
@@ -408,6 +410,7 @@ def evaluate(
             for size, batch_sizes in points.items()
         ],
         cost_model=costs.fit._asdict(),
+        overhead_share=costs.overhead_share(*base, batch_size),
         memory_model=None if memory is None else memory.fit._asdict(),
         fit=dict(
             mean_relative_error=sum(errors) / len(errors),
@@ -459,6 +462,16 @@ def show(document: Dict[str, Any], memory_budget: Optional[float]) -> None:
         f"{document['fit']['max_relative_error']:.0%} at most\n"
     )
     base = "x".join(map(str, document["base_size"]))
+    share = document["overhead_share"]
+    if memory_budget is None and share > MOST_OVERHEAD:
+        print(
+            f"{share:.0%} of an iteration of {document['batch_size']} images of {base} "
+            "does not depend on the images: the device mostly waits for Python.\n"
+            "Batch sizes leveled by such times are noise: keep the pixel budget (no "
+            "batch_sizes, no cost_model), or calibrate with a larger --batch-size.\n"
+        )
+        show_prediction(document["prediction"], counts_memory)
+        return
     goal = f"as long as {document['batch_size']} images of {base}"
     if memory_budget is not None:
         goal = f"within {memory_budget:g} GB"
