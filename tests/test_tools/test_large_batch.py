@@ -153,6 +153,7 @@ def test_plan_of_a_whole_benchmark():
     assert {"fixed", "heads-1.5", "mean-rate", "anchor-neck", "long"} <= variants
     assert {"measurements-20", "measurements-400", "two-ranks", "vbs-cur"} <= variants
     assert {arm["model"] for arm in results} >= {"mask-rcnn", "retinanet"}
+    assert not any(variant.startswith("edge") for variant in variants)
 
 
 def test_a_best_rate_at_the_end_of_a_full_grid_stays_provisional():
@@ -184,6 +185,30 @@ def test_ablations_take_the_multipliers_that_agvm_measured():
     }
     assert fixed["lr"] == heads["lr"] == 0.32
     assert mean["lr"] == pytest.approx(0.32 * (1.0 + 1.2 + 1.4 + 1.6) / 4)
+
+
+def test_the_lowest_rate_that_only_agvm_loses_is_looked_into():
+    results = [
+        dict(made(arm, 0.0 if lost else 20.0), diverged=lost)
+        for rate, losers in ((0.04, ""), (0.08, ""), (0.16, "agvm"), (0.32, "both"))
+        for kind in (False, True)
+        for arm in [grid.make_arm("sgd", 256, kind, rate)]
+        for lost in [losers == "both" or (losers == "agvm" and kind)]
+    ]
+    found = grid.edges(grid.Sweep(results, "sgd", 256))
+    assert {(arm["variant"], arm["agvm"]) for arm in found} == {
+        ("edge-start-late", True),
+        ("edge-bound-2", True),
+        ("edge-clipped", True),
+        ("edge-clipped", False),
+    }
+    assert {arm["lr"] for arm in found} == {0.16}
+    assert {arm["name"] for arm in found} <= {a["name"] for a in grid.plan(results)}
+    results += [made(arm, 21.0) for arm in found]
+    text = tables.edges(results)
+    assert "| SGD | AGVM | 0.16 | diverged at update 480 of 480 |" in text
+    assert "| SGD | plain, clipped to the end | 0.16 | 21.0 |" in text
+    assert grid.edges(grid.Sweep(results[:4], "sgd", 256)) == []
 
 
 # ------------------------------------------------------------------------ settings
@@ -263,6 +288,16 @@ def test_agvm_arms_start_when_clipping_ends_and_may_have_another_anchor(drawn):
     assert wrapper.agvm.config.start_iter == SMALL.clip_range(updates)[1] * 2
 
 
+def test_clipping_ends_with_the_warm_up_unless_told_otherwise(drawn):
+    ends = {}
+    for variant, settings in (("default", {}), ("edge", dict(clip_to_end=True))):
+        arm = grid.make_arm("sgd", 4, False, 0.5, variant=variant, **settings)
+        hooks = config.runner_config(arm, SMALL, drawn, drawn)["custom_hooks"]
+        (clips,) = (hook for hook in hooks if hook["type"] == "ClipGradRangeHook")
+        ends[variant] = clips["end"]
+    assert ends == {"default": SMALL.clip_range(8)[1] * 2, "edge": None}
+
+
 def test_rates_warm_up_exponentially_and_fall_twice():
     import torch
     from mmengine.optim import OptimWrapper
@@ -330,6 +365,7 @@ def test_page_of_a_whole_benchmark_has_every_table_and_figure(tmp_path):
     page.write_page(results, tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
     assert tables.NOTHING not in text and "not trained yet" not in text
+    assert "There is no such rate." in text
     # Best rates: seeds alike, so that the spread is nothing and AGVM's lead is 1.
     assert "| SGD | 256 | 480 | 0.08 | 20.0 (20.0 to 20.0) | 0.32 | 21.0" in text
     assert "| +1.0 | +1.0 |" in text

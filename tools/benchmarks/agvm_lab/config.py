@@ -63,9 +63,10 @@ def runner_config(
         iterations = _make_multi_scale(train_loader, curriculum, arm, epochs)
     updates = iterations / counts
     begin, end = protocol.clip_range(updates)
+    last = None if settings.get("clip_to_end") else end * counts
     hooks: List[Dict[str, Any]] = [
         curriculum,
-        dict(type="ClipGradRangeHook", begin=begin * counts, end=end * counts),
+        dict(type="ClipGradRangeHook", begin=begin * counts, end=last),
     ]
     distributed: Dict[str, Any] = {}
     if ranks > 1:

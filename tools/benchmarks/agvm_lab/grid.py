@@ -181,16 +181,15 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
     arms: List[Arm] = []
     main = ("sgd", "adamw")
     at_256 = {name: Sweep(results, name, 256) for name in main}
+    at_16 = {name: Sweep(results, name, 16) for name in main}
     for sweep in at_256.values():
         arms += sweep.arms()
-    at_16 = {name: Sweep(results, name, 16) for name in main}
+    for sweep in at_256.values():
+        arms += _seeds(sweep, seeds) + edges(sweep)
     for sweep in at_16.values():
         arms += sweep.arms()
         # The variances at batch 16 come from this one.
         arms += _at_best(sweep, False, agvm=True)
-    for sweep in at_256.values():
-        arms += _seeds(sweep, seeds)
-    for sweep in at_16.values():
         arms += _seeds(sweep, seeds)
     for sweep in at_256.values():
         arms += ablations(results, sweep)
@@ -199,17 +198,17 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
     for name in main:
         sweep = Sweep(results, name, 1024)
         arms += sweep.arms() + _seeds(sweep, seeds)
+    for sweep in at_256.values():
+        arms += _both(sweep, variant="vbs-cur", multi_scale=True)
+    arms += schedules(at_256["sgd"])
+    for model in OTHER_MODELS:
+        name = "adamw" if model == "faster-rcnn-swin" else "sgd"
+        arms += other_model(model, at_256[name], at_16[name])
     for name in main:
         arms += Sweep(results, name, 64).arms()
-    for sweep in at_256.values():
-        arms += schedules(sweep)
     for batch in (256, 1024):
         sweep = Sweep(results, "lamb", batch)
         arms += sweep.arms() + _at_best(sweep, False, agvm=True)
-    for sweep in at_256.values():
-        arms += _both(sweep, variant="vbs-cur", multi_scale=True)
-    for model in OTHER_MODELS:
-        arms += other_model(model, at_256, at_16)
     return arms
 
 
@@ -278,8 +277,8 @@ def ablations(results: Sequence[Result], sweep: Sweep) -> List[Arm]:
 def schedules(sweep: Sweep) -> List[Arm]:
     """Return AGVM at its best rate with other schedules, bounds and halves.
 
-    Fewer and more measurements; the start at half and twice the usual time; a lower
-    bound of the ratio; two real processes, whose batches are the halves.
+    Fewer and more measurements; the start at half and twice the usual time; a bound
+    of the ratio; two real processes, whose batches are the halves.
     """
     rate = sweep.best(True)
     if rate is None:
@@ -292,26 +291,50 @@ def schedules(sweep: Sweep) -> List[Arm]:
     arms += [
         make_arm(variant="start-early", start_factor=0.5, **key),
         make_arm(variant="start-late", start_factor=2.0, **key),
-        make_arm(variant="bound-4", agvm_args=dict(ratio_range=(0.5, 4.0)), **key),
+        make_arm(variant="bound-2", agvm_args=dict(ratio_range=(0.5, 2.0)), **key),
         make_arm(variant="two-ranks", ranks=2, **key),
     ]
     return arms
 
 
-def other_model(
-    model: str, at_256: Mapping[str, Sweep], at_16: Mapping[str, Sweep]
-) -> List[Arm]:
-    """Return pairs of another model at batches 256 and 16.
+def edges(sweep: Sweep) -> List[Arm]:
+    """Return arms at the lowest rate at which only AGVM diverges, if there is one.
+
+    They tell what it lacks there: a later start, a bound of the ratio, or clipping,
+    which the recipe stops when AGVM starts. With clipping plain training too.
+    """
+    plain, agvm = sweep.curves[False], sweep.curves[True]
+    if any(rate not in plain or rate not in agvm for rate in sweep.rates):
+        return []
+    lost = [rate for rate in sweep.rates if plain[rate] > 0 and agvm[rate] == 0]
+    if not lost:
+        return []
+    key: Dict[str, Any] = dict(sweep.key, lr=lost[0])
+    bound = dict(ratio_range=(0.5, 2.0))
+    return [
+        make_arm(agvm=True, variant="edge-start-late", start_factor=2.0, **key),
+        make_arm(agvm=True, variant="edge-bound-2", agvm_args=bound, **key),
+        make_arm(agvm=True, variant="edge-clipped", clip_to_end=True, **key),
+        make_arm(agvm=False, variant="edge-clipped", clip_to_end=True, **key),
+    ]
+
+
+def other_model(model: str, at_256: Sweep, at_16: Sweep) -> List[Arm]:
+    """Return pairs of another model at batches 256 and 16, with one optimizer.
 
     Plain and AGVM at equal rates: those that are best for Faster R-CNN, for plain
     training and for AGVM.
+
+    Args:
+        model: Name of the model.
+        at_256: Sweep of Faster R-CNN at batch 256, with the optimizer.
+        at_16: Likewise at batch 16.
     """
-    arms: List[Arm] = []
-    for name, sweep in at_256.items():
-        bests = [sweep.best(False), sweep.best(True)]
-        rates = [(256, rate) for rate in bests] + [(16, at_16[name].best(False))]
-        for batch, rate in dict.fromkeys(rates):
-            for kind in (False, True):
-                if rate is not None:
-                    arms.append(make_arm(name, batch, kind, rate, model=model))
-    return arms
+    bests = [at_256.best(False), at_256.best(True)]
+    rates = [(256, rate) for rate in bests] + [(16, at_16.best(False))]
+    return [
+        make_arm(at_256.key["optimizer"], batch, kind, rate, model=model)
+        for batch, rate in dict.fromkeys(rates)
+        for kind in (False, True)
+        if rate is not None
+    ]

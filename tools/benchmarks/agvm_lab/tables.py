@@ -7,7 +7,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from lab.pages import markdown_table
 
 from . import summary
-from .grid import Result, curve, select
+from .grid import Result, Sweep, curve, select
+from .grid import edges as grid_edges
 
 _NAMES = {"sgd": "SGD", "adamw": "AdamW", "lamb": "LAMB"}
 _MODULES = {
@@ -173,8 +174,13 @@ _SCHEDULES = {
     "measurements-400": "400 measurements",
     "start-early": "start at half the time",
     "start-late": "start at twice the time",
-    "bound-4": "ratio at most 4",
+    "bound-2": "ratio at most 2",
     "two-ranks": "two real processes",
+}
+_EDGES = {
+    "edge-start-late": "AGVM, start at twice the time",
+    "edge-bound-2": "AGVM, ratio at most 2",
+    "edge-clipped": "clipped to the end",
 }
 
 
@@ -186,6 +192,39 @@ def ablations(results: Sequence[Result]) -> str:
 def schedules(results: Sequence[Result]) -> str:
     """Return the table of AGVM's other schedules."""
     return _variants(results, _SCHEDULES, same_rate_only=True)
+
+
+def edges(results: Sequence[Result]) -> str:
+    """Return the table of the rate at which plain training learns and AGVM does not."""
+    rows = [["", "at the rate that AGVM loses", "rate", "AP"]]
+    for optimizer in summary.optimizers(results):
+        key = dict(optimizer=optimizer, batch=256, model="faster-rcnn")
+        found = [arm for v in _EDGES for arm in select(results, variant=v, **key)]
+        if not found:
+            continue
+        rate = found[0]["lr"]
+        usual = select(results, variant="default", seed=0, lr=rate, **key)
+        for arm in [*sorted(usual, key=lambda arm: arm["agvm"]), *found]:
+            name = _EDGES.get(arm["variant"], "AGVM" if arm["agvm"] else "plain")
+            if arm["variant"] == "edge-clipped":
+                name = f"{'AGVM' if arm['agvm'] else 'plain'}, {name}"
+            ap = "diverged" if arm["diverged"] else f"{arm['ap']:.1f}"
+            if arm["diverged"]:
+                ap += f" at update {arm['updates']} of {_all_updates(arm, usual)}"
+            rows.append([optimizer_name(optimizer), name, f"{rate:g}", ap])
+    if len(rows) > 1:
+        return markdown_table(rows, 2)
+    sweeps = [Sweep(results, name, 256) for name in ("sgd", "adamw")]
+    if all(sweep.best(False) is not None for sweep in sweeps) and not any(
+        grid_edges(sweep) for sweep in sweeps
+    ):
+        return "There is no such rate."
+    return NOTHING
+
+
+def _all_updates(arm: Result, others: Sequence[Result]) -> int:
+    """Return the updates of a whole training, from one that did not diverge."""
+    return max(int(other["updates"]) for other in [arm, *others])
 
 
 def _variants(
