@@ -189,7 +189,7 @@ def test_ablations_take_the_multipliers_that_agvm_measured():
 
 def test_the_lowest_rate_that_only_agvm_loses_is_looked_into():
     results = [
-        dict(made(arm, 0.0 if lost else 20.0), diverged=lost)
+        dict(made(arm, 0.0 if lost else 20.0 - abs(rate - 0.08)), diverged=lost)
         for rate, losers in ((0.04, ""), (0.08, ""), (0.16, "agvm"), (0.32, "both"))
         for kind in (False, True)
         for arm in [grid.make_arm("sgd", 256, kind, rate)]
