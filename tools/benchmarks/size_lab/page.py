@@ -99,7 +99,8 @@ def _task(results: Sequence[Result], name: str, page: Path, seeds: int) -> List[
     lines = [
         f"Base size {sides.base} px, sizes {sides.low} to {sides.high} px (wide: "
         f"{sides.wide} px) in steps of {sides.step}, {task.epochs} epochs, batch "
-        f"{task.batch_size} at the base size; `{task.metric}` in percent on "
+        f"{task.batch_size} at the base size, {task.precision}; `{task.metric}` in "
+        "percent on "
         f"`{task.data}`. Corruptions: {len(task.corruptions)} of ImageNet-C's at "
         f"severity {task.severity}.",
         "",

@@ -410,7 +410,13 @@ def run_arm(task: SizeTask, arm: SizeArm, seed: int, places: Places) -> Dict[str
             result = measure(task, model, places)
             cost = training_cost(task, model, stages, seed, places, num_images)
     return dict(
-        task=task.name, data=task.data, arm=arm.name, seed=seed, **cost, **result
+        task=task.name,
+        data=task.data,
+        arm=arm.name,
+        seed=seed,
+        precision=task.precision,
+        **cost,
+        **result,
     )
 
 
