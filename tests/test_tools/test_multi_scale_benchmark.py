@@ -82,6 +82,8 @@ def test_arms_of_every_task_have_plans_that_fit_their_names():
         # Whole epochs of 20.
         assert short == pytest.approx(pixels("MSc-VBSWC"), abs=0.03)
         assert pixels("MSc-VBSWC") < pixels("MSc-VBSWC end at base") < 1
+        assert pixels("MSc-VBSWC wide 0.63") == pytest.approx(0.63, abs=0.03)
+        assert pixels("MSc-VBSWC wide 1.00") == pytest.approx(1.0, abs=0.03)
 
 
 def test_photographs_are_trained_in_bfloat16_but_for_tiny_ones():

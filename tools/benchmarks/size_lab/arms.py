@@ -61,6 +61,8 @@ class SizeArm:
             transforms, and cropped or padded to the size of its batch.
         compute_of: Arm whose compute sets the number of epochs; ``None``: the task's
             epochs.
+        compute_share: Share of the baseline's compute that sets the number of epochs;
+            ``None``: as above.
         trained_as: Arm whose trained weights this one starts from; ``None``: its own
             training.
         precise_bn: Batches at the base size from which the statistics of batch norm
@@ -76,6 +78,7 @@ class SizeArm:
     weights: Optional[Tuple[float, ...]] = None
     jitter: bool = False
     compute_of: Optional[str] = None
+    compute_share: Optional[float] = None
     trained_as: Optional[str] = None
     precise_bn: int = 0
     final_epochs: float = 0.0
@@ -103,6 +106,8 @@ def main_arms(sides: SizeRange) -> Dict[str, SizeArm]:
         replace(fixed, name="SSc-FBS jitter short", jitter=True, compute_of=CURRICULUM),
         replace(grown, name=f"{CURRICULUM} jitter", jitter=True),
         replace(wide, name=f"{WIDE} jitter", jitter=True),
+        replace(wide, name=f"{WIDE} 0.63", compute_share=0.63),
+        replace(wide, name=f"{WIDE} 1.00", compute_share=1.0),
         multi,
         replace(multi, name="MSc-FBS", variable_batch=False),
     ]
@@ -253,15 +258,19 @@ def epochs_of(
         epochs: Epochs of the task.
         image_cost: What an image costs besides its pixels, in pixels. Defaults to 0.
     """
-    if arm.compute_of is None:
+    base_cost = (base * base + image_cost) * num_images
+
+    def cost(of: SizeArm, number: int) -> float:
+        sampler = build_sampler(of, base, batch_size, num_images, number, seed=0)
+        return planned_pixels(sampler, number) + image_cost * num_images * number
+
+    if arm.compute_of is not None:
+        return max(1, round(cost(arms[arm.compute_of], epochs) / base_cost))
+    if arm.compute_share is None:
         return epochs
-    other = build_sampler(
-        arms[arm.compute_of], base, batch_size, num_images, epochs, seed=0
-    )
-    images = num_images * epochs
-    cost = planned_pixels(other, epochs) + image_cost * images
-    share = cost / ((base * base + image_cost) * images)
-    return max(1, round(epochs * share))
+    wanted = arm.compute_share * base_cost * epochs
+    # A curriculum of more epochs has the same sizes per epoch on average.
+    return max(1, round(epochs * wanted / cost(arm, epochs)))
 
 
 def order_runs(

@@ -214,6 +214,8 @@ def _arms() -> List[str]:
         "MSc-VBSWC": "MSc-VBS that starts with the two smallest sizes and has all of "
         "them after 80 % of the training",
         "MSc-VBSWC wide": "the same up to a larger size, after 70 %",
+        "MSc-VBSWC wide 0.63, wide 1.00": "the same for as many epochs as cost that "
+        "share of SSc-FBS's pixels",
         "MSc-VBSWC jitter, wide jitter": "jitter within the sizes of the curriculum: "
         "each image is resized at random, then cropped and padded to its batch's size",
         "… precise BN": "statistics of batch norm estimated again after training on "
