@@ -379,17 +379,24 @@ def read_files(folder: Optional[Path], count: int) -> List[bytes]:
 
 
 def time_loading(
-    files: Sequence[bytes], sizes: Sequence[int], batch_size: int, rounds: int
+    files: Sequence[bytes],
+    sizes: Sequence[int],
+    base: int,
+    batch_size: int,
+    rounds: int,
 ) -> List[Dict[str, float]]:
     """Return microseconds per image of each stage of loading, by size.
 
-    The transforms are mmpretrain's usual ones: decoding by mmcv, ``RandomResizedCrop``
-    to the size, ``RandomFlip``, ``PackInputs``; then ``default_collate``.
+    Batches hold the pixels of ``batch_size`` images of ``base`` pixels. The transforms
+    are mmpretrain's usual ones: decoding by mmcv, ``RandomResizedCrop`` to the size,
+    ``RandomFlip``, ``PackInputs``; then ``default_collate``.
     """
     import mmcv
     from mmengine.dataset import default_collate
     from mmengine.registry import DefaultScope
     from mmpretrain.registry import TRANSFORMS
+
+    from mms_plugin.multi_scale import pixel_budget_batch_size
 
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         flip = TRANSFORMS.build(dict(type="RandomFlip", prob=0.5))
@@ -400,6 +407,7 @@ def time_loading(
         }
     rows = []
     for side in sizes:
+        images = pixel_budget_batch_size(batch_size, (base, base), (side, side))
         times: Dict[str, List[float]] = dict(decode=[], transform=[], pack=[])
         for _ in range(rounds):
             sums = dict.fromkeys(times, 0.0)
@@ -414,7 +422,7 @@ def time_loading(
                 results = flip(crops[side](dict(results, gt_label=0, img_path="")))
                 changed = time.process_time()
                 samples.append(pack(results))
-                if len(samples) == batch_size:
+                if len(samples) == images:
                     default_collate(samples)
                     samples = []
                 packed = time.process_time()
@@ -425,7 +433,9 @@ def time_loading(
                 times[stage].append(1e6 * spent / len(files))
         row = {stage: statistics.median(values) for stage, values in times.items()}
         total = sum(row.values())
-        rows.append(dict(side=side, **row, images_per_second=1e6 / total))
+        rows.append(
+            dict(side=side, images=images, **row, images_per_second=1e6 / total)
+        )
     return rows
 
 
@@ -648,7 +658,7 @@ def main() -> None:
         except ValueError as error:
             raise SystemExit(str(error)) from None
         if "loading" in args.parts:
-            result["loading"] = time_loading(files, sizes, 32, args.repeats)
+            result["loading"] = time_loading(files, sizes, 224, 32, args.repeats)
         if "decoding" in args.parts:
             result["decoding"] = time_decoding(files, sizes, args.repeats)
     if args.output is not None:
