@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,9 +67,8 @@ def test_arms_of_every_task_have_plans_that_fit_their_names():
         images = 400
 
         def pixels(name, arms=arms, task=task, sides=sides, images=images):
-            epochs = epochs_of(
-                arms[name], arms, sides.base, task.batch_size, images, 20
-            )
+            of_pixels = replace(sides, image_cost=0.0)
+            epochs = epochs_of(arms[name], arms, of_pixels, task.batch_size, images, 20)
             sampler = build_sampler(
                 arms[name], sides.base, task.batch_size, images, epochs, seed=0
             )
@@ -97,7 +97,9 @@ def test_photographs_are_trained_in_bfloat16_but_for_tiny_ones():
 def test_a_short_arm_pays_for_images_too():
     arms = main_arms(SIDES)
     epochs = [
-        epochs_of(arms["SSc-FBS short"], arms, 64, 16, 400, 60, image_cost=cost)
+        epochs_of(
+            arms["SSc-FBS short"], arms, replace(SIDES, image_cost=cost), 16, 400, 60
+        )
         for cost in (0.0, 64.0**2, 1e9)
     ]
     # Half of an image's cost is that of its pixels; then next to nothing.
@@ -116,6 +118,14 @@ def test_fixed_batches_keep_their_size_and_variable_ones_the_pixels():
     assert len({height for height, _, _ in plans["MSc-FBS"]}) > 1
     for height, width, images in plans["MSc-VBS"][:-1]:
         assert images == 16 * 64 * 64 // (height * width)
+
+
+def test_batches_by_cost_hold_the_cost_of_the_base_batch():
+    sides = replace(SIDES, image_cost=64.0**2)
+    arm = all_arms(sides)["MSc-VBSWC wide by cost"]
+    for height, _, images in build_sampler(arm, 64, 16, 320, 4, seed=1).plan(3)[:-1]:
+        assert images == 16 * 2 * 64**2 // (height**2 + 64**2)
+    assert not any(name.endswith("by cost") for name in all_arms(SIDES))
 
 
 def test_a_curriculum_ends_with_the_arms_own_sizes():

@@ -24,6 +24,8 @@ class SizeRange:
         low: Smallest side of the multi-scale arms.
         high: Largest side.
         wide: Largest side of the wide arms.
+        image_cost: Training FLOPs of an image that its size does not change, such as
+            those of RoI heads, as so many pixels; from ``flops_by_size`` at two sizes.
     """
 
     base: int
@@ -31,6 +33,7 @@ class SizeRange:
     low: int
     high: int
     wide: int
+    image_cost: float = 0.0
 
     def sides(self, high: Optional[int] = None) -> Tuple[int, ...]:
         """Return the sides from ``low`` to ``high``; defaults to the usual largest."""
@@ -56,6 +59,8 @@ class SizeArm:
         sizes: Sides that the sampler draws from.
         curriculum: Arguments of ``ResolutionCurriculumHook``.
         variable_batch: Whether the batch size follows the size.
+        image_cost: Batch sizes hold the cost of the base batch, not its pixels: what
+            an image costs besides its pixels, in pixels. 0: by pixels.
         weights: Relative frequencies of ``sizes``; ``None``: uniform.
         jitter: Whether each image is resized at random too, by the library's own
             transforms, and cropped or padded to the size of its batch.
@@ -75,6 +80,7 @@ class SizeArm:
     sizes: Tuple[int, ...]
     curriculum: Mapping[str, Any]
     variable_batch: bool = True
+    image_cost: float = 0.0
     weights: Optional[Tuple[float, ...]] = None
     jitter: bool = False
     compute_of: Optional[str] = None
@@ -145,6 +151,12 @@ def ablation_arms(sides: SizeRange) -> Dict[str, SizeArm]:
             precise_bn=20,
         ),
     ]
+    if sides.image_cost:
+        wide = main_arms(sides)[WIDE]
+        arms += [
+            replace(arm, name=f"{arm.name} by cost", image_cost=sides.image_cost)
+            for arm in (grown, wide)
+        ]
     return {arm.name: arm for arm in arms}
 
 
@@ -193,6 +205,14 @@ def all_arms(sides: SizeRange) -> Dict[str, SizeArm]:
     return {**main_arms(sides), **ablation_arms(sides), **peer_arms(sides)}
 
 
+def batch_rule(arm: SizeArm) -> Dict[str, Any]:
+    """Return the sampler's arguments that say how many images a batch has."""
+    rule: Dict[str, Any] = dict(variable_batch=arm.variable_batch)
+    if arm.image_cost:
+        rule["cost_model"] = dict(alpha=1.0, beta=arm.image_cost)
+    return rule
+
+
 def build_sampler(
     arm: SizeArm,
     base: int,
@@ -221,7 +241,7 @@ def build_sampler(
         base_size=base,
         sizes=list(arm.sizes),
         weights=arm.weights,
-        variable_batch=arm.variable_batch,
+        **batch_rule(arm),
         seed=seed,
     )
     hook = ResolutionCurriculumHook(**arm.curriculum)
@@ -238,11 +258,10 @@ def planned_pixels(sampler: Any, epochs: int) -> int:
 def epochs_of(
     arm: SizeArm,
     arms: Mapping[str, SizeArm],
-    base: int,
+    sides: SizeRange,
     batch_size: int,
     num_images: int,
     epochs: int,
-    image_cost: float = 0.0,
 ) -> int:
     """Return an arm's epochs: the task's, or as many as cost what another arm costs.
 
@@ -252,12 +271,12 @@ def epochs_of(
     Args:
         arm: The arm.
         arms: All arms of the task by name.
-        base: Side of the baseline in pixels.
+        sides: Sides of the task.
         batch_size: Images of a batch at the base size.
         num_images: Images of an epoch.
         epochs: Epochs of the task.
-        image_cost: What an image costs besides its pixels, in pixels. Defaults to 0.
     """
+    base, image_cost = sides.base, sides.image_cost
     base_cost = (base * base + image_cost) * num_images
 
     def cost(of: SizeArm, number: int) -> float:

@@ -225,6 +225,8 @@ def _arms() -> List[str]:
         "… end at base": "the curriculum ends with the base size only",
         "… by iteration": "grows within an epoch too",
         "… lr sqrt": "learning rate times the root of the relative batch size",
+        "… by cost": "batch sizes by `cost_model`: a batch holds the cost of the base "
+        "batch, RoI heads included, not its pixels",
         "… weights": "the base size drawn twice as often as others",
         "timm progressive": "a window of two sizes that moves from the smallest to "
         "the largest over 80 % (timm's scheduled sampler, without its uniform tenth)",

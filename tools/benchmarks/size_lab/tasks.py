@@ -35,8 +35,6 @@ class SizeTask:
         severity: How strong these are, 1 to 5; they are made for images of 224 pixels.
         data_folder: Folder below the data root; empty: drawn, no data needed.
         small: Whether this is a smoke test's task, with less data and model.
-        image_cost: Training FLOPs of an image that its size does not change, such as
-            those of RoI heads, as so many pixels; from ``flops_by_size`` at two sizes.
     """
 
     name: str
@@ -51,7 +49,6 @@ class SizeTask:
     severity: int = 3
     data_folder: str = ""
     small: bool = False
-    image_cost: float = 0.0
 
     def check_data(self, data_root: Path) -> None:
         """Raise ``ValueError`` where the task's data is missing."""
@@ -448,12 +445,11 @@ def tasks(small: bool = False) -> Dict[str, SizeTask]:
         ScenesDetection(
             "detection",
             "scenes",
-            SizeRange(base=64, step=8, low=40, high=80, wide=96),
+            SizeRange(base=64, step=8, low=40, high=80, wide=96, image_cost=2900.0),
             epochs=60,
             batch_size=16,
             corruptions=FOUR_CORRUPTIONS,
             severity=1,
-            image_cost=2900.0,
             **detection,
         ),
         PhotoClassification(
@@ -469,11 +465,12 @@ def tasks(small: bool = False) -> Dict[str, SizeTask]:
         NucleiDetection(
             "nuclei",
             "nuclei",
-            SizeRange(base=256, step=32, low=160, high=320, wide=384),
+            SizeRange(
+                base=256, step=32, low=160, high=320, wide=384, image_cost=17900.0
+            ),
             epochs=48,
             batch_size=8,
             corruptions=FOUR_CORRUPTIONS,
-            image_cost=17900.0,
             data_folder="nuclei",
             **detection,
         ),

@@ -18,7 +18,14 @@ from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 
 from . import photos  # noqa: F401  (registers its dataset)
-from .arms import CONSTANT, SizeArm, all_arms, build_sampler, epochs_of
+from .arms import (
+    CONSTANT,
+    SizeArm,
+    all_arms,
+    batch_rule,
+    build_sampler,
+    epochs_of,
+)
 from .tasks import SizeTask
 
 CURVE_POINTS = 10
@@ -122,8 +129,8 @@ def stages_of(
     """Return the stages of an arm's training; those of another arm come first."""
     arms = all_arms(task.sides)
     own = arm if arm.trained_as is None else arms[arm.trained_as]
-    base, batch = task.sides.base, task.batch_size
-    epochs = epochs_of(own, arms, base, batch, num_images, task.epochs, task.image_cost)
+    base = task.sides.base
+    epochs = epochs_of(own, arms, task.sides, task.batch_size, num_images, task.epochs)
 
     def folder(name: str) -> Path:
         return places.work_dir / task.name / f"{folder_name(name)}-seed{seed}"
@@ -173,7 +180,7 @@ def training_config(
                 base_size=task.sides.base,
                 sizes=list(arm.sizes),
                 weights=None if arm.weights is None else list(arm.weights),
-                variable_batch=arm.variable_batch,
+                **batch_rule(arm),
                 seed=seed,
             ),
             dataset=dict(
