@@ -23,6 +23,7 @@ from ..registry import drop_scope
 from .agvm import agvm_recipe
 from .budget import BUDGET_OPTIONS, budget_options, refuse_unused_options
 from .config_edits import Report
+from .counted_cost_model import FROM_FLOPS, counted_cost_model
 from .large_batch_recipe import LARGE_BATCH_OPTIONS
 from .vbs import vbs_recipe
 
@@ -30,10 +31,12 @@ __all__ = ["RECIPES", "apply_recipes", "option_names"]
 
 
 def _vbs(config: Any, options: Mapping[str, Any], report: Optional[Report]) -> Any:
+    options = _with_cost_model(config, options, report)
     return vbs_recipe(config, report=report, **options)
 
 
 def _vbs_cur(config: Any, options: Mapping[str, Any], report: Optional[Report]) -> Any:
+    options = _with_cost_model(config, options, report)
     if "budget" in options:
         options = budget_options(config, options, report or (lambda line: None))
     refuse_unused_options(options)
@@ -41,6 +44,26 @@ def _vbs_cur(config: Any, options: Mapping[str, Any], report: Optional[Report]) 
     curriculum = {k: v for k, v in options.items() if k in _curriculum_options()}
     others = {k: v for k, v in options.items() if k not in curriculum}
     return vbs_recipe(config, curriculum or True, report=report, **others)
+
+
+def _with_cost_model(
+    config: Any, options: Mapping[str, Any], report: Optional[Report]
+) -> Mapping[str, Any]:
+    """Replace ``cost_model='flops'`` by the counted one; check ``positive_rois``."""
+    if options.get("cost_model") != FROM_FLOPS:
+        if "positive_rois" in options and "budget" not in options:
+            raise ValueError(
+                f"positive_rois={options['positive_rois']!r} needs cost_model='flops' "
+                "or budget=B, for which FLOPs are counted"
+            )
+        return options
+    known = {*inspect.signature(vbs_recipe).parameters, "positive_rois"}
+    own = {k: v for k, v in options.items() if k in known}
+    del own["cost_model"]
+    own.pop("start_sizes", None)  # of the curriculum
+    model = counted_cost_model(config, own, report or (lambda line: None))
+    kept = {k: v for k, v in options.items() if k != "positive_rois"}
+    return {**(options if "budget" in options else kept), "cost_model": model}
 
 
 def _agvm(config: Any, options: Mapping[str, Any], report: Optional[Report]) -> Any:
@@ -67,7 +90,7 @@ def option_names(name: str) -> Tuple[str, ...]:
     own.remove("report")
     if name == "vbs":
         own.remove("start_sizes")
-        return tuple(own)
+        return (*own, "positive_rois")
     own += [k for k in (*_curriculum_options(), *BUDGET_OPTIONS) if k not in own]
     return tuple(own)
 

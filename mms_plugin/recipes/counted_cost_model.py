@@ -1,0 +1,77 @@
+"""A cost model of the batch sizes from the FLOPs of the config's own model."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Dict, Mapping
+
+from mmengine.registry import DefaultScope
+
+from ..analysis.build_model import build_model
+from ..analysis.config_plan import counted_size
+from ..analysis.model_flops import UncountedError, model_flops
+from ..analysis.training_iterations import size_schedule
+from .config_edits import RecipeError, Report
+from .vbs import vbs_recipe
+
+__all__ = ["FROM_FLOPS", "counted_cost_model"]
+
+FROM_FLOPS = "flops"
+"""Value of ``cost_model`` that stands for :func:`counted_cost_model`."""
+
+
+def counted_cost_model(
+    config: Any, options: Mapping[str, Any], report: Report
+) -> Dict[str, float]:
+    """Return the sampler's ``cost_model`` from the training FLOPs of the model.
+
+    The FLOPs of an image are counted at the smallest and the largest size. The line
+    through the two gives what an image costs at any size, and what it costs beside its
+    pixels: RoI heads.
+
+    Args:
+        config: A config, see :func:`vbs_recipe`. It is not changed.
+        options: Arguments of :func:`vbs_recipe`, without ``cost_model`` and those of
+            the curriculum, and ``positive_rois``, see :func:`model_flops`.
+        report: Called with a line for the result.
+
+    Returns:
+        dict: ``alpha=1.0``, and ``beta`` in pixels, at least 0.
+
+    Raises:
+        ValueError: If the batch sizes are given in another way too. As
+            :class:`RecipeError`, if the FLOPs cannot be counted.
+    """
+    options = dict(options)
+    positive_rois = options.pop("positive_rois", None)
+    for name in ("batch_sizes", "variable_batch"):
+        if options.get(name) is not None:
+            raise ValueError(
+                f"{name}={options[name]!r} must be left out with "
+                f"cost_model={FROM_FLOPS!r}, which chooses the batch sizes"
+            )
+    scope = str(config.get("default_scope") or "mmengine")
+    with DefaultScope.overwrite_default_scope(scope):
+        probe = vbs_recipe(config, **options)
+        sizes = sorted(size_schedule(probe).sizes, key=lambda size: size[0] * size[1])
+        ends = (sizes[0], sizes[-1])
+        counted = [counted_size(probe, size) for size in ends]
+        try:
+            # Building a model removes entries from its config.
+            built = build_model(copy.deepcopy(config))
+            flops = model_flops(built, counted, positive_rois).per_image
+        except UncountedError as error:
+            raise RecipeError(
+                "model", f"{error}; cost_model=dict(alpha=..., beta=...) does without"
+            ) from error
+    pixels = [height * width for height, width in ends]
+    spent = [flops[size] for size in counted]
+    alpha = (spent[1] - spent[0]) / (pixels[1] - pixels[0])
+    beta = max(0.0, spent[0] / alpha - pixels[0])
+    model = dict(alpha=1.0, beta=float(f"{beta:.3g}"))
+    report(
+        f"cost_model: an image costs as much as {model['beta']:,.10g} pixels beside "
+        f"its own (training FLOPs at {ends[0][0]}x{ends[0][1]} and "
+        f"{ends[1][0]}x{ends[1][1]})"
+    )
+    return model

@@ -1,0 +1,111 @@
+"""Batch sizes by the FLOPs of a library's own model."""
+
+import pytest
+from mmengine.hub import get_config
+from mmengine.registry import DefaultScope
+
+from mms_plugin.analysis import build_model, model_flops
+from mms_plugin.multi_scale import GrowingSizes
+from mms_plugin.recipes import RecipeError, apply_recipes
+
+MASK_RCNN = "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
+RESNET = "mmpretrain::resnet/resnet18_8xb32_in1k.py"
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    before = dict(DefaultScope._instance_dict)
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
+
+
+def library_config(path):
+    pytest.importorskip(path.split("::")[0])
+    config = get_config(path)
+    config.train_dataloader.batch_size = 40  # so that rounding hardly matters
+    return config
+
+
+def sampler_of(config, **options):
+    """The sampler's config, and the lines of the report."""
+    lines = []
+    after = apply_recipes(
+        config,
+        "vbs-cur",
+        dict(cost_model="flops", check_model=False, **options),
+        lambda name, line: lines.append(line),
+    )
+    return after.train_dataloader.batch_sampler, lines
+
+
+@pytest.mark.parametrize("positive_rois", [None, 0])
+def test_batches_of_a_detector_take_equal_flops(positive_rois):
+    config = library_config(MASK_RCNN)
+    options = {} if positive_rois is None else dict(positive_rois=positive_rois)
+    sizes = [(512, 512), (640, 640), (800, 800), (1024, 1024)]
+    sampler, lines = sampler_of(config, base_size=800, sizes=sizes, **options)
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        flops = model_flops(build_model(config), sizes, positive_rois).per_image
+    schedule = GrowingSizes(
+        40, 800, sizes=sizes, cost_model=dict(sampler["cost_model"])
+    )
+    base = 40 * flops[800, 800]
+    for size, images in zip(schedule.sizes, schedule.batch_sizes):
+        # Rounding down costs up to an image; FLOPs do not lie on a line exactly.
+        assert 0.95 * base - flops[size] < images * flops[size] < 1.01 * base
+        pixels = 40 * 800 * 800 // (size[0] * size[1])
+        assert images < pixels or size[0] >= 800
+    beta = f"{sampler['cost_model']['beta']:,.10g}"
+    assert any(f"an image costs as much as {beta} pixels" in line for line in lines)
+
+
+def test_a_classifier_keeps_the_pixel_budget():
+    pixels = apply_recipes(library_config(RESNET), "vbs", dict(check_model=False))
+    lines = []
+    counted = apply_recipes(
+        library_config(RESNET),
+        "vbs",
+        dict(check_model=False, cost_model="flops"),
+        lambda name, line: lines.append(line),
+    )
+    sampler = counted.train_dataloader.batch_sampler
+    assert sampler["cost_model"]["beta"] < 100
+    assert sampler["sizes"] == pixels.train_dataloader.batch_sampler["sizes"]
+    images = [
+        next(line for line in lines if line.startswith("images per rank and batch"))
+    ]
+    assert "128x128: 122" in images[0]  # 40 * 224 * 224 / (128 * 128)
+
+
+def test_with_a_budget():
+    config = library_config(RESNET)
+    options = dict(budget=0.7, num_samples=20_000)
+    sampler, lines = sampler_of(config, **options)
+    assert sampler["cost_model"]["alpha"] == 1.0
+    assert any(line.startswith("predicted cost: 0.70") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (dict(cost_model="flops", batch_sizes=[1]), "batch_sizes=.* must be left out"),
+        (dict(cost_model="flops", variable_batch=False), "variable_batch=False must"),
+        (dict(cost_model="time"), "cost_model must be dict"),
+        (dict(positive_rois=3), "positive_rois=3 needs cost_model='flops' or budget"),
+    ],
+)
+def test_bad_input(options, words):
+    with pytest.raises(ValueError, match=words):
+        apply_recipes(library_config(RESNET), "vbs-cur", options)
+
+
+def test_a_model_that_cannot_be_counted(monkeypatch):
+    from mms_plugin.recipes import counted_cost_model as module
+
+    def fail(*arguments):
+        raise module.UncountedError("model.backbone is not known to the counter")
+
+    monkeypatch.setattr(module, "model_flops", fail)
+    with pytest.raises(RecipeError, match="backbone .* does without"):
+        apply_recipes(library_config(RESNET), "vbs", dict(cost_model="flops"))
