@@ -74,6 +74,7 @@ class SizeArm:
             are estimated again after training. 0: as trained.
         final_epochs: Epochs at the base size after the training proper, as a share of
             the task's epochs.
+        lr_factor: Factor of the task's learning rate.
     """
 
     name: str
@@ -88,6 +89,7 @@ class SizeArm:
     trained_as: Optional[str] = None
     precise_bn: int = 0
     final_epochs: float = 0.0
+    lr_factor: float = 1.0
 
 
 CONSTANT = dict(schedule="constant")
@@ -116,6 +118,7 @@ def main_arms(sides: SizeRange) -> Dict[str, SizeArm]:
         replace(wide, name=f"{WIDE} 1.00", compute_share=1.0),
         multi,
         replace(multi, name="MSc-FBS", variable_batch=False),
+        replace(fixed, name="SSc-FBS lr 1.4", lr_factor=1.4),
     ]
     return {arm.name: arm for arm in arms}
 
@@ -151,11 +154,17 @@ def ablation_arms(sides: SizeRange) -> Dict[str, SizeArm]:
             precise_bn=20,
         ),
     ]
+    wide = main_arms(sides)[WIDE]
+    wide_sqrt = replace(
+        wide,
+        name=f"{WIDE} lr sqrt",
+        curriculum={**wide.curriculum, "lr_scaling": "sqrt"},
+    )
+    arms.append(wide_sqrt)
     if sides.image_cost:
-        wide = main_arms(sides)[WIDE]
         arms += [
             replace(arm, name=f"{arm.name} by cost", image_cost=sides.image_cost)
-            for arm in (grown, wide)
+            for arm in (grown, wide, wide_sqrt)
         ]
     return {arm.name: arm for arm in arms}
 

@@ -209,6 +209,8 @@ def _arms() -> List[str]:
         "50 % in the other arms",
         "SSc-FBS short": "SSc-FBS for as many epochs as cost MSc-VBSWC's pixels",
         "SSc-FBS jitter short": "the same with jitter",
+        "SSc-FBS lr 1.4": "SSc-FBS at 1.4 times the learning rate, the mean of "
+        "`lr sqrt` or more",
         "MSc-FBS": "sizes drawn uniformly, fixed batch",
         "MSc-VBS": "sizes drawn uniformly, the batch holds the pixels of the base",
         "MSc-VBSWC": "MSc-VBS that starts with the two smallest sizes and has all of "

@@ -135,7 +135,7 @@ def stages_of(
     def folder(name: str) -> Path:
         return places.work_dir / task.name / f"{folder_name(name)}-seed{seed}"
 
-    stages = [Stage(own, epochs, folder(own.name))]
+    stages = [Stage(own, epochs, folder(own.name), lr_scale=own.lr_factor)]
     if arm.final_epochs:
         base_only = SizeArm(arm.name, (base,), CONSTANT)
         stages.append(
