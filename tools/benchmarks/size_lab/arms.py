@@ -175,8 +175,9 @@ def peer_arms(sides: SizeRange) -> Dict[str, SizeArm]:
     timm's scheduled sampler moves a narrow window from the smallest to the largest
     size (here: two neighboring sizes; its tenth of uniform draws is left out).
     Composer's ``ProgressiveResizing`` trains at half the side (here: not below the
-    smallest one of the multi-scale arms) up to half of the training and reaches the full side after 80 %, FFCV's ramp goes from 160 to 192
-    between 65 and 76 of 88 epochs; both keep the batch size.
+    smallest one of the multi-scale arms) up to half of the training and reaches the
+    full side after 80 %, FFCV's ramp goes from 160 to 192 between 65 and 76 of 88
+    epochs; both keep the batch size.
     """
     # mmdet's RPN head fails where the coarsest level has a single anchor: 32 px.
     half = max(sides.low, sides.rounded(0.5))

@@ -233,7 +233,8 @@ def _arms() -> List[str]:
         "timm progressive": "a window of two sizes that moves from the smallest to "
         "the largest over 80 % (timm's scheduled sampler, without its uniform tenth)",
         "Composer progressive": "half the side, or the smallest one of MSc-VBS, until "
-        "50 %, the base size from 80 % on, fixed batch (Composer's `ProgressiveResizing`)",
+        "50 %, the base size from 80 % on, fixed batch (Composer's "
+        "`ProgressiveResizing`)",
         "FFCV progressive": "5/6 of the side until 74 %, the base size from 86 % on, "
         "fixed batch (FFCV's ImageNet recipe)",
     }
