@@ -28,7 +28,7 @@ DRAWN = (
     "MSc-VBSWC wide",
     "SSc-FBS jitter",
     "SSc-FBS short",
-    "MSc-VBSWC wide jitter",
+    "MSc-VBSWC wide 1.00",
 )
 TITLES = {
     "detection": "Detection: Faster R-CNN on drawn scenes",
