@@ -23,14 +23,6 @@ MASK_RCNN = "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
 SAMPLES = 20_000
 
 
-@pytest.fixture(autouse=True)
-def scope():
-    before = dict(DefaultScope._instance_dict)
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
-
-
 def library_config(path):
     pytest.importorskip(path.split("::")[0])
     config = get_config(path)

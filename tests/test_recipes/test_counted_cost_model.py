@@ -12,14 +12,6 @@ MASK_RCNN = "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
 RESNET = "mmpretrain::resnet/resnet18_8xb32_in1k.py"
 
 
-@pytest.fixture(autouse=True)
-def scope():
-    before = dict(DefaultScope._instance_dict)
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
-
-
 def library_config(path):
     pytest.importorskip(path.split("::")[0])
     config = get_config(path)

@@ -30,15 +30,6 @@ def root(tmp_path_factory):
     return made_data.write_images(tmp_path_factory.mktemp("made") / "data")
 
 
-@pytest.fixture(autouse=True)
-def scope():
-    """Each test in the scope of its config only."""
-    before = dict(DefaultScope._instance_dict)
-    yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
-
-
 def small(family, root):
     library = families.FAMILIES[family][0].partition("::")[0]
     name = {"mmseg": "mmsegmentation"}.get(library, library)

@@ -125,7 +125,8 @@ def main_arms(sides: SizeRange) -> Dict[str, SizeArm]:
 
 def ablation_arms(sides: SizeRange) -> Dict[str, SizeArm]:
     """Return what is changed in the curriculum one by one, by name."""
-    grown = main_arms(sides)[CURRICULUM]
+    main = main_arms(sides)
+    grown, wide = main[CURRICULUM], main[WIDE]
 
     def changed(what: str, **changes: Any) -> SizeArm:
         return replace(grown, name=f"{CURRICULUM} {what}", **changes)
@@ -146,15 +147,8 @@ def ablation_arms(sides: SizeRange) -> Dict[str, SizeArm]:
         changed("by iteration", curriculum=grows(by_epoch=False)),
         changed("lr sqrt", curriculum=grows(lr_scaling="sqrt")),
         changed("weights", weights=near),
-        SizeArm(
-            f"{WIDE} precise BN",
-            sides.sides(sides.wide),
-            dict(start_sizes=list(sides.start), end=0.7),
-            trained_as=WIDE,
-            precise_bn=20,
-        ),
+        replace(wide, name=f"{WIDE} precise BN", trained_as=WIDE, precise_bn=20),
     ]
-    wide = main_arms(sides)[WIDE]
     wide_sqrt = replace(
         wide,
         name=f"{WIDE} lr sqrt",
