@@ -198,6 +198,7 @@ def test_the_lowest_rate_that_only_agvm_loses_is_looked_into():
     found = grid.edges(grid.Sweep(results, "sgd", 256))
     assert {(arm["variant"], arm["agvm"]) for arm in found} == {
         ("edge-start-late", True),
+        ("edge-anchor-rpn-head", True),
         ("edge-bound-2", True),
         ("edge-clipped", True),
         ("edge-clipped", False),

@@ -300,8 +300,10 @@ def schedules(sweep: Sweep) -> List[Arm]:
 def edges(sweep: Sweep) -> List[Arm]:
     """Return arms at the lowest rate at which only AGVM diverges, if there is one.
 
-    They tell what it lacks there: a later start, a bound of the ratio, or clipping,
-    which the recipe stops when AGVM starts. With clipping plain training too.
+    They tell what it lacks there: a later start, a bound of the ratio, clipping,
+    which the recipe stops when AGVM starts, or an anchor of low variance (the RPN), so
+    that the others are slowed down to it in place of the heads being sped up. With
+    clipping plain training too.
     """
     plain, agvm = sweep.curves[False], sweep.curves[True]
     if any(rate not in plain or rate not in agvm for rate in sweep.rates):
@@ -311,8 +313,11 @@ def edges(sweep: Sweep) -> List[Arm]:
         return []
     key: Dict[str, Any] = dict(sweep.key, lr=lost[0])
     bound = dict(ratio_range=(0.5, 2.0))
+    # The multipliers are the inverse of those with the backbone as anchor.
+    anchor = dict(anchor="rpn_head", ratio_range=(0.1, 2.0))
     return [
         make_arm(agvm=True, variant="edge-start-late", start_factor=2.0, **key),
+        make_arm(agvm=True, variant="edge-anchor-rpn-head", agvm_args=anchor, **key),
         make_arm(agvm=True, variant="edge-bound-2", agvm_args=bound, **key),
         make_arm(agvm=True, variant="edge-clipped", clip_to_end=True, **key),
         make_arm(agvm=False, variant="edge-clipped", clip_to_end=True, **key),

@@ -179,6 +179,7 @@ _SCHEDULES = {
 }
 _EDGES = {
     "edge-start-late": "AGVM, start at twice the time",
+    "edge-anchor-rpn-head": "AGVM, anchor RPN, ratio 0.1 to 2",
     "edge-bound-2": "AGVM, ratio at most 2",
     "edge-clipped": "clipped to the end",
 }
