@@ -50,7 +50,13 @@ def _with_cost_model(
     config: Any, options: Mapping[str, Any], report: Optional[Report]
 ) -> Mapping[str, Any]:
     """Replace ``cost_model='flops'`` by the counted one; check ``positive_rois``."""
-    if options.get("cost_model") != FROM_FLOPS:
+    wanted = options.get("cost_model")
+    if isinstance(wanted, str) and wanted != FROM_FLOPS:
+        raise ValueError(
+            f"cost_model must be {FROM_FLOPS!r} or dict(alpha=..., beta=...), but got "
+            f"{wanted!r}"
+        )
+    if wanted != FROM_FLOPS:
         if "positive_rois" in options and "budget" not in options:
             raise ValueError(
                 f"positive_rois={options['positive_rois']!r} needs cost_model='flops' "

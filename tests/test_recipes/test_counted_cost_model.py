@@ -83,7 +83,7 @@ def test_with_a_budget():
     [
         (dict(cost_model="flops", batch_sizes=[1]), "batch_sizes=.* must be left out"),
         (dict(cost_model="flops", variable_batch=False), "variable_batch=False must"),
-        (dict(cost_model="time"), "cost_model must be dict"),
+        (dict(cost_model="flop"), "cost_model must be 'flops' or dict.* 'flop'"),
         (dict(positive_rois=3), "positive_rois=3 needs cost_model='flops' or budget"),
     ],
 )
