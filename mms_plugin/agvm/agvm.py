@@ -62,7 +62,7 @@ class AGVM:
         self.num_measured = 0
         """Number of measurements that changed the multipliers."""
         self.num_quiet: Dict[str, int] = dict.fromkeys(self.modules, 0)
-        """Measurements in a row with a variance near 0, or without a gradient."""
+        """Measurements in a row with too low a variance, or without a gradient."""
 
     def update(
         self,
@@ -101,7 +101,7 @@ class AGVM:
         measured = [name for name, value in variances.items() if math.isfinite(value)]
         for name in measured:
             self.variances[name] = variances[name]
-        self._count_quiet(products, variances)
+        self._count_quiet(products, variances, reference)
         if not math.isfinite(reference):
             return measured
         self.num_measured += 1
@@ -117,19 +117,33 @@ class AGVM:
         return measured
 
     def _count_quiet(
-        self, products: Sequence[Sequence[float]], variances: Mapping[str, float]
+        self,
+        products: Sequence[Sequence[float]],
+        variances: Mapping[str, float],
+        reference: float,
     ) -> None:
+        """Count the measurements in a row that find hardly any variance.
+
+        A head that has died still has some, of its weight decay and of the gradients
+        that its few objects leave, so that only the anchor tells how much is little.
+        """
         for name, values in zip(self.modules, products):
             if name not in variances:
                 continue  # a single number
             no_gradient = values[0] == 0 == values[2]
-            quiet = no_gradient or variances[name] < QUIET_VARIANCE
+            low = 0.0
+            if name not in self.anchors and math.isfinite(reference):
+                low = reference / self.config.ratio_range[1]
+            quiet = no_gradient or variances[name] < max(low, QUIET_VARIANCE)
             self.num_quiet[name] = self.num_quiet[name] + 1 if quiet else 0
 
     def quiet_modules(self) -> List[str]:
         """Return the modules that have been quiet for :data:`QUIET_MEASUREMENTS`.
 
-        A head is quiet while it sees only background, and for good when it has died.
+        A module is quiet if it has no gradient, if its variance is below
+        :data:`QUIET_VARIANCE`, or if the anchor's is higher by more than the upper
+        bound of ``ratio_range``. A head is quiet while it sees only background, and for
+        good when it has died.
         """
         return [n for n in self.modules if self.num_quiet[n] >= QUIET_MEASUREMENTS]
 

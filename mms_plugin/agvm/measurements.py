@@ -221,9 +221,11 @@ def explain_quiet_module(
         )
     return (
         f"AGVM: in iteration {iteration}, the gradient variance of {name} has been "
-        f"below {QUIET_VARIANCE:g} in the last {QUIET_MEASUREMENTS} measurements "
-        f"(start_iter={config.start_iter}, interval={config.interval}): {cause} The "
-        "next warning follows only if it recovers and this happens again."
+        f"below {QUIET_VARIANCE:g}, or below 1/{config.ratio_range[1]:g} of the "
+        f"anchor's ({config.anchor}; agvm.ratio_range), in the last "
+        f"{QUIET_MEASUREMENTS} measurements (start_iter={config.start_iter}, "
+        f"interval={config.interval}): {cause} The next warning follows only if it "
+        "recovers and this happens again."
     )
 
 

@@ -106,9 +106,12 @@ def test_the_state_is_saved_and_restored():
 
 
 def test_modules_without_variance_for_many_measurements_are_quiet():
-    agvm = AGVM(AGVMConfig(), ["backbone", "dead", "unused", "broken", "neck"])
+    modules = ["backbone", "dead", "low", "unused", "broken", "neck"]
+    agvm = AGVM(AGVMConfig(), modules)
     broken = [math.nan, math.nan, math.nan]
-    quiet = [_products(0.5), _products(1e-6), NONE, broken, _products(0.01)]
+    # The ratios of "low" and "neck" to the backbone lie beside the bound of 10.
+    rest = [NONE, broken, _products(0.051)]
+    quiet = [_products(0.5), _products(1e-6), _products(0.049), *rest]
     for _ in range(19):
         agvm.update(quiet)
     assert agvm.quiet_modules() == []
@@ -116,9 +119,27 @@ def test_modules_without_variance_for_many_measurements_are_quiet():
     resumed.load_state_dict(agvm.state_dict())
     for state in (agvm, resumed):
         state.update(quiet)
-        assert state.quiet_modules() == ["dead", "unused"]
-    agvm.update([_products(0.5), _products(0.2), NONE, broken, _products(0.01)])
+        assert state.quiet_modules() == ["dead", "low", "unused"]
+    agvm.update([_products(0.5), _products(0.2), _products(0.051), *rest])
     assert agvm.quiet_modules() == ["unused"]
+
+
+def test_what_is_a_low_variance_depends_on_the_anchor_and_the_bound():
+    low = [_products(0.04), _products(0.3)]
+    for config, found in (
+        (AGVMConfig(anchor="head"), []),  # 0.3 / 0.04 is below 10
+        (AGVMConfig(anchor="head", ratio_range=(0.5, 5.0)), ["neck"]),
+        (AGVMConfig(anchor="neck", ratio_range=(0.5, 5.0)), []),
+    ):
+        agvm = AGVM(config, ["neck", "head"])
+        for _ in range(20):
+            agvm.update(low)
+        assert agvm.quiet_modules() == found
+    # The anchor itself, and all others with it.
+    agvm = AGVM(AGVMConfig(), ["backbone", "neck"])
+    for _ in range(20):
+        agvm.update([_products(1e-4), _products(1e-4)])
+    assert agvm.quiet_modules() == ["backbone", "neck"]
 
 
 def test_states_saved_before_quiet_modules_were_counted_load():

@@ -128,14 +128,18 @@ def test_one_warning_about_a_dead_head():
 def test_each_death_of_a_module_is_reported_once(factor, cause):
     """Factor 0: it gets no gradient. 1: the same one from every image."""
     name, scalar = "roi_head.bbox_head", "train/agvm/quiet/roi_head.bbox_head"
-    dead = [True]
+    dead, noise = [True], torch.Generator().manual_seed(0)
 
     def built():
         model = make_toy()
         model.scale.requires_grad_(False)
         for parameter in model.roi_head.parameters():
             parameter.register_hook(
-                lambda grad: torch.full_like(grad, factor) if dead[0] else grad
+                lambda grad: (
+                    torch.full_like(grad, factor)
+                    if dead[0]
+                    else 0.01 * torch.randn(grad.shape, generator=noise)
+                )
             )
         return model, build(model, dict(type="SGD", lr=0.01), accumulative_counts=2)
 

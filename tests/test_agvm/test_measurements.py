@@ -172,7 +172,10 @@ def test_a_quiet_module_is_explained():
         (False, "it has no gradient.*Check that its weights are not frozen"),
     ):
         text = explain_quiet_module("roi_head.mask_head", 270, has_gradient, config)
-        assert "variance of roi_head.mask_head has been below 0.001" in text
+        assert (
+            "variance of roi_head.mask_head has been below 0.001, or below 1/10 of the "
+            "anchor's (backbone; agvm.ratio_range), in the last 20" in text
+        )
         assert "in iteration 270" in text and re.search(words, text)
         assert "in the last 20 measurements" in text and "start_iter=80" in text
 
