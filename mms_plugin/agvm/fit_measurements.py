@@ -1,22 +1,24 @@
 """Fit AGVM's measurements to the number of updates of a training.
 
 Pure functions. The constants are those of the released AGVM recipes (MMDetection 2,
-arXiv 2210.11078), trainings of 924 to 7,330 updates.
+arXiv 2210.11078), trainings of 924 to 7,330 updates. What they become in shorter ones
+follows from ``docs/large_batch.md``.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple, Optional
 
-__all__ = ["WARMUP_PART", "MeasurementTimes", "delay_after_warmup", "fit_measurements"]
+__all__ = ["WARMUP_PART", "MeasurementTimes", "fit_measurements"]
 
 WARMUP_PART = 1 / 8
 """Part of the training that the warm-up takes in the released recipes."""
 
 # Updates between the end of the warm-up and the first measurement, and their largest
-# share of the training: 100 of the 3,664 updates at batch size 512 are 3 %.
+# share of the training. In 480 updates the heads see little but background for 60 more
+# after the warm-up, and their Φ is too low: see "Where AGVM diverges first".
 DELAY = 100
-DELAY_PART = 0.03
+DELAY_PART = 0.15
 
 # Largest interval between measurements, in updates; the second above batch size 1,000.
 INTERVAL, INTERVAL_OF_THOUSANDS = 10, 5
@@ -44,11 +46,6 @@ class MeasurementTimes(NamedTuple):
     measurements: int
 
 
-def delay_after_warmup(updates: int) -> int:
-    """Return the number of updates between the warm-up and the first measurement."""
-    return min(DELAY, max(1, round(updates * DELAY_PART)))
-
-
 def fit_measurements(
     updates: int,
     warmup: Optional[int] = None,
@@ -66,7 +63,7 @@ def fit_measurements(
             training.
         batch_size: Images per update. Defaults to None: 1,000 or fewer.
         start: First update before which AGVM measures. Defaults to None: 100 updates
-            after the warm-up, or 3 % of the training if that is less.
+            after the warm-up, or 15 % of the training if that is less.
         interval: Number of updates from one measurement to the next. Defaults to None:
             10, or 5 above a batch size of 1,000, and less if the training would have
             fewer than 100 measurements.
@@ -79,7 +76,8 @@ def fit_measurements(
     if warmup is None:
         warmup = max(1, int(updates * WARMUP_PART))
     if start is None:
-        start = max(0, min(warmup + delay_after_warmup(updates), updates - 1))
+        delay = min(DELAY, max(1, round(updates * DELAY_PART)))
+        start = max(0, min(warmup + delay, updates - 1))
     measured = (updates if stop is None else min(stop, updates)) - start
     if interval is None:
         thousands = batch_size is not None and batch_size > 1000

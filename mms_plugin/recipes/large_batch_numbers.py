@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional
 
-from ..agvm.fit_measurements import (
-    WARMUP_PART,
-    delay_after_warmup,
-    fit_measurements,
-)
+from ..agvm.fit_measurements import WARMUP_PART, fit_measurements
 
 __all__ = ["BatchShares", "LargeBatchTimes", "large_batch_times", "share_batch"]
 
 # 920 * 256 = 460 * 512 images: two epochs of COCO, an eighth of the released trainings.
 WARMUP_IMAGES = 235_520
+
+# Updates that clipping lasts on either side of the end of the warm-up, and their largest
+# share of the training: 100 of the 3,664 updates at batch size 512 are 3 %.
+CLIPPED = 100
+CLIPPED_PART = 0.03
 
 
 class BatchShares(NamedTuple):
@@ -140,12 +141,12 @@ def large_batch_times(
             f"start_iter must lie before the end of the training, but AGVM would start "
             f"at update {times.start} of {updates} at batch_size={batch_size}"
         )
-    delay = delay_after_warmup(updates)
+    clipped = min(CLIPPED, max(1, round(updates * CLIPPED_PART)))
     return LargeBatchTimes(
         updates=updates,
         warmup=warmup,
-        clip_begin=max(0, warmup - delay),
-        clip_end=warmup + delay,
+        clip_begin=max(0, warmup - clipped),
+        clip_end=warmup + clipped,
         start=times.start,
         interval=times.interval,
         momentum=times.momentum,

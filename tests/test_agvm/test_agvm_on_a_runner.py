@@ -200,7 +200,7 @@ def test_agvm_that_never_measures_says_so_in_both_loops(tmp_path, train_cfg, len
 
 
 def test_arguments_of_none_are_fitted_to_the_training(tmp_path):
-    """Start after an eighth of 18 iterations and one more, also when resumed."""
+    """Start after an eighth of 18 iterations and three more, also when resumed."""
     arguments = dict(start_iter=None, interval=None, momentum=None)
 
     def trained(name, **changes):
@@ -209,12 +209,12 @@ def test_arguments_of_none_are_fitted_to_the_training(tmp_path):
         with logged() as messages:
             runner.train()
         config = runner.optim_wrapper.agvm.config
-        assert (config.start_iter, config.interval, config.momentum) == (3, 1, 0.9)
+        assert (config.start_iter, config.interval, config.momentum) == (5, 1, 0.9)
         assert not any("measures only" in m or "never" in m for m in messages)
         return runner
 
     whole = trained("whole")
-    assert whole.optim_wrapper.agvm.num_measured == 15
+    assert whole.optim_wrapper.agvm.num_measured == 13
     resumed = trained(
         "resumed", load_from=str(tmp_path / "whole" / "epoch_1.pth"), resume=True
     )

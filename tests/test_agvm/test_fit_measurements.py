@@ -17,10 +17,10 @@ def test_it_has_an_effect_and_begins_after_an_eighth(updates):
 
 
 def test_by_hand():
-    # 480 // 8 = 60, and 3 % of 480 = 14 later; 406 measured every 4 are 102, of which
-    # a fifth is averaged: 1 - 1 / 20.4.
-    assert fit_measurements(480) == (74, 4, 0.951, 102)
-    assert fit_measurements(480, warmup=10)[:2] == (24, 4)
+    # 480 // 8 = 60, and 15 % of 480 = 72 later; 348 measured every 3 are 116, of which
+    # a fifth is averaged: 1 - 1 / 23.2.
+    assert fit_measurements(480) == (132, 3, 0.957, 116)
+    assert fit_measurements(480, warmup=10)[:2] == (82, 3)
     assert fit_measurements(40, start=0, interval=2, momentum=0.5) == (0, 2, 0.5, 20)
 
 
