@@ -16,8 +16,8 @@ __all__ = ["BatchShares", "LargeBatchTimes", "large_batch_times", "share_batch"]
 # 920 * 256 = 460 * 512 images: two epochs of COCO, an eighth of the released trainings.
 WARMUP_IMAGES = 235_520
 
-# Updates that clipping lasts on either side of the end of the warm-up, and their largest
-# share of the training: 100 of the 3,664 updates at batch size 512 are 3 %.
+# Updates that clipping lasts on either side of the end of the warm-up, and their
+# largest share of the training: 100 of the 3,664 updates at batch size 512 are 3 %.
 CLIPPED = 100
 CLIPPED_PART = 0.03
 
