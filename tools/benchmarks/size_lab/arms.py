@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 BASELINE = "SSc-FBS"
 CURRICULUM = "MSc-VBSWC"
 WIDE = "MSc-VBSWC wide"
+WIDE_SQRT = "MSc-VBSWC wide lr sqrt"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,10 @@ class SizeArm:
 CONSTANT = dict(schedule="constant")
 
 
+DECIDING = 6
+"""Of the main arms the first ones, which decide the claims."""
+
+
 def main_arms(sides: SizeRange) -> Dict[str, SizeArm]:
     """Return the arms that the paper's claims are read from, by name."""
     fixed = SizeArm(BASELINE, (sides.base,), CONSTANT)
@@ -104,11 +109,15 @@ def main_arms(sides: SizeRange) -> Dict[str, SizeArm]:
     wide = SizeArm(
         WIDE, sides.sides(sides.wide), dict(start_sizes=list(sides.start), end=0.7)
     )
+    wide_sqrt = replace(
+        wide, name=WIDE_SQRT, curriculum={**wide.curriculum, "lr_scaling": "sqrt"}
+    )
     multi = SizeArm("MSc-VBS", sides.sides(), CONSTANT)
     arms = [
         fixed,
         grown,
         wide,
+        wide_sqrt,
         replace(fixed, name="SSc-FBS jitter", jitter=True),
         replace(fixed, name="SSc-FBS short", compute_of=CURRICULUM),
         replace(fixed, name="SSc-FBS jitter short", jitter=True, compute_of=CURRICULUM),
@@ -149,16 +158,10 @@ def ablation_arms(sides: SizeRange) -> Dict[str, SizeArm]:
         changed("weights", weights=near),
         replace(wide, name=f"{WIDE} precise BN", trained_as=WIDE, precise_bn=20),
     ]
-    wide_sqrt = replace(
-        wide,
-        name=f"{WIDE} lr sqrt",
-        curriculum={**wide.curriculum, "lr_scaling": "sqrt"},
-    )
-    arms.append(wide_sqrt)
     if sides.image_cost:
         arms += [
             replace(arm, name=f"{arm.name} by cost", image_cost=sides.image_cost)
-            for arm in (grown, wide, wide_sqrt)
+            for arm in (grown, wide, main[WIDE_SQRT])
         ]
     return {arm.name: arm for arm in arms}
 
@@ -304,7 +307,7 @@ def order_runs(
 
     All arms are trained with all seeds on drawn scenes, where a training takes
     minutes. On photographs the ablations and the peers, on nuclei and with a Swin
-    transformer all but the five arms that decide the claims have the first seed only.
+    transformer all but the arms that decide the claims have the first seed only.
 
     Args:
         tasks: Sides by task, in the order of their value.
@@ -324,20 +327,20 @@ def order_runs(
     names = {task: list(main_arms(sides)) for task, sides in tasks.items()}
     first, later = seeds[0], seeds[1:]
     for task in early:
-        add(task, names[task][:5], first)
+        add(task, names[task][:DECIDING], first)
     for task in early:
-        add(task, reused[task] + names[task][5:], first)
+        add(task, reused[task] + names[task][DECIDING:], first)
     for task in early:
         for seed in later:
             add(task, names[task] + reused[task], seed)
     for task in late:
-        add(task, names[task][:5], first)
+        add(task, names[task][:DECIDING], first)
     for task in early:
         rest = [n for n in ablation_arms(tasks[task]) if n not in reused[task]]
         for seed in seeds if task == "detection" else [first]:
             add(task, rest + list(peer_arms(tasks[task])), seed)
     for task in late:
-        add(task, names[task][5:] + reused[task], first)
+        add(task, names[task][DECIDING:] + reused[task], first)
         for seed in later:
-            add(task, names[task][:5], seed)
+            add(task, names[task][:DECIDING], seed)
     return runs

@@ -7,7 +7,14 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from lab.pages import markdown_table, update_page
 
-from .arms import ablation_arms, all_arms, main_arms, order_runs, peer_arms
+from .arms import (
+    WIDE_SQRT,
+    ablation_arms,
+    all_arms,
+    main_arms,
+    order_runs,
+    peer_arms,
+)
 from .summary import (
     arm_table,
     by_arm,
@@ -26,6 +33,7 @@ DRAWN = (
     "SSc-FBS",
     "MSc-VBSWC",
     "MSc-VBSWC wide",
+    WIDE_SQRT,
     "SSc-FBS jitter",
     "SSc-FBS short",
     "MSc-VBSWC wide 1.00",
@@ -125,11 +133,10 @@ def _task(results: Sequence[Result], name: str, page: Path, seeds: int) -> List[
         if any(arm in arms for arm in group):
             rows = arm_table(results, name, list(group))
             lines += ["", f"{title}:", "", *_table(rows)]
-    worth = worth_table(results, name, list(all_arms(sides)))
-    if any(row[0] in ablation_arms(sides) for row in worth[1:]):
+    worth = worth_table(results, name, [WIDE_SQRT, *ablation_arms(sides)])
+    if len(worth) > 1:
         lines += ["", "What a change is worth, against the same seed without it:", ""]
-        kept = [worth[0], *(r for r in worth[1:] if r[0] in ablation_arms(sides))]
-        lines += _table(kept, text_columns=2)
+        lines += _table(worth, text_columns=2)
     lines += ["", "By test size, means over the seeds:", ""]
     lines += _table(size_table(results, name, list(all_arms(sides))))
     lines += ["", *_figures(arms, name, task.metric, page)]
