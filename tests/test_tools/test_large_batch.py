@@ -154,6 +154,14 @@ def test_plan_of_a_whole_benchmark():
     assert {"measurements-20", "measurements-400", "two-ranks", "vbs-cur"} <= variants
     assert {arm["model"] for arm in results} >= {"mask-rcnn", "retinanet"}
     assert not any(variant.startswith("edge") for variant in variants)
+    found = grid.select(results, variant="pretrained")
+    assert all(arm["settings"]["pretrained"] for arm in found)
+    for optimizer in ("sgd", "adamw"):
+        best = summary.best_of(results, optimizer, 256, True, "pretrained")
+        assert best.complete and len(best.aps) == 3
+        assert grid.select(found, optimizer=optimizer, batch=16, seed=0)
+    text = tables.pretrained(results)
+    assert "| SGD | 256 | AGVM | 0.04: " in text and "| AdamW | 16 | plain |" in text
 
 
 def test_a_best_rate_at_the_end_of_a_full_grid_stays_provisional():
@@ -346,6 +354,30 @@ def test_multi_scale_arm_takes_fewer_updates(trainer, tmp_path):
     # 16 images in batches of 3 at 48 px, 2 at 64 px and 1 at 80 px, full ones only.
     assert 12 < result["images"] <= 16
     assert 0 < result["updates"] < 4
+
+
+def test_pretrained_arms_share_a_backbone_of_other_scenes(trainer, tmp_path):
+    import torch
+    from mmdet.registry import MODELS
+    from mmengine.registry import DefaultScope
+
+    own = dict(variant="pretrained", pretrained=True, start_factor=2.0)
+    result = trainer(grid.make_arm("sgd", 4, True, 0.01, **own), tmp_path)
+    assert result["images"] == 16 and not result["diverged"]
+    path = trainer.backbone()
+    weights = torch.load(path)["state_dict"]
+    arm = trainer.config(grid.make_arm("sgd", 4, False, 0.01, **own))
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        model = MODELS.build(arm["model"])
+    model.init_weights()
+    assert all(
+        torch.equal(value, weights[name])
+        for name, value in model.backbone.state_dict().items()
+    )
+    scenes = {p.name for p in (trainer.work_dir / "scenes").iterdir() if p.is_dir()}
+    assert {name.rsplit("_", 2)[1] for name in scenes} == {"seed0", "seed1"}
+    written = path.stat().st_mtime_ns
+    assert trainer.backbone().stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize("model", grid.OTHER_MODELS)

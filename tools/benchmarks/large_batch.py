@@ -3,7 +3,8 @@
 A small Faster R-CNN learns drawn scenes from scratch at batches 16, 64, 256 and 1024
 with SGD, AdamW and LAMB, plain and with AGVM, at rates a factor of 2 apart. The grid
 grows where the best rate lies at its end; three seeds, ablations and other models
-follow at the best rates. Each arm leaves one JSON file; an arm that has one is not
+follow at the best rates, and a sweep with a backbone that was trained before, at batch 16
+on other scenes. Each arm leaves one JSON file; an arm that has one is not
 trained again, and one that was cut off continues from its last checkpoint. Start it
 twice to use two cores.
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import fnmatch
 import json
 import os
@@ -195,7 +197,43 @@ class Trainer:
         """Return the arguments of the arm's runner."""
         from agvm_lab.config import runner_config
 
-        return runner_config(arm, self.protocol, self.sets["train"], self.sets["val"])
+        pretrained = arm["settings"].get("pretrained")
+        backbone = self.backbone() if pretrained else None
+        sets = (self.sets["train"], self.sets["val"])
+        return runner_config(arm, self.protocol, *sets, backbone)
+
+    def backbone(self) -> Path:
+        """Return the weights of a backbone, trained at batch 16 on other scenes.
+
+        They are trained once, by whichever process needs them first.
+        """
+        from agvm_lab.config import runner_config
+        from agvm_lab.grid import PRETRAINING
+        from lab.arms import tell
+        from lab.scenes import draw
+        from lab.training import save_backbone, train
+
+        folder = self.work_dir.resolve() / PRETRAINING["name"]
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "backbone.pth"
+        with open(folder / "backbone.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if path.exists():
+                return path
+            scenes = draw(
+                self.work_dir / "scenes",
+                "detection",
+                "train",
+                self.protocol.train_images,
+                self.protocol.side,
+                seed=1,
+            )
+            config = runner_config(PRETRAINING, self.protocol, scenes, self.sets["val"])
+            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+                outcome = train(config, folder)
+            tell(f"pre-training: AP {percent(outcome.metrics, 'coco/bbox_mAP')}")
+            save_backbone(folder, path)
+        return path
 
     def train(self, arm: Dict[str, Any], folder: Path) -> Any:
         """Train an arm in this process, as one of its ranks if it has several."""

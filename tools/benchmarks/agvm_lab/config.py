@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 from lab.evaluation import validation
@@ -30,7 +30,11 @@ coarsest level would have a single anchor, at which mmdet's RPN head fails."""
 
 
 def runner_config(
-    arm: Dict[str, Any], protocol: Protocol, train_set: Path, val_set: Path
+    arm: Dict[str, Any],
+    protocol: Protocol,
+    train_set: Path,
+    val_set: Path,
+    backbone: Optional[Path] = None,
 ) -> Dict[str, Any]:
     """Return the arguments of ``Runner`` for one arm.
 
@@ -39,6 +43,7 @@ def runner_config(
         protocol: What all arms share.
         train_set: Folder of the scenes to train on.
         val_set: Folder of the scenes to validate on.
+        backbone: Weights that the backbone starts with. Defaults to random ones.
     """
     settings = arm["settings"]
     batch, ranks = arm["batch"], settings.get("ranks", 1)
@@ -82,8 +87,13 @@ def runner_config(
             ),
             env_cfg=dict(dist_cfg=dict(backend="gloo")),
         )
+    model = detector(arm["model"])
+    if backbone is not None:
+        model["backbone"]["init_cfg"] = dict(
+            type="Pretrained", checkpoint=str(backbone)
+        )
     return dict(
-        model=detector(arm["model"]),
+        model=model,
         default_scope="mmdet",
         train_dataloader=train_loader,
         train_cfg=dict(max_epochs=epochs),

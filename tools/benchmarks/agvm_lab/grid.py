@@ -73,6 +73,10 @@ def make_arm(
     )
 
 
+PRETRAINING = make_arm("sgd", 16, False, 0.02, variant="pretraining")
+"""Trains the backbone of the arms that start with a trained one, on other scenes."""
+
+
 def select(results: Sequence[Result], **wanted: Any) -> List[Result]:
     """Return the results whose settings are as wanted."""
     return [r for r in results if all(r[k] == v for k, v in wanted.items())]
@@ -142,14 +146,26 @@ class Sweep:
         results: Results so far.
         optimizer: Name of the optimizer.
         batch: Images per update.
+        variant: What the arms are called besides. Defaults to ``'default'``.
+        settings: Settings of the variant.
     """
 
-    def __init__(self, results: Sequence[Result], optimizer: str, batch: int) -> None:
+    def __init__(
+        self,
+        results: Sequence[Result],
+        optimizer: str,
+        batch: int,
+        variant: str = "default",
+        **settings: Any,
+    ) -> None:
         self.key: Dict[str, Any] = dict(
             model="faster-rcnn", optimizer=optimizer, batch=batch
         )
-        kinds = sweep_kinds(optimizer, batch)
-        self.curves = {kind: curve(results, agvm=kind, **self.key) for kind in kinds}
+        self.own: Dict[str, Any] = dict(variant=variant, **settings)
+        self.curves = {
+            kind: curve(results, agvm=kind, variant=variant, **self.key)
+            for kind in sweep_kinds(optimizer, batch)
+        }
         start = START_RATES[optimizer][batch]
         self.rates = sweep_rates(start, list(self.curves.values()))
 
@@ -158,7 +174,7 @@ class Sweep:
         middle = (len(self.rates) - 1) / 2
         order = sorted(self.rates, key=lambda r: abs(self.rates.index(r) - middle))
         return [
-            make_arm(agvm=kind, lr=rate, **self.key)
+            make_arm(agvm=kind, lr=rate, **self.key, **self.own)
             for rate in order
             for kind in self.curves
         ]
@@ -186,6 +202,8 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
         arms += sweep.arms()
     for sweep in at_256.values():
         arms += _seeds(sweep, seeds) + edges(sweep)
+    for name in main:
+        arms += pretrained(results, name, at_16[name], seeds)
     for sweep in at_16.values():
         arms += sweep.arms()
         # The variances at batch 16 come from this one.
@@ -217,7 +235,8 @@ def _at_best(sweep: Sweep, kind: bool, **settings: Any) -> List[Arm]:
     rate = sweep.best(kind)
     if rate is None:
         return []
-    return [make_arm(**{**sweep.key, "agvm": kind, "lr": rate, **settings})]
+    changes: Dict[str, Any] = {"agvm": kind, "lr": rate, **settings}
+    return [make_arm(**{**sweep.key, **sweep.own, **changes})]
 
 
 def _both(sweep: Sweep, **settings: Any) -> List[Arm]:
@@ -322,6 +341,20 @@ def edges(sweep: Sweep) -> List[Arm]:
         make_arm(agvm=True, variant="edge-clipped", clip_to_end=True, **key),
         make_arm(agvm=False, variant="edge-clipped", clip_to_end=True, **key),
     ]
+
+
+def pretrained(
+    results: Sequence[Result], optimizer: str, at_16: Sweep, seeds: int
+) -> List[Arm]:
+    """Return a sweep at batch 256 whose backbone is pre-trained, as the published are.
+
+    From scratch, batch 256 has too few updates for the backbone. AGVM starts where
+    ``fit_measurements`` lets it start. With batch 16 at its best rate for comparison.
+    """
+    own: Dict[str, Any] = dict(variant="pretrained", pretrained=True, start_factor=2.0)
+    sweep = Sweep(results, optimizer, 256, **own)
+    arms = sweep.arms() + _seeds(sweep, seeds)
+    return arms + _at_best(at_16, False, **own)
 
 
 def other_model(model: str, at_256: Sweep, at_16: Sweep) -> List[Arm]:

@@ -32,6 +32,7 @@ def write_page(results: Sequence[Result], page: Path, seeds: int = 3) -> None:
     blocks["all-rates"] = tables.all_rates(results)
     blocks["ap-over-rate"] = _figure(page, "ap_over_rate", ap_over_rate, results)
     blocks["edges"] = tables.edges(results)
+    blocks["pretrained"] = tables.pretrained(results)
     blocks["variances"] = tables.variances(results)
     blocks["phi-over-batch"] = _figure(page, "phi_over_batch", phi_over_batch, results)
     blocks["phi-over-training"] = _figure(

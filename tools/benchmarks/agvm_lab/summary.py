@@ -46,16 +46,18 @@ def best_of(
     optimizer: str,
     batch: int,
     agvm: bool,
+    variant: str = "default",
 ) -> Optional[Best]:
     """Return the best rate of Faster R-CNN so far; None if nothing has learned."""
-    key = dict(optimizer=optimizer, batch=batch, agvm=agvm, model="faster-rcnn")
+    key: Dict[str, Any] = dict(optimizer=optimizer, batch=batch, agvm=agvm)
+    key.update(model="faster-rcnn", variant=variant)
     rate = best_rate(curve(results, **key))
     if rate is None:
         return None
-    arms = select(results, variant="default", lr=rate, **key)
+    arms = select(results, lr=rate, **key)
     complete = False
     if batch in START_RATES[optimizer] and agvm in sweep_kinds(optimizer, batch):
-        sweep = Sweep(results, optimizer, batch)
+        sweep = Sweep(results, optimizer, batch, variant)
         inside = rate not in (sweep.rates[0], sweep.rates[-1])
         complete = inside and sweep.best(agvm) == rate
     return Best(

@@ -72,6 +72,31 @@ def best_rates(results: Sequence[Result]) -> str:
     return markdown_table(rows) + f"\n\n{note}"
 
 
+def pretrained(results: Sequence[Result]) -> str:
+    """Return the table of the arms with a pre-trained backbone."""
+    rows = [["", "batch", "", "AP at each rate", "best rate", "AP there"]]
+    for optimizer in summary.optimizers(results):
+        for batch in (256, 16):
+            for kind in (False, True):
+                key: Dict[str, Any] = dict(optimizer=optimizer, batch=batch, agvm=kind)
+                found = select(results, variant="pretrained", seed=0, **key)
+                if not found:
+                    continue
+                cells = [
+                    f"{arm['lr']:g}: "
+                    + ("diverged" if arm["diverged"] else f"{arm['ap']:.1f}")
+                    for arm in sorted(found, key=lambda arm: arm["lr"])
+                ]
+                best = summary.best_of(results, optimizer, batch, kind, "pretrained")
+                last = _best_cells(best)
+                if batch == 16:  # one rate, that of the training from scratch
+                    last[0] = last[0].replace(" ?", "")
+                name = "AGVM" if kind else "plain"
+                row = [optimizer_name(optimizer), str(batch), name, ", ".join(cells)]
+                rows.append([*row, *last])
+    return markdown_table(rows, 4) if len(rows) > 1 else NOTHING
+
+
 def _best_cells(best: Optional[summary.Best]) -> List[str]:
     if best is None:
         return ["", ""]
