@@ -3,10 +3,10 @@
 A small Faster R-CNN learns drawn scenes from scratch at batches 16, 64, 256 and 1024
 with SGD, AdamW and LAMB, plain and with AGVM, at rates a factor of 2 apart. The grid
 grows where the best rate lies at its end; three seeds, ablations and other models
-follow at the best rates, and a sweep with a backbone that was trained before, at batch 16
-on other scenes. Each arm leaves one JSON file; an arm that has one is not
-trained again, and one that was cut off continues from its last checkpoint. Start it
-twice to use two cores.
+follow at the best rates, and a sweep with a backbone that was trained before, at batch
+16 on other scenes. Each arm leaves one JSON file; an arm that has one is not trained
+again, and one that was cut off continues from its last checkpoint. Start it twice to
+use two cores.
 
     python tools/benchmarks/large_batch.py --list
     python tools/benchmarks/large_batch.py
