@@ -28,7 +28,7 @@ def test_each_recipe_gets_its_options(recipes):
     names = []
     after = apply_recipes(before, recipes, options, lambda name, _: names.append(name))
     (hook,) = after["custom_hooks"]
-    assert hook == dict(type="ResolutionCurriculumHook", end=0.5)
+    assert hook == dict(type="ResolutionCurriculumHook", lr_scaling="sqrt", end=0.5)
     assert after["optim_wrapper"]["agvm"] == dict(start_iter=100, interval=3)
     assert list(dict.fromkeys(names)) == ["vbs-cur", "agvm"]
     assert "custom_hooks" not in before

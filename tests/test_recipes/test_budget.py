@@ -15,7 +15,7 @@ from mms_plugin.analysis import (
     read_times,
     training_cost,
 )
-from mms_plugin.multi_scale.curriculum import ResolutionCurriculum
+from mms_plugin.hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from mms_plugin.recipes import RecipeError, apply_recipes
 
 RESNET = "mmpretrain::resnet/resnet50_8xb32_in1k.py"
@@ -177,7 +177,8 @@ def test_the_written_config_grows_as_reported(tmp_path):
     again = Config.fromfile(tmp_path / "written.py")
     (hook,) = [h for h in again.custom_hooks if h.type == "ResolutionCurriculumHook"]
     arguments = {key: value for key, value in hook.items() if key != "type"}
-    assert ResolutionCurriculum(**arguments).growth(arguments["end"]) == 1.0
+    curriculum = ResolutionCurriculumHook(**arguments).curriculum
+    assert curriculum.growth(arguments["end"]) == 1.0
 
 
 def by_iterations():

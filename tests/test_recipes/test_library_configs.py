@@ -108,7 +108,7 @@ def test_every_config(tool, folder):
                     built[repr(twin)] = TRANSFORMS.build(dict(twin))
                 for size in (min(sampler.sizes), max(sampler.sizes)):
                     built[repr(twin)].at(size)
-        assert after.custom_hooks[-1] == dict(type="ResolutionCurriculumHook")
+        assert after.custom_hooks[-1].type == "ResolutionCurriculumHook"
     assert converted > refused
 
 

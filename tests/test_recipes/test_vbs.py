@@ -77,6 +77,7 @@ class TestWhatChanges:
             dict(type="EMAHook"),
             dict(
                 type="ResolutionCurriculumHook",
+                lr_scaling="sqrt",
                 schedule="cosine",
                 end=0.5,
                 start_sizes=[128],
@@ -84,7 +85,11 @@ class TestWhatChanges:
         ]
         assert hooks == [dict(type="EMAHook")]
         after = vbs_recipe(classification(custom_hooks=None), True)
-        assert after["custom_hooks"] == [dict(type="ResolutionCurriculumHook")]
+        (hook,) = after["custom_hooks"]
+        assert hook == dict(type="ResolutionCurriculumHook", lr_scaling="sqrt")
+        after = vbs_recipe(classification(), dict(lr_scaling="none"))
+        (hook,) = after["custom_hooks"]
+        assert hook == dict(type="ResolutionCurriculumHook", lr_scaling="none")
 
     def test_options_reach_the_sampler(self):
         options = dict(

@@ -16,6 +16,7 @@ from .arms import (
     peer_arms,
 )
 from .summary import (
+    CLAIMED,
     arm_table,
     by_arm,
     claims,
@@ -114,7 +115,7 @@ def _task(results: Sequence[Result], name: str, page: Path, seeds: int) -> List[
         "",
         f"The paper's claims; an answer takes {seeds} seeds:",
         "",
-        *_table(claims(results, name, seeds), text_columns=4),
+        *_table(claims(results, name, seeds), text_columns=2 + len(CLAIMED)),
         "",
     ]
     level = level_gain(results, name)
