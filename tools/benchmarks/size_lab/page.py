@@ -37,8 +37,9 @@ DRAWN = (
     WIDE_SQRT,
     "SSc-FBS jitter",
     "SSc-FBS short",
-    "MSc-VBSWC wide 1.00",
 )
+"""Arms of the figures, which have six styles of lines."""
+
 TITLES = {
     "detection": "Detection: Faster R-CNN on drawn scenes",
     "classification": "Classification: ResNet-18 on photographs",
