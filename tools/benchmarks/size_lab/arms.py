@@ -128,6 +128,7 @@ def main_arms(sides: SizeRange) -> Dict[str, SizeArm]:
         multi,
         replace(multi, name="MSc-FBS", variable_batch=False),
         replace(fixed, name="SSc-FBS lr 1.4", lr_factor=1.4),
+        replace(wide_sqrt, name=f"{WIDE_SQRT} 1.4", lr_factor=1.4),
     ]
     return {arm.name: arm for arm in arms}
 

@@ -236,6 +236,7 @@ def _arms() -> List[str]:
         "… end at base": "the curriculum ends with the base size only",
         "… by iteration": "grows within an epoch too",
         "… lr sqrt": "learning rate times the root of the relative batch size",
+        "… lr sqrt 1.4": "the same at 1.4 times the task's learning rate",
         "… by cost": "batch sizes by `cost_model`: a batch holds the cost of the base "
         "batch, RoI heads included, not its pixels",
         "… weights": "the base size drawn twice as often as others",
