@@ -37,7 +37,7 @@ _LOADER = "train_dataloader"
 _SAMPLER = "MultiScaleVariableBatchSampler"
 _HOOK, _CURRICULUM_HOOK = "MultiScaleSamplerHook", "ResolutionCurriculumHook"
 
-# Not as published: in trainings until the baseline is level it is worth a point.
+# Not as published: worth a point at the base size, see docs/multi_scale.md.
 _LR_SCALING = "sqrt"
 
 # Points of a training over which its batch sizes are averaged.
