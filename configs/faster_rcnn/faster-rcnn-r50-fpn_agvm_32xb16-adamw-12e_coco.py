@@ -9,7 +9,7 @@ _base_ = "./faster-rcnn-r50-fpn_agvm_16xb16-adamw-12e_coco.py"
 warmup_iters = 345
 optim_wrapper = dict(
     optimizer=dict(lr=1e-4 * 32**0.5),
-    agvm=dict(start_iter=warmup_iters + 83),
+    agvm=dict(start_iter=warmup_iters + 100),
 )
 custom_hooks = [
     dict(type="ClipGradRangeHook", begin=warmup_iters - 83, end=warmup_iters + 83)

@@ -10,7 +10,7 @@ _base_ = "./faster-rcnn-r50-fpn_agvm_16xb16-adamw-12e_coco.py"
 warmup_iters = 115
 optim_wrapper = dict(
     optimizer=dict(lr=1e-4 * 96**0.5),
-    agvm=dict(start_iter=warmup_iters + 28, interval=5),
+    agvm=dict(start_iter=warmup_iters + 100, interval=5, momentum=0.965),
 )
 custom_hooks = [
     dict(type="ClipGradRangeHook", begin=warmup_iters - 28, end=warmup_iters + 28)

@@ -11,7 +11,7 @@ _base_ = "./mask-rcnn-r50-fpn_agvm_16xb16-16e_coco.py"
 warmup_iters = 230
 optim_wrapper = dict(
     optimizer=dict(lr=0.32 * 2**0.5),
-    agvm=dict(start_iter=warmup_iters + 55, interval=5),
+    agvm=dict(start_iter=warmup_iters + 100, interval=5),
 )
 custom_hooks = [
     dict(type="ClipGradRangeHook", begin=warmup_iters - 55, end=warmup_iters + 55)

@@ -27,7 +27,7 @@ train_dataloader = dict(batch_size=16, num_workers=8)
 warmup_iters = 18
 optim_wrapper = dict(
     optimizer=dict(lr=1e-4 * 640**0.5),
-    agvm=dict(start_iter=warmup_iters + 4, interval=1, momentum=0.959),
+    agvm=dict(start_iter=warmup_iters + 22, interval=1, momentum=0.952),
 )
 custom_hooks = [
     dict(type="ClipGradRangeHook", begin=warmup_iters - 4, end=warmup_iters + 4)

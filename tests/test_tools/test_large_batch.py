@@ -505,8 +505,8 @@ def test_list_shows_done_and_pending_arms(tmp_path):
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
     assert lines[0] == ["AP", "20.0  faster-rcnn_sgd_b256_plain_lr0.08_s0"]
     assert lines[1] == ["diverged", "faster-rcnn_sgd_b256_agvm_lr0.08_s0"]
-    assert {line[0] for line in lines[2:]} == {"pending"} and len(lines) == 6
-    assert "2 of 6 arms are done" in done.stderr
+    assert {line[0] for line in lines[2:]} == {"pending"} and len(lines) == 12
+    assert "2 of 12 arms are done" in done.stderr
 
 
 def test_bad_input(tmp_path):

@@ -99,9 +99,9 @@ def test_accumulation_in_one_process(config_file, run_tool, tmp_path):
     check_released_warmup(logged_rates(tmp_path), 4 * RATE, 4)
     saved = torch.load(tmp_path / "epoch_4.pth")
     assert saved["meta"]["iter"] == 48
-    # One update after the warm-up, then before every update.
-    assert config.optim_wrapper.agvm == dict(start_iter=8, interval=1, momentum=0.9)
-    assert saved["optimizer"]["agvm"]["num_measured"] == 10
+    # Two updates after the warm-up, then before every update.
+    assert config.optim_wrapper.agvm == dict(start_iter=12, interval=1, momentum=0.9)
+    assert saved["optimizer"]["agvm"]["num_measured"] == 9
 
 
 @pytest.mark.distributed
@@ -123,8 +123,8 @@ def test_two_ranks(config_file, run_tool, free_port, tmp_path):
     check_released_warmup(logged_rates(tmp_path), 2 * RATE, 6)
     saved = torch.load(tmp_path / "epoch_4.pth")
     assert saved["meta"]["iter"] == 24
-    # From update 4 of 12 on.
-    assert saved["optimizer"]["agvm"]["num_measured"] == 8
+    # From update 5 of 12 on.
+    assert saved["optimizer"]["agvm"]["num_measured"] == 7
     multipliers = saved["optimizer"]["agvm"]["multipliers"]
     assert any(value != 1.0 for value in multipliers.values())
 
