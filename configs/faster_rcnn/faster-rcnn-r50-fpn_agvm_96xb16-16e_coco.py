@@ -2,8 +2,8 @@
 
 No rate is published for SGD: the released 0.38 at batch 512 by the square root of the
 batch. As with `--recipe agvm`: warm-up of as many images as at batch 512; clipping from
-3 % of the training before its end to 3 % after it, where AGVM starts; a measurement
-every 5 iterations.
+3 % of the training before its end to 3 % after it; AGVM starts 100 iterations after it;
+a measurement every 5 iterations.
 """
 
 _base_ = "./faster-rcnn-r50-fpn_agvm_16xb16-16e_coco.py"
