@@ -360,18 +360,19 @@ def test_pretrained_arms_share_a_backbone_of_other_scenes(trainer, tmp_path):
     import torch
     from mmdet.registry import MODELS
     from mmengine.registry import DefaultScope
+    from mmengine.runner import CheckpointLoader
 
     own = dict(variant="pretrained", pretrained=True, start_factor=2.0)
     result = trainer(grid.make_arm("sgd", 4, True, 0.01, **own), tmp_path)
     assert result["images"] == 16 and not result["diverged"]
     path = trainer.backbone()
-    weights = torch.load(path)["state_dict"]
+    weights = CheckpointLoader.load_checkpoint(str(path))["state_dict"]
     arm = trainer.config(grid.make_arm("sgd", 4, False, 0.01, **own))
     with DefaultScope.overwrite_default_scope("mmdet"):
         model = MODELS.build(arm["model"])
     model.init_weights()
     assert all(
-        torch.equal(value, weights[name])
+        torch.equal(value, weights[f"backbone.{name}"])
         for name, value in model.backbone.state_dict().items()
     )
     scenes = {p.name for p in (trainer.work_dir / "scenes").iterdir() if p.is_dir()}

@@ -180,59 +180,49 @@ class Trainer:
 
     def __init__(self, protocol: Any, work_dir: Path) -> None:
         import torch
-        from lab.scenes import draw
 
         import mms_plugin  # noqa: F401
 
         torch.set_num_threads(1)
         self.protocol = protocol
         self.work_dir = work_dir
-        counts = dict(train=protocol.train_images, val=protocol.val_images)
-        self.sets = {
-            split: draw(work_dir / "scenes", "detection", split, count, protocol.side)
-            for split, count in counts.items()
-        }
+
+    def draw(self, split: str, seed: int = 0) -> Path:
+        """Return the folder of the scenes of a split, drawn unless they are there."""
+        from lab.scenes import draw
+
+        counts = dict(train=self.protocol.train_images, val=self.protocol.val_images)
+        side = self.protocol.side
+        folder = self.work_dir / "scenes"
+        return draw(folder, "detection", split, counts[split], side, seed)
 
     def config(self, arm: Dict[str, Any]) -> Dict[str, Any]:
         """Return the arguments of the arm's runner."""
         from agvm_lab.config import runner_config
 
-        pretrained = arm["settings"].get("pretrained")
-        backbone = self.backbone() if pretrained else None
-        sets = (self.sets["train"], self.sets["val"])
-        return runner_config(arm, self.protocol, *sets, backbone)
+        settings = arm["settings"]
+        backbone = self.backbone() if settings.get("pretrained") else None
+        scenes = self.draw("train", settings.get("scenes_seed", 0)), self.draw("val")
+        return runner_config(arm, self.protocol, *scenes, backbone)
 
     def backbone(self) -> Path:
-        """Return the weights of a backbone, trained at batch 16 on other scenes.
+        """Return a checkpoint of a detector, trained at batch 16 on other scenes.
 
-        They are trained once, by whichever process needs them first.
+        It is trained once, by whichever process needs it first.
         """
-        from agvm_lab.config import runner_config
         from agvm_lab.grid import PRETRAINING
         from lab.arms import tell
-        from lab.scenes import draw
-        from lab.training import save_backbone, train
 
         folder = self.work_dir.resolve() / PRETRAINING["name"]
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "backbone.pth"
-        with open(folder / "backbone.lock", "w") as lock:
+        images = self.protocol.epochs * self.protocol.train_images
+        last = images // self.protocol.micro(PRETRAINING["batch"])
+        path = folder / f"iter_{last}.pth"
+        with open(folder / "pretraining.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if path.exists():
-                return path
-            scenes = draw(
-                self.work_dir / "scenes",
-                "detection",
-                "train",
-                self.protocol.train_images,
-                self.protocol.side,
-                seed=1,
-            )
-            config = runner_config(PRETRAINING, self.protocol, scenes, self.sets["val"])
-            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-                outcome = train(config, folder)
-            tell(f"pre-training: AP {percent(outcome.metrics, 'coco/bbox_mAP')}")
-            save_backbone(folder, path)
+            if not path.exists():
+                metrics = self.train(PRETRAINING, folder).metrics
+                tell(f"pre-training: AP {percent(metrics, 'coco/bbox_mAP')}")
         return path
 
     def train(self, arm: Dict[str, Any], folder: Path) -> Any:

@@ -43,7 +43,8 @@ def runner_config(
         protocol: What all arms share.
         train_set: Folder of the scenes to train on.
         val_set: Folder of the scenes to validate on.
-        backbone: Weights that the backbone starts with. Defaults to random ones.
+        backbone: Checkpoint of a detector whose backbone this one starts with.
+            Defaults to random weights.
     """
     settings = arm["settings"]
     batch, ranks = arm["batch"], settings.get("ranks", 1)
@@ -90,7 +91,7 @@ def runner_config(
     model = detector(arm["model"])
     if backbone is not None:
         model["backbone"]["init_cfg"] = dict(
-            type="Pretrained", checkpoint=str(backbone)
+            type="Pretrained", checkpoint=str(backbone), prefix="backbone."
         )
     return dict(
         model=model,

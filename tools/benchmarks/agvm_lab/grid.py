@@ -73,7 +73,7 @@ def make_arm(
     )
 
 
-PRETRAINING = make_arm("sgd", 16, False, 0.02, variant="pretraining")
+PRETRAINING = make_arm("sgd", 16, False, 0.02, variant="pretraining", scenes_seed=1)
 """Trains the backbone of the arms that start with a trained one, on other scenes."""
 
 

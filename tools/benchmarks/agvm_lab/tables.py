@@ -83,18 +83,18 @@ def pretrained(results: Sequence[Result]) -> str:
                 if not found:
                     continue
                 cells = [
-                    f"{arm['lr']:g}: "
-                    + ("diverged" if arm["diverged"] else f"{arm['ap']:.1f}")
+                    f"{arm['lr']:g}: {_box_ap(arm)}"
                     for arm in sorted(found, key=lambda arm: arm["lr"])
                 ]
                 best = summary.best_of(results, optimizer, batch, kind, "pretrained")
-                last = _best_cells(best)
-                if batch == 16:  # one rate, that of the training from scratch
-                    last[0] = last[0].replace(" ?", "")
                 name = "AGVM" if kind else "plain"
                 row = [optimizer_name(optimizer), str(batch), name, ", ".join(cells)]
-                rows.append([*row, *last])
+                rows.append([*row, *_best_cells(best)])
     return markdown_table(rows, 4) if len(rows) > 1 else NOTHING
+
+
+def _box_ap(arm: Result) -> str:
+    return "diverged" if arm["diverged"] else f"{arm['ap']:.1f}"
 
 
 def _best_cells(best: Optional[summary.Best]) -> List[str]:
@@ -234,7 +234,7 @@ def edges(results: Sequence[Result]) -> str:
             name = _EDGES.get(arm["variant"], "AGVM" if arm["agvm"] else "plain")
             if arm["variant"] == "edge-clipped":
                 name = f"{'AGVM' if arm['agvm'] else 'plain'}, {name}"
-            ap = "diverged" if arm["diverged"] else f"{arm['ap']:.1f}"
+            ap = _box_ap(arm)
             if arm["diverged"]:
                 ap += f" at update {arm['updates']} of {_all_updates(arm, usual)}"
             rows.append([optimizer_name(optimizer), name, f"{rate:g}", ap])
@@ -330,7 +330,7 @@ def _run_row(arm: Result) -> List[str]:
         str(arm["updates"]),
         "AGVM" if arm["agvm"] else "plain",
         f"{arm['lr']:g}",
-        "diverged" if arm["diverged"] else f"{arm['ap']:.1f}",
+        _box_ap(arm),
     ]
 
 
@@ -353,7 +353,7 @@ def multi_scale(results: Sequence[Result]) -> str:
                     "AGVM" if arm["agvm"] else "plain",
                     str(arm["updates"]),
                     f"{arm['cpu_seconds']:.0f}",
-                    "diverged" if arm["diverged"] else f"{arm['ap']:.1f}",
+                    _box_ap(arm),
                 ]
             )
     return markdown_table(rows, 3) if len(rows) > 1 else NOTHING

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from .arms import tell
 
@@ -106,26 +106,6 @@ def train(
         loss=binned_means([float(value) for value in history], points),
         agvm=thinned(hub.get_info(_TRACE, []), points),
     )
-
-
-def save_backbone(folder: Path, path: Path) -> None:
-    """Save the backbone's weights of a training, for ``init_cfg`` of another one.
-
-    Args:
-        folder: Where the checkpoints of the training lie.
-        path: Where the weights go; written whole or not at all.
-    """
-    last = find_latest_checkpoint(str(folder))
-    state = CheckpointLoader.load_checkpoint(last, map_location="cpu")["state_dict"]
-    prefix = "backbone."
-    weights = {
-        name[len(prefix) :]: value
-        for name, value in state.items()
-        if name.startswith(prefix)
-    }
-    partial = path.with_suffix(".partial")
-    torch.save(dict(state_dict=weights), partial)
-    os.replace(partial, path)
 
 
 def _completed(
