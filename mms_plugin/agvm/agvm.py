@@ -124,17 +124,17 @@ class AGVM:
     ) -> None:
         """Count the measurements in a row that find hardly any variance.
 
-        A head that has died still has some, of its weight decay and of the gradients
-        that its few objects leave, so that only the anchor tells how much is little.
+        A head that has died may keep some: how much is too little, the anchor tells.
         """
+        low = QUIET_VARIANCE
+        if math.isfinite(reference):
+            low = max(low, reference / self.config.ratio_range[1])
         for name, values in zip(self.modules, products):
             if name not in variances:
                 continue  # a single number
             no_gradient = values[0] == 0 == values[2]
-            low = 0.0
-            if name not in self.anchors and math.isfinite(reference):
-                low = reference / self.config.ratio_range[1]
-            quiet = no_gradient or variances[name] < max(low, QUIET_VARIANCE)
+            limit = QUIET_VARIANCE if name in self.anchors else low
+            quiet = no_gradient or variances[name] < limit
             self.num_quiet[name] = self.num_quiet[name] + 1 if quiet else 0
 
     def quiet_modules(self) -> List[str]:
