@@ -89,6 +89,7 @@ def agvm_recipe(
     else:
         arguments = {"start_iter": _end_of_warmup(config) + 100, **arguments}
     arguments.update(given)
+    AGVMConfig.build(arguments)  # refuses wrong ones before anything is built
     wrapper["agvm"] = arguments
     shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     report(f"optim_wrapper.agvm: {shown}")

@@ -62,6 +62,13 @@ def test_what_it_refuses(config, words):
         agvm_recipe(config)
 
 
+def test_arguments_are_refused_before_anything_is_built():
+    with pytest.raises(ValueError, match="start_iter.*-3"):
+        agvm_recipe(_config(), dict(start_iter=-3))
+    with pytest.raises(ValueError, match="start_iter=600 lies after stop_iter=500"):
+        agvm_recipe(_config(), dict(stop_iter=500))
+
+
 @pytest.mark.parametrize(
     "path",
     [

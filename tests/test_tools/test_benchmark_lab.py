@@ -375,11 +375,6 @@ def test_blocks_of_a_page_are_replaced_and_the_rest_is_kept():
     assert pages.fill_blocks(once, dict(a="new \\1", b="added")) == once
 
 
-def test_markdown_table():
-    text = pages.markdown_table([["a", "b"], ["x", "1"]])
-    assert text == "| a | b |\n| --- | ---: |\n| x | 1 |"
-
-
 def test_marks_at_the_end_of_an_axis_are_within_the_picture(tmp_path):
     """Two lines that end at the last rate: each has its own cross there."""
     from matplotlib.image import imread

@@ -20,11 +20,10 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 # The checkout that this file lies in, installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lab.pages import markdown_table
-
 from mms_plugin.agvm import AGVMConfig, target_multiplier
 from mms_plugin.agvm.fit_measurements import fit_measurements
 from mms_plugin.agvm.measurements import moved_share
+from mms_plugin.utils.tables import markdown_table
 from tools.smoke import smoke_arguments
 
 MOMENTA = (0.9, 0.95, 0.97, 0.99)

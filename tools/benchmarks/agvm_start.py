@@ -21,10 +21,9 @@ from typing import Any, List
 # The checkout that this file lies in, installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lab.pages import markdown_table
-
 from mms_plugin.agvm import AGVMConfig
 from mms_plugin.agvm.variance import EPS
+from mms_plugin.utils.tables import markdown_table
 from tools.smoke import smoke_arguments
 
 ACCUMULATED = 8

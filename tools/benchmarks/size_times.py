@@ -527,7 +527,7 @@ def decoders() -> Dict[str, Callable[[bytes, int], Any]]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows of numbers as Markdown."""
-    from lab.pages import markdown_table
+    from mms_plugin.utils.tables import markdown_table
 
     def cell(value: Any) -> str:
         return f"{value:.3g}" if isinstance(value, float) else str(value)

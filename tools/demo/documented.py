@@ -10,6 +10,8 @@ import statistics
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
+from mms_plugin.utils.tables import markdown_table
+
 __all__ = ["beside", "load", "readme_table", "spread"]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +51,7 @@ def readme_table(task: Mapping[str, Any]) -> str:
     header = ["arm", "epochs", "iterations", "training FLOPs", "CPU time"]
     for metric in task["arms"][0]["metrics"]:
         header += _labels(task, metric)
-    lines = [f"| {' | '.join(header)} |", "|---" + "|---:" * (len(header) - 1) + "|"]
+    rows = [header]
     first = task["arms"][0]
     for arm in task["arms"]:
         flops, seconds = arm["train_tflops"], arm["cpu_time"]
@@ -70,8 +72,8 @@ def readme_table(task: Mapping[str, Any]) -> str:
                 if len(values[kind]) > 1:
                     text += f" ({', '.join(map(str, values[kind]))})"
                 row.append(text)
-        lines.append(f"| {' | '.join(row)} |")
-    return "\n".join(lines)
+        rows.append(row)
+    return markdown_table(rows)
 
 
 def beside(name: str, task: Mapping[str, Any], seed: int) -> List[List[str]]:

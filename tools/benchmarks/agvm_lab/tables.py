@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from lab.pages import markdown_table
+from mms_plugin.utils.tables import markdown_table
 
 from . import summary
 from .grid import Result, Sweep, curve, select
@@ -90,7 +90,7 @@ def pretrained(results: Sequence[Result]) -> str:
                 name = "AGVM" if kind else "plain"
                 row = [optimizer_name(optimizer), str(batch), name, ", ".join(cells)]
                 rows.append([*row, *_best_cells(best)])
-    return markdown_table(rows, 4) if len(rows) > 1 else NOTHING
+    return markdown_table(rows, range(4)) if len(rows) > 1 else NOTHING
 
 
 def _box_ap(arm: Result) -> str:
@@ -142,7 +142,7 @@ def all_rates(results: Sequence[Result]) -> str:
     if len(rows) == 1:
         return NOTHING
     note = "Seed 0. In brackets: AGVM less plain training at the same rate."
-    return markdown_table(rows, 5) + f"\n\n{note}"
+    return markdown_table(rows, range(5)) + f"\n\n{note}"
 
 
 def _alive(results: Sequence[Result], **key: Any) -> Dict[float, float]:
@@ -177,7 +177,7 @@ def variances(results: Sequence[Result]) -> str:
                         _by_module(arm["mean_multipliers"]),
                     ]
                 )
-    return markdown_table(rows, 5) if len(rows) > 1 else NOTHING
+    return markdown_table(rows, range(5)) if len(rows) > 1 else NOTHING
 
 
 def _by_module(values: Mapping[str, float]) -> str:
@@ -239,7 +239,7 @@ def edges(results: Sequence[Result]) -> str:
                 ap += f" at update {arm['updates']} of {_all_updates(arm, usual)}"
             rows.append([optimizer_name(optimizer), name, f"{rate:g}", ap])
     if len(rows) > 1:
-        return markdown_table(rows, 2)
+        return markdown_table(rows, range(2))
     sweeps = [Sweep(results, name, 256) for name in ("sgd", "adamw")]
     if all(sweep.best(False) is not None for sweep in sweeps) and not any(
         grid_edges(sweep) for sweep in sweeps
@@ -280,7 +280,7 @@ def _variants(
                     optimizer, labels[arm["variant"]], arm["lr"], ap, reference
                 )
             )
-    return markdown_table(rows, 2) if len(rows) > 1 else NOTHING
+    return markdown_table(rows, range(2)) if len(rows) > 1 else NOTHING
 
 
 def _variant_row(
@@ -356,7 +356,7 @@ def multi_scale(results: Sequence[Result]) -> str:
                     _box_ap(arm),
                 ]
             )
-    return markdown_table(rows, 3) if len(rows) > 1 else NOTHING
+    return markdown_table(rows, range(3)) if len(rows) > 1 else NOTHING
 
 
 def other_models(results: Sequence[Result]) -> str:
@@ -380,7 +380,7 @@ def other_models(results: Sequence[Result]) -> str:
             )
     if len(rows) == 1:
         return NOTHING
-    return markdown_table(rows, 2) + (
+    return markdown_table(rows, range(2)) + (
         "\n\nBox AP; Mask R-CNN: box AP / mask AP; panoptic FPN: panoptic quality."
     )
 

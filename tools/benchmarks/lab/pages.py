@@ -4,21 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Mapping, Sequence, Union
+from typing import Mapping, Union
 
 from mms_plugin.utils.files import write_atomically
-
-
-def markdown_table(rows: Sequence[Sequence[str]], numbers_from: int = 1) -> str:
-    """Return a Markdown table.
-
-    Args:
-        rows: Cells, the heading first.
-        numbers_from: Columns from this one on are aligned to the right. Defaults to 1.
-    """
-    head, *body = rows
-    rule = ["---" if column < numbers_from else "---:" for column in range(len(head))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *body])
 
 
 def fill_blocks(text: str, blocks: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ BASELINE = "SSc-FBS"
 CURRICULUM = "MSc-VBSWC"
 WIDE = "MSc-VBSWC wide"
 WIDE_SQRT = "MSc-VBSWC wide lr sqrt"
+LONG = "SSc-FBS 2.00"
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,19 @@ def main_arms(sides: SizeRange) -> Dict[str, SizeArm]:
     return {arm.name: arm for arm in arms}
 
 
+def long_arms(sides: SizeRange) -> Dict[str, SizeArm]:
+    """Return the baseline for twice the epochs, and 0.63 of that compute, by name.
+
+    There the baseline has stopped gaining, if it has not before.
+    """
+    main = main_arms(sides)
+    arms = [
+        replace(main[BASELINE], name=LONG, compute_share=2.0),
+        replace(main[WIDE_SQRT], name=f"{WIDE_SQRT} 1.26", compute_share=1.26),
+    ]
+    return {arm.name: arm for arm in arms}
+
+
 def ablation_arms(sides: SizeRange) -> Dict[str, SizeArm]:
     """Return what is changed in the curriculum one by one, by name."""
     main = main_arms(sides)
@@ -211,7 +225,12 @@ def peer_arms(sides: SizeRange) -> Dict[str, SizeArm]:
 
 def all_arms(sides: SizeRange) -> Dict[str, SizeArm]:
     """Return every arm by name, those of the paper first."""
-    return {**main_arms(sides), **ablation_arms(sides), **peer_arms(sides)}
+    return {
+        **main_arms(sides),
+        **long_arms(sides),
+        **ablation_arms(sides),
+        **peer_arms(sides),
+    }
 
 
 def batch_rule(arm: SizeArm) -> Dict[str, Any]:
@@ -307,8 +326,9 @@ def order_runs(
     """Return ``(task, arm, seed)`` of all runs, the most telling ones first.
 
     All arms are trained with all seeds on drawn scenes, where a training takes
-    minutes. On photographs the ablations and the peers, on nuclei and with a Swin
-    transformer all but the arms that decide the claims have the first seed only.
+    minutes. On photographs the long arms, the ablations and the peers have the first
+    seed only, and so have all but the arms that decide the claims on nuclei and with
+    a Swin transformer, which are not trained long.
 
     Args:
         tasks: Sides by task, in the order of their value.
@@ -338,8 +358,9 @@ def order_runs(
         add(task, names[task][:DECIDING], first)
     for task in early:
         rest = [n for n in ablation_arms(tasks[task]) if n not in reused[task]]
+        rest = list(long_arms(tasks[task])) + rest + list(peer_arms(tasks[task]))
         for seed in seeds if task == "detection" else [first]:
-            add(task, rest + list(peer_arms(tasks[task])), seed)
+            add(task, rest, seed)
     for task in late:
         add(task, names[task][DECIDING:] + reused[task], first)
         for seed in later:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from lab.pages import markdown_table, update_page
+from lab.pages import update_page
+
+from mms_plugin.utils.tables import markdown_table
 
 from .arms import (
+    BASELINE,
+    LONG,
     WIDE_SQRT,
     ablation_arms,
     all_arms,
+    long_arms,
     main_arms,
     order_runs,
     peer_arms,
@@ -20,7 +25,7 @@ from .summary import (
     arm_table,
     by_arm,
     claims,
-    level_gain,
+    gain,
     mean_curve,
     pooled_bins,
     size_table,
@@ -119,15 +124,11 @@ def _task(results: Sequence[Result], name: str, page: Path, seeds: int) -> List[
         *_table(claims(results, name, seeds), text_columns=2 + len(CLAIMED)),
         "",
     ]
-    level = level_gain(results, name)
-    if level is not None:
-        lines += [
-            "Is the baseline level? All epochs give it "
-            f"{level.text(sign=True)} points over SSc-FBS short, which stops at "
-            "MSc-VBSWC's compute.",
-            "",
-        ]
+    lines += _is_level(results, name)
     lines += _table(arm_table(results, name, list(main_arms(sides))))
+    rows = arm_table(results, name, list(long_arms(sides)), LONG)
+    if len(rows) > 1:
+        lines += ["", f"Twice the epochs; ratios against {LONG}:", "", *_table(rows)]
     for title, group in (
         ("Other libraries' schedules", peer_arms(sides)),
         ("Changes to the curriculum", ablation_arms(sides)),
@@ -143,6 +144,20 @@ def _task(results: Sequence[Result], name: str, page: Path, seeds: int) -> List[
     lines += _table(size_table(results, name, list(all_arms(sides))))
     lines += ["", *_figures(arms, name, task.metric, page)]
     return lines
+
+
+def _is_level(results: Sequence[Result], name: str) -> List[str]:
+    known = []
+    over_short = gain(results, name, BASELINE, "SSc-FBS short")
+    if over_short is not None:
+        known.append(
+            f"It has {over_short.text(sign=True)} points over SSc-FBS short, which "
+            "stops at MSc-VBSWC's compute."
+        )
+    longer = gain(results, name, LONG, BASELINE)
+    if longer is not None:
+        known.append(f"Twice the epochs give it {longer.text(sign=True)} points.")
+    return [" ".join(["Is the baseline level?", *known]), ""] if known else []
 
 
 def _figures(
@@ -206,7 +221,7 @@ def _unit(value: float) -> Tuple[str, float]:
 
 
 def _table(rows: Sequence[Sequence[str]], text_columns: int = 1) -> List[str]:
-    return [markdown_table(rows, text_columns)]
+    return [markdown_table(rows, range(text_columns))]
 
 
 def _arms() -> List[str]:
@@ -227,6 +242,8 @@ def _arms() -> List[str]:
         "MSc-VBSWC wide": "the same up to a larger size, after 70 %",
         "MSc-VBSWC wide 0.63, wide 1.00": "the same for as many epochs as cost that "
         "share of SSc-FBS's pixels",
+        "SSc-FBS 2.00": "SSc-FBS for twice the epochs",
+        "MSc-VBSWC wide lr sqrt 1.26": "*wide lr sqrt* for 0.63 of that compute",
         "MSc-VBSWC jitter, wide jitter": "jitter within the sizes of the curriculum: "
         "each image is resized at random, then cropped and padded to its batch's size",
         "… precise BN": "statistics of batch norm estimated again after training on "

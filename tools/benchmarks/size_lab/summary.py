@@ -178,7 +178,10 @@ def claims(results: Sequence[Result], task: str, seeds: int) -> List[List[str]]:
 
 
 def arm_table(
-    results: Sequence[Result], task: str, names: Sequence[str]
+    results: Sequence[Result],
+    task: str,
+    names: Sequence[str],
+    baseline: str = BASELINE,
 ) -> List[List[str]]:
     """Return a row per arm that has results, below a header.
 
@@ -186,7 +189,7 @@ def arm_table(
     out.
     """
     arms = by_arm(results, task)
-    base = arms.get(BASELINE, [])
+    base = arms.get(baseline, [])
     rows = [
         [
             "arm",
@@ -243,8 +246,8 @@ def worth_table(
     for name in names:
         parent = WIDE if name.startswith(WIDE) and name != WIDE else CURRICULUM
         own, base = arms.get(name, []), arms.get(parent, [])
-        gain = paired(own, base, lambda r: r["value"])
-        if name == parent or gain is None:
+        value = paired(own, base, lambda r: r["value"])
+        if name == parent or value is None:
             continue
         cost = paired(own, base, flops, ratio=True)
         mean = paired(own, base, mean_over_sizes)
@@ -253,9 +256,9 @@ def worth_table(
             [
                 name,
                 parent,
-                str(len(gain.values)),
+                str(len(value.values)),
                 f"{cost.mean:.2f}",
-                gain.text(sign=True),
+                value.text(sign=True),
                 mean.text(sign=True),
             ]
         )
@@ -309,11 +312,12 @@ def pooled_bins(results: Sequence[Result]) -> List[List[float]]:
     return pooled
 
 
-def level_gain(results: Sequence[Result], task: str) -> Optional[Spread]:
-    """Return what the baseline gains over the same with the curriculum's compute.
+def gain(
+    results: Sequence[Result], task: str, arm: str, other: str
+) -> Optional[Spread]:
+    """Return what an arm has more at the base size than another one.
 
-    Near 0, a longer training does not help any more: the baseline is level.
+    Of a longer and a shorter baseline: near 0, the shorter one is level.
     """
     arms = by_arm(results, task)
-    short = arms.get("SSc-FBS short", [])
-    return paired(arms.get(BASELINE, []), short, lambda r: r["value"])
+    return paired(arms.get(arm, []), arms.get(other, []), lambda r: r["value"])
