@@ -104,10 +104,10 @@ def first_batches(
     config.update(num_workers=0, persistent_workers=False, pin_memory=False)
     loader = Runner.build_dataloader(config, seed=seed)
     sampler: Any = loader.batch_sampler
-    schedule = getattr(sampler, "schedule", None)
+    growing = getattr(sampler, "growing_sizes", None)
     full: Dict[Size, int] = {}
-    if schedule is not None:
-        drawn = schedule.distribution(1.0)
+    if growing is not None:
+        drawn = growing.distribution(1.0)
         full = dict(zip(drawn.sizes, drawn.batch_sizes))
     chosen: Dict[Optional[Size], List[int]] = {}
     for batch in _dealt(sampler):

@@ -57,6 +57,7 @@ KNOWN_SIZES: Mapping[str, Tuple[int, str]] = {
 # Samplers that give each rank ceil(samples / ranks), or fewer with round_up=False.
 _SHARING_SAMPLERS = (
     "DefaultSampler",
+    "KeyedPermutationSampler",
     "SequentialSampler",
     "RepeatAugSampler",
     "ClassAwareSampler",

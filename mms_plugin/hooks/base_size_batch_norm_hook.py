@@ -30,13 +30,15 @@ class BaseSizeBatchNormHook(Hook):
     last iteration, before it is validated and saved, the running means and variances
     are replaced by their means over a few batches of training images at the sampler's
     ``base_size``, augmented as in the training. With several ranks they are the means
-    over the batches of all of them. An ``EMAHook``'s averaged model gets statistics of
-    its own.
+    over the batches of all of them. With an ``EMAHook``, they are those of its averaged
+    model, in both models, as the hook itself keeps them; where it averages the
+    statistics too (``update_buffers=True``), each model has its own.
 
-    The weights stay as they are, and no random state is changed, so that a training
-    that is resumed and made longer continues as it would have without the hook. The
-    images and their augmentation depend on the seed only. A training that is stopped
-    early is left as it is.
+    The weights stay as they are, and no random state is changed: a training that is
+    resumed and made longer has the weights that it would have had without the hook, and
+    running statistics that continue from the new ones. The images and their
+    augmentation depend on the seed only. A training that is stopped early is left as it
+    is.
 
     mmpretrain's ``PreciseBNHook`` does not work with a batch sampler.
 
@@ -92,7 +94,7 @@ class BaseSizeBatchNormHook(Hook):
             self._estimate(runner, sampler.seed)
 
     def _estimate(self, runner: Runner, seed: int) -> None:
-        for name, model in _models_of(runner):
+        for name, model, follower in _models_of(runner):
             loader = base_size_loader(runner.train_loop.dataloader, self.num_batches)
             devices = {parameter.device for parameter in model.parameters()}
             with kept_random_states(devices):
@@ -105,6 +107,9 @@ class BaseSizeBatchNormHook(Hook):
                         "Remove the hook, or set norm_eval=False of the backbone"
                     )
                 continue
+            if follower is not None:
+                for own, estimated in zip(follower.buffers(), model.buffers()):
+                    own.copy_(estimated)
             runner.logger.info(
                 f"Statistics of batch norm: {layers} layers of {name} estimated on "
                 f"{len(loader)} batches at the base size"
@@ -114,15 +119,21 @@ class BaseSizeBatchNormHook(Hook):
         warn_on_main_process(f"{type(self).__name__} has no effect: {reason}")
 
 
-def _models_of(runner: Runner) -> Iterator[Tuple[str, nn.Module]]:
-    """Yield the model and, with an ``EMAHook``, the averaged one."""
+def _models_of(runner: Runner) -> Iterator[Tuple[str, nn.Module, Optional[nn.Module]]]:
+    """Yield models to estimate, each with one that gets the same statistics."""
     model = runner.model
-    yield "the model", model.module if is_model_wrapper(model) else model
+    own = model.module if is_model_wrapper(model) else model
     averaged: List[Any] = [
         hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)
     ]
+    # EMAHook validates the averaged weights with the model's own buffers, unless it
+    # averages these too.
+    shared = [each.module for each in averaged if not each.update_buffers]
+    if not shared:
+        yield "the model", own, None
     for each in averaged:
-        yield "the averaged model", each.module
+        follower = own if each.module in shared else None
+        yield "the averaged model", each.module, follower
 
 
 def _forward_of(model: Any) -> Any:

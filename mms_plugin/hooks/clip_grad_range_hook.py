@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from ..agvm.clip_grad_range import explain_without_effect
+from ..multi_scale.runner_parts import plain_optim_wrappers
 from ..utils.main_process_warning import warn_on_main_process
 from ..utils.validation import parse_int
 
@@ -45,16 +46,20 @@ class ClipGradRangeHook(Hook):
             )
         self.begin = begin
         self.end = end
-        self._clip_grad: Dict[str, Any] = {}
+        self._clipped: List[Tuple[Any, Dict[str, Any]]] = []
 
     def before_train(self, runner: Any) -> None:
         """Read the wrapper's clipping arguments; warn of a range without effect."""
-        if not getattr(runner.optim_wrapper, "clip_grad_kwargs", None):
+        self._clipped = [
+            (wrapper, wrapper.clip_grad_kwargs)
+            for wrapper in plain_optim_wrappers(runner.optim_wrapper)
+            if getattr(wrapper, "clip_grad_kwargs", None)
+        ]
+        if not self._clipped:
             raise ValueError(
                 "ClipGradRangeHook needs the arguments for clipping. Set "
                 "optim_wrapper.clip_grad, for example dict(max_norm=1.0)."
             )
-        self._clip_grad = runner.optim_wrapper.clip_grad_kwargs
         text = explain_without_effect(
             self.begin, self.end, runner.iter, runner.max_iters
         )
@@ -68,8 +73,10 @@ class ClipGradRangeHook(Hook):
         inside = runner.iter >= self.begin and (
             self.end is None or runner.iter < self.end
         )
-        runner.optim_wrapper.clip_grad_kwargs = self._clip_grad if inside else None
+        for wrapper, arguments in self._clipped:
+            wrapper.clip_grad_kwargs = arguments if inside else None
 
     def after_train(self, runner: Any) -> None:
         """Restore the wrapper's clipping."""
-        runner.optim_wrapper.clip_grad_kwargs = self._clip_grad
+        for wrapper, arguments in self._clipped:
+            wrapper.clip_grad_kwargs = arguments

@@ -51,7 +51,7 @@ class FirstBatchHook(Hook):
             batch = next(iter(load_batches(loader, choose_batches(loader, [point]))))
         except Exception as error:
             text = (message_lines(str(error)) or [type(error).__name__])[-1]
-            raise ValueError(f"the first batch, {point}, cannot be made: {text}") from (
+            raise ValueError(f"the first batch, {point}, fails to load: {text}") from (
                 error
             )
         for height, width in _image_sizes(batch):
@@ -70,7 +70,8 @@ def _first(
     if sampler.endless:
         plan = sampler.plan_iterations(iteration, iteration + 1)
     else:
-        plan = sampler.plan(epoch)
+        # In other settings nothing may be left of a resumed epoch.
+        plan = sampler.plan(epoch) or sampler.plan(epoch + 1)
     height, width, batch_size = plan[0]
     return (height, width), batch_size
 

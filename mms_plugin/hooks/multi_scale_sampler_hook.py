@@ -127,16 +127,23 @@ class MultiScaleSamplerHook(Hook):
         loop = runner.train_loop
         sampler = self._sampler_of(loop)
         if counts_iterations(loop):
-            batch = sampler.batch_at_iteration(runner.iter)
             drawn = sampler.sizes_of_iteration(runner.iter)
             self._log.sizes(runner, drawn, f"Iteration {runner.iter + 1}")
+        if sampler.endless:
+            batch = sampler.batch_at_iteration(runner.iter)
+            shared = batch[2]
         else:
+            epoch = runner.epoch
+            if counts_iterations(loop):
+                epoch = sampler.epoch_of(runner.iter)
             # Within a resumed epoch, batch_idx begins at 0.
-            position = runner.iter - sampler.iterations_before(runner.epoch)
-            batch = sampler.batch_at(runner.epoch, position)
+            position = runner.iter - sampler.iterations_before(epoch)
+            batch = sampler.batch_at(epoch, position)
+            shared = sampler.shared_batch_size(epoch, position)
         self._log.batch(runner, batch)
         seed_iteration(runner, sampler.seed)
-        self._lr_scaling.scale(runner, batch[2] / sampler.batch_size)
+        # Not by this rank's own batch: the weights of all ranks must stay equal.
+        self._lr_scaling.scale(runner, shared / sampler.batch_size)
 
     def after_train_iter(
         self,

@@ -34,7 +34,7 @@ class BatchLrScaling:
                 f"lr_scaling must be one of {list(LR_SCALINGS)}, but got {rule!r}"
             )
         self.rule = rule
-        self._accumulated: List[float] = []
+        self._recent: List[float] = []
         self._unscaled: List[Tuple[dict, Any]] = []
 
     def scale(self, runner: Runner, relative_batch_size: float) -> None:
@@ -42,17 +42,17 @@ class BatchLrScaling:
 
         Args:
             runner: Runner of the training.
-            relative_batch_size: Batch size of this iteration over the base batch size.
+            relative_batch_size: Batch size of this iteration over the base batch size,
+                the same on every rank.
         """
         if self.rule == "none":
             return
-        accumulated = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
-        if runner.iter % accumulated == 0:
-            self._accumulated = []
-        self._accumulated.append(relative_batch_size)
-        mean = sum(self._accumulated) / len(self._accumulated)
-        factor = lr_factor(mean, self.rule)
-        for wrapper in plain_optim_wrappers(runner.optim_wrapper):
+        wrappers = plain_optim_wrappers(runner.optim_wrapper)
+        counts = [getattr(each, "_accumulative_counts", 1) for each in wrappers]
+        self._recent = [*self._recent, relative_batch_size][-max(counts) :]
+        for wrapper, count in zip(wrappers, counts):
+            accumulated = self._recent[-(runner.iter % count + 1) :]
+            factor = lr_factor(sum(accumulated) / len(accumulated), self.rule)
             for group in wrapper.optimizer.param_groups:
                 self._unscaled.append((group, group["lr"]))
                 group["lr"] = group["lr"] * factor

@@ -8,7 +8,6 @@ from typing import Iterable, Iterator, List, Tuple
 
 import numpy as np
 
-from ..utils.random_state import mixed_seed
 from .aspect_groups import GroupedStream
 from .inner_sampler import RewindableIndices
 from .plan import STREAM_BLOCK, Plan, plan_stream
@@ -114,7 +113,7 @@ class BatchStream:
             taken: Iterable[int] = itertools.islice(indices, batch_size)
             if grouped is not None:
                 taken = grouped.take(batch_size)
-            seed = mixed_seed(self._settings.seed, self.iteration)
+            seed = self._settings.seed_on_rank(self.iteration)
             batch = sized_batch(taken, (height, width), seed)
             if not batch:
                 return

@@ -72,6 +72,7 @@ class EpochPlanner:
         self._starts = [self.first_epoch[1]]  # of the epochs from the first on
         self._deficits: Dict[int, np.ndarray] = {}
         # One epoch is walked while the next is planned.
+        self.shared_plan = lru_cache(maxsize=2)(self._plan_for_all)
         self.planned = lru_cache(maxsize=2)(self._plan_for_rank)
         self.sizes_of = lru_cache(maxsize=2)(self._collect_sizes)
         self.length = lru_cache(maxsize=None)(self._count_iterations)
@@ -185,8 +186,18 @@ class EpochPlanner:
 
     # Planning
 
-    def shared_plan(self, epoch: int, used: int = 0) -> Plan:
-        """Return the plan of an epoch that all ranks share.
+    def shared_batch_size(self, epoch: int, position: int) -> int:
+        """Return the images of a batch that every rank has planned for.
+
+        Args:
+            epoch: Number of the epoch.
+            position: Iteration within it.
+        """
+        plan = self.shared_plan(epoch, self.used_before(epoch))
+        return plan.at(position - self.iterations_done_elsewhere(epoch))[2]
+
+    def _plan_for_all(self, epoch: int, used: int = 0) -> Plan:
+        """Plan an epoch as all ranks share it.
 
         Its batch sizes are not yet cut to the images of a rank.
 

@@ -143,9 +143,15 @@ class GrowingSizes:
         low, high = grown_range(*self._ranges, growth)
         return bisect_left(self._sides, low), bisect_right(self._sides, high)
 
-    def distributions(self) -> List[SizeDistribution]:
-        """Return what is drawn from at the start and at the end of the training."""
-        return [self.distribution(0.0), self.distribution(1.0)]
+    def distributions(self, epochs: int = 1) -> List[SizeDistribution]:
+        """Return what is drawn from, each once, in the order of the training.
+
+        Args:
+            epochs: At the start of each of so many epochs, and at the end. Defaults to
+                1: at the start and at the end of the training.
+        """
+        reached = (self.distribution(epoch / epochs) for epoch in range(epochs + 1))
+        return list(dict.fromkeys(reached))
 
     @property
     def largest_batch(self) -> int:

@@ -174,7 +174,7 @@ def with_seed(sampler: Any, seed: Optional[int]) -> Any:
         return InfiniteSampler(sampler.dataset, sampler.shuffle, seed)
     if is_endless(sampler) or not hasattr(sampler, "seed"):
         raise ValueError(
-            f"sampler must have the seed of the resumed training, {seed!r}, but "
+            f"sampler must begin again with seed={seed!r}, that of the training, but "
             f"{type(sampler).__name__} takes no seed after it is built; set its seed "
             "in the config, and randomness=dict(seed=...)"
         )

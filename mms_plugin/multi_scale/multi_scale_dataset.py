@@ -102,10 +102,11 @@ class MultiScaleDataset:
     before their first transform. This includes images that replace others or are mixed
     in. Other attributes are those of the wrapped dataset.
 
-    Random transforms depend on the seed, the batch and the index only, not on the
-    number of workers or on whether a training was resumed: Python's, NumPy's and
+    Random transforms depend on the seed, the rank, the batch and the index only, not
+    on the number of workers or on whether a training was resumed: Python's, NumPy's and
     torch's generators are seeded for each sample, and restored afterwards in the main
-    process.
+    process. Where a batch holds an index several times (repeated augmentation), each
+    time is augmented anew.
 
     With a plain index, as when a dataset is browsed, no size and no seed is set.
 

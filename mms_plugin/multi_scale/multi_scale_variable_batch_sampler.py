@@ -221,6 +221,8 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             max_iters=max_iters,
         )
         check_can_fill_an_epoch(settings)
+        if self._stream is not None and not self._stream.can_rewind:
+            settings = from_the_first_index(settings)  # workers have drawn far ahead
         self._use(settings)
 
     @property
@@ -409,6 +411,14 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             position - planner.iterations_done_elsewhere(epoch)
         )
 
+    def shared_batch_size(self, epoch: int, position: int) -> int:
+        """Return the images per rank of one batch of an epoch, the same on all ranks.
+
+        Where ranks have unequal shares or group images by their aspect ratio, some
+        cut the batch to the images that they have: :meth:`batch_at`.
+        """
+        return self._epochs.shared_batch_size(epoch, position)
+
     def batch_at_iteration(self, iteration: int) -> Tuple[int, int, int]:
         """Return ``(height, width, batch_size)`` of an iteration over the training."""
         if self.endless:
@@ -454,7 +464,7 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         else:
             of_batches = groups.of_batches
             sources = groups.sources(plan, start)
-        seed_of_epoch = mixed_seed(self.seed, epoch, used)
+        seed_of_epoch = self._settings.seed_on_rank(epoch, used)
         for position in range(start, len(plan)):
             height, width, batch_size = plan.at(position)
             indices = itertools.islice(sources[of_batches[position]], batch_size)
@@ -464,6 +474,8 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
                 raise too_few_indices(self.inner_sampler)
             self._next = (epoch, position + 1)
             yield batch
+        if epoch == self._begin[0]:
+            self._begin = (epoch, 0)  # the next pass is a whole one
 
     def _start_of(self, epoch: int) -> int:
         """Return the position in the epoch's plan that iterating starts from."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from functools import cache
 from itertools import repeat
-from typing import Iterable, List, Optional, Tuple, Type
+from typing import Any, Iterable, List, Optional, Tuple, Type
 
+from ..utils.random_state import mixed_seed
 from .sizes import Size
 
 
@@ -20,8 +22,9 @@ class SizedIndex(int):
 
     Attributes:
         size: ``(height, width)`` in pixels.
-        seed: Seed of the batch, for what is random in loading its samples. ``None``
-            does not change the generators of the process.
+        seed: Seed of the batch and of the times that it holds the index, for what is
+            random in loading the sample. ``None`` does not change the generators of
+            the process.
     """
 
     size: Size
@@ -45,21 +48,42 @@ class SizedBatch(List[SizedIndex]):
 
     def __reduce__(self) -> Tuple:
         first = self[0] if self else None
-        shared = getattr(first, "__dict__", None)
+        if getattr(first, "__dict__", None):
+            assert first is not None
+            seed: Any = first.seed
+            made_from = (list(map(int, self)), first.size, seed)
+            if self._shares(first) or self._equals(sized_batch(*made_from)):
+                return sized_batch, made_from
+        return list, (list(self),)  # changed by the caller
+
+    def _shares(self, first: SizedIndex) -> bool:
         own = map(getattr, self, repeat("__dict__"), repeat(None))
-        if not shared or not all(map(operator.is_, own, repeat(shared))):
-            return list, (list(self),)  # changed by the caller
-        assert first is not None
-        return sized_batch, (list(map(int, self)), first.size, first.seed)
+        return all(map(operator.is_, own, repeat(first.__dict__)))
+
+    def _equals(self, other: SizedBatch) -> bool:
+        return all(
+            type(mine) is type(its) and mine.__dict__ == its.__dict__
+            for mine, its in zip(self, other)
+        )
 
 
 def sized_batch(indices: Iterable[int], size: Size, seed: int) -> SizedBatch:
-    """Return the indices of a batch at ``size``, with the batch's seed."""
+    """Return the indices of a batch at ``size``, with the batch's seed.
+
+    An index that comes more than once has another seed each time, so that its image
+    is augmented anew.
+    """
     batch = SizedBatch(map(sized_index_class(size), indices))
     # One for all of them: in place of a dictionary for each index.
     shared = {"seed": seed}
     for index in batch:
         index.__dict__ = shared
+    if len(set(batch)) < len(batch):
+        times: Counter[int] = Counter()
+        for index in batch:
+            if times[index]:
+                index.__dict__ = {"seed": mixed_seed(times[index], begin=seed)}
+            times[index] += 1
     return batch
 
 

@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from ..utils.random_state import mixed_seed
 from .aspect_groups import spare_images
 from .growing_sizes import GrowingSizes
 from .inner_sampler import is_endless, shares_of
@@ -50,6 +51,15 @@ class TrainingSettings:
         dataset = getattr(self.inner_sampler, "dataset", None)
         return len(self.inner_sampler if dataset is None else dataset)
 
+    def seed_on_rank(self, *place: int) -> int:
+        """Return the seed of a place in the training, another one on every rank.
+
+        An image that several ranks have at the same place is augmented anew on each.
+        """
+        seed = mixed_seed(self.seed, *place)
+        rank = self.shares.rank
+        return mixed_seed(rank, begin=seed) if rank else seed
+
     def capacity(self, used: int = 0) -> int:
         """Return the images per rank that an epoch is planned for, on every rank.
 
@@ -74,7 +84,7 @@ def check_can_fill_an_epoch(settings: TrainingSettings) -> None:
     most, fewest = settings.shares.left()
     if most == 0:
         raise ValueError(_NO_INDEX)
-    for distribution in settings.growing_sizes.distributions():
+    for distribution in settings.growing_sizes.distributions(settings.max_epochs or 1):
         iterations = count_iterations(
             settings.capacity(), distribution, settings.drop_last
         )

@@ -91,6 +91,19 @@ def test_is_what_every_rank_runs(world_size, round_up, drop_last, hook, monkeypa
         assert counted.images == images
 
 
+@pytest.mark.parametrize("round_up", [True, False])
+def test_our_sampler_counts_as_mmengines_does(round_up):
+    plans = [
+        config_plan(
+            training(sampler=dict(type=kind, round_up=round_up)),
+            num_samples=101,
+            world_size=3,
+        )
+        for kind in ("DefaultSampler", "KeyedPermutationSampler")
+    ]
+    assert plans[0] == plans[1]
+
+
 @pytest.mark.parametrize("hook", [None, CURRICULUM])
 def test_a_training_by_iterations(hook, monkeypatch):
     config = training(

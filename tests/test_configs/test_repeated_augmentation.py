@@ -64,6 +64,14 @@ def test_views_lie_on_different_ranks_at_the_same_sizes(batches):
         assert {i.size for i in rank[0]} == {rank[0][0].size}
 
 
+def test_every_view_of_an_image_is_augmented_anew(batches):
+    seeds = {}
+    for rank in batches(0):
+        for index in (i for batch in rank for i in batch):
+            seeds.setdefault(int(index), []).append(index.seed)
+    assert all(len(set(each)) == VIEWS for each in seeds.values())
+
+
 def test_another_epoch_has_other_images(batches):
     first, second = (
         {int(i) for rank in batches(epoch) for batch in rank for i in batch}

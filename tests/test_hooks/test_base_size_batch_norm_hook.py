@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 import toys
+from mmengine.hooks import Hook
+from mmengine.registry import TRANSFORMS
 from mmengine.runner.checkpoint import load_checkpoint
 from resume_toys import AGVM, CURRICULUM, INFINITE, ITERATIONS
 
@@ -102,14 +104,55 @@ def test_resumed_training_has_the_same_statistics(train, changes):
     assert differs == {"backbone.1.running_mean", "backbone.1.running_var"}
 
 
-def test_the_averaged_model_gets_its_own(make_runner):
-    ema = dict(type="EMAHook", momentum=0.5)
-    runner = run(make_runner, CURRICULUM, ema, HOOK)
+@TRANSFORMS.register_module()
+class KeepNumber:
+    """The number of the sample, as a model that validates nothing takes it."""
+
+    def __call__(self, results):
+        return dict(inputs=torch.ones(3, 8, 8), i=torch.tensor(results["i"]))
+
+
+@pytest.mark.parametrize("update_buffers", [False, True])
+def test_the_averaged_model_that_is_validated_is_the_one_that_is_saved(
+    make_runner, update_buffers
+):
+    class Validated(Hook):
+        priority = "LOWEST"
+
+        def before_val_epoch(self, runner):
+            self.state = {k: v.clone() for k, v in runner.model.state_dict().items()}
+
+    ema = dict(type="EMAHook", momentum=0.5, update_buffers=update_buffers)
+    look = Validated()
+    runner = make_runner(
+        model=dict(type="ToyNormModel"),
+        custom_hooks=[dict(hook) for hook in (CURRICULUM, ema, HOOK)],
+        train_cfg=dict(by_epoch=True, max_epochs=2, val_begin=2),
+        val_cfg=dict(),
+        val_evaluator=dict(type="CountSamples"),
+        val_dataloader=dict(
+            batch_size=4,
+            num_workers=0,
+            sampler=dict(type="DefaultSampler", shuffle=False),
+            collate_fn=dict(type="default_collate"),
+            dataset=dict(type="ToyDataset", num=4, pipeline=[dict(type="KeepNumber")]),
+        ),
+    )
+    runner.register_hook(look)
+    runner.train()
     (hook,) = (h for h in runner.hooks if type(h).__name__ == "EMAHook")
     averaged = hook.ema_model.module
     assert len(averaged.without_gradients) == 5
     assert averaged.weight.item() != runner.model.weight.item()
-    assert statistics(averaged) == expected_statistics(averaged.without_gradients)
+    expected = expected_statistics(averaged.without_gradients)
+    assert statistics(averaged) == expected
+    saved = torch.load(runner.work_dir + "/epoch_2.pth", weights_only=False)
+    assert all(
+        torch.equal(look.state[name], value)
+        for name, value in saved["state_dict"].items()
+    )
+    assert saved["state_dict"]["norm.running_mean"].tolist() == expected[0]
+    assert len(runner.model.without_gradients) == (5 if update_buffers else 0)
 
 
 def test_images_loaded_for_it_are_no_losses_of_the_training(make_runner):

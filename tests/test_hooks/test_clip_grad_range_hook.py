@@ -1,6 +1,8 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from mms_plugin.hooks import ClipGradRangeHook
 
@@ -23,6 +25,24 @@ def test_it_needs_the_wrappers_clipping():
     runner = SimpleNamespace(optim_wrapper=SimpleNamespace(clip_grad_kwargs=None))
     with pytest.raises(ValueError, match="Set optim_wrapper.clip_grad"):
         ClipGradRangeHook().before_train(runner)
+
+
+def test_wrappers_of_several_optimizers():
+    def wrapper(**arguments):
+        weight = torch.nn.Parameter(torch.zeros(1))
+        return OptimWrapper(torch.optim.SGD([weight], lr=1.0), **arguments)
+
+    clips, plain = wrapper(clip_grad=dict(max_norm=1.0)), wrapper()
+    both = OptimWrapperDict(clips=clips, plain=plain)
+    runner = SimpleNamespace(optim_wrapper=both, iter=0, max_iters=3)
+    hook = ClipGradRangeHook(begin=1)
+    hook.before_train(runner)
+    clipped = []
+    for runner.iter in range(3):
+        hook.before_train_iter(runner, 0)
+        clipped.append(clips.clip_grad_kwargs)
+        assert plain.clip_grad_kwargs is None
+    assert clipped == [None, dict(max_norm=1.0), dict(max_norm=1.0)]
 
 
 @pytest.mark.parametrize("end, expected", [(None, [2, 3, 4]), (4, [2, 3]), (2, [])])

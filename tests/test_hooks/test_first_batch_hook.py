@@ -46,7 +46,7 @@ def test_the_training_is_the_same(make_runner):
 
 
 def test_a_transform_that_fails(make_runner):
-    with pytest.raises(ValueError, match=r"the first batch, .* cannot be made: .*key"):
+    with pytest.raises(ValueError, match=r"the first batch, .* fails to load: .*key"):
         trained(make_runner, dict(type="FailsAt", height=6), sizes=[6])
 
 
@@ -55,6 +55,31 @@ def test_a_transform_of_another_size(make_runner):
     words = "must have images of 6x6, but got one of 9x9: a transform"
     with pytest.raises(ValueError, match=words):
         trained(make_runner, wrong, sizes=[6])
+
+
+def test_resumed_in_an_epoch_of_which_nothing_is_left(make_runner, tmp_path):
+    """The last checkpoint is of its end, and the batch size changes."""
+
+    def run(batch_size, **changes):
+        runner = make_runner(
+            work_dir=str(tmp_path),
+            custom_hooks=[dict(type="MultiScaleSamplerHook")],
+            train_dataloader=toys.train_dataloader(num=40, batch_size=batch_size),
+            default_hooks=dict(
+                checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=1)
+            ),
+            **changes,
+        )
+        runner.register_hook(FirstBatchHook())
+        runner.train()
+        return runner
+
+    first = run(4, train_cfg=dict(by_epoch=True, max_epochs=1))
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / f"iter_{first.iter}.pth"))
+    more = run(8, resume=True, train_cfg=dict(by_epoch=True, max_epochs=3))
+    assert more.iter == more.max_iters
+    seen = [i for batch in more.model.samples for i in batch]
+    assert sorted(seen) == sorted([*range(40)] * 2)
 
 
 def test_without_the_sampler_nothing_is_made(make_runner):

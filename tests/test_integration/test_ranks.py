@@ -39,9 +39,10 @@ def train_on(folder, ranks, options):
         (2, dict(num=101, hooks=[dict(CURRICULUM, by_epoch=False)], num_workers=2)),
         (
             4,
+            # The last batches differ, and the rates must not.
             dict(
                 num=101,
-                hooks=[CURRICULUM],
+                hooks=[dict(CURRICULUM, lr_scaling="linear")],
                 sampler=dict(type="DefaultSampler", shuffle=True, round_up=False),
             ),
         ),

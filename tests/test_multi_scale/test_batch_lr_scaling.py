@@ -52,6 +52,18 @@ def test_with_accumulation_the_mean_counts():
         made.iter += 1
 
 
+def test_wrappers_of_several_optimizers_accumulate_each_for_itself():
+    scaling = BatchLrScaling("linear")
+    made, wrappers = runner(accumulative_counts=2, wrappers=2)
+    wrappers[1]._accumulative_counts = 3
+    expected = [(4, 4), (3, 3), (1, 7 / 3), (3, 5)]
+    for ratio, factors in zip((4.0, 2.0, 1.0, 5.0), expected):
+        scaling.scale(made, ratio)
+        assert rates(wrappers) == pytest.approx([0.1 * factors[0], 0.2 * factors[1]])
+        scaling.restore()
+        made.iter += 1
+
+
 def test_an_unknown_rule():
     with pytest.raises(ValueError, match=r"one of \['none', 'sqrt', 'linear'\].*'x'"):
         BatchLrScaling("x")

@@ -117,6 +117,68 @@ def test_a_late_epoch_is_planned_like_one_that_was_walked_to():
     assert make(200).plan(39) == plans[39]
 
 
+class Sided:
+    """A dataset of landscape and portrait images."""
+
+    def __len__(self):
+        return 61
+
+    def get_data_info(self, index):
+        return dict(width=20 if index * 7 % 10 < 6 else 10, height=15)
+
+
+def test_ranks_that_cut_a_batch_differently_share_what_it_was_planned_for():
+    samplers = []
+    for rank in range(2):
+        with mock.patch(
+            "mmengine.dataset.sampler.get_dist_info", return_value=(rank, 2)
+        ):
+            inner = DefaultSampler(Sided(), seed=5)
+        samplers.append(make(batch_size=6, inner=inner, group_by_aspect_ratio=True))
+    own, shared = (
+        [
+            [getattr(sampler, name)(0, i) for i in range(len(sampler))]
+            for sampler in samplers
+        ]
+        for name in ("batch_at", "shared_batch_size")
+    )
+    assert own[0] != own[1] and shared[0] == shared[1]
+    assert any(batch[2] < full for batch, full in zip(own[0], shared[0]))
+    assert all(batch[2] <= full for batch, full in zip(own[0], shared[0]))
+
+
+def test_an_image_is_augmented_anew_on_every_rank_and_each_time():
+    def seeds(rank, world_size):
+        inner = inner_sampler(5, rank, world_size)
+        inner.rank, inner.world_size = rank, world_size
+        return [i.seed for batch in make(inner=inner) for i in batch]
+
+    assert seeds(0, 1) == seeds(0, 2) + seeds(0, 1)[3:]
+    assert not set(seeds(0, 2)) & set(seeds(1, 2))
+
+    class Repeats(DefaultSampler):
+        def __iter__(self):
+            return iter([3, 7, 3, 3, 7, 1])
+
+    batches = list(make(inner=Repeats(range(6), seed=5)))
+    assert [int(i) for i in batches[0]] == [3, 7, 3, 3, 7, 1]
+    three, seven, one = ([i.seed for i in batches[0] if i == n] for n in (3, 7, 1))
+    assert len(set(three)) == 3 and len(set(seven)) == 2
+    assert three[0] == seven[0] == one[0]
+
+
+def test_a_restored_sampler_has_whole_passes_after_the_rest():
+    whole = make(num=60, batch_size=4)
+    batches = list(whole)
+    state = whole.state_at(3)
+    again = make(num=60, batch_size=4)
+    again.load_state_dict(state)
+    assert list(again) == batches[3:]
+    assert list(again) == list(again) == batches
+    again.load_state_dict(whole.state_at(len(batches), epoch=0))
+    assert list(again) == [] and list(again) == batches
+
+
 def test_the_last_batch_is_seldom_small():
     # One image alone has no variance for batch normalization.
     sampler = make(1001)
@@ -407,6 +469,24 @@ def test_infinite_sampler_begins_anew_when_the_curriculum_is_set():
     assert {b[0].size[0] for b in batches[:10]} <= {128, 160}
     given = [int(i) for batch in batches for i in batch]
     assert given[: len(expected)] == expected[: len(given)]
+
+
+def test_infinite_sampler_begins_anew_after_workers_have_drawn_far_ahead(monkeypatch):
+    monkeypatch.setattr("mms_plugin.multi_scale.inner_sampler.KEPT_INDICES", 50)
+    sampler = infinite()
+    expected = take(infinite(), 4)
+    take(sampler, 20)
+    sampler.set_curriculum(ResolutionCurriculum("constant"), max_iters=10)
+    assert take(sampler, 4) == expected
+    assert [i.seed for i in take(infinite(), 1)[0]] == [i.seed for i in expected[0]]
+
+    class Endless(InfiniteSampler):
+        pass
+
+    other = make(inner=Endless(range(9), seed=3))
+    take(other, 20)
+    with pytest.raises(ValueError, match="must begin again with seed=3.*Endless"):
+        other.set_curriculum(ResolutionCurriculum(), max_iters=10)
 
 
 def test_infinite_sampler_has_no_epochs():

@@ -50,6 +50,20 @@ def test_a_batch_is_pickled_as_plain_integers():
     assert len(pickle.dumps(list(batch))) > 4 * len(plain)
 
 
+def test_an_index_that_comes_again_has_another_seed():
+    batch = sized_batch([3, 5, 3, 3], (32, 48), seed=7)
+    seeds = [index.seed for index in batch]
+    assert seeds[:2] == [7, 7] and len(set(seeds)) == 3
+    assert [index.seed for index in sized_batch([3, 5, 3, 3], (32, 48), 7)] == seeds
+    again = pickle.loads(pickle.dumps(batch))
+    assert [(int(i), i.size, i.seed) for i in again] == [
+        (int(i), i.size, i.seed) for i in batch
+    ]
+    many = sized_batch([*range(1000, 1064)] * 2, (32, 48), seed=3)
+    plain = pickle.dumps([*range(1000, 1064)] * 2)
+    assert len(pickle.dumps(many)) < len(plain) + 200
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from mmengine.dataset import InfiniteSampler
 
-from mms_plugin.multi_scale import GrowingSizes, KeyedPermutationSampler
+from mms_plugin.multi_scale import (
+    GrowingSizes,
+    KeyedPermutationSampler,
+    ResolutionCurriculum,
+)
 from mms_plugin.multi_scale.training_settings import (
     TrainingSettings,
     check_can_fill_an_epoch,
@@ -18,9 +22,9 @@ def settings(
         range(num), seed=1, round_up=round_up, rank=rank, world_size=world_size
     )
     growing = GrowingSizes(batch_size, 8, [4, 8], variable_batch=variable)
-    arguments = dict(seed=5, drop_last=False)
+    arguments = dict(growing_sizes=growing, seed=5, drop_last=False)
     arguments.update(changes)
-    return TrainingSettings(sampler, growing, **arguments)
+    return TrainingSettings(sampler, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,24 @@ def test_images_that_an_epoch_is_planned_for(kwargs, capacity):
 def test_settings_that_give_some_rank_no_batch(kwargs, says):
     with pytest.raises(ValueError, match=says):
         check_can_fill_an_epoch(settings(**kwargs))
+
+
+def test_no_epoch_of_a_curriculum_may_be_without_a_batch():
+    growing = GrowingSizes(4, 12, [4, 8, 12], batch_sizes=[16, 64, 8])
+    growing.set_curriculum(
+        ResolutionCurriculum(start_sizes=[4], end_sizes=[12], end=1.0)
+    )
+    # In the middle only 8 px, of 64 images a batch.
+    with pytest.raises(ValueError, match="64 images on average over the sizes"):
+        check_can_fill_an_epoch(
+            settings(
+                num=30,
+                drop_last=True,
+                growing_sizes=growing,
+                max_epochs=10,
+                batch_size=4,
+            )
+        )
 
 
 def test_settings_that_do():
