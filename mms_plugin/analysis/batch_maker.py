@@ -45,9 +45,9 @@ def batch_maker(
 
     Args:
         model: An mmpretrain classifier, an mmdet detector or an mmseg segmentor, built.
-        positive_rois: Positive RoIs of each image. Default: as many as the sampler
+        positive_rois: Positive RoIs of each image. Defaults to as many as the sampler
             takes at most (``num * pos_fraction``), the most expensive training.
-        device: Where the tensors are made. Default: the model's.
+        device: Where the tensors are made. Defaults to the model's.
 
     Returns:
         ``make_batch(batch_size, height, width)`` gives ``dict(inputs=...,
@@ -80,7 +80,7 @@ def batch_maker(
 def rois_per_image(
     model: nn.Module, positive_rois: Optional[int] = None
 ) -> Optional[Tuple[int, int]]:
-    """RoIs and positive ones among them that a detector trains on per image.
+    """Return the RoIs, and the positive ones, that a detector trains on per image.
 
     Args:
         model: A detector of mmdet.

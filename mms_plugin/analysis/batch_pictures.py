@@ -21,7 +21,7 @@ _WIDTH = 12.0
 
 
 def describe_batch(view: BatchView) -> str:
-    """Size, number of images and padding of a batch, in a line."""
+    """Describe size, number of images and padding of a batch in a line."""
     height, width = view.shape
     text = f"{height} × {width} px"
     if height != width:

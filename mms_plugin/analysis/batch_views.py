@@ -88,7 +88,7 @@ def first_batches(
 
     Args:
         train_dataloader: The config's. It loads in this process.
-        seed: Of the sampler. Default: 0.
+        seed: Of the sampler. Defaults to 0.
 
     Returns:
         The data loader; and the indices of the batches by ``(height, width)``, from
@@ -149,8 +149,8 @@ def batch_view(
         loader: Of the training.
         indices: Of the batch, as its sampler deals them.
         preprocessor: The model's ``data_preprocessor``.
-        size: That was drawn for it. Default: none.
-        most_images: At most so many are kept to be looked at. Default: 12.
+        size: That was drawn for it. Defaults to none.
+        most_images: At most so many are kept to be looked at. Defaults to 12.
 
     Raises:
         ValueError: The preprocessor gives something else than ``(N, C, H, W)`` images.

@@ -145,11 +145,11 @@ def config_plan(
 
     Args:
         config: An MMEngine config, its default scope in use.
-        num_samples: Samples that the dataset has. Default: see
-            :func:`count_samples`.
-        world_size: Ranks. Default: 1.
+        num_samples: Samples that the dataset has. Defaults to those
+            that :func:`count_samples` finds.
+        world_size: Ranks. Defaults to 1.
         base_size: ``(height, width)`` of the images of a config without the sampler.
-            Default: what its pipeline says.
+            Defaults to what its pipeline says.
 
     Raises:
         ValueError: The config trains nothing, or in a way that cannot be planned.
@@ -361,7 +361,7 @@ def _count_kind(kind: str, dataset: Mapping) -> SampleCount:
 
 
 def _count_built(dataset: Mapping) -> Optional[SampleCount]:
-    """By the dataset itself, where its files are."""
+    """Ask the dataset itself, where its files are."""
     root = str(dataset.get("data_root") or "")
     annotations = str(dataset.get("ann_file") or "")
     path = osp.join(root, annotations) if annotations else root
@@ -397,7 +397,7 @@ def _samples(
 
 
 class _AnySamples:
-    """So many samples, of which no more is known."""
+    """A number of samples, of which nothing else is known."""
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -40,11 +40,11 @@ class CostFit(NamedTuple):
     beta: float
 
     def per_image(self, height: int, width: int) -> float:
-        """Cost of one image more at a size in pixels."""
+        """Return the cost of one image more at a size in pixels."""
         return self.alpha * height * width + self.beta
 
     def at(self, height: int, width: int, batch_size: int) -> float:
-        """Cost of an iteration."""
+        """Return the cost of an iteration."""
         return self.overhead + batch_size * self.per_image(height, width)
 
 
@@ -101,7 +101,7 @@ def relative_errors(fit: CostFit, measurements: Sequence[Measurement]) -> List[f
 
 
 def _non_negative_least_squares(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Three coefficients of at least 0 whose weighted squared distance to 1 is least.
+    """Fit three coefficients of at least 0: least weighted squared distance to 1.
 
     Among all choices of which are 0, that of the best solution without a negative one
     is the optimum; for three there are seven.

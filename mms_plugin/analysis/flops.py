@@ -26,7 +26,7 @@ __all__ = [
 
 
 def count_flops(step: Callable[[], Any]) -> int:
-    """FLOPs of everything that ``step()`` runs.
+    """Count the FLOPs of everything that ``step()`` runs.
 
     Args:
         step: Called once, without arguments.
@@ -41,7 +41,7 @@ def count_flops(step: Callable[[], Any]) -> int:
 
 
 def _attention_of_products() -> Any:
-    """Attention as matrix products: the counter does not know the CPU's fused one."""
+    """Compute attention as matrix products: the fused one is not counted on a CPU."""
     try:
         from torch.nn.attention import SDPBackend, sdpa_kernel
     except ImportError:  # before torch 2.3
@@ -58,7 +58,7 @@ def training_flops_per_image(
     batch_size: int = 2,
     loss: Optional[Callable[[nn.Module, Any], Any]] = None,
 ) -> Dict[Size, float]:
-    """Training FLOPs (forward and backward) of one image at each size.
+    """Count the training FLOPs (forward and backward) of one image at each size.
 
     The model is left as it was: training mode, gradients, buffers (batch norm's
     statistics) and the random states of the host are put back.
@@ -68,10 +68,10 @@ def training_flops_per_image(
         make_batch: ``make_batch(batch_size, height, width)`` gives what ``loss``
             takes.
         sizes: ``(height, width)`` of the images in pixels; each is counted once.
-        batch_size: Images of the batch that is counted. Default: 2, the fewest with
+        batch_size: Images of the batch that is counted. Defaults to 2, the fewest with
             which batch norm can train on one pixel.
         loss: ``loss(model, batch)`` gives a tensor or a dict of losses as MMEngine's
-            models do. Default: ``model(**batch, mode='loss')``.
+            models do. Defaults to ``model(**batch, mode='loss')``.
 
     Returns:
         FLOPs per image by size.
@@ -120,7 +120,7 @@ def _sum_losses(losses: Any) -> torch.Tensor:
 def plan_flops(
     plan: Iterable[Tuple[int, int, int]], flops_per_image_by_size: Mapping[Size, float]
 ) -> float:
-    """Training FLOPs of a plan.
+    """Return the training FLOPs of a plan.
 
     Args:
         plan: ``(height, width, batch_size)`` of every iteration, as
@@ -145,5 +145,5 @@ def plan_flops(
 
 
 def images_of_plan(plan: Iterable[Tuple[int, int, int]]) -> int:
-    """Images of a plan of ``(height, width, batch_size)``."""
+    """Return the images of a plan of ``(height, width, batch_size)``."""
     return sum(batch_size for _, _, batch_size in plan)

@@ -32,7 +32,7 @@ class IterationCosts:
         fit: The model of all measurements.
         measurements: What was measured, in the fit's unit.
         conservative: Where the measurements at one size disagree on the cost of an
-            image, take the highest. Default: their mean by least squares.
+            image, take the highest. Defaults to their mean by least squares.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class IterationCosts:
         return cls(fit_cost(measurements), measurements, conservative)
 
     def at(self, height: int, width: int, batch_size: int) -> float:
-        """Cost of an iteration of ``batch_size`` images of ``(height, width)``."""
+        """Return the cost of an iteration of ``batch_size`` images of this size."""
         return self.fit.overhead + batch_size * self._of_image((height, width))
 
     def overhead_share(self, height: int, width: int, batch_size: int) -> float:
@@ -90,7 +90,7 @@ class IterationCosts:
 
 
 def batch_sizes_to_measure(batch_size: int, pixel_batch_size: int) -> List[int]:
-    """Batch sizes that tell what an image costs at one size.
+    """Choose batch sizes that tell what an image costs at one size.
 
     Any rule between a fixed batch and the pixel budget gives a batch between those
     two: they are measured, and one between; where they lie close, a smaller one too.
@@ -200,7 +200,7 @@ def epoch_cost(
 
 
 def read_times(document: Mapping[str, Any]) -> IterationCosts:
-    """Seconds of an iteration from what ``calibrate_batch_sizes.py --json`` wrote.
+    """Read the seconds of an iteration from a file of ``calibrate_batch_sizes.py``.
 
     Args:
         document: The parsed JSON: ``sizes`` with ``height``, ``width``,

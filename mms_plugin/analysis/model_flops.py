@@ -76,7 +76,7 @@ def model_flops(
     positive_rois: Optional[int] = None,
     prefer_meta: bool = True,
 ) -> ModelFlops:
-    """Training FLOPs of one image at each size, forward and backward.
+    """Count the training FLOPs of one image at each size, forward and backward.
 
     Two for a multiplication with its addition. Operators that PyTorch's counter does
     not know count as nothing: element-wise ones, normalization, pooling, RoIAlign,
@@ -88,7 +88,7 @@ def model_flops(
         sizes: ``(height, width)`` in pixels.
         positive_rois: See :func:`batch_maker`.
         prefer_meta: ``False``: on the CPU's tensors in any case, with the real
-            losses. Default: True.
+            losses. Defaults to True.
 
     Raises:
         UncountedError: A module fails, or its operators are not known to the counter.
@@ -260,7 +260,7 @@ class _RoIPart(nn.Module):
 
 
 def _stages(part: Any) -> Sequence[Any]:
-    """Cascade R-CNN has one a stage."""
+    """Return the heads of a RoI head: Cascade R-CNN has one for each stage."""
     return list(part) if isinstance(part, nn.ModuleList) else [part]
 
 
@@ -448,7 +448,7 @@ def _multiplies(module: nn.Module, names: Optional[Sequence[str]] = None) -> boo
 
     Args:
         module: Any.
-        names: Of the parameters that count. Default: all.
+        names: Of the parameters that count. Defaults to all.
     """
     if isinstance(module, _LOOKED_UP):
         return False

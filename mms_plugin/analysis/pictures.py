@@ -55,7 +55,7 @@ def draw_plans(
     path: PathLike,
     title: str = "Sizes drawn over the training",
 ) -> None:
-    """One panel a training: the size and the batch size of every iteration.
+    """Draw a panel for each training: the size and the batch size of every iteration.
 
     Args:
         plans: ``(height, width, batch_size)`` of every iteration, by the training's
@@ -92,7 +92,7 @@ def draw_lines(
     xlabel: str,
     ylabel: str,
 ) -> None:
-    """Lines through points, one a name, with a legend.
+    """Draw lines through points, one for each name, with a legend.
 
     Args:
         series: ``(x, y)`` points by the name of the line.
@@ -110,7 +110,7 @@ def draw_line_panels(
     title: str,
     xlabel: str,
 ) -> None:
-    """Panels side by side, each with lines through points; one legend.
+    """Draw panels side by side, each with lines through points; one legend.
 
     Args:
         panels: By what is measured upwards, with its unit: ``(x, y)`` points by the
@@ -166,7 +166,7 @@ def draw_costs(
         path: The PNG to write.
         title: Above the picture.
         unit: Of the costs, such as ``'PFLOPs'``.
-        xlabel: What an entry is. Default: an epoch.
+        xlabel: What an entry is. Defaults to an epoch.
     """
     figure = new_figure(8.5, 8)
     figure.suptitle(title)
@@ -229,8 +229,8 @@ def draw_contact_sheet(
         batches: ``(batch_size, height, width, 3)`` uint8 RGB of each row.
         path: The PNG to write.
         title: Above the picture.
-        columns: At most this many images of a batch. Default: 10.
-        captions: Above each row. Default: the size and the number of images.
+        columns: At most this many images of a batch. Defaults to 10.
+        captions: Above each row. Defaults to the size and the number of images.
 
     Raises:
         ValueError: No batches, or not one caption for each.

@@ -39,7 +39,7 @@ class RunSizes(NamedTuple):
 
 
 def run_sizes(log: RunLog) -> RunSizes:
-    """Sizes and batch sizes of a training's iterations.
+    """Return sizes and batch sizes of a training's iterations.
 
     Those in the log; else the one size of a config without the multi-scale sampler;
     else, with the sampler but nothing in the log, the shares that it draws its sizes
@@ -110,8 +110,8 @@ def run_cost(
     Args:
         sizes: What it ran.
         iterations: How many so far.
-        world_size: Ranks. Default: 1.
-        per_image: Cost of an image by its size, such as its training FLOPs. Default:
+        world_size: Ranks. Defaults to 1.
+        per_image: Cost of an image by its size, such as its training FLOPs. Defaults to
             its pixels.
     """
     cost: Dict[Tuple[int, int, int], float] = {}

@@ -277,7 +277,10 @@ def _validations(
     loop: Mapping[str, Any],
     logger: Mapping[str, Any],
 ) -> Iterator[Validation]:
-    """Of one start. MMEngine notes the epoch, or 0 in a training by iterations."""
+    """Read the curves of one start.
+
+    MMEngine notes the epoch, or 0 in a training by iterations.
+    """
     notes_iteration = not logger.get("log_metric_by_epoch", True)
     length = _epoch_length(log, int(logger.get("interval", 10) or 10))
     interval = loop.get("val_interval", 1000) if loop else 1

@@ -63,7 +63,7 @@ class MetricCurve(NamedTuple):
 
 
 def thinned(points: Points, most: int = _MOST_POINTS) -> List[Tuple[float, float]]:
-    """As many points, or the means of ``most`` equal stretches where there are more.
+    """Return the points, or the means of ``most`` equal stretches if there are more.
 
     Values that are not finite are left out of the means.
     """
@@ -107,7 +107,7 @@ def _plain_axis(axis: Any) -> None:
 
 
 def _legend(figure: Any, axes: Sequence[Any]) -> None:
-    """One for the figure, above the panels."""
+    """Draw one legend for the figure, above the panels."""
     entries: Dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels()):
@@ -133,7 +133,7 @@ def draw_sizes(
     mixtures: Optional[Mapping[str, Tuple[int, Sequence[Tuple[Drawn, float]]]]] = None,
     notes: Optional[Mapping[str, str]] = None,
 ) -> None:
-    """Sizes and batch sizes of every iteration, a row for each training.
+    """Draw sizes and batch sizes of every iteration, a row for each training.
 
     Each iteration is a dot; where they are too many, the shade tells how often a size
     was drawn in a stretch of them. The line is the mean.
@@ -143,8 +143,8 @@ def draw_sizes(
             name. Where empty, the row has only the mixture or the note.
         path: The PNG to write.
         mixtures: By the training's name, its number of iterations and the share of
-            each ``(height, width, batch_size)`` in them. Default: none.
-        notes: To stand above a training's row, by its name. Default: none.
+            each ``(height, width, batch_size)`` in them. Defaults to none.
+        notes: To stand above a training's row, by its name. Defaults to none.
 
     Raises:
         ValueError: No plans.
@@ -229,7 +229,7 @@ def _draw_drawn(axis: Any, values: np.ndarray) -> None:
 
 
 def _draw_shades(axis: Any, parts: Sequence[Tuple[float, float, float, float]]) -> None:
-    """Bars ``(from, to, value, share)``, the darker the larger the share."""
+    """Draw bars ``(from, to, value, share)``, the darker the larger the share."""
     from matplotlib.collections import LineCollection
     from matplotlib.colors import to_rgb
 
@@ -247,7 +247,7 @@ def _draw_shades(axis: Any, parts: Sequence[Tuple[float, float, float, float]]) 
 
 
 def draw_losses(panels: Mapping[str, Mapping[str, Points]], path: PathLike) -> None:
-    """Learning rates and losses over the iterations, one panel each.
+    """Draw learning rates and losses over the iterations, one panel each.
 
     Args:
         panels: ``(iteration, value)`` by the training's name, by the panel's title. A
@@ -284,7 +284,7 @@ def draw_metrics(
     time_label: str,
     cost_label: str,
 ) -> None:
-    """Metrics over the time of the training and over its cost, side by side.
+    """Draw metrics over the time of the training and over its cost, side by side.
 
     Args:
         metrics: A curve by the training's name, by the metric's name; one row each.
@@ -318,7 +318,7 @@ def draw_metrics(
 def draw_agvm(
     curves: Mapping[str, Mapping[str, Points]], path: PathLike, window: int = 9
 ) -> None:
-    """AGVM's variances and multipliers by module, a row for each training.
+    """Draw AGVM's variances and multipliers by module, a row for each training.
 
     Args:
         curves: ``(iteration, value)`` by ``'mu/<module>'`` and ``'phi/<module>'``
@@ -326,7 +326,7 @@ def draw_agvm(
         path: The PNG to write.
         window: Measurements that a point of phi is the mean of, so that one can tell
             the lines apart; fewer where there are few, a fiftieth of them where there
-            are many. Default: 9.
+            are many. Defaults to 9.
 
     Raises:
         ValueError: No training, or none with curves.

@@ -81,7 +81,7 @@ class TrainingCost(NamedTuple):
         return batch_size * rows * columns
 
     def to_dict(self) -> Dict[str, Any]:
-        """As ``training_cost.py --json`` gives it."""
+        """Return what ``training_cost.py --json`` gives."""
         plan, model = self.plan, self.model
         height, width, batch_size = self.peak_batch
         return dict(
@@ -126,7 +126,7 @@ class TrainingCost(NamedTuple):
         )
 
     def _sizes(self) -> List[Dict[str, Any]]:
-        """Of each size, what the training has of it."""
+        """Return what the training has of each size."""
         iterations: Dict[Size, int] = {}
         images: Dict[Size, int] = {}
         largest: Dict[Size, int] = {}
@@ -165,8 +165,8 @@ def training_cost(
     Args:
         plan: Of the training.
         model: With every size of ``plan.counted_as``. ``None``: only pixels.
-        seconds: Of an iteration, ``seconds(height, width, batch_size)``. Default:
-            not known.
+        seconds: Of an iteration, ``seconds(height, width, batch_size)``. Defaults to
+            None, not known.
     """
     batches = {batch for epoch in plan.epochs for batch in epoch.batches}
 

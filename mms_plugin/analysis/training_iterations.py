@@ -51,7 +51,7 @@ def sampler_config(config: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
 
 
 def size_schedule(config: Mapping[str, Any], **changes: Any) -> GrowingSizes:
-    """Sizes, batch sizes and weights of a config, without its data.
+    """Return sizes, batch sizes and weights of a config, without its data.
 
     Args:
         config: Of a training; the sampler's arguments count where it has it.
@@ -60,7 +60,7 @@ def size_schedule(config: Mapping[str, Any], **changes: Any) -> GrowingSizes:
             sizes are left out.
 
     Raises:
-        ValueError: Arguments that cannot be; neither a sampler nor ``sizes``.
+        ValueError: An argument is not valid; neither a sampler nor ``sizes``.
     """
     sampler = sampler_config(config) or {}
     arguments = {key: sampler[key] for key in _OF_SCHEDULE if key in sampler}

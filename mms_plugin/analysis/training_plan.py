@@ -24,7 +24,7 @@ def fixed_size_plan(
         num_samples: Samples of the epoch on one rank.
         batch_size: Images per rank.
         size: ``(height, width)`` in pixels.
-        drop_last: Leave out a last batch that is not full. Default: False.
+        drop_last: Leave out a last batch that is not full. Defaults to False.
     """
     full, rest = divmod(num_samples, batch_size)
     plan = [(*size, batch_size)] * full
@@ -42,7 +42,7 @@ def training_plan(
         batch_sampler: That of the training's data loader. The curriculum is set on
             it.
         max_epochs: Epochs of the training.
-        curriculum: That of its ``ResolutionCurriculumHook``. Default: none, every
+        curriculum: That of its ``ResolutionCurriculumHook``. Defaults to none, every
             epoch draws from all sizes.
 
     Returns:

@@ -67,7 +67,7 @@ def assign_bins(
             num_bins)``, the last one with its end. ``'equal_mass'``: sample ``k`` by
             confidence of ``N`` lies in bin ``floor(num_bins * k / N)``, equal
             confidences in the bin of their first, so that bins differ by at most one
-            sample unless there are ties. Default: ``'equal_width'``.
+            sample unless there are ties. Defaults to ``'equal_width'``.
 
     Returns:
         ``(N,)`` int64, 0 to ``num_bins - 1``.
@@ -92,8 +92,8 @@ def make_bins(
     Args:
         confidences: ``(N,)``, the largest class probability of each sample, 0 to 1.
         correct: ``(N,)``, whether the class of that probability is the right one.
-        num_bins: Number of bins. Default: 15.
-        binning: See :func:`assign_bins`. Default: ``'equal_width'``.
+        num_bins: Number of bins. Defaults to 15.
+        binning: See :func:`assign_bins`. Defaults to ``'equal_width'``.
 
     Returns:
         ``num_bins`` bins, by confidence; empty ones too.
@@ -131,7 +131,7 @@ def calibration_error(bins: Sequence[Bin], norm: str = "l1") -> float:
         bins: What :func:`make_bins` gave.
         norm: ``'l1'``: the mean of the gaps' sizes, each sample counting once (ECE);
             ``'l2'``: the root of their mean square (RMSCE); ``'max'``: the largest
-            (MCE). Default: ``'l1'``.
+            (MCE). Defaults to ``'l1'``.
     """
     counts = np.array([item.count for item in bins], np.float64)
     gaps = np.abs([item.gap for item in bins])

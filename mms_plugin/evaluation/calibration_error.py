@@ -34,7 +34,7 @@ class Scored(NamedTuple):
 
 
 def score_sample(sample: Dict[str, Any]) -> Scored:
-    """One sample of a classifier.
+    """Return score and correctness of one sample of a classifier.
 
     Args:
         sample: ``pred_score``, ``(num_classes,)`` probabilities, and ``gt_label``,
@@ -114,14 +114,14 @@ class CalibrationError(BaseMetric):
       below 1.2e-38 counts as that much (87.3 nats).
 
     Args:
-        num_bins: Number of bins of confidence. Default: 15.
-        norm: ``'l1'``, ``'l2'`` or ``'max'``, or several of them. Default: ``'l1'``.
+        num_bins: Number of bins of confidence. Defaults to 15.
+        norm: ``'l1'``, ``'l2'`` or ``'max'``, or several of them. Defaults to ``'l1'``.
         binning: ``'equal_width'``, or ``'equal_mass'``, also written
-            ``'adaptive'``, for bins of equally many samples. Default:
+            ``'adaptive'``, for bins of equally many samples. Defaults to
             ``'equal_width'``.
-        collect_device: See :class:`mmengine.evaluator.BaseMetric`. Default: 'cpu'.
-        prefix: Before the names. Default: ``'calibration'``.
-        collect_dir: See :class:`mmengine.evaluator.BaseMetric`. Default: None.
+        collect_device: See :class:`mmengine.evaluator.BaseMetric`. Defaults to 'cpu'.
+        prefix: Before the names. Defaults to ``'calibration'``.
+        collect_dir: See :class:`mmengine.evaluator.BaseMetric`. Defaults to None.
 
     Attributes:
         bins: After an evaluation, the contents of the bins, for a reliability

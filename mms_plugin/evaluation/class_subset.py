@@ -44,7 +44,7 @@ def restrict_sample(sample: Dict[str, Any], indices: Sequence[int]) -> Dict[str,
         raise ValueError(f"gt_label {missing[0]} is not one of the classes evaluated")
     chosen = scores[torch.as_tensor(list(indices), device=scores.device)].double()
     total = chosen.sum()
-    # All gone under in the softmax over all classes: nothing tells them apart.
+    # All 0 after the softmax over all classes: nothing tells them apart.
     kept = chosen / total if total > 0 else torch.full_like(chosen, 1 / len(chosen))
     return {
         **sample,
@@ -66,7 +66,7 @@ class ClassSubset(BaseMetric):
 
     Args:
         metric: Config of the metric, such as ``dict(type='Accuracy', topk=(1, 5))``.
-        class_indices: Labels that are evaluated. Default: None, those of the data
+        class_indices: Labels that are evaluated. Defaults to None, those of the data
             set, ``metainfo['class_indices']`` of
             :class:`~mms_plugin.evaluation.ImageNetVariant`.
 

@@ -65,7 +65,7 @@ class CommonCorruption:
 
     Args:
         corruption: One of :data:`~mms_plugin.evaluation.corruptions.CORRUPTIONS`.
-        severity: 1 to 5. Default: 1.
+        severity: 1 to 5. Defaults to 1.
 
     Raises:
         ValueError: Unknown corruption or severity; an image that is not uint8, or

@@ -61,7 +61,7 @@ def plan_conditions(
     corruptions: Sequence[str] = (),
     severities: Sequence[int] = (),
 ) -> List[Condition]:
-    """Every size on clean images first, then under each corruption and severity."""
+    """List every size on clean images, then under each corruption and severity."""
     conditions = [Condition(size) for size in sizes]
     conditions += [
         Condition(size, corruption, severity)
@@ -77,7 +77,7 @@ def headline_metric(metrics: Mapping[str, Any], wanted: Optional[str] = None) ->
 
     Args:
         metrics: What an evaluation gave.
-        wanted: The user's choice. Default: None, top-1 accuracy, mask mAP, box mAP,
+        wanted: The user's choice. Defaults to None, top-1 accuracy, mask mAP, box mAP,
             or else the first.
 
     Raises:

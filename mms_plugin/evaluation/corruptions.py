@@ -100,7 +100,7 @@ def corrupted_pipeline(
 def summarise_corruptions(
     clean: Optional[float], values: Mapping[Tuple[str, int], float]
 ) -> Dict[str, Any]:
-    """Mean performance under corruption, and what it loses against clean images.
+    """Return the mean metric under corruption, and what it loses against clean images.
 
     Args:
         clean: The metric on clean images; None: unknown.

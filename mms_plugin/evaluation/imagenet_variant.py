@@ -15,13 +15,13 @@ CLASSES = 1000
 
 
 def imagenet_wnids() -> Tuple[str, ...]:
-    """WordNet ids of ImageNet-1k's classes, by label 0 to 999: sorted, as ever."""
+    """Return WordNet ids of ImageNet-1k's classes, by label 0 to 999: sorted."""
     path = Path(__file__).with_name("imagenet_wnids.txt")
     return tuple(path.read_text(encoding="ascii").split())
 
 
 def class_of_folder(name: str, labels: Dict[str, int]) -> int:
-    """ImageNet-1k's label of a class folder.
+    """Return ImageNet-1k's label of a class folder.
 
     Args:
         name: A WordNet id (``'n01440764'``), as in ImageNet-R, -A and -Sketch, or
@@ -56,9 +56,9 @@ class ImageNetVariant(BaseDataset):
     Args:
         data_root: The folder of class folders.
         num_classes: How many class folders there must be, so that a half-unpacked
-            dataset is noticed. Default: None, any number.
+            dataset is noticed. Defaults to None, any number.
         pipeline: Configs of transforms; they see ``img_path`` and ``gt_label``.
-            Default: none.
+            Defaults to none.
         **kwargs: See :class:`mmengine.dataset.BaseDataset`.
 
     Raises:
@@ -78,7 +78,7 @@ class ImageNetVariant(BaseDataset):
         super().__init__(data_root=str(data_root), pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> List[Dict[str, Any]]:
-        """Every image with its label, by label and file name."""
+        """List every image with its label, by label and file name."""
         root = Path(self.data_root)
         if not root.is_dir():
             raise FileNotFoundError(f"data_root={self.data_root} is not a folder")

@@ -34,7 +34,7 @@ def _run(model: nn.Module, size: int) -> Any:
 
 
 def backbone_stride(model: nn.Module) -> Optional[int]:
-    """Pixels of the image for a cell of the backbone's coarsest map.
+    """Measure the pixels of the image for a cell of the backbone's coarsest map.
 
     Args:
         model: A model of an MMEngine library, with ``backbone``; it is run once, on
