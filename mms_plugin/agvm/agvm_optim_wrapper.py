@@ -148,6 +148,8 @@ class AGVMOptimWrapper(OptimWrapper):
         The gradients are measured as the backward pass left them, before clipping.
         Adam's second moments are those that the step computes from clipped gradients.
         """
+        if self._to_fit and self._max_counts < 0:
+            self._warn_not_fitted()
         if self._tied_rates:
             for group in self.param_groups[1:]:
                 group["lr"] = self.param_groups[0]["lr"]
@@ -304,6 +306,17 @@ class AGVMOptimWrapper(OptimWrapper):
             f"AGVM: fitted to {updates} updates of the weights: {', '.join(values)}.",
             logger="current",
         )
+
+    def _warn_not_fitted(self) -> None:
+        """Warn once that the length of the training is not known."""
+        config = self.agvm.config
+        used = (f"{name}={getattr(config, name)}" for name in self._to_fit)
+        warn_on_main_process(
+            f"AGVM: {', '.join(self._to_fit)} cannot be fitted to the training, since "
+            "its loop does not call optim_wrapper.initialize_count_status, as Runner "
+            f"does. AGVM goes on with {', '.join(used)}."
+        )
+        self._to_fit = []
 
     def measuring_iterations(self) -> Optional[Tuple[int, int]]:
         """Return the iterations of a measurement, which need more memory than others.

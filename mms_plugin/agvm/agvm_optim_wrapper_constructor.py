@@ -12,6 +12,7 @@ from torch import nn
 
 from ..utils.lr_scaling import scaled_lr
 from ..utils.sharding import refuse_sharding
+from ..utils.validation import is_number
 from .agvm import anchor_modules
 from .agvm_config import AGVMConfig
 from .find_modules import REST, assign_parameters, find_modules, shared_parameters
@@ -60,11 +61,11 @@ class AGVMOptimWrapperConstructor:
         base: str = "DefaultOptimWrapperConstructor",
         lr_scaling: Optional[Dict[str, Any]] = None,
     ) -> None:
-        if not isinstance(optim_wrapper_cfg, dict) or "optimizer" not in (
-            optim_wrapper_cfg
+        if not isinstance(optim_wrapper_cfg, dict) or not isinstance(
+            optim_wrapper_cfg.get("optimizer"), dict
         ):
             raise ValueError(
-                "optim_wrapper must be a dict with an 'optimizer', but got "
+                "optim_wrapper must be a dict with optimizer=dict(...), but got "
                 f"{optim_wrapper_cfg!r}."
             )
         self.wrapper_cfg = copy.copy(optim_wrapper_cfg)
@@ -75,11 +76,13 @@ class AGVMOptimWrapperConstructor:
         self.config = AGVMConfig.build(self.wrapper_cfg.get("agvm"))
         self.wrapper_cfg.setdefault("type", "AGVMOptimWrapper")
         if lr_scaling is not None:
-            if self.optimizer_cfg.get("lr") is None:
+            rate = self.optimizer_cfg.get("lr")
+            if not is_number(rate):
                 raise ValueError(
-                    "lr_scaling scales optimizer.lr, which is missing. Set it."
+                    "lr_scaling scales optimizer.lr, which must be a number, but is "
+                    f"{rate!r}."
                 )
-            self.optimizer_cfg["lr"] = scaled_lr(self.optimizer_cfg["lr"], **lr_scaling)
+            self.optimizer_cfg["lr"] = scaled_lr(rate, **_checked(lr_scaling))
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer wrapper of a model, wrapped or not."""
@@ -159,6 +162,19 @@ class AGVMOptimWrapperConstructor:
             f"constructor {self.base!r} put parameters that the model shares under "
             f"several names into more than one param group: {shown}. {remedy}"
         )
+
+
+def _checked(lr_scaling: Any) -> Dict[str, Any]:
+    """Return ``lr_scaling`` if it is a dict of arguments of :func:`scaled_lr`."""
+    needed, known = {"batch_size", "base_batch_size"}, {"rule"}
+    if not isinstance(lr_scaling, dict) or not (
+        needed <= lr_scaling.keys() <= needed | known
+    ):
+        raise ValueError(
+            "lr_scaling must be dict(batch_size=..., base_batch_size=...), with rule= "
+            f"if it is not 'linear', but got {lr_scaling!r}."
+        )
+    return lr_scaling
 
 
 def _refuse_sparse_gradients(model: nn.Module) -> None:

@@ -128,9 +128,7 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
             with open(path, "rb") as stream:
                 if stream.read(len(_ZIP_START)) == _ZIP_START:
                     raise UnreadableCheckpointError("it is cut short")
-        # torch maps a file into memory only when asked, from 2.1 on.
-        lazily = dict(mmap=True) if is_zip and _torch_release() >= (2, 1) else {}
-        checkpoint = torch.load(path, map_location="cpu", **lazily)
+        checkpoint = torch.load(path, map_location="cpu", mmap=is_zip)
     except UnreadableCheckpointError:
         raise
     except OSError as error:
@@ -161,10 +159,6 @@ def _in_short(error: Exception) -> str:
     if isinstance(error, pickle.UnpicklingError) and ours is not None:
         return ours[1]
     return "it is no checkpoint that torch can read"
-
-
-def _torch_release() -> Tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
 
 
 def _named(file: str) -> Optional[str]:

@@ -17,6 +17,7 @@ from .errors import UserError, debugging, one_line
 _EXAMPLES = {
     "mmdet": "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py",
     "mmpretrain": "mmpretrain::resnet/resnet50_8xb32_in1k.py",
+    "mmseg": "mmseg::pspnet/pspnet_r50-d8_4xb2-40k_cityscapes-512x1024.py",
     "mms_plugin": "mms_plugin::resnet/resnet50_vbs_8xb128-600e_in1k.py",
 }
 
@@ -87,7 +88,8 @@ def _library_config(name: str) -> Config:
     try:
         return get_config(name)
     except FileNotFoundError as error:
+        known = f", such as {_EXAMPLES[library]}" if library in _EXAMPLES else ""
         raise UserError(
-            f"{library} has no config {path}; its configs are listed in its "
-            f"configs folder, such as {_EXAMPLES.get(library, _EXAMPLES['mmpretrain'])}"
+            f"{library} has no config {path}; its configs are listed in its configs "
+            f"folder{known}"
         ) from error

@@ -7,8 +7,11 @@ from typing import Any, Dict, Optional
 
 from ..agvm import AGVMConfig
 from ..agvm.agvm_config import arguments_to_fit
-from .config_edits import Report, add_plugin_import, kind_of
+from ..agvm.fit_measurements import DELAY, WARMUP_PART
+from ..utils.validation import is_integer, is_number
+from .config_edits import RecipeError, Report, add_plugin_import
 from .large_batch_recipe import LARGE_BATCH_OPTIONS, large_batch_recipe
+from .warmup import find_warmup
 
 __all__ = ["agvm_recipe"]
 
@@ -30,9 +33,10 @@ def agvm_recipe(
     """Convert a config to train with AGVM.
 
     Without ``batch_size``, only the optimizer wrapper changes, and AGVM measures from
-    100 iterations after the end of the last warm-up that counts iterations, or from
-    iteration 100 if there is none. With ``batch_size``, the config gets the released
-    large-batch recipe, see :func:`large_batch_recipe`.
+    100 iterations after the warm-up on, or from iteration 100 if there is none. After a
+    warm-up that counts epochs, the start is fitted when the training begins. With
+    ``batch_size``, the config gets the released large-batch recipe, see
+    :func:`large_batch_recipe`.
 
     Args:
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
@@ -80,14 +84,16 @@ def agvm_recipe(
     arguments: Dict[str, Any] = dict(wrapper.get("agvm") or {})
     given: Dict[str, Any] = dict(agvm or {})
     if "batch_size" in large_batch:
-        AGVMConfig.build({**arguments, **given})
+        AGVMConfig.build({"start_iter": None, **arguments, **given})
         for name in arguments_to_fit(given):  # to the training: done here
             del given[name]
         arguments.update(
             large_batch_recipe(config, **large_batch, agvm=given, report=report)
         )
-    else:
-        arguments = {"start_iter": _end_of_warmup(config) + 100, **arguments}
+    elif "start_iter" not in {**arguments, **given}:
+        arguments["start_iter"] = _start_after_warmup(config)
+    if "start_iter" not in given:
+        _check_stop({**arguments, **given}.get("stop_iter"), arguments["start_iter"])
     arguments.update(given)
     AGVMConfig.build(arguments)  # refuses wrong ones before anything is built
     wrapper["agvm"] = arguments
@@ -114,16 +120,25 @@ def _check_large_batch(options: Dict[str, Any]) -> None:
         )
 
 
-def _end_of_warmup(config: Any) -> int:
-    schedulers = config.get("param_scheduler") or []
-    if isinstance(schedulers, dict):
-        schedulers = [schedulers]
-    ends = [
-        scheduler["end"]
-        for scheduler in schedulers
-        if scheduler.get("by_epoch", True) is False
-        and "end" in scheduler
-        and kind_of(scheduler).name in ("LinearLR", "ConstantLR", "ExponentialLR")
-        and scheduler["end"] < 10**8  # a larger end means "never"
-    ]
-    return max(ends, default=0)
+def _start_after_warmup(config: Any) -> Optional[int]:
+    """Return AGVM's first iteration; None: to be fitted when the training begins."""
+    warmup = find_warmup(config)
+    if not warmup.epochs:
+        return warmup.iterations + DELAY
+    epochs: Any = (config.get("train_cfg") or {}).get("max_epochs")
+    if is_number(epochs) and warmup.epochs > WARMUP_PART * epochs:
+        raise RecipeError(
+            "param_scheduler",
+            f"warms up for {warmup.epochs} of {epochs} epochs, more than the eighth of "
+            "a training after which AGVM starts; set start_iter=N, an iteration after "
+            "the warm-up",
+        )
+    return None
+
+
+def _check_stop(stop: Any, start: Optional[int]) -> None:
+    if start is not None and is_integer(stop) and stop < start:
+        raise ValueError(
+            f"stop_iter must be at least {start}, the iteration after the warm-up at "
+            f"which AGVM starts, but got {stop}; set start_iter too"
+        )

@@ -107,7 +107,7 @@ def apply_recipes(
     options: Optional[Mapping[str, Any]] = None,
     report: Optional[Callable[[str, str], None]] = None,
 ) -> Any:
-    """Convert a config by one or several recipes, in the given order.
+    """Convert a config by one or several recipes, ``agvm`` last.
 
     Args:
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
@@ -129,6 +129,10 @@ def apply_recipes(
     for name in wanted:
         if name not in RECIPES:
             raise ValueError(f"{name!r} is not one of {', '.join(RECIPES)}")
+        if wanted.count(name) > 1:
+            raise ValueError(f"recipe {name!r} is given {wanted.count(name)} times")
+    # What agvm chooses depends on the number of updates, which the others change.
+    wanted.sort(key=lambda name: name == "agvm")
     known: List[str] = []
     for name in wanted:
         known += [option for option in option_names(name) if option not in known]

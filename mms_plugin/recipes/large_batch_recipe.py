@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 from mmengine.registry import MODELS, DefaultScope
 
 from ..analysis.config_plan import config_plan, is_multi_scale
 from ..utils.lr_scaling import scaled_lr
-from ..utils.validation import is_integer, is_number, parse_int
+from ..utils.validation import is_number, parse_int
 from .config_edits import RecipeError, Report, assign, kind_of, short
 from .iteration_counts import counts_iterations, scale_iterations, scheduler_list
 from .large_batch_numbers import (
@@ -19,6 +19,7 @@ from .large_batch_numbers import (
     large_batch_times,
     share_batch,
 )
+from .warmup import Warmup, find_warmup
 
 __all__ = ["LARGE_BATCH_OPTIONS", "large_batch_recipe"]
 
@@ -35,16 +36,10 @@ LARGE_BATCH_OPTIONS = (
 
 _LOADER = "train_dataloader"
 _WARMUP_FACTOR = 0.001
-_WARMUPS = ("LinearLR", "ConstantLR", "ExponentialLR", "QuadraticWarmupLR")
 _FOR_EVER = 10**9
 
 # Any size will do: the number of updates does not depend on it.
 _ANY_SIZE = (64, 64)
-
-
-class _Warmup(NamedTuple):
-    schedulers: List[int]  # indices in param_scheduler
-    epochs: int  # 0 if it counts iterations
 
 
 def large_batch_recipe(
@@ -108,12 +103,14 @@ def large_batch_recipe(
             raise ValueError(
                 f"{name} must be {valid[0]!r} or {valid[1]!r}, but got {value!r}"
             )
+    if base_batch_size is None:
+        _refuse_second_time(config)
     base = _base_batch_size(config, base_batch_size)
     shares = _share(config, batch_size, world_size, report)
     _scale_lr(config, shares, base, lr_rule, report)
     if counts_iterations(config) and keep == "images":
         scale_iterations(config, base / shares.images_of_iteration, report)
-    warmup = _find_warmup(config)
+    warmup = find_warmup(config)
     times = _fit_times(config, shares, warmup_iters, warmup, num_samples, agvm or {})
     _set_warmup(config, shares, times, warmup, report)
     _set_clipping(config, shares, times, report)
@@ -125,6 +122,29 @@ def large_batch_recipe(
         interval=times.interval,
         momentum=times.momentum,
     )
+
+
+def _warmup_from() -> Dict[str, Any]:
+    """Return the scheduler that the recipe's warm-up starts from."""
+    return dict(
+        type="ConstantLR",
+        factor=_WARMUP_FACTOR,
+        by_epoch=False,
+        begin=0,
+        end=_FOR_EVER,
+    )
+
+
+def _refuse_second_time(config: Mapping) -> None:
+    """Refuse a config that the recipe has converted: its rate is scaled already."""
+    for index, scheduler in enumerate(scheduler_list(config)):
+        if isinstance(scheduler, Mapping) and dict(scheduler) == _warmup_from():
+            raise RecipeError(
+                f"param_scheduler[{index}]",
+                "is the warm-up of this recipe, so the learning rate is that of a "
+                "large batch already; convert the original config, or set "
+                "base_batch_size=N, the batch that this rate is meant for",
+            )
 
 
 def _base_batch_size(config: Mapping, given: Any) -> int:
@@ -198,35 +218,11 @@ def _scale_lr(
         )
 
 
-def _find_warmup(config: Mapping) -> _Warmup:
-    """Return the schedulers that raise the learning rate at the start."""
-    found: List[int] = []
-    epochs = 0
-    for index, scheduler in enumerate(scheduler_list(config)):
-        if not isinstance(scheduler, Mapping) or scheduler.get("begin"):
-            continue
-        name = kind_of(scheduler).name
-        rises = {
-            "LinearLR": scheduler.get("start_factor", 1 / 3)
-            < scheduler.get("end_factor", 1.0),
-            "ConstantLR": scheduler.get("factor", 1 / 3) < 1,
-            "ExponentialLR": scheduler.get("gamma", 0) > 1,
-            "QuadraticWarmupLR": True,
-        }
-        if not rises.get(name, False):
-            continue
-        found.append(index)
-        end: Any = scheduler.get("end")
-        if scheduler.get("by_epoch", True) and is_integer(end) and end < _FOR_EVER:
-            epochs = max(epochs, end)
-    return _Warmup(found, epochs)
-
-
 def _fit_times(
     config: Any,
     shares: BatchShares,
     warmup_iters: Optional[int],
-    warmup: _Warmup,
+    warmup: Warmup,
     num_samples: Optional[int],
     agvm: Mapping[str, Any],
 ) -> LargeBatchTimes:
@@ -268,7 +264,7 @@ def _set_warmup(
     config: Any,
     shares: BatchShares,
     times: LargeBatchTimes,
-    warmup: _Warmup,
+    warmup: Warmup,
     report: Report,
 ) -> None:
     schedulers = scheduler_list(config)
@@ -276,13 +272,7 @@ def _set_warmup(
     kept = [s for i, s in enumerate(schedulers) if i not in warmup.schedulers]
     iterations = times.warmup * shares.accumulation
     config["param_scheduler"] = [
-        dict(
-            type="ConstantLR",
-            factor=_WARMUP_FACTOR,
-            by_epoch=False,
-            begin=0,
-            end=_FOR_EVER,
-        ),
+        _warmup_from(),
         dict(
             type="ExponentialLR",
             gamma=(1 / _WARMUP_FACTOR) ** (1 / iterations),
@@ -342,11 +332,18 @@ def _synchronize_norms(config: Any, report: Report) -> None:
     scope = str(config.get("default_scope") or "mmengine")
     for path, part in _parts(model, ""):
         if part.get("norm_eval", _default_norm_eval(part, scope)) is True:
+            place = f"model.{path}" if path else "model"
+            norm = part.get("norm_cfg")
+            if isinstance(norm, Mapping) and norm.get("requires_grad", True) is False:
+                report(
+                    f"{place}.norm_eval: True is kept, since norm_cfg freezes its "
+                    "batch norm too (requires_grad=False)"
+                )
+                continue
             if path:
                 assign(model, f"{path}.norm_eval", False)
             else:
                 config["model"]["norm_eval"] = False
-            place = f"model.{path}" if path else "model"
             report(f"{place}.norm_eval: True -> False")
 
 
@@ -365,10 +362,8 @@ def _default_norm_eval(part: Mapping, scope: str) -> bool:
     """Return a network's default of ``norm_eval``, such as True of mmdet's ResNet."""
     kind = part["type"]
     if isinstance(kind, str):
-        if "Net" not in kind:  # losses, heads and so on
-            return False
-        with DefaultScope.overwrite_default_scope(scope):
-            kind = MODELS.get(kind)
+        with MODELS.switch_scope_and_registry(scope) as registry:
+            kind = registry.get(kind)
     for base in getattr(kind, "__mro__", ()):
         own = base.__dict__.get("__init__")
         found = inspect.signature(own).parameters.get("norm_eval") if own else None

@@ -87,9 +87,8 @@ def kept_random_states(devices: Iterable[torch.device] = ()) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng([]))  # only the CPU's
         for kind, numbers in by_kind.items():
-            # torch 2.0 has no argument for devices other than CUDA.
-            other = {} if kind == "cuda" else {"device_type": kind}
-            stack.enter_context(torch.random.fork_rng(sorted(numbers), **other))
+            devices_of_kind = torch.random.fork_rng(sorted(numbers), device_type=kind)
+            stack.enter_context(devices_of_kind)
         try:
             yield
         finally:

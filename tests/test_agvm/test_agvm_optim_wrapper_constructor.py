@@ -186,7 +186,7 @@ def test_base_and_lr_scaling_as_arguments():
         ToyDetector(), SGD, lr_scaling=dict(batch_size=64, base_batch_size=16)
     )
     assert wrapper.get_lr()["lr"] == [pytest.approx(0.4)] * 5
-    with pytest.raises(ValueError, match="lr_scaling.*optimizer.lr, which is missing"):
+    with pytest.raises(ValueError, match="lr_scaling.*lr, which must be a num.*None"):
         build(
             ToyDetector(),
             dict(type="AdamW"),
@@ -203,6 +203,9 @@ def test_base_and_lr_scaling_as_arguments():
         ),
         (dict(batch_size=2, base_batch_size=2.5), "base_batch_size must be.*2.5"),
         (dict(batch_size=2, base_batch_size=2, rule="log"), "rule must be.*'log'"),
+        (5, "lr_scaling must be dict.*got 5"),
+        (dict(batch_size=4), "lr_scaling must be dict.*got .*4"),
+        (dict(batch_size=4, base_batch_size=2, by="x"), "lr_scaling must be dict.*'x'"),
     ],
 )
 def test_wrong_lr_scaling(arguments, words):
@@ -218,7 +221,7 @@ def test_sparse_gradients_are_refused():
 
 
 def test_wrong_input():
-    with pytest.raises(ValueError, match="dict with an 'optimizer'"):
+    with pytest.raises(ValueError, match="dict with optimizer=dict"):
         AGVMOptimWrapperConstructor(dict(type="AGVMOptimWrapper"))
     with pytest.raises(ValueError, match="RMSprop has no update direction"):
         build(ToyDetector(), dict(type="RMSprop", lr=0.1))

@@ -1,7 +1,7 @@
 import pytest
 from mmengine.config import Config
 
-from mms_plugin.recipes import agvm_recipe
+from mms_plugin.recipes import RecipeError, agvm_recipe
 
 
 def _config(**wrapper):
@@ -65,8 +65,55 @@ def test_what_it_refuses(config, words):
 def test_arguments_are_refused_before_anything_is_built():
     with pytest.raises(ValueError, match="start_iter.*-3"):
         agvm_recipe(_config(), dict(start_iter=-3))
-    with pytest.raises(ValueError, match="start_iter=600 lies after stop_iter=500"):
+    words = "stop_iter must be at least 600, the iteration after the warm-up.*got 500"
+    with pytest.raises(ValueError, match=words):
         agvm_recipe(_config(), dict(stop_iter=500))
+    converted = agvm_recipe(_config(), dict(stop_iter=500, start_iter=400))
+    assert converted.optim_wrapper.agvm == dict(stop_iter=500, start_iter=400)
+
+
+@pytest.mark.parametrize(
+    "schedulers, start",
+    [
+        (None, 100),
+        (dict(type="LinearLR", start_factor=0.1, by_epoch=False, end=500), 600),
+        # In epochs: fitted when the training begins.
+        ([dict(type="LinearLR", start_factor=0.1, by_epoch=True, end=5)], None),
+        ([dict(type="mmdet.QuadraticWarmupLR", by_epoch=True, begin=0, end=5)], None),
+        # Not at the start, or not upwards.
+        (
+            [dict(type="ConstantLR", factor=1, by_epoch=False, begin=24000, end=25000)],
+            100,
+        ),
+        (
+            [dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=9, end=99)],
+            100,
+        ),
+        (
+            [
+                dict(
+                    type="LinearLR", start_factor=1, end_factor=0, by_epoch=False, end=9
+                )
+            ],
+            100,
+        ),
+    ],
+)
+def test_the_start_after_the_warmup(schedulers, start):
+    config = _config()
+    config.param_scheduler = schedulers
+    config.train_cfg = dict(by_epoch=True, max_epochs=100)
+    assert agvm_recipe(config).optim_wrapper.agvm == dict(start_iter=start)
+
+
+def test_a_warmup_of_many_epochs_needs_a_start():
+    config = _config()
+    config.param_scheduler = [dict(type="LinearLR", start_factor=0.1, end=20)]
+    config.train_cfg = dict(by_epoch=True, max_epochs=100)
+    with pytest.raises(RecipeError, match="20 of 100 epochs.*set start_iter=N"):
+        agvm_recipe(config)
+    agvm = agvm_recipe(config, dict(start_iter=7)).optim_wrapper.agvm
+    assert agvm == dict(start_iter=7)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,57 @@ def test_twice_over_released_configs_replaces_the_window():
     assert kinds == ["ConstantLR", "ExponentialLR", "MultiStepLR"]
 
 
+def test_twice_is_refused_where_the_rate_is_scaled_already():
+    options = dict(batch_size=256, world_size=8, num_samples=117_266)
+    config = Config(released(**options).to_dict())
+    with pytest.raises(RecipeError, match="large batch already.*set base_batch_size"):
+        apply_recipes(config, "agvm", options)
+    with pytest.raises(ValueError, match="'agvm' is given 2 times"):
+        apply_recipes(config, "agvm+agvm", options)
+
+
+def test_it_is_applied_after_the_others():
+    pytest.importorskip("mmdet")
+    options = dict(batch_size=64, world_size=8, num_samples=20_000, budget=0.7)
+    one, other = (
+        apply_recipes(get_config(FASTER_RCNN), names, options)
+        for names in ("vbs-cur+agvm", "agvm+vbs-cur")
+    )
+    assert one.to_dict() == other.to_dict()
+
+
+def test_a_stop_before_the_usual_start():
+    options = dict(batch_size=256, world_size=128, num_samples=20_000)
+    agvm = released(**options, stop_iter=400).optim_wrapper.agvm
+    assert agvm.start_iter < agvm.stop_iter == 400
+    words = f"stop_iter must be at least {agvm.start_iter}.*got 50; set start_iter too"
+    with pytest.raises(ValueError, match=words):
+        released(**options, stop_iter=50)
+
+
+def test_batch_norm_of_networks_that_do_not_write_norm_eval():
+    config = toy()
+    config.default_scope = "mmdet"
+    pytest.importorskip("mmdet")
+    frozen = dict(type="BN", requires_grad=False)
+    config.model = dict(
+        type="FasterRCNN",
+        backbone=dict(type="ResNet", depth=50),
+        other=dict(type="mmdet.ResNeXt", depth=101),
+        caffe=dict(type="ResNet", depth=50, norm_cfg=frozen, norm_eval=True),
+        head=dict(type="RPNHead", loss_cls=dict(type="CrossEntropyLoss")),
+    )
+    lines = []
+    options = dict(batch_size=8, world_size=2, num_samples=100)
+    model = apply_recipes(
+        config, "agvm", options, lambda name, line: lines.append(line)
+    ).model
+    assert model.backbone.norm_eval is False and model.other.norm_eval is False
+    assert model.caffe == dict(type="ResNet", depth=50, norm_cfg=frozen, norm_eval=True)
+    assert "norm_eval" not in model.head and "norm_eval" not in model
+    assert any(line.startswith("model.caffe.norm_eval: True is kept") for line in lines)
+
+
 def test_with_the_sampler_and_a_budget_the_updates_are_counted():
     lines = []
     pytest.importorskip("mmdet")
