@@ -17,7 +17,8 @@ def enable_amp(config: Config) -> None:
 
     ``OptimWrapper`` becomes ``AmpOptimWrapper`` (on the CPU, which that one
     refuses, ``BFloat16OptimWrapper``); ``AGVMOptimWrapper`` becomes
-    ``AmpAGVMOptimWrapper``, on the CPU ``BFloat16AGVMOptimWrapper``.
+    ``AmpAGVMOptimWrapper``, on the CPU ``BFloat16AGVMOptimWrapper``. There detectors
+    with RoI heads fail: mmcv's NMS needs float32.
 
     Raises:
         UserError: The wrapper is of another type.

@@ -22,7 +22,8 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument(
         "--amp",
         action="store_true",
-        help="mixed precision: float16 on an accelerator, bfloat16 on the CPU",
+        help="mixed precision: float16 on an accelerator, bfloat16 on the CPU, where "
+        "mmcv's NMS, and with it detectors with RoI heads, needs float32",
     )
     cli.add_recipe_arguments(parser)
     parser.add_argument(
