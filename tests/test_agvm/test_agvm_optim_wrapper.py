@@ -45,6 +45,16 @@ def test_stop_iter_keeps_the_multipliers():
     assert wrapper.agvm.multipliers == before and wrapper.agvm.num_measured == 2
 
 
+def test_a_loop_that_does_not_tell_its_length_keeps_the_defaults():
+    model = make_toy()
+    wrapper = build(model, agvm=dict(interval=None, momentum=0.5))
+    with logged() as messages:
+        for i in range(3):
+            train_iteration(model, wrapper, toy_batch(i))
+    (warning,) = (text for text in messages if "cannot be fitted" in text)
+    assert "interval cannot" in warning and "goes on with interval=10" in warning
+
+
 @pytest.mark.parametrize("agvm", [dict(modulate=False), dict(ratio_range=(1, 1))])
 @pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["SGD", "AdamW"])
 def test_multipliers_of_1_train_as_plain_bit_for_bit(agvm, optimizer):
