@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
-from ..multi_scale.sizes import Size
+from ..multi_scale.sizes import Size, size_text
 from .cost_fit import CostFit, Measurement, fit_cost
 
 __all__ = [
@@ -149,7 +149,7 @@ def fill_batch_sizes(
     for size, images in zip(sizes, table):
         if not images:
             raise ValueError(
-                f"no image of {size[0]}x{size[1]} fits into {budget / 1e9:g} GB: an "
+                f"no image of {size_text(size)} fits into {budget / 1e9:g} GB: an "
                 f"iteration of one takes {costs.at(*size, 1) / 1e9:.3g} GB"
             )
     return table

@@ -11,7 +11,6 @@ from .arguments import (
     add_config_arguments,
     add_options_argument,
     size_argument,
-    size_text,
     whole_number,
 )
 from .command import run_command
@@ -74,7 +73,6 @@ __all__ = [
     "set_work_dir",
     "setting_up",
     "size_argument",
-    "size_text",
     "whole_number",
     "write_json",
 ]

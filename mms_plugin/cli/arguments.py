@@ -97,11 +97,6 @@ def size_argument(text: str) -> Tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-def size_text(size: Tuple[int, int]) -> str:
-    """Format ``(height, width)`` as :func:`size_argument` reads it."""
-    return f"{size[0]}x{size[1]}"
-
-
 def whole_number(least: int) -> Callable[[str], int]:
     """Return a reader of integers of at least ``least``, for ``type=``."""
 

@@ -20,7 +20,7 @@ from ..analysis import build_model
 from ..analysis.batch_pictures import describe_batch, draw_batch
 from ..analysis.batch_views import BatchView, batch_view, first_batches
 from ..analysis.pictures import draw_contact_sheet
-from ..multi_scale import Size
+from ..multi_scale.sizes import Size, size_text
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
@@ -84,8 +84,8 @@ def chosen_batches(
     for size in sizes:
         if size not in there:
             raise cli.UserError(
-                f"--sizes {cli.size_text(size)}: the sampler deals "
-                + ", ".join(map(cli.size_text, there))
+                f"--sizes {size_text(size)}: the sampler deals "
+                + ", ".join(map(size_text, there))
             )
     return {size: batches[size] for size in there if size in sizes}
 
@@ -114,7 +114,7 @@ def draw(views: List[BatchView], folder: Path, name: str) -> Tuple[List[str], An
     """Write the sheets; their paths, and that of the one with all sizes."""
     paths = []
     for view in views:
-        stem = f"batch_{cli.size_text(view.size)}" if view.size else "batch"
+        stem = f"batch_{size_text(view.size)}" if view.size else "batch"
         paths.append(str(folder / f"{stem}.png"))
         draw_batch(view, paths[-1])
     overview = None

@@ -25,7 +25,7 @@ from ..analysis import (
     total_stride,
     training_cost,
 )
-from ..multi_scale import Size
+from ..multi_scale.sizes import Size, size_text
 from ..utils.si_prefix import si_prefix
 from ..utils.tables import markdown_table
 
@@ -172,7 +172,7 @@ def check_stride(model: Any, sizes: List[Size], name: str) -> None:
     below = [size for size in sizes if min(size) < stride]
     if below:
         raise cli.UserError(
-            f"{name}: size {cli.size_text(below[0])} is below the model's stride, "
+            f"{name}: size {size_text(below[0])} is below the model's stride, "
             f"{stride} pixels"
         )
 
@@ -288,7 +288,7 @@ def report(document: Dict[str, Any]) -> str:
 
     def peak(cost: Dict[str, Any]) -> str:
         batch = cost["peak_batch"]
-        size = cli.size_text((batch["height"], batch["width"]))
+        size = size_text((batch["height"], batch["width"]))
         return f"{amount(batch['pixels'], 'px')} ({batch['batch_size']} of {size})"
 
     add("iterations", "iterations", [f"{c['iterations']:,}" for c in costs])
@@ -339,9 +339,9 @@ def size_rows(cost: Dict[str, Any]) -> List[List[str]]:
     """Return the rows of the table by size."""
     rows = [["size", "batch", "iterations", "images", "FLOPs of an image"]]
     for size in cost["sizes"]:
-        text = cli.size_text((size["height"], size["width"]))
+        text = size_text((size["height"], size["width"]))
         if size["counted_as"] != [size["height"], size["width"]]:
-            text += f" as {cli.size_text(size['counted_as'])}"
+            text += f" as {size_text(size['counted_as'])}"
         rows.append(
             [
                 text,

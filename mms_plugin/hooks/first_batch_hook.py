@@ -15,7 +15,7 @@ from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
 )
 from ..multi_scale.runner_parts import multi_scale_sampler
-from ..multi_scale.sizes import Size
+from ..multi_scale.sizes import Size, size_text
 from ..utils.error_text import message_lines
 
 __all__ = ["FirstBatchHook"]
@@ -57,7 +57,7 @@ class FirstBatchHook(Hook):
         for height, width in _image_sizes(batch):
             if min(height, width) > min(size) + 1:
                 raise ValueError(
-                    f"the first batch must have images of {size[0]}x{size[1]}, but got "
+                    f"the first batch must have images of {size_text(size)}, but got "
                     f"one of {height}x{width}: a transform of its pipeline sets a size "
                     "that does not follow the batch's"
                 )

@@ -10,7 +10,7 @@ import math
 from typing import Callable, List, Optional, Sequence
 
 from .curriculum import ResolutionCurriculum
-from .sizes import Size, side_length
+from .sizes import Size, side_length, size_text
 
 __all__ = ["MOST_FRACTIONS", "even_fractions", "explain_without_effect"]
 
@@ -157,4 +157,4 @@ def _listed(fractions: Sequence[float]) -> str:
 
 
 def _shown(sizes: Sequence[Size]) -> str:
-    return ", ".join(f"{height}x{width}" for height, width in sizes)
+    return ", ".join(map(size_text, sizes))

@@ -6,7 +6,7 @@ from typing import Tuple
 
 from mmengine.runner import Runner
 
-from .sizes import Size
+from .sizes import Size, size_text
 
 __all__ = ["SizeLog"]
 
@@ -28,7 +28,7 @@ class SizeLog:
         if drawn == self._last:
             return
         self._last = drawn
-        names = ", ".join(f"{height}x{width}" for height, width in drawn)
+        names = ", ".join(map(size_text, drawn))
         runner.logger.info(f"{when}: drawing from {len(drawn)} sizes: {names}")
 
     def batch(self, runner: Runner, batch: Tuple[int, int, int]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from numbers import Rational
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -19,6 +19,16 @@ Size = Tuple[int, int]
 
 TARGET_SIZE = "target_size"
 """Key of a sample under which it holds the ``(height, width)`` of its batch."""
+
+
+def size_text(size: Size) -> str:
+    """Return a resolution as messages and commands have it, ``'224x320'``."""
+    return f"{size[0]}x{size[1]}"
+
+
+def short_size(size: Size) -> Union[int, Size]:
+    """Return a resolution as configs have it: the side, if it is a square."""
+    return size[0] if size[0] == size[1] else size
 
 
 class SizeDistribution(NamedTuple):

@@ -48,7 +48,7 @@ class BatchAugments:
                 size = preprocessor.get("size")
                 if size is not None:
                     self._sized[place] = _wrapping("size", "hw", size, base_size)
-            self.pad_size_divisor *= divisor // math.gcd(self.pad_size_divisor, divisor)
+            self.pad_size_divisor = math.lcm(self.pad_size_divisor, divisor)
             augments = preprocessor.get("batch_augments")
             if isinstance(augments, (list, tuple)):
                 for index, augment in enumerate(augments):

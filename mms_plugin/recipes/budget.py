@@ -17,7 +17,7 @@ from ..analysis.model_flops import ModelFlops, UncountedError, model_flops
 from ..analysis.training_cost import TrainingCost, cost_ratios, training_cost
 from ..analysis.training_iterations import size_schedule
 from ..multi_scale.growing_sizes import GrowingSizes
-from ..multi_scale.sizes import Size, side_length
+from ..multi_scale.sizes import Size, short_size, side_length, size_text
 from ..utils.si_prefix import si_prefix
 from ..utils.validation import is_number, parse_int
 from .budget_search import (
@@ -186,16 +186,16 @@ def _sizes_to_try(probe: Any, options: Mapping[str, Any]) -> GrowingSizes:
     above = [s for s in schedule.sizes if side_length(s) > side_length(base)]
     if above and _are_fixed(options):
         raise ValueError(
-            f"sizes must not be above the base size, {_text(base)}, at which a "
-            f"training with a budget ends, but got {_text(above[0])}"
+            f"sizes must not be above the base size, {size_text(base)}, at which a "
+            f"training with a budget ends, but got {size_text(above[0])}"
         )
     if base in schedule.sizes and not above:
         return schedule
     for name in ("weights", "batch_sizes"):
         if options.get(name) is not None:
             raise ValueError(
-                f"sizes must include the base size, {_text(base)}, at which a training "
-                f"with a budget ends, so that {name} has a value for it"
+                f"sizes must include the base size, {size_text(base)}, at which a "
+                f"training with a budget ends, so that {name} has a value for it"
             )
     below = [size for size in schedule.sizes if side_length(size) < side_length(base)]
     return size_schedule(probe, sizes=[*below, base])
@@ -218,7 +218,7 @@ def _costs(
         size, counted = base, counted_size(probe, base)
         report(
             "note: the config has no single size; its own cost is taken to be that of "
-            f"a training at {_text(base)}"
+            f"a training at {size_text(base)}"
         )
     if own.get("times") is not None:
         times = _read_times(own["times"])
@@ -292,11 +292,11 @@ def _search(
         if smallest == base:
             raise ValueError(
                 f"budget={budget:g} cannot be reached: there is no size below the base "
-                f"size, {_text(base)}; set sizes=[...]"
+                f"size, {size_text(base)}; set sizes=[...]"
             )
         raise ValueError(
-            f"budget={budget:g} cannot be reached: sizes down to {_text(smallest)}, "
-            f"and {_text(base)} in the last tenth of the training, cost at least "
+            f"budget={budget:g} cannot be reached: sizes down to "
+            f"{size_text(smallest)}, and {size_text(base)} in the last tenth of the training, cost at least "
             f"{least:.3f} of the config's own {costs.what}; set smaller sizes=[...]"
         )
     return best_choice(found)
@@ -304,9 +304,9 @@ def _search(
 
 def _chosen(choice: BudgetChoice, base: Size) -> Dict[str, Any]:
     return dict(
-        sizes=[_side(size) for size in choice.sizes],
-        start_sizes=[_side(size) for size in choice.start_sizes],
-        end_sizes=[_side(base)],
+        sizes=[short_size(size) for size in choice.sizes],
+        start_sizes=[short_size(size) for size in choice.start_sizes],
+        end_sizes=[short_size(base)],
         schedule="linear",
         begin=round(choice.begin, 4),
         end=round(choice.end, 4),
@@ -366,11 +366,11 @@ def _report_choice(
     source: str,
     report: Report,
 ) -> None:
-    drawn = ", ".join(map(_text, choice.start_sizes))
+    drawn = ", ".join(map(size_text, choice.start_sizes))
     report(
-        f"budget={budget:g}: sizes {', '.join(map(_text, choice.sizes))}; the training "
-        f"draws from {drawn} at first, the sizes grow from {choice.begin:.1%} to "
-        f"{choice.end:.1%} of it, and then it draws only {_text(base)}"
+        f"budget={budget:g}: sizes {', '.join(map(size_text, choice.sizes))}; the "
+        f"training draws from {drawn} at first, the sizes grow from {choice.begin:.1%} "
+        f"to {choice.end:.1%} of it, and then it draws only {size_text(base)}"
     )
     report(
         f"predicted cost: {choice.cost:.3f} of the config's own {costs.what}, with "
@@ -390,11 +390,3 @@ def _report_choice(
         if costs.model.rois is not None:
             line += f", with {costs.model.rois[1]} positive RoIs per image"
         report(line)
-
-
-def _side(size: Size) -> Any:
-    return size[0] if size[0] == size[1] else size
-
-
-def _text(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"

@@ -73,7 +73,7 @@ def _laid_out(
     base_size: Size, low: float, high: float, num: int, pad_size_divisor: int
 ) -> Tuple[Size, ...]:
     short, long = min(base_size), max(base_size)
-    divisor = _lcm(
+    divisor = math.lcm(
         _DIVISOR if short >= _SMALL_SIDE else _SMALL_DIVISOR, pad_size_divisor
     )
     first, last = math.ceil(low / divisor), math.floor(high / divisor)
@@ -94,7 +94,3 @@ def _laid_out(
         portrait = base_size[0] > base_size[1]
         sizes.append((int(other), side) if portrait else (side, int(other)))
     return tuple(sorted(sizes, key=lambda size: (size[0] * size[1], size)))
-
-
-def _lcm(a: int, b: int) -> int:
-    return a * b // math.gcd(a, b)  # math.lcm needs Python 3.9

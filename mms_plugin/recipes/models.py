@@ -15,7 +15,7 @@ from typing import (
     Tuple,
 )
 
-from ..multi_scale.sizes import Size, side_length
+from ..multi_scale.sizes import Size, side_length, size_text
 from .config_edits import RecipeError, kind_of, short
 from .model_run import ModelRun, model_run
 
@@ -141,7 +141,7 @@ def _run_at(
         raise RecipeError(
             "sizes",
             f"must have sides of at least {run.stride} pixels, the model's stride, but "
-            f"got {_text(too_small[0])}",
+            f"got {size_text(too_small[0])}",
         )
     ordered = [s for s in ordered if s not in too_small]
     failure = run.failure(ordered[0])
@@ -162,10 +162,11 @@ def _run_at(
         if base_size not in taken or side_length(taken[0]) >= side_length(base_size):
             failing = next(s for s in ordered if s not in taken)
             raise _cannot_run(run, config, failing)
-        left = ", ".join(_text(size) for size in ordered if size not in taken)
+        left = ", ".join(size_text(size) for size in ordered if size not in taken)
         lines.append(f"model: does not run at {left}, so these sizes are left out")
     lines.append(
-        f"model: runs from {_text(taken[0])} to {_text(taken[-1])} ({run.ran} was run)"
+        f"model: runs from {size_text(taken[0])} to {size_text(taken[-1])} "
+        f"({run.ran} was run)"
     )
     found = anchors_of_one_size(model)
     if found is not None:
@@ -186,15 +187,11 @@ def _those_that_run(run: ModelRun, ordered: Sequence[Size]) -> List[Size]:
 def _cannot_run(run: ModelRun, config: Mapping, size: Size) -> RecipeError:
     found = fixed_input(config.get("model"))
     place = "model" if found is None else found[0]
-    return _refusal(place, f"at {_text(size)} it fails: {run.failure(size)}")
+    return _refusal(place, f"at {size_text(size)} it fails: {run.failure(size)}")
 
 
 def _refusal(place: str, reason: str) -> RecipeError:
     return RecipeError(place, f"{reason}; check_model=False converts the config anyway")
-
-
-def _text(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"
 
 
 def learns_wrongly(model: Any, place: str = "model") -> Optional[Tuple[str, str]]:

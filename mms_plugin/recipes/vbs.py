@@ -17,7 +17,13 @@ from typing import (
 
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from ..multi_scale.growing_sizes import GrowingSizes
-from ..multi_scale.sizes import Size, parse_size, parse_sizes
+from ..multi_scale.sizes import (
+    Size,
+    parse_size,
+    parse_sizes,
+    short_size,
+    size_text,
+)
 from ..utils.validation import parse_int
 from .annotations import annotated_boxes, keeps_ratio, lost_shares
 from .batch_augments import BatchAugments, batch_resize_size
@@ -147,20 +153,20 @@ def vbs_recipe(
         if len(chosen) == 1:
             raise RecipeError(
                 f"{_LOADER}.dataset",
-                f"there is no other size around the base size {_side(base)!r} that is "
-                "a multiple of the network's stride; name them: sizes=[...]",
+                f"there is no other size around the base size {short_size(base)!r} "
+                "that is a multiple of the network's stride; name them: sizes=[...]",
             )
-        sizes = [_side(size) for size in chosen]
+        sizes = [short_size(size) for size in chosen]
     checked = checked_model(
         config, base, _every_size(base, sizes), check_model, sizes_given
     )
     config["model"] = checked.model
     if not sizes_given:
-        sizes = [_side(size) for size in checked.sizes]
+        sizes = [short_size(size) for size in checked.sizes]
     if group_by_aspect_ratio is None:
         group_by_aspect_ratio = True if old.by_aspect_ratio else None
     sampler = _with(
-        dict(type=_SAMPLER, base_size=_side(base), sizes=sizes),
+        dict(type=_SAMPLER, base_size=short_size(base), sizes=sizes),
         weights=weights,
         batch_sizes=batch_sizes,
         cost_model=cost_model,
@@ -342,7 +348,7 @@ def _check_sizes(batch_size: int, sampler: Mapping, hook: Mapping) -> GrowingSiz
 
 def _report_batches(schedule: GrowingSizes, report: Report) -> None:
     batches = [
-        f"{size[0]}x{size[1]}: {images}"
+        f"{size_text(size)}: {images}"
         for size, images in zip(schedule.sizes, schedule.batch_sizes)
     ]
     report(
@@ -405,7 +411,7 @@ def _report_losses(
         return
     spared = [each for each in schedule.sizes if lost[each].boxes < 0.01]
     report(
-        f"warning: at {size[0]}x{size[1]}, the smallest size, {lost[size].boxes:.1%} "
+        f"warning: at {size_text(size)}, the smallest size, {lost[size].boxes:.1%} "
         "of the annotated boxes become smaller than min_box_side=1 pixels, and "
         f"{lost[size].images:.1%} of the images lose all of theirs; less than 1 % of "
         f"the boxes are lost from {_smallest(spared)}"
@@ -440,10 +446,6 @@ def _every_size(base: Size, sizes: Any) -> Tuple[Size, ...]:
 def _with(config: Dict[str, Any], **options: Any) -> Dict[str, Any]:
     config.update({k: v for k, v in options.items() if v is not None})
     return config
-
-
-def _side(size: Size) -> Union[int, Size]:
-    return size[0] if size[0] == size[1] else size
 
 
 def _call(config: Mapping) -> str:

@@ -3,6 +3,7 @@ import argparse
 import pytest
 
 from mms_plugin import cli
+from mms_plugin.multi_scale.sizes import size_text
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_an_error_is_one_line(parse, capsys):
 @pytest.mark.parametrize(("text", "size"), [("224", (224, 224)), ("96x320", (96, 320))])
 def test_sizes(text, size):
     assert cli.size_argument(text) == size
-    assert cli.size_argument(cli.size_text(size)) == size
+    assert cli.size_argument(size_text(size)) == size
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "3.5", "96x", "96x0", "x96", "a"])
