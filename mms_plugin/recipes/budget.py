@@ -296,8 +296,9 @@ def _search(
             )
         raise ValueError(
             f"budget={budget:g} cannot be reached: sizes down to "
-            f"{size_text(smallest)}, and {size_text(base)} in the last tenth of the training, cost at least "
-            f"{least:.3f} of the config's own {costs.what}; set smaller sizes=[...]"
+            f"{size_text(smallest)}, and {size_text(base)} in the last tenth of the "
+            f"training, cost at least {least:.3f} of the config's own {costs.what}; "
+            "set smaller sizes=[...]"
         )
     return best_choice(found)
 
