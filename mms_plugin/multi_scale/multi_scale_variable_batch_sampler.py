@@ -291,6 +291,9 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where a saved sampler stood, see :meth:`resume`.
 
+        Passes give the rest of its epoch until :meth:`set_epoch` names another one, as
+        MMEngine does for every epoch.
+
         Args:
             state: From :meth:`state_dict` or :meth:`state_at`.
 
@@ -474,8 +477,6 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
                 raise too_few_indices(self.inner_sampler)
             self._next = (epoch, position + 1)
             yield batch
-        if epoch == self._begin[0]:
-            self._begin = (epoch, 0)  # the next pass is a whole one
 
     def _start_of(self, epoch: int) -> int:
         """Return the position in the epoch's plan that iterating starts from."""

@@ -167,18 +167,6 @@ def test_an_image_is_augmented_anew_on_every_rank_and_each_time():
     assert three[0] == seven[0] == one[0]
 
 
-def test_a_restored_sampler_has_whole_passes_after_the_rest():
-    whole = make(num=60, batch_size=4)
-    batches = list(whole)
-    state = whole.state_at(3)
-    again = make(num=60, batch_size=4)
-    again.load_state_dict(state)
-    assert list(again) == batches[3:]
-    assert list(again) == list(again) == batches
-    again.load_state_dict(whole.state_at(len(batches), epoch=0))
-    assert list(again) == [] and list(again) == batches
-
-
 def test_the_last_batch_is_seldom_small():
     # One image alone has no variance for batch normalization.
     sampler = make(1001)
