@@ -355,8 +355,8 @@ def _count_kind(kind: str, dataset: Mapping) -> SampleCount:
         empty = filters.get("filter_empty_gt", False)
         return SampleCount(*KNOWN_SIZES["coco" if empty else "coco, all"])
     raise ValueError(
-        f"the number of samples of {kind} is not known and its annotations are not "
-        "there; set --num-samples"
+        f"the number of samples of {kind} is not known and neither its annotations nor "
+        "its images are there; set --num-samples"
     )
 
 
@@ -364,7 +364,10 @@ def _count_built(dataset: Mapping) -> Optional[SampleCount]:
     """Ask the dataset itself, where its files are."""
     root = str(dataset.get("data_root") or "")
     annotations = str(dataset.get("ann_file") or "")
-    path = osp.join(root, annotations) if annotations else root
+    prefix = dataset.get("data_prefix") or ""
+    if isinstance(prefix, Mapping):
+        prefix = prefix.get("img_path") or ""
+    path = osp.join(root, annotations or str(prefix))
     if _name(dataset["type"]) == "ImageNet" and not annotations:
         # Its folders: a million files to look through for a number that is known.
         path = osp.join(root, "meta", "train.txt")

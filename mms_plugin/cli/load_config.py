@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import os.path as osp
-from typing import Any, Mapping, Optional
+from difflib import get_close_matches
+from glob import glob
+from typing import Any, List, Mapping, Optional
 
 from mmengine.config import Config
 from mmengine.hub import get_config
@@ -72,6 +75,14 @@ def enter_scope(config: Optional[Config]) -> None:
 
 def _check_installed(library: str, user: str) -> None:
     if importlib.util.find_spec(library) is None:
+        known = ["mms_plugin", *(host.name for host in HOSTS)]
+        if library not in known:
+            meant = get_close_matches(library, known, 1)
+            guess = f"; did you mean {meant[0]}?" if meant else ""
+            raise UserError(
+                f"{user}: {library} is not installed, and none of "
+                f"{', '.join(known)}{guess}"
+            )
         raise UserError(
             f"{user} needs {library}, not installed; run: {install_command(library)}"
         )
@@ -88,8 +99,21 @@ def _library_config(name: str) -> Config:
     try:
         return get_config(name)
     except FileNotFoundError as error:
-        known = f", such as {_EXAMPLES[library]}" if library in _EXAMPLES else ""
-        raise UserError(
-            f"{library} has no config {path}; its configs are listed in its configs "
-            f"folder{known}"
-        ) from error
+        text = f"{library} has no config {path}"
+        meant = get_close_matches(path, _configs_of(library), 1, cutoff=0.8)
+        if meant:
+            text += f"; did you mean {library}::{meant[0]}?"
+        elif library in _EXAMPLES:
+            text += f"; {_EXAMPLES[library]} is one"
+        raise UserError(text) from error
+
+
+def _configs_of(library: str) -> List[str]:
+    """Return the paths of a library's configs within its configs folder."""
+    spec = importlib.util.find_spec(library)
+    found: List[str] = []
+    for location in (spec and spec.submodule_search_locations) or ():
+        root = osp.join(location, ".mim", "configs")
+        files = glob(osp.join(root, "**", "*.py"), recursive=True)
+        found += [osp.relpath(file, root).replace(os.sep, "/") for file in files]
+    return found

@@ -39,6 +39,7 @@ from ..multi_scale import (
     parse_cost_model,
     pixel_budget_batch_size,
 )
+from ..recipes.batch_augments import BatchAugments
 
 GB = 10**9
 MOST_OVERHEAD = 0.5
@@ -523,6 +524,10 @@ def main(argv: List[str]) -> None:
             cli.enable_amp(config)
         cli.set_dataloader_defaults(config)
         schedule = schedule_of(config, args)
+        with cli.setting_up("the batches do not take the sizes to measure"):
+            BatchAugments(config, schedule.base_size).leave_out(
+                config, lambda line: print(line, file=sys.stderr)
+            )
         points = points_of(schedule, args.measure)
         document = evaluate(
             args, schedule, points, measure(config, args, schedule, points)

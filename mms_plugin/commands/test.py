@@ -74,7 +74,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         "--test-data",
         metavar="FILE",
         help="config whose test dataset and test evaluator replace the config's, "
-        "such as configs/_base_/datasets/imagenet_r.py; the pipeline stays",
+        "such as mms_plugin::_base_/datasets/imagenet_r.py; the pipeline stays",
     )
     parser.add_argument(
         "--metric",

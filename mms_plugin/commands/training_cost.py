@@ -19,12 +19,14 @@ from ..analysis import (
     build_model,
     config_plan,
     cost_ratios,
+    fixed_size,
     is_multi_scale,
     model_flops,
     read_times,
     total_stride,
     training_cost,
 )
+from ..analysis.training_iterations import size_schedule
 from ..multi_scale.sizes import Size, size_text
 from ..utils.si_prefix import si_prefix
 from ..utils.tables import markdown_table
@@ -71,7 +73,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument(
         "--times",
         metavar="JSON",
-        help="seconds of an iteration as calibrate_batch_sizes.py --json gives them; "
+        help="seconds of an iteration as mms calibrate --json gives them; "
         "predicts the time of the training",
     )
     parser.add_argument(
@@ -87,10 +89,11 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 
 
 class Job(NamedTuple):
-    """A config to be costed."""
+    """A config to be costed, and what the recipe makes of it if it is the original."""
 
     name: str
     config: Config
+    converted: Optional[Config] = None
 
 
 def load(args: argparse.Namespace) -> List[Job]:
@@ -103,20 +106,42 @@ def load(args: argparse.Namespace) -> List[Job]:
         config = cli.load_config(args.baseline, args.cfg_options)
         jobs.append(Job(args.baseline, config))
     elif args.recipe is not None:
-        jobs.append(Job(args.config, config))
+        jobs.append(Job(args.config, config, converted=jobs[0].config))
     return jobs
 
 
 def plan_of(job: Job, args: argparse.Namespace) -> ConfigPlan:
     """Return the plan of a config's training."""
     cli.enter_scope(job.config)
+    base_size = None if is_multi_scale(job.config) else args.base_size
+    assumed = []
+    if base_size is None and job.converted is not None:
+        base_size = size_of_recipe(job)
+        if base_size is not None:
+            assumed.append(
+                f"{job.name} has no single size; its cost is taken to be that of a "
+                f"training at the recipe's base size, {size_text(base_size)}"
+            )
     with cli.setting_up(job.name):
-        return config_plan(
+        plan = config_plan(
             job.config,
             num_samples=args.num_samples,
             world_size=args.world_size,
-            base_size=None if is_multi_scale(job.config) else args.base_size,
+            base_size=base_size,
         )
+    return plan._replace(assumptions=[*assumed, *plan.assumptions])
+
+
+def size_of_recipe(job: Job) -> Optional[Size]:
+    """Return the base size of the converted config, if the original has none."""
+    converted: Any = job.converted
+    if is_multi_scale(job.config) or not is_multi_scale(converted):
+        return None
+    try:
+        fixed_size(job.config)
+    except ValueError:  # it draws from several
+        return size_schedule(converted).base_size
+    return None
 
 
 def model_of(job: Job) -> Any:

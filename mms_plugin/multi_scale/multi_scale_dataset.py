@@ -114,10 +114,18 @@ class MultiScaleDataset:
         dataset: The dataset, or its config, built in the config's own scope.
 
     Raises:
-        TypeError: ``dataset`` is not a map-style dataset or its config.
+        TypeError: ``dataset`` is not a map-style dataset or its config; there are other
+            arguments, such as those of a dataset that a config inherits.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, **others: Any) -> None:
+        if others:
+            raise TypeError(
+                f"MultiScaleDataset takes dataset only, but got {', '.join(others)}. "
+                "They belong to the dataset inside. If this config inherits them, "
+                "write _delete_=True in its train_dataloader, beside type or "
+                "batch_size, to replace the inherited one"
+            )
         self._recorded: List[Recorded] = []
         self._tally = LossTally()
         if isinstance(dataset, Mapping):

@@ -21,9 +21,12 @@ def input_channels(model: nn.Module) -> int:
     """
     inner: Any = getattr(model, "module", model)
     root = getattr(inner, "backbone", inner)
+    folded = 1
     for module in root.modules() if isinstance(root, nn.Module) else ():
+        if type(module).__name__ == "Focus":  # YOLOX: 2 x 2 pixels become channels
+            folded = 4
         if isinstance(module, nn.Conv2d):
-            return int(module.in_channels)
+            return int(module.in_channels) // folded
     mean = getattr(getattr(inner, "data_preprocessor", None), "mean", None)
     if isinstance(mean, torch.Tensor) and mean.numel() > 1:
         return int(mean.numel())

@@ -47,6 +47,23 @@ def test_a_library_that_is_not_installed(name, tmp_path, monkeypatch):
     assert "mmsegmentation>=1" in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mmdett::a/b.py", "mmdett is not installed, and none of .*did you mean mmdet"),
+        ("nothing::a/b.py", "nothing is not installed, and none of mms_plugin"),
+        (
+            "mms_plugin::resnet/resnet50-vbs_8xb128-600e_in1k.py",
+            "did you mean mms_plugin::resnet/resnet50_vbs_8xb128-600e_in1k.py",
+        ),
+        ("mms_plugin::zzz/q.py", "no config zzz/q.py; mms_plugin::resnet/.* is one"),
+    ],
+)
+def test_a_mistyped_library_or_config(name, words):
+    with pytest.raises(cli.UserError, match=words):
+        cli.load_config(name)
+
+
 def test_debugging_keeps_the_traceback(tmp_path, monkeypatch):
     broken = tmp_path / "broken.py"
     broken.write_text("model = dict(\n")

@@ -116,6 +116,13 @@ def test_attributes_are_the_wrapped_data_sets():
     assert again[INDEX(0)]["target_size"] == (6, 8)
 
 
+def test_arguments_of_an_inherited_dataset():
+    with pytest.raises(TypeError, match="takes dataset only, but got data_root, pip"):
+        MultiScaleDataset(ToyDataset(), data_root="data", pipeline=[])
+    with pytest.raises(TypeError, match="_delete_=True in its train_dataloader"):
+        MultiScaleDataset(ToyDataset(), data_root="data")
+
+
 @pytest.mark.parametrize("value", [3, None, "ToyDataset"])
 def test_bad_dataset(value):
     with pytest.raises(TypeError, match="dataset must be a map-style dataset"):

@@ -81,6 +81,21 @@ def test_a_recipe_against_the_config_without_it(run):
     assert document["ratio"]["train_pixels"] == 0.25
 
 
+def test_a_recipe_for_a_config_of_several_sizes(run, tmp_path):
+    """The baseline is taken to have the base size that the recipe finds."""
+    pytest.importorskip("mmdet")
+    config = tmp_path / "yolox.py"
+    config.write_text("_base_ = 'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py'\n")
+    options = ["--recipe", "vbs-cur", "--recipe-options", "sizes=[416,640]"]
+    document = run(config, *options, "--num-samples", "64")
+    base = document["baseline"]
+    (size,) = base["sizes"]
+    assert (size["height"], size["width"]) == (640, 640)
+    (note,) = (text for text in base["assumptions"] if "no single size" in text)
+    assert note.endswith("at the recipe's base size, 640x640")
+    assert document["ratio"]["train_flops"] < 1
+
+
 def test_the_time_from_measured_iterations(run, tmp_path):
     path = tmp_path / "times.json"
     # An iteration takes 0.1 s and a microsecond a pixel.

@@ -33,6 +33,16 @@ def test_those_of_the_first_convolution(channels):
     assert input_channels(model(channels)) == channels
 
 
+def test_behind_the_focus_of_yolox():
+    pytest.importorskip("mmdet")
+    from mmdet.models import CSPDarknet
+
+    net = nn.Module()
+    net.backbone = CSPDarknet(widen_factor=0.125, deepen_factor=0.33)
+    assert input_channels(net) == 3
+    net.backbone(torch.zeros(1, 3, 64, 64))
+
+
 def test_without_a_convolution():
     net = nn.Linear(3, 3)
     assert input_channels(net) == 3

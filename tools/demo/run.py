@@ -32,6 +32,7 @@ from tasks import CLASSIFICATION, DETECTION, TASKS, DemoTask  # noqa: E402
 from trainings import DemoError, Trainings, say, threads_of  # noqa: E402
 
 from mms_plugin import cli  # noqa: E402
+from mms_plugin.utils.tables import plain_table  # noqa: E402
 from tools.smoke import smoke_arguments  # noqa: E402
 
 CONFIGS = ROOT / "configs" / "demo"
@@ -465,8 +466,9 @@ def run_demo(args: argparse.Namespace, argv: Sequence[str]) -> Dict[str, Any]:
             draw_detections(task, run)
     report.write_report(folder, content)
     for name, found in content["tasks"].items():
-        for row in documented.beside(name, found, args.seed):
-            say(f"      {row[0]:<10} {row[1]:<42} {'  '.join(row[2:])}")
+        rows = documented.beside(name, found, args.seed)
+        if rows:
+            say(plain_table(rows, text_columns=(0, 1)))
     say(f"done in {time.perf_counter() - start:.0f} s: {folder / 'report.md'}")
     return content
 

@@ -135,7 +135,7 @@ def main_arms(sides: SizeRange) -> Dict[str, SizeArm]:
 
 
 def long_arms(sides: SizeRange) -> Dict[str, SizeArm]:
-    """Return the baseline for twice the epochs, and 0.63 of that compute, by name.
+    """Return the baseline for twice the epochs, and others at 0.63 of that compute.
 
     There the baseline has stopped gaining, if it has not before.
     """
@@ -143,6 +143,7 @@ def long_arms(sides: SizeRange) -> Dict[str, SizeArm]:
     arms = [
         replace(main[BASELINE], name=LONG, compute_share=2.0),
         replace(main[WIDE_SQRT], name=f"{WIDE_SQRT} 1.26", compute_share=1.26),
+        replace(main["SSc-FBS jitter"], name="SSc-FBS jitter 1.26", compute_share=1.26),
     ]
     return {arm.name: arm for arm in arms}
 

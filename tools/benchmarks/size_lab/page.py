@@ -244,6 +244,7 @@ def _arms() -> List[str]:
         "share of SSc-FBS's pixels",
         "SSc-FBS 2.00": "SSc-FBS for twice the epochs",
         "MSc-VBSWC wide lr sqrt 1.26": "*wide lr sqrt* for 0.63 of that compute",
+        "SSc-FBS jitter 1.26": "jitter for 0.63 of that compute",
         "MSc-VBSWC jitter, wide jitter": "jitter within the sizes of the curriculum: "
         "each image is resized at random, then cropped and padded to its batch's size",
         "… precise BN": "statistics of batch norm estimated again after training on "
