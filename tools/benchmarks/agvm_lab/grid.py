@@ -39,6 +39,16 @@ START_RATES: Dict[str, Dict[int, Tuple[float, ...]]] = {
 }
 """Rates that every sweep starts with, a factor of 2 apart."""
 
+
+def start_rates(optimizer: str, batch: int, variant: str) -> Tuple[float, ...]:
+    """Return the rates that a sweep starts with.
+
+    A pre-trained backbone stands rates twice as high.
+    """
+    factor = 2 if variant == "pretrained" else 1
+    return tuple(factor * rate for rate in START_RATES[optimizer][batch])
+
+
 MOST_RATES = 8
 """Rates of a sweep, with those that it is extended by."""
 
@@ -166,7 +176,7 @@ class Sweep:
             kind: curve(results, agvm=kind, variant=variant, **self.key)
             for kind in sweep_kinds(optimizer, batch)
         }
-        start = START_RATES[optimizer][batch]
+        start = start_rates(optimizer, batch, variant)
         self.rates = sweep_rates(start, list(self.curves.values()))
 
     def arms(self) -> List[Arm]:
