@@ -107,10 +107,10 @@ def test_a_short_arm_pays_for_images_too():
     assert epochs[2] == 60
 
 
-def test_the_long_arms_take_twice_the_epochs_and_0_63_of_that_compute():
+def test_the_long_arms_take_twice_the_epochs_and_0_61_of_that_compute():
     sides = replace(SIDES, image_cost=64.0**2)
     arms = all_arms(sides)
-    names = ("SSc-FBS 2.00", "MSc-VBSWC wide lr sqrt 1.26")
+    names = ("SSc-FBS 2.00", "MSc-VBSWC wide lr sqrt 1.22")
     epochs = [epochs_of(arms[n], arms, sides, 16, 400, 60) for n in names]
     assert epochs[0] == 120
     costs = []
@@ -119,7 +119,7 @@ def test_the_long_arms_take_twice_the_epochs_and_0_63_of_that_compute():
             build_sampler(arms[name], 64, 16, 400, number, 0).plan, range(number)
         )
         costs.append(sum(n * (h * w + 64**2) for p in plans for h, w, n in p))
-    assert costs[1] / costs[0] == pytest.approx(0.63, abs=0.005)
+    assert costs[1] / costs[0] == pytest.approx(0.61, abs=0.005)
 
 
 def test_fixed_batches_keep_their_size_and_variable_ones_the_pixels():
@@ -261,7 +261,7 @@ def test_the_page_of_an_incomplete_grid_says_what_is_missing(tmp_path):
         result("SSc-FBS", 0, 25.0),
         result("MSc-VBSWC", 0, 26.0),
         result("SSc-FBS 2.00", 0, 25.5, train_flops=2e13),
-        result("MSc-VBSWC wide lr sqrt 1.26", 0, 26.5, train_flops=1.26e13),
+        result("MSc-VBSWC wide lr sqrt 1.22", 0, 26.5, train_flops=1.26e13),
     ]
     path.write_text(path.read_text() + "\nWritten by hand.\n")
     page.write_page(results, path, 3)
@@ -272,7 +272,7 @@ def test_the_page_of_an_incomplete_grid_says_what_is_missing(tmp_path):
     assert detection.split("|")[2].strip() == "4"
     assert "Is the baseline level? Twice the epochs give it +0.5 points." in text
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()]
-    long = next(row for row in rows if row[:1] == ["MSc-VBSWC wide lr sqrt 1.26"])
+    long = next(row for row in rows if row[:1] == ["MSc-VBSWC wide lr sqrt 1.22"])
     assert long[4] == "0.63"
     assert "MSc-FBS" in detection and "all of them" in text
     for figure in ("compute", "sizes"):

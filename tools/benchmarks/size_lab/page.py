@@ -45,6 +45,16 @@ DRAWN = (
 )
 """Arms of the figures, which have six styles of lines."""
 
+DRAWN_LONG = (
+    BASELINE,
+    LONG,
+    WIDE_SQRT,
+    f"{WIDE_SQRT} 1.22",
+    "SSc-FBS jitter",
+    "SSc-FBS jitter 1.26",
+)
+"""Those of the figure of long trainings."""
+
 TITLES = {
     "detection": "Detection: Faster R-CNN on drawn scenes",
     "classification": "Classification: ResNet-18 on photographs",
@@ -129,6 +139,9 @@ def _task(results: Sequence[Result], name: str, page: Path, seeds: int) -> List[
     rows = arm_table(results, name, list(long_arms(sides)), LONG)
     if len(rows) > 1:
         lines += ["", f"Twice the epochs; ratios against {LONG}:", "", *_table(rows)]
+        others = [arm for arm in long_arms(sides) if arm != LONG]
+        answers = claims(results, name, seeds, LONG, others)
+        lines += ["", *_table(answers, text_columns=2 + len(others))]
     for title, group in (
         ("Other libraries' schedules", peer_arms(sides)),
         ("Changes to the curriculum", ablation_arms(sides)),
@@ -170,10 +183,8 @@ def _figures(
         return []
     unit, scale = _unit(max(r["train_flops"] for arm in drawn for r in arms[arm]))
     ylabel = f"{metric} (%)"
-    curves: Dict[str, List[Tuple[float, float]]] = {}
     sizes: Dict[str, List[Tuple[float, float]]] = {}
     for arm in drawn:
-        curves[arm] = [(x / scale, y) for x, y in mean_curve(arms[arm])]
         by_size = arms[arm][0]["by_size"]
         sizes[arm] = [
             (int(s), sum(r["by_size"][s] for r in arms[arm]) / len(arms[arm]))
@@ -186,13 +197,17 @@ def _figures(
         draw_line_panels(panels, path, title, xlabel)
         lines.append(f"![{text}]({path.name})")
 
-    draw(
-        "compute",
-        {ylabel: curves},
-        "At the base size over the compute so far",
-        f"training FLOPs so far ({unit})",
-        "Accuracy over training FLOPs",
-    )
+    def draw_compute(kind: str, chosen: Sequence[str], text: str) -> None:
+        curves = {
+            arm: [(x / scale, y) for x, y in mean_curve(arms[arm])] for arm in chosen
+        }
+        title, xlabel = "At the base size over the compute so far", "training FLOPs"
+        draw(kind, {ylabel: curves}, title, f"{xlabel} so far ({unit})", text)
+
+    draw_compute("compute", drawn, "Accuracy over training FLOPs")
+    if LONG in arms:
+        known = [arm for arm in DRAWN_LONG if arm in arms]
+        draw_compute("long", known, "Accuracy over training FLOPs, twice the epochs")
     draw(
         "sizes",
         {ylabel: sizes},
@@ -243,7 +258,7 @@ def _arms() -> List[str]:
         "MSc-VBSWC wide 0.63, wide 1.00": "the same for as many epochs as cost that "
         "share of SSc-FBS's pixels",
         "SSc-FBS 2.00": "SSc-FBS for twice the epochs",
-        "MSc-VBSWC wide lr sqrt 1.26": "*wide lr sqrt* for 0.63 of that compute",
+        "MSc-VBSWC wide lr sqrt 1.22": "*wide lr sqrt* for 0.63 of that compute",
         "SSc-FBS jitter 1.26": "jitter for 0.63 of that compute",
         "MSc-VBSWC jitter, wide jitter": "jitter within the sizes of the curriculum: "
         "each image is resized at random, then cropped and padded to its batch's size",

@@ -127,13 +127,19 @@ def negative(key: str) -> Callable[[Result], Optional[float]]:
     return lambda result: None if result.get(key) is None else -result[key]
 
 
-def claims(results: Sequence[Result], task: str, seeds: int) -> List[List[str]]:
+def claims(
+    results: Sequence[Result],
+    task: str,
+    seeds: int,
+    baseline: str = BASELINE,
+    claimed: Sequence[str] = CLAIMED,
+) -> List[List[str]]:
     """Return the paper's four claims for a task, a row each, below a header.
 
-    The curriculum's arms are held against the baseline with the same seeds.
+    The arms are held against the baseline with the same seeds.
     """
     arms = by_arm(results, task)
-    rows = [["claim", "measured as", *CLAIMED]]
+    rows = [["claim", "measured as", *claimed]]
 
     def row(
         claim: str,
@@ -143,8 +149,8 @@ def claims(results: Sequence[Result], task: str, seeds: int) -> List[List[str]]:
         ratio: bool = False,
     ) -> List[str]:
         cells = []
-        for arm in CLAIMED:
-            found = paired(arms.get(arm, []), arms.get(BASELINE, []), value, ratio)
+        for arm in claimed:
+            found = paired(arms.get(arm, []), arms.get(baseline, []), value, ratio)
             if found is None:
                 cells.append("not yet")
                 continue
@@ -159,7 +165,7 @@ def claims(results: Sequence[Result], task: str, seeds: int) -> List[List[str]]:
     rows.append(
         row(
             "less compute",
-            f"FLOPs against {BASELINE}, at most {LESS_COMPUTE}",
+            f"FLOPs against {baseline}, at most {LESS_COMPUTE}",
             flops,
             digits=2,
             ratio=True,
@@ -167,7 +173,7 @@ def claims(results: Sequence[Result], task: str, seeds: int) -> List[List[str]]:
     )
     rows.append(row("accuracy kept", "points at the base size", lambda r: r["value"]))
     has_calibration = any(
-        result.get("ece") is not None for result in arms.get(BASELINE, [])
+        result.get("ece") is not None for result in arms.get(baseline, [])
     )
     if has_calibration:
         rows.append(row("better calibrated", "less ECE, points", negative("ece")))
