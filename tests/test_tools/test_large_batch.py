@@ -443,6 +443,9 @@ def test_tables_of_single_seeds_and_diverged_arms():
     text = squeezed(tables.all_rates(results))
     assert "0.08: 23.0, 0.16: diverged | 0.08 only |" in text
     assert "0.08: 24.5 (+1.5), 0.16: 24.0 | 0.08 to 0.16 (× 2) |" in text
+    again = dict(made(pairs[1][0], 0.0), seed=1, diverged=True)
+    text = squeezed(tables.best_rates([*results, again]))
+    assert "; 1 of 2 seeds diverged |" in text and " (0.0 to" not in text
     early = grid.make_arm("sgd", 256, True, 0.08, variant="start-early")
     results.append(dict(made(early, 0.0), diverged=True))
     text = squeezed(tables.schedules(results))

@@ -24,7 +24,8 @@ class Best:
 
     Args:
         rate: The learning rate with the highest AP of seed 0.
-        aps: AP of each seed at this rate, in percent.
+        aps: AP of each seed at this rate that has not diverged, in percent.
+        diverged: Number of seeds that have.
         updates: Updates of the weights.
         complete: Whether the sweep is complete and the rate not at its end, so that
             the rate is not provisional.
@@ -32,12 +33,13 @@ class Best:
 
     rate: float
     aps: Tuple[float, ...]
+    diverged: int
     updates: int
     complete: bool
 
     @property
     def mean(self) -> float:
-        """Mean AP over the seeds."""
+        """Mean AP over the seeds that have not diverged."""
         return statistics.mean(self.aps)
 
 
@@ -62,7 +64,12 @@ def best_of(
         complete = inside and sweep.best(agvm) == rate
     return Best(
         rate=rate,
-        aps=tuple(float(arm["ap"]) for arm in sorted(arms, key=lambda a: a["seed"])),
+        aps=tuple(
+            float(arm["ap"])
+            for arm in sorted(arms, key=lambda a: a["seed"])
+            if not arm["diverged"]
+        ),
+        diverged=sum(arm["diverged"] for arm in arms),
         updates=max(int(arm["updates"]) for arm in arms),
         complete=complete,
     )

@@ -103,6 +103,8 @@ def _best_cells(best: Optional[summary.Best]) -> List[str]:
     ap = f"{best.mean:.1f}"
     if len(best.aps) > 1:
         ap += f" ({min(best.aps):.1f} to {max(best.aps):.1f})"
+    if best.diverged:
+        ap += f"; {best.diverged} of {best.diverged + len(best.aps)} seeds diverged"
     return [f"{best.rate:g}" + ("" if best.complete else " ?"), ap]
 
 

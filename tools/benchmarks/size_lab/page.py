@@ -110,11 +110,11 @@ def _missing(results: Sequence[Result], seeds: int) -> List[str]:
         finished = [run for run in own if run in done]
         arms = dict.fromkeys(run[1] for run in own)
         without = [a for a in arms if not any(run[1] == a for run in finished)]
-        text = (", ".join(without) or "none") if finished else "all of them"
-        rows.append([name, str(len(finished)), str(len(own)), text])
+        numbers = len(finished), len(own), len(without)
+        rows.append([name, *map(str, numbers)])
     if all(row[1] == row[2] for row in rows[1:]):
         return ["All planned trainings are done."]
-    return ["Not all planned trainings are done yet:", "", *_table(rows)]
+    return ["Not all planned trainings are done yet (`--list`):", "", *_table(rows)]
 
 
 def _task(results: Sequence[Result], name: str, page: Path, seeds: int) -> List[str]:
