@@ -367,7 +367,8 @@ def _count_built(dataset: Mapping) -> Optional[SampleCount]:
     prefix = dataset.get("data_prefix") or ""
     if isinstance(prefix, Mapping):
         prefix = prefix.get("img_path") or ""
-    path = osp.join(root, annotations or str(prefix))
+    inside = annotations or str(prefix)
+    path = osp.join(root, inside) if inside else root
     if _name(dataset["type"]) == "ImageNet" and not annotations:
         # Its folders: a million files to look through for a number that is known.
         path = osp.join(root, "meta", "train.txt")

@@ -75,13 +75,12 @@ def enter_scope(config: Optional[Config]) -> None:
 
 def _check_installed(library: str, user: str) -> None:
     if importlib.util.find_spec(library) is None:
-        known = ["mms_plugin", *(host.name for host in HOSTS)]
-        if library not in known:
-            meant = get_close_matches(library, known, 1)
+        if library not in [host.name for host in HOSTS]:
+            meant = get_close_matches(library, _EXAMPLES, 1)
             guess = f"; did you mean {meant[0]}?" if meant else ""
             raise UserError(
                 f"{user}: {library} is not installed, and none of "
-                f"{', '.join(known)}{guess}"
+                f"{', '.join(sorted(_EXAMPLES))}{guess}"
             )
         raise UserError(
             f"{user} needs {library}, not installed; run: {install_command(library)}"

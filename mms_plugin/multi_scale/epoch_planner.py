@@ -72,7 +72,7 @@ class EpochPlanner:
         self._starts = [self.first_epoch[1]]  # of the epochs from the first on
         self._deficits: Dict[int, np.ndarray] = {}
         # One epoch is walked while the next is planned.
-        self.shared_plan = lru_cache(maxsize=2)(self._plan_for_all)
+        self._shared = lru_cache(maxsize=2)(self._plan_for_all)
         self.planned = lru_cache(maxsize=2)(self._plan_for_rank)
         self.sizes_of = lru_cache(maxsize=2)(self._collect_sizes)
         self.length = lru_cache(maxsize=None)(self._count_iterations)
@@ -196,8 +196,8 @@ class EpochPlanner:
         plan = self.shared_plan(epoch, self.used_before(epoch))
         return plan.at(position - self.iterations_done_elsewhere(epoch))[2]
 
-    def _plan_for_all(self, epoch: int, used: int = 0) -> Plan:
-        """Plan an epoch as all ranks share it.
+    def shared_plan(self, epoch: int, used: int = 0) -> Plan:
+        """Return the plan of an epoch that all ranks share.
 
         Its batch sizes are not yet cut to the images of a rank.
 
@@ -209,6 +209,9 @@ class EpochPlanner:
         Raises:
             ValueError: Some rank would have an empty batch in the rest of the epoch.
         """
+        return self._shared(epoch, used)
+
+    def _plan_for_all(self, epoch: int, used: int) -> Plan:
         settings = self.settings
         capacity = settings.capacity(used)
         lookups = self.lookups(capacity)

@@ -51,7 +51,7 @@ def test_a_library_that_is_not_installed(name, tmp_path, monkeypatch):
     ("name", "words"),
     [
         ("mmdett::a/b.py", "mmdett is not installed, and none of .*did you mean mmdet"),
-        ("nothing::a/b.py", "nothing is not installed, and none of mms_plugin"),
+        ("nothing::a/b.py", "nothing is not installed, and none of mmdet, mmpretrain"),
         (
             "mms_plugin::resnet/resnet50-vbs_8xb128-600e_in1k.py",
             "did you mean mms_plugin::resnet/resnet50_vbs_8xb128-600e_in1k.py",

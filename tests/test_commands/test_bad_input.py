@@ -53,7 +53,8 @@ class TestBadInput:
         self.check(tool("train.py", "mmdet::mask_rcnn/none.py"), "mask_rcnn/none.py")
         self.check(tool("train.py", "mmdet::"), "library::folder/name.py")
         self.check(
-            tool("train.py", "mmnothing::resnet/resnet50.py"), "pip install mmnothing"
+            tool("train.py", "mmnothing::resnet/resnet50.py"),
+            "mmnothing is not installed, and none of mmdet, mmpretrain, mms_plugin",
         )
 
     def test_arguments(self, tool, config_file):
