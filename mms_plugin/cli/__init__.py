@@ -7,6 +7,7 @@ the environment variable ``MMS_DEBUG`` is set.
 
 from .arguments import (
     ArgumentParser,
+    add_amp_argument,
     add_common_arguments,
     add_config_arguments,
     add_options_argument,
@@ -24,7 +25,7 @@ from .errors import RunError, UserError, one_line, setting_up
 from .errors import debugging as debugging  # the tools call it as cli.debugging
 from .host_noise import quiet_hosts
 from .launching import is_main_process, leave_process_group, prepare_launcher
-from .load_config import enter_scope, load_config
+from .load_config import enter_scope, library_configs, load_config
 from .output import json_on_stdout, plain, write_json
 from .paths import check_checkpoint, check_out, make_folder, set_work_dir
 from .recipe_arguments import add_recipe_arguments, apply_recipe_arguments
@@ -41,6 +42,7 @@ __all__ = [
     "ArgumentParser",
     "RunError",
     "UserError",
+    "add_amp_argument",
     "add_common_arguments",
     "add_config_arguments",
     "add_dry_run",
@@ -59,6 +61,7 @@ __all__ = [
     "is_main_process",
     "json_on_stdout",
     "leave_process_group",
+    "library_configs",
     "load_config",
     "loading_checkpoint",
     "make_folder",

@@ -87,6 +87,16 @@ def add_options_argument(
     )
 
 
+def add_amp_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--amp``, for :func:`enable_amp`."""
+    parser.add_argument(
+        "--amp",
+        action="store_true",
+        help="mixed precision: float16 on an accelerator, bfloat16 on the CPU, where "
+        "mmcv's NMS, and with it detectors with RoI heads, needs float32",
+    )
+
+
 def size_argument(text: str) -> Tuple[int, int]:
     """Parse ``'224'`` or ``'224x320'`` to ``(height, width)``, for ``type=``."""
     match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)

@@ -7,7 +7,7 @@ import os
 import os.path as osp
 from difflib import get_close_matches
 from glob import glob
-from typing import Any, List, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from mmengine.config import Config
 from mmengine.hub import get_config
@@ -99,7 +99,7 @@ def _library_config(name: str) -> Config:
         return get_config(name)
     except FileNotFoundError as error:
         text = f"{library} has no config {path}"
-        meant = get_close_matches(path, _configs_of(library), 1, cutoff=0.8)
+        meant = get_close_matches(path, library_configs(library), 1, cutoff=0.8)
         if meant:
             text += f"; did you mean {library}::{meant[0]}?"
         elif library in _EXAMPLES:
@@ -107,12 +107,21 @@ def _library_config(name: str) -> Config:
         raise UserError(text) from error
 
 
-def _configs_of(library: str) -> List[str]:
-    """Return the paths of a library's configs within its configs folder."""
+def library_configs(library: str, folder: str = ".") -> Dict[str, str]:
+    """Return the config files of an installed library.
+
+    Args:
+        library: Its name.
+        folder: Folder of its configs to look in. Defaults to all.
+
+    Returns:
+        dict: Files by their paths in the configs folder, sorted; empty if there is
+        no such library or folder.
+    """
     spec = importlib.util.find_spec(library)
-    found: List[str] = []
+    found: Dict[str, str] = {}
     for location in (spec and spec.submodule_search_locations) or ():
         root = osp.join(location, ".mim", "configs")
-        files = glob(osp.join(root, "**", "*.py"), recursive=True)
-        found += [osp.relpath(file, root).replace(os.sep, "/") for file in files]
-    return found
+        for file in glob(osp.join(root, folder, "**", "*.py"), recursive=True):
+            found[osp.relpath(file, root).replace(os.sep, "/")] = osp.normpath(file)
+    return dict(sorted(found.items()))

@@ -140,12 +140,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         help="images of the epoch that is predicted (default: those of the data, else "
         "1000)",
     )
-    parser.add_argument(
-        "--amp",
-        action="store_true",
-        help="mixed precision: float16 on an accelerator, bfloat16 on the CPU, where "
-        "mmcv's NMS, and with it detectors with RoI heads, needs float32",
-    )
+    cli.add_amp_argument(parser)
     parser.add_argument(
         "--seed", type=cli.whole_number(0), default=0, help="of the order"
     )

@@ -19,12 +19,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         metavar="CKPT",
         help="resume from CKPT, or from the latest checkpoint of the work dir",
     )
-    parser.add_argument(
-        "--amp",
-        action="store_true",
-        help="mixed precision: float16 on an accelerator, bfloat16 on the CPU, where "
-        "mmcv's NMS, and with it detectors with RoI heads, needs float32",
-    )
+    cli.add_amp_argument(parser)
     cli.add_recipe_arguments(parser)
     parser.add_argument(
         "--auto-scale-lr",

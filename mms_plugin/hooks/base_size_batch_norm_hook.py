@@ -128,12 +128,10 @@ def _models_of(runner: Runner) -> Iterator[Tuple[str, nn.Module, Optional[nn.Mod
     ]
     # EMAHook validates the averaged weights with the model's own buffers, unless it
     # averages these too.
-    shared = [each.module for each in averaged if not each.update_buffers]
-    if not shared:
+    if all(each.update_buffers for each in averaged):
         yield "the model", own, None
     for each in averaged:
-        follower = own if each.module in shared else None
-        yield "the averaged model", each.module, follower
+        yield "the averaged model", each.module, None if each.update_buffers else own
 
 
 def _forward_of(model: Any) -> Any:

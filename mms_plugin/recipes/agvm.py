@@ -92,9 +92,9 @@ def agvm_recipe(
         )
     elif "start_iter" not in {**arguments, **given}:
         arguments["start_iter"] = _start_after_warmup(config)
-    if "start_iter" not in given:
-        _check_stop({**arguments, **given}.get("stop_iter"), arguments["start_iter"])
     arguments.update(given)
+    if "start_iter" not in given:
+        _check_stop(arguments.get("stop_iter"), arguments["start_iter"])
     AGVMConfig.build(arguments)  # refuses wrong ones before anything is built
     wrapper["agvm"] = arguments
     shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())

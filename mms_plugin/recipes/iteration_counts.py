@@ -7,11 +7,12 @@ from typing import Any, Dict, List, Mapping
 
 from .config_edits import Report, kind_of, short
 
-__all__ = ["counts_iterations", "scale_iterations", "scheduler_list"]
+__all__ = ["ENDLESS", "counts_iterations", "scale_iterations", "scheduler_list"]
 
 # Arguments of MMEngine's parameter schedulers that count iterations.
 _COUNTS = ("begin", "end", "T_max", "step_size", "total_iters", "total_steps")
-_ENDLESS = 10**8  # an end this large means "never"
+ENDLESS = 10**8
+"""A scheduler whose end is at least this large does not end."""
 
 
 def counts_iterations(config: Mapping) -> bool:
@@ -45,7 +46,7 @@ def scale_iterations(config: Any, factor: float, report: Report) -> None:
     def scaled(value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return value
-        return value if value >= _ENDLESS else max(1, round(value * factor))
+        return value if value >= ENDLESS else max(1, round(value * factor))
 
     def change(place: str, owner: Any, key: str) -> None:
         old = owner[key]

@@ -6,12 +6,9 @@ from typing import Any, List, Mapping, NamedTuple
 
 from ..utils.validation import is_integer
 from .config_edits import kind_of
-from .iteration_counts import scheduler_list
+from .iteration_counts import ENDLESS, scheduler_list
 
-__all__ = ["NEVER", "Warmup", "find_warmup"]
-
-NEVER = 10**8
-"""A scheduler whose end is at least this large does not end."""
+__all__ = ["Warmup", "find_warmup"]
 
 
 class Warmup(NamedTuple):
@@ -47,7 +44,7 @@ def find_warmup(config: Mapping) -> Warmup:
             continue
         found.append(index)
         end: Any = scheduler.get("end")
-        if is_integer(end) and end < NEVER:
+        if is_integer(end) and end < ENDLESS:
             by_epoch = bool(scheduler.get("by_epoch", True))
             ends[by_epoch] = max(ends[by_epoch], end)
     return Warmup(found, ends[True], ends[False])

@@ -13,8 +13,9 @@ __all__ = ["input_channels"]
 def input_channels(model: nn.Module) -> int:
     """Return the channels of the images that a model takes.
 
-    Those of the first convolution of its backbone (of the model, without one); else
-    the number of means of its data preprocessor; else 3.
+    Those of the first convolution of its backbone (of the model, without one), a
+    quarter of them behind YOLOX's ``Focus``; else the number of means of its data
+    preprocessor; else 3.
 
     Args:
         model: Of any MMEngine library, built.

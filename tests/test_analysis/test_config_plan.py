@@ -325,6 +325,22 @@ class TestSamples:
         filtered = dict(dataset, filter_cfg=dict(filter_empty_gt=True))
         assert count_samples(filtered).number == 3
 
+    @pytest.mark.parametrize("apart", [True, False])
+    def test_a_folder_of_images_without_annotations(self, tmp_path, apart):
+        pytest.importorskip("mmpretrain")
+        for number in range(3):
+            path = tmp_path / "train" / "abc"[number] / "a.jpg"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"")
+        places = dict(data_root=str(tmp_path), data_prefix="train")
+        if not apart:
+            places = dict(data_prefix=str(tmp_path / "train"))
+        dataset = dict(type="mmpretrain.CustomDataset", pipeline=[], **places)
+        assert count_samples(dataset).number == 3
+        missing = dict(dataset, data_prefix="nowhere")
+        with pytest.raises(ValueError, match="neither its annotations nor its images"):
+            count_samples(missing)
+
     def test_batches_of_an_epoch(self):
         config = plain()
         config.train_dataloader.num_batch_per_epoch = 7

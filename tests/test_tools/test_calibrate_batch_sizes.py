@@ -95,6 +95,28 @@ def test_plain_config_with_sizes_on_synthetic_batches(config_file, capsys):
     assert "round 2 of 2" in shown.err
 
 
+def test_sizes_that_the_config_draws_by_itself_are_left_out(tmp_path, capsys):
+    """YOLOX resizes its batches at random, which would hide the size measured."""
+    pytest.importorskip("mmdet")
+    config = tmp_path / "yolox.py"
+    config.write_text(
+        "_base_ = 'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py'\n"
+        "model = dict(backbone=dict(deepen_factor=0.1, widen_factor=0.125),\n"
+        "    neck=dict(in_channels=[32, 64, 128], out_channels=16, num_csp_blocks=1),\n"
+        "    bbox_head=dict(in_channels=16, feat_channels=16))\n"
+    )
+    tool.main(
+        [
+            str(config), "--sizes", "64", "96", "--base-size", "64", "--measure", "1",
+            "2", "--repeats", "1", "--warmup", "0", "--num-samples", "50",
+            "--data", "synthetic",
+        ]
+    )  # fmt: skip
+    shown = capsys.readouterr()
+    assert "batch_augments[0]: BatchSyncRandomResize" in shown.err
+    assert "96x96 " in shown.out
+
+
 def test_a_batch_that_does_not_fit_is_noted(multi_scale_config, capsys):
     class TooLarge(tool.TrainingIterations):
         def prepare(self, data):

@@ -12,13 +12,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
 import os.path as osp
 import sys
 import traceback
 import warnings
 from collections import Counter
-from glob import glob
 from typing import Any, Dict, List, Optional
 
 # The checkout that this file lies in, installed or not.
@@ -49,14 +47,15 @@ def config_files(folder: str) -> Dict[str, str]:
             f"{folder}: write library::folder, of a library that is installed, such "
             "as mmdet::mask_rcnn"
         )
-    root = osp.join(found.submodule_search_locations[0], ".mim", "configs")
-    files = glob(osp.join(root, path, "**", "*.py"), recursive=True)
-    paths = sorted(osp.relpath(file, root).replace(os.sep, "/") for file in files)
     # What others inherit is no config by itself.
-    paths = [path for path in paths if not path.startswith("_base_/")]
-    if not paths:
+    files = {
+        f"{library}::{path}": file
+        for path, file in cli.library_configs(library, path).items()
+        if not path.startswith("_base_/")
+    }
+    if not files:
         raise cli.UserError(f"{folder}: {library} has no configs there")
-    return {f"{library}::{path}": osp.join(root, path) for path in paths}
+    return files
 
 
 class Record:
