@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,6 +121,25 @@ def test_the_long_arms_take_twice_the_epochs_and_0_61_of_that_compute():
         )
         costs.append(sum(n * (h * w + 64**2) for p in plans for h, w, n in p))
     assert costs[1] / costs[0] == pytest.approx(0.61, abs=0.005)
+
+
+def test_zoom_is_half_of_the_jitter_of_detectors():
+    task = tasks()["detection"]
+    ranges = {}
+    for kind in ("zoom", "full"):
+        steps = str(task.train_pipeline(kind))
+        found = re.search(r"ratio_range.: \(([\d.]+), ([\d.]+)\)", steps)
+        ranges[kind] = found.groups()
+    assert ranges == {"zoom": ("1.0", "1.25"), "full": ("0.625", "1.25")}
+    assert "RandomResize" not in str(task.train_pipeline())
+    sides = replace(SIDES, image_cost=64.0**2)
+    arms = all_arms(sides)
+    zoom, fixed = arms["MSc-VBSWC wide lr sqrt zoom 1.22"], arms["SSc-FBS zoom 1.26"]
+    assert zoom == replace(
+        arms["MSc-VBSWC wide lr sqrt 1.22"], name=zoom.name, jitter="zoom"
+    )
+    assert fixed == replace(arms["SSc-FBS jitter 1.26"], name=fixed.name, jitter="zoom")
+    assert not any("zoom" in name for name in all_arms(SIDES))
 
 
 def test_fixed_batches_keep_their_size_and_variable_ones_the_pixels():

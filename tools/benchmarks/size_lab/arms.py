@@ -64,8 +64,9 @@ class SizeArm:
         image_cost: Batch sizes hold the cost of the base batch, not its pixels: what
             an image costs besides its pixels, in pixels. 0: by pixels.
         weights: Relative frequencies of ``sizes``; ``None``: uniform.
-        jitter: Whether each image is resized at random too, by the library's own
-            transforms, and cropped or padded to the size of its batch.
+        jitter: ``'full'``: each image is resized at random too, by the library's own
+            transforms, and cropped or padded to the size of its batch. ``'zoom'``: the
+            same, but only enlarged. Defaults to neither.
         compute_of: Arm whose compute sets the number of epochs; ``None``: the task's
             epochs.
         compute_share: Share of the baseline's compute that sets the number of epochs;
@@ -85,7 +86,7 @@ class SizeArm:
     variable_batch: bool = True
     image_cost: float = 0.0
     weights: Optional[Tuple[float, ...]] = None
-    jitter: bool = False
+    jitter: str = ""
     compute_of: Optional[str] = None
     compute_share: Optional[float] = None
     trained_as: Optional[str] = None
@@ -119,11 +120,13 @@ def main_arms(sides: SizeRange) -> Dict[str, SizeArm]:
         grown,
         wide,
         wide_sqrt,
-        replace(fixed, name="SSc-FBS jitter", jitter=True),
+        replace(fixed, name="SSc-FBS jitter", jitter="full"),
         replace(fixed, name="SSc-FBS short", compute_of=CURRICULUM),
-        replace(fixed, name="SSc-FBS jitter short", jitter=True, compute_of=CURRICULUM),
-        replace(grown, name=f"{CURRICULUM} jitter", jitter=True),
-        replace(wide, name=f"{WIDE} jitter", jitter=True),
+        replace(
+            fixed, name="SSc-FBS jitter short", jitter="full", compute_of=CURRICULUM
+        ),
+        replace(grown, name=f"{CURRICULUM} jitter", jitter="full"),
+        replace(wide, name=f"{WIDE} jitter", jitter="full"),
         replace(wide, name=f"{WIDE} 0.63", compute_share=0.63),
         replace(wide, name=f"{WIDE} 1.00", compute_share=1.0),
         multi,
@@ -146,6 +149,12 @@ def long_arms(sides: SizeRange) -> Dict[str, SizeArm]:
         replace(main[WIDE_SQRT], name=f"{WIDE_SQRT} 1.22", compute_share=1.22),
         replace(main["SSc-FBS jitter"], name="SSc-FBS jitter 1.26", compute_share=1.26),
     ]
+    if sides.image_cost:  # a detector; classification crops at random anyway
+        zoom: Dict[str, Any] = dict(jitter="zoom")
+        arms += [
+            replace(arms[1], name=f"{WIDE_SQRT} zoom 1.22", **zoom),
+            replace(arms[2], name="SSc-FBS zoom 1.26", **zoom),
+        ]
     return {arm.name: arm for arm in arms}
 
 

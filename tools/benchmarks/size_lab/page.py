@@ -260,6 +260,8 @@ def _arms() -> List[str]:
         "SSc-FBS 2.00": "SSc-FBS for twice the epochs",
         "MSc-VBSWC wide lr sqrt 1.22": "*wide lr sqrt* for 0.63 of that compute",
         "SSc-FBS jitter 1.26": "jitter for 0.63 of that compute",
+        "… zoom 1.22, zoom 1.26": "with half of the jitter: images are only enlarged "
+        "and cropped, so that objects do not become smaller",
         "MSc-VBSWC jitter, wide jitter": "jitter within the sizes of the curriculum: "
         "each image is resized at random, then cropped and padded to its batch's size",
         "… precise BN": "statistics of batch norm estimated again after training on "

@@ -79,7 +79,7 @@ class SizeTask:
         """Return the dataset's config."""
         raise NotImplementedError
 
-    def train_pipeline(self, jitter: bool) -> List[Dict[str, Any]]:
+    def train_pipeline(self, jitter: str = "") -> List[Dict[str, Any]]:
         """Return the transforms of training, with or without random resizing."""
         raise NotImplementedError
 
@@ -175,11 +175,11 @@ class ScenesDetection(SizeTask):
             test_mode=split != "train",
         )
 
-    def train_pipeline(self, jitter: bool) -> List[Dict[str, Any]]:
+    def train_pipeline(self, jitter: str = "") -> List[Dict[str, Any]]:
         """Return resizing to exactly the size, or mmdet's large-scale jitter."""
         resize = [_sized(type="Resize", keep_ratio=False)]
         return [
-            *(_jitter(self.sides) if jitter else resize),
+            *(_jitter(self.sides, jitter) if jitter else resize),
             dict(type="RandomFlip", prob=0.5),
             dict(type="PackDetInputs"),
         ]
@@ -206,16 +206,18 @@ class ScenesDetection(SizeTask):
         )
 
 
-def _jitter(sides: SizeRange) -> List[Dict[str, Any]]:
+def _jitter(sides: SizeRange, kind: str) -> List[Dict[str, Any]]:
     """Return mmdet's large-scale jitter over the range of the multi-scale arms.
 
     Images are resized at random, then cropped and padded to the size of the batch, as
     in its ``lsj-100e_coco-instance.py``: the cost of an image is that of its batch.
+    ``'zoom'`` only enlarges and crops.
     """
+    least = 1.0 if kind == "zoom" else sides.low / sides.base
     return [
         _sized(
             type="RandomResize",
-            ratio_range=(sides.low / sides.base, sides.high / sides.base),
+            ratio_range=(least, sides.high / sides.base),
             keep_ratio=False,
         ),
         _sized(
@@ -260,7 +262,7 @@ class NucleiDetection(SizeTask):
             pipeline=pipeline,
         )
 
-    def train_pipeline(self, jitter: bool) -> List[Dict[str, Any]]:
+    def train_pipeline(self, jitter: str = "") -> List[Dict[str, Any]]:
         """Return resizing to exactly the size, or mmdet's large-scale jitter."""
         resize = [_sized(type="Resize", keep_ratio=False)]
         return [
@@ -268,7 +270,7 @@ class NucleiDetection(SizeTask):
             dict(
                 type="LoadAnnotations", with_bbox=True, with_mask=True, poly2mask=False
             ),
-            *(_jitter(self.sides) if jitter else resize),
+            *(_jitter(self.sides, jitter) if jitter else resize),
             dict(type="RandomFlip", prob=0.5),
             dict(type="PackDetInputs"),
         ]
@@ -356,9 +358,9 @@ class PhotoClassification(SizeTask):
             test_mode=split != "train",
         )
 
-    def train_pipeline(self, jitter: bool) -> List[Dict[str, Any]]:
+    def train_pipeline(self, jitter: str = "") -> List[Dict[str, Any]]:
         """Return random crops of at least half the image, or mmpretrain's usual 8 %."""
-        least = 0.08 if jitter else 0.5
+        least = 0.08 if jitter == "full" else 0.5
         return [
             _sized(type="RandomResizedCrop", crop_ratio_range=(least, 1.0)),
             dict(type="RandomFlip", prob=0.5, direction="horizontal"),

@@ -250,7 +250,7 @@ def flops_by_size(
     from mms_plugin.analysis import training_flops_per_image
 
     config = task.dataset(
-        "train", task.train_pipeline(False), places.data_root, places.cache
+        "train", task.train_pipeline(), places.data_root, places.cache
     )
     dataset = MultiScaleDataset(config)
     detects = task.scope == "mmdet"
