@@ -30,7 +30,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..multi_scale.sizes import Size
+from ..multi_scale.sizes import Size, size_text
 from ..utils.feature_stride import feature_stride
 from ..utils.host_versions import require
 from ..utils.input_channels import input_channels
@@ -75,6 +75,7 @@ def model_flops(
     sizes: Iterable[Size],
     positive_rois: Optional[int] = None,
     prefer_meta: bool = True,
+    tell: Callable[[str], Any] = lambda text: None,
 ) -> ModelFlops:
     """Count the training FLOPs of one image at each size, forward and backward.
 
@@ -89,6 +90,8 @@ def model_flops(
         positive_rois: See :func:`batch_maker`.
         prefer_meta: ``False``: on the CPU's tensors in any case, with the real
             losses. Defaults to True.
+        tell: Called with a line of progress before each size that is counted on the
+            CPU's tensors, which can take minutes. Defaults to nothing.
 
     Raises:
         UncountedError: A module fails, or its operators are not known to the counter.
@@ -112,9 +115,16 @@ def model_flops(
             name = "meta tensors" + (", RoI heads apart" if rois else "")
             dense, roi_heads = parts
             ways.append((name, lambda part: _by_parts(dense, roi_heads, part)))
-    ways.append(
-        ("CPU tensors", lambda part: _on_cpu(model, part, positive_rois, detector))
-    )
+
+    def on_cpu(part: Sequence[Size]) -> Dict[Size, float]:
+        flops: Dict[Size, float] = {}
+        for size in part:
+            number = f"{wanted.index(size) + 1} of {len(wanted)}"
+            tell(f"counting FLOPs on the CPU at {size_text(size)} ({number})")
+            flops[size] = _on_cpu(model, size, positive_rois, detector)
+        return flops
+
+    ways.append(("CPU tensors", on_cpu))
     for number, (name, count) in enumerate(ways):
         try:
             with _watched(model):
@@ -187,18 +197,12 @@ def _on_meta(model: nn.Module, sizes: Sequence[Size]) -> Dict[Size, float]:
 
 
 def _on_cpu(
-    model: nn.Module,
-    sizes: Sequence[Size],
-    positive_rois: Optional[int],
-    detector: bool,
-) -> Dict[Size, float]:
+    model: nn.Module, size: Size, positive_rois: Optional[int], detector: bool
+) -> float:
     make_batch = batch_maker(model, positive_rois)
-    flops: Dict[Size, float] = {}
-    for size in sizes:
-        # A detector's large images one by one; else two, for batch norm of one pixel.
-        batch_size = 1 if detector and min(size) >= 256 else 2
-        flops.update(training_flops_per_image(model, make_batch, [size], batch_size))
-    return flops
+    # A detector's large images one by one; else two, for batch norm of one pixel.
+    batch_size = 1 if detector and min(size) >= 256 else 2
+    return training_flops_per_image(model, make_batch, [size], batch_size)[size]
 
 
 # ------------------------------------------------------------- detectors by parts

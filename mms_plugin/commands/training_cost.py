@@ -176,7 +176,7 @@ def count(
             model = model_of(job)
             check_stride(model, sorted(sizes), job.name)
             try:
-                counted[key] = model_flops(model, sizes, args.positive_rois)
+                counted[key] = model_flops(model, sizes, args.positive_rois, tell=tell)
             except UncountedError as error:
                 if args.estimate is None:
                     raise cli.UserError(
@@ -189,6 +189,11 @@ def count(
                 raise cli.UserError(f"{job.name}: {error}") from error
         models.append(counted[key])
     return models
+
+
+def tell(text: str) -> None:
+    """Print a line of progress, beside the document on standard output."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def check_stride(model: Any, sizes: List[Size], name: str) -> None:

@@ -125,6 +125,18 @@ def test_attention_is_counted_on_both():
         assert counted.per_image == {(32, 32): 2 * products}
 
 
+@pytest.mark.parametrize("prefer_meta", [True, False])
+def test_progress_is_told_where_counting_takes_long(prefer_meta):
+    told = []
+    model = classifier(dict(type="mmpretrain.ResNet", depth=18), 512)
+    sizes = [(64, 32), (32, 32)]
+    counted = model_flops(model, sizes, prefer_meta=prefer_meta, tell=told.append)
+    assert set(counted.per_image) == set(sizes)
+    lines = ["at 32x32 (1 of 2)", "at 64x32 (2 of 2)"]
+    start = "counting FLOPs on the CPU "
+    assert told == ([] if prefer_meta else [start + line for line in lines])
+
+
 def counts_transposed_convolutions():
     """The counter of torch 2.1 takes their gradients for larger than they are."""
     layer, x = nn.ConvTranspose2d(3, 5, 2, stride=2), torch.ones(1, 3, 4, 4)
