@@ -168,6 +168,17 @@ def test_plan_of_a_whole_benchmark():
         assert grid.select(found, optimizer=optimizer, batch=16, seed=0)
     text = squeezed(tables.pretrained(results))
     assert "| SGD | 256 | AGVM | 0.04: " in text and "| AdamW | 16 | plain |" in text
+    longer = grid.select(results, variant="pretrained-long", optimizer="sgd")
+    best = summary.best_of(results, "sgd", 256, True, "pretrained")
+    assert [arm["agvm"] for arm in longer] == [False, True]
+    assert longer[1]["lr"] == best.rate
+    assert longer[1]["settings"] == dict(
+        pretrained=True, start_factor=2.0, epoch_factor=2
+    )
+    text = squeezed(tables.long_runs(results))
+    for backbone in ("scratch", "trained"):
+        for batch in (256, 16):
+            assert f"| SGD | {backbone} | {batch} |" in text
 
 
 def test_a_best_rate_at_the_end_of_a_full_grid_stays_provisional():

@@ -49,6 +49,9 @@ def start_rates(optimizer: str, batch: int, variant: str) -> Tuple[float, ...]:
     return tuple(factor * rate for rate in START_RATES[optimizer][batch])
 
 
+PRETRAINED_LONG = "pretrained-long"
+"""Variant with a trained backbone and twice the epochs."""
+
 MOST_RATES = 8
 """Rates of a sweep, with those that it is extended by."""
 
@@ -359,12 +362,13 @@ def pretrained(
     """Return a sweep at batch 256 whose backbone is pre-trained, as the published are.
 
     From scratch, batch 256 has too few updates for the backbone. AGVM starts where
-    ``fit_measurements`` lets it start. With batch 16 at its best rate for comparison.
+    ``fit_measurements`` lets it start. With batch 16 at its best rate for comparison,
+    and for twice the epochs, as many updates as the published runs have.
     """
     own: Dict[str, Any] = dict(variant="pretrained", pretrained=True, start_factor=2.0)
     sweep = Sweep(results, optimizer, 256, **own)
-    arms = sweep.arms() + _seeds(sweep, seeds)
-    return arms + _at_best(at_16, False, **own)
+    arms = sweep.arms() + _seeds(sweep, seeds) + _at_best(at_16, False, **own)
+    return arms + _both(sweep, variant=PRETRAINED_LONG, epoch_factor=2)
 
 
 def other_model(model: str, at_256: Sweep, at_16: Sweep) -> List[Arm]:

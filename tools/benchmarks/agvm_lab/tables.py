@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from mms_plugin.utils.tables import markdown_table
 
 from . import summary
-from .grid import Result, Sweep, curve, select
+from .grid import PRETRAINED_LONG, Result, Sweep, curve, select
 from .grid import edges as grid_edges
 
 _NAMES = {"sgd": "SGD", "adamw": "AdamW", "lamb": "LAMB"}
@@ -300,29 +300,34 @@ def _variant_row(
 
 
 def long_runs(results: Sequence[Result]) -> str:
-    """Return the table of arms with twice the epochs, beside batch 16."""
-    rows = [["", "batch", "updates", "", "rate", "AP"]]
+    """Return the table of arms with twice the epochs, beside batch 16.
+
+    From scratch, and with a pre-trained backbone.
+    """
+    rows = [["", "backbone", "batch", "updates", "", "rate", "AP"]]
+    kinds = {"default": ("long", "scratch"), "pretrained": (PRETRAINED_LONG, "trained")}
     for optimizer in summary.optimizers(results):
-        found = select(results, variant="long", optimizer=optimizer)
-        if not found:
-            continue
-        for arm in found:
-            rows.append(_run_row(arm))
-        for kind in (False, True):
-            for batch in (256, 16):
-                best = summary.best_of(results, optimizer, batch, kind)
-                if best is not None:
-                    rows.append(
-                        [
-                            optimizer_name(optimizer),
-                            str(batch),
-                            str(best.updates),
-                            "AGVM" if kind else "plain",
-                            f"{best.rate:g}",
-                            f"{best.mean:.1f}",
-                        ]
-                    )
-    return markdown_table(rows) if len(rows) > 1 else NOTHING
+        for variant, (longer, backbone) in kinds.items():
+            found = select(results, variant=longer, optimizer=optimizer)
+            for arm in found:
+                row = _run_row(arm)
+                rows.append([row[0], backbone, *row[1:]])
+            for kind in (False, True) if found else ():
+                for batch in (256, 16):
+                    best = summary.best_of(results, optimizer, batch, kind, variant)
+                    if best is not None:
+                        rows.append(
+                            [
+                                optimizer_name(optimizer),
+                                backbone,
+                                str(batch),
+                                str(best.updates),
+                                "AGVM" if kind else "plain",
+                                f"{best.rate:g}",
+                                f"{best.mean:.1f}",
+                            ]
+                        )
+    return markdown_table(rows, range(2)) if len(rows) > 1 else NOTHING
 
 
 def _run_row(arm: Result) -> List[str]:
