@@ -181,6 +181,30 @@ def test_plan_of_a_whole_benchmark():
             assert f"| SGD | {backbone} | {batch} |" in text
 
 
+@pytest.mark.parametrize("lost", ["plain", "AGVM"])
+def test_a_seed_that_diverges_brings_seeds_at_the_rate_below(lost):
+    rate, below = dict(plain=(0.08, 0.04), AGVM=(0.32, 0.16))[lost]
+    results = grown()
+    for arm in grid.select(
+        results, optimizer="sgd", batch=256, variant="default", lr=rate, seed=1
+    ):
+        arm["diverged"] = arm["model"] == "faster-rcnn"
+    planned = [
+        arm
+        for arm in grid.plan(results)
+        if arm["seed"] and arm["optimizer"] == "sgd" and arm["batch"] == 256
+    ]
+    found = grid.select(planned, lr=below, variant="default")
+    wanted = {(agvm, seed) for agvm in (False, True) for seed in (1, 2)}
+    assert {(arm["agvm"], arm["seed"]) for arm in found} == wanted
+    # What started too early is tried with a later start.
+    late = grid.select(planned, variant="start-late")
+    assert {arm["seed"] for arm in late} == ({1, 2} if lost == "AGVM" else set())
+    text = squeezed(tables.seeds(results))
+    aps = r"[\d.]+, diverged, [\d.]+"
+    assert re.search(rf"\| SGD \| 256 \| scratch \| {rate} \| {lost} \| {aps} \|", text)
+
+
 def test_a_best_rate_at_the_end_of_a_full_grid_stays_provisional():
     results = []
     for _ in range(grid.MOST_RATES):

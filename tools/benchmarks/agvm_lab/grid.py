@@ -214,24 +214,24 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
     for sweep in at_256.values():
         arms += sweep.arms()
     for sweep in at_256.values():
-        arms += _seeds(sweep, seeds) + edges(sweep)
+        arms += _seeds(results, sweep, seeds) + edges(sweep)
     for name in main:
         arms += pretrained(results, name, at_16[name], seeds)
     for sweep in at_16.values():
         arms += sweep.arms()
         # The variances at batch 16 come from this one.
         arms += _at_best(sweep, False, agvm=True)
-        arms += _seeds(sweep, seeds)
+        arms += _seeds(results, sweep, seeds)
     for sweep in at_256.values():
         arms += ablations(results, sweep)
     for sweep in at_256.values():
         arms += _both(sweep, variant="long", epoch_factor=2)
     for name in main:
         sweep = Sweep(results, name, 1024)
-        arms += sweep.arms() + _seeds(sweep, seeds)
+        arms += sweep.arms() + _seeds(results, sweep, seeds)
     for sweep in at_256.values():
         arms += _both(sweep, variant="vbs-cur", multi_scale=True)
-    arms += schedules(at_256["sgd"])
+    arms += schedules(results, at_256["sgd"], seeds)
     for model in OTHER_MODELS:
         name = "adamw" if model == "faster-rcnn-swin" else "sgd"
         arms += other_model(model, at_256[name], at_16[name])
@@ -257,8 +257,26 @@ def _both(sweep: Sweep, **settings: Any) -> List[Arm]:
     return [arm for kind in sweep.curves for arm in _at_best(sweep, kind, **settings)]
 
 
-def _seeds(sweep: Sweep, seeds: int) -> List[Arm]:
-    return [arm for seed in range(1, seeds) for arm in _both(sweep, seed=seed)]
+def _seeds(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
+    """Further seeds at the best rates; where one diverges, at the rate below too.
+
+    A rate at which some seeds diverge is the best one of those that do not, but no
+    rate to train at. At the rate below both kinds are trained.
+    """
+    arms = [arm for seed in range(1, seeds) for arm in _both(sweep, seed=seed)]
+    for kind in sweep.curves:
+        rate = sweep.best(kind)
+        if rate is None or rate == sweep.rates[0]:
+            continue
+        there = dict(agvm=kind, lr=rate, variant=sweep.own["variant"], **sweep.key)
+        if any(result["diverged"] for result in select(results, **there)):
+            below = sweep.rates[sweep.rates.index(rate) - 1]
+            arms += [
+                make_arm(agvm=other, lr=below, seed=seed, **sweep.key, **sweep.own)
+                for seed in range(1, seeds)
+                for other in sweep.curves
+            ]
+    return list({arm["name"]: arm for arm in arms}.values())
 
 
 def mean_multiplier(multipliers: Mapping[str, float]) -> float:
@@ -306,11 +324,12 @@ def ablations(results: Sequence[Result], sweep: Sweep) -> List[Arm]:
     return arms
 
 
-def schedules(sweep: Sweep) -> List[Arm]:
+def schedules(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
     """Return AGVM at its best rate with other schedules, bounds and halves.
 
     Fewer and more measurements; the start at half and twice the usual time; a bound
-    of the ratio; two real processes, whose batches are the halves.
+    of the ratio; two real processes, whose batches are the halves. Where a seed
+    diverges with the usual start, the late one has further seeds.
     """
     rate = sweep.best(True)
     if rate is None:
@@ -326,6 +345,12 @@ def schedules(sweep: Sweep) -> List[Arm]:
         make_arm(variant="bound-2", agvm_args=dict(ratio_range=(0.5, 2.0)), **key),
         make_arm(variant="two-ranks", ranks=2, **key),
     ]
+    usual = select(results, variant="default", **key)
+    if any(result["diverged"] for result in usual):
+        arms += [
+            make_arm(variant="start-late", start_factor=2.0, seed=seed, **key)
+            for seed in range(1, seeds)
+        ]
     return arms
 
 
@@ -367,7 +392,7 @@ def pretrained(
     """
     own: Dict[str, Any] = dict(variant="pretrained", pretrained=True, start_factor=2.0)
     sweep = Sweep(results, optimizer, 256, **own)
-    arms = sweep.arms() + _seeds(sweep, seeds) + _at_best(at_16, False, **own)
+    arms = sweep.arms() + _seeds(results, sweep, seeds) + _at_best(at_16, False, **own)
     return arms + _both(sweep, variant=PRETRAINED_LONG, epoch_factor=2)
 
 

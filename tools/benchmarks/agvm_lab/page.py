@@ -31,6 +31,7 @@ def write_page(results: Sequence[Result], page: Path, seeds: int = 3) -> None:
     blocks["ap-over-batch"] = _figure(page, "ap_over_batch", ap_over_batch, results)
     blocks["all-rates"] = tables.all_rates(results)
     blocks["ap-over-rate"] = _figure(page, "ap_over_rate", ap_over_rate, results)
+    blocks["seeds"] = tables.seeds(results)
     blocks["edges"] = tables.edges(results)
     blocks["pretrained"] = tables.pretrained(results)
     blocks["variances"] = tables.variances(results)

@@ -93,6 +93,39 @@ def pretrained(results: Sequence[Result]) -> str:
     return markdown_table(rows, range(4)) if len(rows) > 1 else NOTHING
 
 
+def seeds(results: Sequence[Result]) -> str:
+    """Return the table of all rates that more than one seed has been trained at."""
+    rows = [["", "batch", "backbone", "rate", "", "AP of the seeds"]]
+    kinds = (
+        ("default", False, "scratch", "plain"),
+        ("default", True, "scratch", "AGVM"),
+        ("start-late", True, "scratch", "AGVM, start at twice the time"),
+        ("edge-start-late", True, "scratch", "AGVM, start at twice the time"),
+        ("pretrained", False, "trained", "plain"),
+        ("pretrained", True, "trained", "AGVM, start at twice the time"),
+    )
+    for optimizer in summary.optimizers(results):
+        key = dict(optimizer=optimizer, model="faster-rcnn")
+        found = select(results, **key)
+        places = {
+            (arm["batch"], pretrained, arm["lr"])
+            for arm in found
+            for pretrained in [arm["variant"] == "pretrained"]
+            if arm["seed"]
+        }
+        for batch, pretrained, rate in sorted(places):
+            for variant, agvm, backbone, name in kinds:
+                if (variant == "pretrained") != pretrained:
+                    continue
+                own = dict(variant=variant, agvm=agvm, batch=batch, lr=rate)
+                arms = sorted(select(found, **own), key=lambda arm: arm["seed"])
+                if arms:
+                    aps = ", ".join(map(_box_ap, arms))
+                    row = [optimizer_name(optimizer), str(batch), backbone]
+                    rows.append([*row, f"{rate:g}", name, aps])
+    return markdown_table(rows, (0, 2, 4, 5)) if len(rows) > 1 else NOTHING
+
+
 def _box_ap(arm: Result) -> str:
     return "diverged" if arm["diverged"] else f"{arm['ap']:.1f}"
 
@@ -263,7 +296,9 @@ def _variants(
         found = [
             arm
             for variant in labels
-            for arm in select(results, variant=variant, optimizer=optimizer, batch=256)
+            for arm in select(
+                results, variant=variant, optimizer=optimizer, batch=256, seed=0
+            )
         ]
         if not found:
             continue
