@@ -31,6 +31,7 @@ from .agvm import AGVM
 from .agvm_config import AGVMConfig, arguments_to_fit
 from .consecutive_halves import ConsecutiveHalves
 from .find_modules import REST
+from .gradients import all_finite
 from .halves_source import Halves, HalvesSource
 from .inner_products import module_inner_products
 from .measurements import (
@@ -49,6 +50,9 @@ from .unscale_and_clip import GradientTransform, unscale_and_clip
 from .update_direction import update_direction
 
 __all__ = ["AGVMOptimWrapper"]
+
+_SCHEDULED = ("lr", "momentum", "betas", "weight_decay")
+"""What MMEngine's schedulers change in a param group."""
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -91,6 +95,7 @@ class AGVMOptimWrapper(OptimWrapper):
     def __init__(self, *args: Any, agvm: Optional[Dict] = None, **kwargs: Any) -> None:
         config = AGVMConfig.build(agvm)
         self._to_fit = arguments_to_fit(agvm)
+        self._fitted = False
         super().__init__(*args, **kwargs)
         self._direction = update_direction(self.optimizer)
         if any("agvm_module" not in group for group in self.optimizer.param_groups):
@@ -148,11 +153,12 @@ class AGVMOptimWrapper(OptimWrapper):
         The gradients are measured as the backward pass left them, before clipping.
         Adam's second moments are those that the step computes from clipped gradients.
         """
-        if self._to_fit and self._max_counts < 0:
+        if self._to_fit and self._max_counts < 0 and not self._fitted:
             self._warn_not_fitted()
         if self._tied_rates:
-            for group in self.param_groups[1:]:
-                group["lr"] = self.param_groups[0]["lr"]
+            first, *others = self.param_groups
+            for group in others:
+                group.update({key: first[key] for key in _SCHEDULED if key in first})
         if self.halves_source is not None:
             micro_batch = self._micro_batch(self._inner_count - 1)
             halves = self.halves_source.take(micro_batch)
@@ -183,9 +189,10 @@ class AGVMOptimWrapper(OptimWrapper):
             self._gradient_transform,
         )
         values = halves.reduce(products).tolist()
-        overflow = not all(math.isfinite(value) for row in values for value in row)
-        if overflow and self._drops_overflow():
-            return
+        if self._drops_overflow():
+            finite = all(math.isfinite(value) for row in values for value in row)
+            if not (finite and all_finite(self._params())):
+                return
         num_measured, quiet = self.agvm.num_measured, self.agvm.quiet_modules()
         measured = self.agvm.update(values, halves.half_variance)
         if self.agvm.num_measured == num_measured:
@@ -301,6 +308,7 @@ class AGVMOptimWrapper(OptimWrapper):
         counts = self._accumulative_counts
         updates = -(-total // counts)
         self.agvm.config = self.agvm.config.fitted(self._to_fit, updates, counts)
+        self._fitted = True
         values = (f"{name}={getattr(self.agvm.config, name)}" for name in self._to_fit)
         print_log(
             f"AGVM: fitted to {updates} updates of the weights: {', '.join(values)}.",
@@ -390,6 +398,7 @@ class AGVMOptimWrapper(OptimWrapper):
             self._saved_halves = {}
             # Schedulers of the plain training change the first group only.
             self._tied_rates = len(saved_groups) == 1 < len(groups)
+            self._warn_of_groups(len(saved_groups))
             warn_on_main_process(
                 "AGVM: the checkpoint was saved without AGVM: all multipliers start "
                 "from 1."
@@ -397,6 +406,7 @@ class AGVMOptimWrapper(OptimWrapper):
             return
         missing = self.agvm.load_state_dict(agvm)
         self._tied_rates = bool(agvm.get("tied_rates", False))
+        self._warn_of_groups(len(saved_groups))
         self._lookback_failed = bool(agvm.get("lookback_failed", False))
         self._saved_halves = agvm.get("halves", {})
         if isinstance(self.halves_source, PartialBatchHalves) and self._lookback_failed:
@@ -407,4 +417,15 @@ class AGVMOptimWrapper(OptimWrapper):
             warn_on_main_process(
                 f"AGVM: the checkpoint has no module {', '.join(missing)}: their "
                 "multipliers start from 1."
+            )
+
+    def _warn_of_groups(self, saved: int) -> None:
+        """Warn of groups that the saved schedulers, which count them, leave out."""
+        groups = len(self.optimizer.param_groups)
+        if saved < groups and not self._tied_rates:
+            warn_on_main_process(
+                f"AGVM: the checkpoint has {saved} param groups and this training has "
+                f"{groups}. Learning-rate schedulers that are resumed may change the "
+                f"first {saved} only. Resume with the modules and paramwise_cfg of the "
+                "checkpoint, or start a new training from its weights (load_from)."
             )

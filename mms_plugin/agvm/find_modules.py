@@ -65,7 +65,7 @@ def find_modules(
         if isinstance(part, nn.Module):
             found.extend(_expand(name, part))
     if "head" in found and set(found) <= {"backbone", "neck", "head"}:
-        stages = getattr(model.backbone, "res_layers", None)
+        stages = getattr(getattr(model, "backbone", None), "res_layers", None)
         if isinstance(stages, (list, tuple)) and stages:
             stages = [f"backbone.{stage}" for stage in stages]
             found = stages + [name for name in found if name != "backbone"]

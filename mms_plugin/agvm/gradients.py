@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, Optional, Sequence
 
+import torch
 from torch import Tensor
 
 __all__ = [
     "GradientDict",
+    "all_finite",
     "gradient_copies",
     "gradients_of",
     "tensors_as_list",
@@ -21,6 +23,12 @@ GradientDict = Dict[Tensor, Tensor]
 def gradients_of(params: Sequence[Tensor]) -> GradientDict:
     """Return the gradient of each parameter that has one."""
     return {param: param.grad for param in params if param.grad is not None}
+
+
+def all_finite(params: Sequence[Tensor]) -> bool:
+    """Return whether no gradient has an infinite or undefined number."""
+    finite = [grad.isfinite().all() for grad in gradients_of(params).values()]
+    return all(torch.stack(finite).tolist()) if finite else True
 
 
 def gradient_copies(params: Sequence[Tensor]) -> GradientDict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import torch
@@ -62,9 +63,14 @@ class RankHalves(HalvesSource):
         self._root = half[0]
         self._in_first_half = dist.get_rank() in half
         # All ranks must call new_group, also those outside the group.
-        self._half_group = dist.new_group(half) if len(half) > 1 else None
+        self._half_group = None
+        if len(half) > 1:
+            self._half_group = dist.new_group(
+                half, timeout=_timeout_of(self._group, params)
+            )
         self._average = 1.0 / len(ranks)
         self._active = False
+        self._exchanged = False
         self._pending: List[Tuple[Tensor, Optional[dist.Work], List[_View]]] = []
         self.bytes_sent_extra = 0
         """Bytes that this rank has put into extra reductions so far."""
@@ -82,6 +88,7 @@ class RankHalves(HalvesSource):
         """Let the first half reduce its buckets in a measured update."""
         last = micro_batch.index + 1 == micro_batch.count
         self._active = micro_batch.measured and last
+        self._exchanged = False
         self._pending.clear()
         try:
             yield
@@ -91,6 +98,7 @@ class RankHalves(HalvesSource):
     def average(self, bucket: Any) -> torch.futures.Future[Tensor]:
         """Average one bucket over all ranks; the communication hook."""
         # The same product as DDP computes without a hook, to the bit.
+        self._exchanged = True
         buffer = bucket.buffer().mul_(self._average)
         if self._active and self._in_first_half:
             self._reduce_half(bucket, buffer)
@@ -121,13 +129,23 @@ class RankHalves(HalvesSource):
                 work.wait()
             for param, size, stride, offset in views:
                 first[param] = buffer.as_strided(size, stride, offset)
-        if not micro_batch.measured:
+        # Without an exchange, as in a dry run, no rank waits for another one.
+        if not (micro_batch.measured and self._exchanged):
             return None
         return Halves(first, gradients_of(self.params), reduce=self._share)
 
     def _share(self, products: Tensor) -> Tensor:
         dist.broadcast(products, self._root, group=self._group)
         return products
+
+
+def _timeout_of(group: Any, params: Sequence[Tensor]) -> Optional[timedelta]:
+    """Return what a group was made with; None, torch's default, if it does not tell."""
+    try:
+        timeout = group._get_backend(params[0].device).options._timeout
+    except (AttributeError, IndexError, RuntimeError):
+        return None
+    return timeout if isinstance(timeout, timedelta) else None
 
 
 _View = Tuple[Tensor, torch.Size, Tuple[int, ...], int]

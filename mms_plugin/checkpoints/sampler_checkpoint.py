@@ -41,6 +41,11 @@ class SamplerCheckpoint:
         self._state: Optional[Dict[str, Any]] = None
         self._runtime_info: Dict[str, Any] = {}
 
+    @property
+    def saved_iters(self) -> Optional[int]:
+        """Iterations of the whole training, by the checkpoint; ``None``: unknown."""
+        return self._runtime_info.get("max_iters")
+
     def save(
         self,
         checkpoint: Dict[str, Any],

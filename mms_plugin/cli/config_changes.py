@@ -31,7 +31,8 @@ def enable_amp(config: Config) -> None:
     name = str(getattr(kind, "__name__", kind)).rpartition(".")[2]
     if name in ("AGVMOptimWrapper", "AmpAGVMOptimWrapper", "BFloat16AGVMOptimWrapper"):
         if has_accelerator():
-            wrapper.type = "AmpAGVMOptimWrapper"
+            if name != "BFloat16AGVMOptimWrapper":
+                wrapper.type = "AmpAGVMOptimWrapper"
         else:
             wrapper.type = "BFloat16AGVMOptimWrapper"
             for key in ("loss_scale", "dtype", "use_fsdp"):

@@ -130,7 +130,8 @@ def load_batches(loader: DataLoader, batches: Sequence[TrialBatch]) -> DataLoade
         batch_sampler=indices,  # type: ignore[arg-type]
         num_workers=1,
         collate_fn=loader.collate_fn,
-        worker_init_fn=loader.worker_init_fn,
+        # MMEngine's counts on a number of workers, which a config may lack.
+        worker_init_fn=loader.worker_init_fn if loader.num_workers else None,
         multiprocessing_context=loader.multiprocessing_context
         if loader.num_workers
         else None,

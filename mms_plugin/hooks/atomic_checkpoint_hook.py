@@ -76,8 +76,11 @@ class AtomicCheckpointHook(CheckpointHook):
     ) -> None:
         """Add to the checkpoint which files are to be removed after it."""
         backend = getattr(self, "file_backend", None)
-        if isinstance(backend, DelayedRemovalBackend) and backend.outdated:
-            checkpoint[OUTDATED_KEY] = [osp.abspath(p) for p in backend.outdated]
+        if isinstance(backend, DelayedRemovalBackend):
+            paths = {osp.abspath(path): None for path in backend.outdated}
+            paths.pop(osp.abspath(self.last_ckpt or ""), None)  # written once more
+            if paths:
+                checkpoint[OUTDATED_KEY] = list(paths)
 
     def before_train(self, runner: Runner) -> None:
         """Set the file backend; remove the files that a killed run has left."""
@@ -104,9 +107,12 @@ class AtomicCheckpointHook(CheckpointHook):
     def _remove_left_outdated(self, runner: Runner) -> None:
         """Remove what the run that is resumed had no time to remove."""
         here = osp.abspath(self.out_dir)
+        resumed = osp.realpath(str(runner._load_from))
         for path in self._left_outdated:
             # Only in this folder: a copied run does not remove the original's files.
-            if osp.dirname(path) == here and runner._resume and osp.isfile(path):
+            if osp.dirname(path) != here or not runner._resume:
+                continue
+            if osp.isfile(path) and osp.realpath(path) != resumed:
                 os.remove(path)
         self._left_outdated = []
 
@@ -140,6 +146,8 @@ class AtomicCheckpointHook(CheckpointHook):
         """Remove the oldest checkpoint beyond ``max_keep_ckpts``, as MMEngine does."""
         if self.max_keep_ckpts <= 0 or step in list(self.keep_ckpt_ids)[-1:]:
             return
+        if step in self.keep_ckpt_ids:  # counted anew since a resume
+            self.keep_ckpt_ids.remove(step)
         if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
             oldest = self.keep_ckpt_ids.popleft()
             if is_main_process():

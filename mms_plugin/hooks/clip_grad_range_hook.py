@@ -20,7 +20,8 @@ class ClipGradRangeHook(Hook):
     """Clips gradients in the iterations from ``begin`` to ``end`` only.
 
     The optimizer wrapper's ``clip_grad`` holds the arguments of the clipping. AGVM's
-    recipes clip only around the end of the warm-up.
+    recipes clip only around the end of the warm-up. The log has ``grad_norm`` within
+    the range only, where MMEngine measures it.
 
     Args:
         begin (int): First iteration with clipping, counted from 0 over the whole
@@ -75,6 +76,10 @@ class ClipGradRangeHook(Hook):
         )
         for wrapper, arguments in self._clipped:
             wrapper.clip_grad_kwargs = arguments if inside else None
+            if not inside:
+                # Else the log goes on with the last norm that was measured.
+                scalars = runner.message_hub.log_scalars
+                scalars.pop(f"train/{getattr(wrapper, 'grad_name', 'grad_norm')}", None)
 
     def after_train(self, runner: Any) -> None:
         """Restore the wrapper's clipping."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Iterator, Mapping, Tuple
 
 import torch
@@ -19,6 +20,8 @@ from ..multi_scale.sizes import Size, size_text
 from ..utils.error_text import message_lines
 
 __all__ = ["FirstBatchHook"]
+
+_LARGEST_DIVISOR = 32
 
 
 @HOOKS.register_module()
@@ -55,12 +58,22 @@ class FirstBatchHook(Hook):
                 error
             )
         for height, width in _image_sizes(batch):
-            if min(height, width) > min(size) + 1:
+            if _is_larger((height, width), size):
                 raise ValueError(
                     f"the first batch must have images of {size_text(size)}, but got "
                     f"one of {height}x{width}: a transform of its pipeline sets a size "
                     "that does not follow the batch's"
                 )
+
+
+def _is_larger(image: Size, size: Size) -> bool:
+    """Return whether an image is larger than a size, however it was rounded up.
+
+    A ``Pad`` with ``size_divisor`` makes sides multiples of it, of 32 as a rule.
+    """
+    excess = min(image) - min(size)
+    divisor = math.gcd(*image, _LARGEST_DIVISOR)
+    return excess > 1 and excess >= divisor
 
 
 def _first(

@@ -108,6 +108,10 @@ class MultiScaleSamplerHook(Hook):
         recount = self._checkpoint.resume(loop, self._sampler_of(loop))
         if recount is not None:
             self._length.count_from(runner, *recount)
+        elif loop.iter and not counts_iterations(loop):
+            saved = self._checkpoint.saved_iters
+            if saved not in (None, loop.max_iters):
+                self._length.keep_times(runner, saved)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the epoch, and log which sizes it draws from."""

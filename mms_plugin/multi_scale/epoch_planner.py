@@ -37,10 +37,13 @@ class StartedEpoch(NamedTuple):
     Attributes:
         epoch: Number of the epoch.
         images: How many of its images were used before, by all ranks together.
+        iterations: How many iterations these count as. ``None``: as many as the whole
+            epoch has more than its rest.
     """
 
     epoch: int
     images: int
+    iterations: Optional[int] = None
 
 
 @dataclass(eq=False)
@@ -116,6 +119,8 @@ class EpochPlanner:
         """Return the iterations that count for the images used in other settings."""
         if not self.used_before(epoch):
             return 0
+        if self.started.iterations is not None:
+            return self.started.iterations
         return self.length(epoch) - len(self.plan(epoch))
 
     @property
@@ -126,6 +131,8 @@ class EpochPlanner:
 
     def _count_iterations(self, epoch: int) -> int:
         """Count the iterations of an epoch, including those done elsewhere."""
+        if self.used_before(epoch) and self.started.iterations is not None:
+            return self.started.iterations + len(self.plan(epoch))
         capacity = self.settings.capacity()
         if self.lookups(capacity) > 1:
             whole = len(self.shared_plan(epoch))
@@ -152,7 +159,8 @@ class EpochPlanner:
             # The epoch's length depends on the draws: estimate it from the initial
             # sizes.
             initial = self.settings.growing_sizes.distribution(before / max_iters)
-            before += part * self.settings.shares.on_rank / initial.mean_batch_size
+            # Not by this rank's own share: all ranks draw the same sizes.
+            before += part * self.settings.shares.left()[0] / initial.mean_batch_size
         return min(before / max_iters, 1.0)
 
     def epoch_fractions(self) -> List[float]:
@@ -215,7 +223,7 @@ class EpochPlanner:
         settings = self.settings
         capacity = settings.capacity(used)
         lookups = self.lookups(capacity)
-        passed = used / settings.shares.total
+        passed = used / settings.shares.total if lookups > 1 else 0.0
         plan = plan_epoch(
             capacity,
             lambda part: self.distribution(epoch, passed + (1.0 - passed) * part),

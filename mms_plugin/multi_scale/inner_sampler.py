@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Callable, Iterable, Iterator, List, Optional
 
 import numpy as np
 from mmengine.dataset import DefaultSampler, InfiniteSampler
@@ -100,6 +100,32 @@ def is_endless(sampler: Any) -> bool:
     return any(base.__name__ in _ENDLESS_SAMPLERS for base in type(sampler).__mro__)
 
 
+def check_make_up(sampler: Any, batch_sizes: Iterable[int]) -> None:
+    """Refuse batch sizes that cut the batches of a sampler of several sources.
+
+    mmdet's ``MultiSourceSampler`` gives the indices of whole batches, in which each
+    source has its share.
+
+    Args:
+        sampler: The inner sampler.
+        batch_sizes: Images of a batch, of every size.
+
+    Raises:
+        ValueError: A batch size is no multiple of the sampler's.
+    """
+    whole = getattr(sampler, "batch_size", None)
+    if not hasattr(sampler, "source_ratio") or not isinstance(whole, int):
+        return
+    cut = sorted({size for size in batch_sizes if size % whole})
+    if cut:
+        raise ValueError(
+            f"batch_sizes must be multiples of {whole}, the batch_size of "
+            f"{type(sampler).__name__}, so that every batch has images of each source, "
+            f"but got {cut[0]}: set sizes with batch_sizes=[...], or "
+            "variable_batch=False"
+        )
+
+
 def deals_in_turn(sampler: Any) -> bool:
     """Return whether rank ``r`` of ``W`` has positions ``r, r + W, ...``."""
     dealing = (DefaultSampler, DistributedSampler, InfiniteSampler)
@@ -133,7 +159,8 @@ def remaining_indices(
     """
     start = used_on_rank(used, shares.rank, shares.world_size) + skip
     if start and hasattr(sampler, "iter_from"):
-        indices = iter(sampler.iter_from(start))
+        # From the end of an epoch with other ranks nothing may be left.
+        indices = iter(sampler.iter_from(min(start, len(sampler))))
     else:
         indices = itertools.islice(iter(sampler), start, None)
     # Equal shares: a rank with one image fewer gets one a second time.

@@ -359,7 +359,7 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             return iteration
         resumed = resume_epoch(self._planner, iteration, epoch, state)
         self._planner = resumed.planner
-        self._begin = self._next = (resumed.planner.started.epoch, resumed.position)
+        self._begin = self._next = (resumed.epoch, resumed.position)
         return resumed.iterations
 
     def changes_since(self, state: Mapping[str, Any]) -> List[str]:

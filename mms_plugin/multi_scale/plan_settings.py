@@ -31,11 +31,14 @@ def plan_settings(settings: TrainingSettings) -> Dict[str, Any]:
     """
     inner = settings.inner_sampler
     found: Dict[str, Any] = dict(
+        sampler=type(inner).__name__,
         world_size=settings.shares.world_size,
         num_samples=settings.num_samples,
         drop_last=settings.drop_last,
         group_by_aspect_ratio=settings.landscape is not None,
     )
+    if hasattr(inner, "shuffle"):
+        found["sampler.shuffle"] = bool(inner.shuffle)
     if not is_endless(inner):
         found["sampler.round_up"] = settings.shares.padded
     found.update(_size_settings(settings.growing_sizes))

@@ -22,17 +22,22 @@ from .plan import Plan
 from .plan_settings import changed_settings, plan_settings
 from .training_settings import TrainingSettings
 
+_ORDER = ("sampler", "sampler.shuffle")
+"""Settings that the order of the images depends on."""
+
 
 class ResumedEpoch(NamedTuple):
     """Where a training with epochs continues.
 
     Attributes:
-        planner: Plans it from here on; the epoch is that of its ``started``.
+        planner: Plans it from here on.
+        epoch: The epoch.
         position: Batches of the plan of that epoch that are done.
         iterations: Iterations that are done over the training, as the planner counts.
     """
 
     planner: EpochPlanner
+    epoch: int
     position: int
     iterations: int
 
@@ -57,6 +62,7 @@ def epoch_state(
     position = iteration - planner.iterations_before(epoch)
     position = max(position - planner.iterations_done_elsewhere(epoch), 0)
     state.update(iteration=iteration, epoch=epoch, position=position)
+    state.update(started=list(planner.started))
     if position:
         begun = planner.used_before(epoch)
         plan = planner.shared_plan(epoch, begun)
@@ -157,13 +163,23 @@ def resume_epoch(
     if epoch is not None:
         done = resumed.iterations_before(started.epoch) + position
         done += resumed.iterations_done_elsewhere(started.epoch)
-        return ResumedEpoch(resumed, position, done)
+        return ResumedEpoch(resumed, started.epoch, position, done)
+    same = _planner_when_saved(planner, state)
+    done = same.iterations_before(started.epoch) + position
+    done += same.iterations_done_elsewhere(started.epoch)
+    if (position, done) == (state["position"], iteration):
+        return ResumedEpoch(same, started.epoch, position, iteration)
     # Epochs are counted from this one on. Its own length is measured as if the training
     # began with it, since the iteration at which it began is not known yet.
     first = replace(resumed, first_epoch=(started.epoch, 0))
-    began = iteration - first.iterations_done_elsewhere(started.epoch) - position
-    counted = replace(resumed, first_epoch=(started.epoch, began))
-    return ResumedEpoch(counted, position, iteration)
+    elsewhere = first.iterations_done_elsewhere(started.epoch)
+    began = iteration - elsewhere - position
+    counted = replace(
+        planner,
+        started=started._replace(iterations=elsewhere),
+        first_epoch=(started.epoch, began),
+    )
+    return ResumedEpoch(counted, started.epoch, position, iteration)
 
 
 def images_before(
@@ -211,7 +227,7 @@ def _resume_without_state(
             "checkpoint of an epoch's end"
         )
     whole = replace(planner, started=StartedEpoch(reached, 0), first_epoch=(0, 0))
-    return ResumedEpoch(whole, position, iteration)
+    return ResumedEpoch(whole, reached, position, iteration)
 
 
 def _started_epoch(
@@ -228,15 +244,33 @@ def _started_epoch(
             f"saved with, of {state['num_samples']} samples, but got one of "
             f"{settings.num_samples}; resume from a checkpoint of an epoch's end"
         )
-    begun = StartedEpoch(epoch, state["begun"])
-    first_epoch = (state["first_epoch"][0], state["first_epoch"][1])
-    before = replace(planner, started=begun, first_epoch=first_epoch)
-    digest = plan_digest(before.shared_plan(epoch, begun.images))
+    order = {n: v for n, v in state.get("settings", {}).items() if n in _ORDER}
+    other_order = changed_settings(order, plan_settings(settings))
+    if other_order:
+        raise ValueError(
+            "a checkpoint from within an epoch needs the order of images that it was "
+            f"saved with, but {'; '.join(other_order)}; resume with the sampler of "
+            "the checkpoint, or from a checkpoint of an epoch's end"
+        )
+    before = _planner_when_saved(planner, state)
+    digest = plan_digest(before.shared_plan(epoch, state["begun"]))
     same_ranks = state["world_size"] == settings.shares.world_size
     if same_ranks and state["plan"] == digest:
-        return begun, position
+        return StartedEpoch(epoch, state["begun"]), position
     _check_can_replan(settings, state)
     return StartedEpoch(epoch, state["images"]), 0
+
+
+def _planner_when_saved(
+    planner: EpochPlanner, state: Mapping[str, Any]
+) -> EpochPlanner:
+    """Return the planner of a checkpoint, as far as the settings are still its own."""
+    first, iteration = state["first_epoch"]
+    # Earlier versions kept a started epoch only while the training was in it.
+    started = state.get("started", (state["epoch"], state.get("begun", 0)))
+    return replace(
+        planner, started=StartedEpoch(*started), first_epoch=(first, iteration)
+    )
 
 
 def _check_can_replan(settings: TrainingSettings, state: Mapping[str, Any]) -> None:

@@ -63,17 +63,35 @@ class TrainingLength:
             f"epochs have another number of iterations now: {reason}. The learning "
             "rate stays as configured."
         )
+        self._put_times_back(done - loop.iter)
+        loop._iter = done
+        runner.message_hub.update_info("iter", done)
+        runner.optim_wrapper.initialize_count_status(runner.model, done, loop.max_iters)
+
+    def keep_times(self, runner: Runner, saved_iters: int) -> None:
+        """Let the schedules of a resumed training end with it.
+
+        Args:
+            runner: It has loaded its checkpoint, with the times of its schedulers.
+            saved_iters: Iterations of the whole training, by the checkpoint.
+        """
+        runner.logger.info(
+            f"The training has {runner.max_iters} iterations in these settings, "
+            f"{saved_iters} in those of the checkpoint: schedules that end with it go "
+            "by the new number"
+        )
+        self._put_times_back(0)
+
+    def _put_times_back(self, more: int) -> None:
+        """Give schedulers the times of these settings, and count so many steps more."""
         for schedulers, times in self._times:
             for scheduler, own in zip(schedulers, times):
                 if scheduler.by_epoch:
                     continue
                 state = {**scheduler.state_dict(), **own}
                 for place in ("last_step", "_global_step"):
-                    state[place] += done - loop.iter
+                    state[place] += more
                 scheduler.load_state_dict(state)
-        loop._iter = done
-        runner.message_hub.update_info("iter", done)
-        runner.optim_wrapper.initialize_count_status(runner.model, done, loop.max_iters)
 
 
 def _scheduler_lists(

@@ -11,7 +11,7 @@ import numpy as np
 from ..utils.random_state import mixed_seed
 from .aspect_groups import spare_images
 from .growing_sizes import GrowingSizes
-from .inner_sampler import is_endless, shares_of
+from .inner_sampler import check_make_up, is_endless, shares_of
 from .plan import count_iterations
 from .shares import Shares
 
@@ -80,6 +80,8 @@ def check_can_fill_an_epoch(settings: TrainingSettings) -> None:
         # Without images MMEngine's sampler would look for the first index for ever.
         if getattr(inner, "__len__", lambda: 1)() == 0:
             raise ValueError(_NO_INDEX)
+        drawn = settings.growing_sizes.distributions()
+        check_make_up(inner, [size for each in drawn for size in each.batch_sizes])
         return
     most, fewest = settings.shares.left()
     if most == 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Dict
 
 import numpy as np
+import torch
 
 # Keys whose entry i belongs to box i.
 INSTANCE_KEYS = (
@@ -18,6 +19,15 @@ INSTANCE_KEYS = (
     "gt_ignore_flags",
     "gt_instances_ids",
     "gt_keypoints",
+    # mmocr's and mmdet3d's
+    "gt_polygons",
+    "gt_texts",
+    "gt_ignored",
+    "gt_bboxes_3d",
+    "gt_labels_3d",
+    "attr_labels",
+    "centers_2d",
+    "depths",
 )
 
 # In pixels: with float32, a side of 32 px at 1/32 may not be exactly 1 px.
@@ -65,7 +75,9 @@ def keep_instances(results: Dict[str, Any], keep: np.ndarray) -> None:
         # mmdet's Mosaic leaves the masks of only one of its images in the sample.
         if value is None or len(value) != len(keep):
             continue
-        if isinstance(value, (list, tuple)):
+        if key == "gt_bboxes_3d":
+            results[key] = value[torch.from_numpy(keep)]
+        elif isinstance(value, (list, tuple)):
             results[key] = type(value)(v for v, kept in zip(value, keep) if kept)
         else:
             results[key] = value[keep]

@@ -195,6 +195,12 @@ def _scale_lr(
     config: Any, shares: BatchShares, base: int, rule: str, report: Report
 ) -> None:
     optimizer = config["optim_wrapper"]["optimizer"]
+    if config["optim_wrapper"].get("lr_scaling"):
+        raise RecipeError(
+            "optim_wrapper.lr_scaling",
+            "scales the rate already; remove it, or leave out the recipe's "
+            f"batch_size={shares.total}, which scales it too",
+        )
     rate = optimizer.get("lr")
     if not is_number(rate):
         raise RecipeError(

@@ -172,6 +172,10 @@ def test_clipping_within_a_range_and_exponential_warm_up(tmp_path):
     expected = [0.01 * 0.001 ** (1 - i / warmup) for i in range(warmup)]
     expected += [0.01] * 6 + [0.001] * 6
     np.testing.assert_allclose(rates, expected, rtol=1e-9)
+    path = next(tmp_path.glob("*/vis_data/scalars.json"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    norms = [line.get("grad_norm") for line in lines if "loss" in line]
+    assert [i for i, norm in enumerate(norms) if norm is not None] == [3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(
@@ -211,9 +215,11 @@ def test_arguments_of_none_are_fitted_to_the_training(tmp_path):
         config = runner.optim_wrapper.agvm.config
         assert (config.start_iter, config.interval, config.momentum) == (5, 1, 0.9)
         assert not any("measures only" in m or "never" in m for m in messages)
+        assert not any("cannot be fitted" in m for m in messages)
         return runner
 
-    whole = trained("whole")
+    dry_run = dict(type="DryRunHook")
+    whole = trained("whole", custom_hooks=[dict(type="EMAHook"), dry_run])
     assert whole.optim_wrapper.agvm.num_measured == 13
     resumed = trained(
         "resumed", load_from=str(tmp_path / "whole" / "epoch_1.pth"), resume=True

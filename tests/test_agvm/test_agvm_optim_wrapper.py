@@ -309,6 +309,38 @@ def test_a_plain_checkpoint_and_its_schedulers():
     assert wrapper.get_lr()["lr"] == [pytest.approx(expected)] * 5
 
 
+def test_a_plain_checkpoint_and_a_scheduler_of_the_momentum():
+    from mmengine.optim import CosineAnnealingMomentum
+
+    plain = build_plain(make_toy(), SGD)
+    schedule = CosineAnnealingMomentum(plain, T_max=4, eta_min=0.5, by_epoch=False)
+    plain.step()
+    schedule.step()
+    wrapper = build(make_toy(), SGD)
+    resumed = CosineAnnealingMomentum(wrapper, T_max=4, eta_min=0.5, by_epoch=False)
+    wrapper.load_state_dict(plain.state_dict())
+    resumed.load_state_dict(schedule.state_dict())
+    for _ in range(3):
+        resumed.step()
+        wrapper.step()
+    assert wrapper.get_momentum()["momentum"] == [pytest.approx(0.5)] * 5
+
+
+def test_groups_that_resumed_schedulers_do_not_know_are_told_of():
+    def told(saved, wrapper):
+        with logged() as messages:
+            wrapper.load_state_dict(saved.state_dict())
+        return [text for text in messages if "may change the first" in text]
+
+    few = build(make_toy(), SGD, dict(modules=["backbone"]))
+    (text,) = told(few, build(make_toy(), SGD))
+    groups = len(few.optimizer.param_groups)
+    assert f"the checkpoint has {groups} param groups" in text
+    assert told(build(make_toy(), SGD), build(make_toy(), SGD)) == []
+    # One group of a plain training is no riddle: the others follow it.
+    assert told(build_plain(make_toy(), SGD), build(make_toy(), SGD)) == []
+
+
 def test_a_state_of_another_model():
     wrapper = build(make_toy())
     with pytest.raises(ValueError, match="has 13 parameters, but the optimizer has 11"):

@@ -97,6 +97,38 @@ def test_an_overflow_drops_the_measurement_and_the_scaler_resumes(
     assert other.agvm.multipliers == before
 
 
+@pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["SGD", "AdamW"])
+@pytest.mark.parametrize("clip", [None, dict(max_norm=0.05)])
+def test_an_overflow_that_the_part_of_the_batch_has_not(monkeypatch, optimizer, clip):
+    if not hasattr(torch.amp, "GradScaler"):
+        pytest.skip("torch.amp.GradScaler for the CPU came with torch 2.3")
+    _CPUAmp(monkeypatch)
+    model = make_toy()
+    wrapper = build(
+        model,
+        optimizer,
+        type="AmpAGVMOptimWrapper",
+        dtype="bfloat16",
+        loss_scale=dict(init_scale=64.0, growth_interval=1000),
+        clip_grad=copy.copy(clip),
+    )
+    train(model, wrapper, [toy_batch(i) for i in range(3)], total=10)
+    before, old = dict(wrapper.agvm.multipliers), weights(model)
+    num_measured, passes = wrapper.agvm.num_measured, []
+
+    def overflow_once(gradient):
+        passes.append(gradient)
+        return torch.full_like(gradient, math.inf) if len(passes) == 1 else gradient
+
+    handle = model.neck.weight.register_hook(overflow_once)
+    train_iteration(model, wrapper, toy_batch(3))
+    handle.remove()
+    assert len(passes) == 2  # the batch, and a part of it once more
+    assert all(torch.equal(weights(model)[k], w) for k, w in old.items())
+    assert wrapper.agvm.multipliers == before
+    assert wrapper.agvm.num_measured == num_measured > 0
+
+
 def test_a_death_is_reported_once(monkeypatch):
     if not hasattr(torch.amp, "GradScaler"):
         pytest.skip("torch.amp.GradScaler for the CPU came with torch 2.3")

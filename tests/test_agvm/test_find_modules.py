@@ -143,6 +143,11 @@ def test_a_model_without_usual_parts():
         find_modules(model)
 
 
+def test_a_head_without_a_backbone():
+    model = Parts(encoder=nn.Linear(2, 2), head=nn.Linear(2, 2))
+    assert find_modules(model) == ["head"]
+
+
 def test_a_shared_parameter_belongs_to_the_first_module():
     model = Parts(backbone=nn.Linear(2, 2), head=nn.Linear(2, 2), tail=nn.Linear(2, 2))
     model.head.weight = model.backbone.weight

@@ -38,6 +38,13 @@ class TestAmp:
         name = "AmpAGVMOptimWrapper" if accelerator else "BFloat16AGVMOptimWrapper"
         assert config.optim_wrapper.type == name
 
+    @pytest.mark.parametrize("agvm", ["", "AGVM"])
+    def test_bfloat16_stays(self, accelerator, agvm):
+        wrapper = dict(type=f"BFloat16{agvm}OptimWrapper")
+        config = Config(dict(optim_wrapper=wrapper))
+        cli.enable_amp(config)
+        assert config.optim_wrapper == ConfigDict(wrapper)
+
 
 def test_dataloader_defaults_are_for_mmpretrain_alone():
     loader = dict(num_workers=2, collate_fn=dict(type="mine"))

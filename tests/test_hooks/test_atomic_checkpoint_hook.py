@@ -1,5 +1,6 @@
 """AtomicCheckpointHook writes what CheckpointHook does, and never half of it."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -9,12 +10,25 @@ import pytest
 import torch
 import toys
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS, METRICS, MODELS
 
 from mms_plugin import AtomicCheckpointHook
 from mms_plugin.checkpoints.find_checkpoint import unreadable_reason
 from mms_plugin.utils.files import NotWrittenError
+
+
+class StopAt(Hook):
+    """Ends a training as a signal would, after an iteration."""
+
+    priority = "LOWEST"
+
+    def __init__(self, at):
+        self.at = at
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.at:
+            raise KeyboardInterrupt
 
 
 @METRICS.register_module()
@@ -289,6 +303,33 @@ def test_a_copied_run_leaves_the_original_alone(train, tmp_path):
         load_from=str(folder / "run" / "epoch_5.pth"),
     )
     assert "epoch_3.pth" in files(folder / "run")
+
+
+def test_numbers_that_come_again_do_not_remove_what_is_resumed(make_runner, tmp_path):
+    """With a larger batch iteration 12 counts as 6: ``iter_8.pth`` is written again."""
+    hook = dict(
+        type="AtomicCheckpointHook", by_epoch=False, interval=4, max_keep_ckpts=2
+    )
+
+    def train(stop, batch_size, **changes):
+        runner = make_runner(
+            train_dataloader=toys.train_dataloader(num=200, batch_size=batch_size),
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            default_hooks=dict(checkpoint=hook),
+            custom_hooks=[dict(type="MultiScaleSamplerHook")],
+            **changes,
+        )
+        runner.register_hook(StopAt(stop))
+        with contextlib.suppress(KeyboardInterrupt):
+            runner.train()
+        return runner
+
+    folder = Path(train(14, 4).work_dir)
+    assert {"iter_8.pth", "iter_12.pth"} <= set(files(folder))
+    for _ in range(2):
+        train(9, 8, resume=True)
+        assert "iter_8.pth" in files(folder)
+        assert (folder / "last_checkpoint").read_text().endswith("iter_8.pth")
 
 
 def test_it_is_a_checkpoint_hook():

@@ -27,6 +27,15 @@ def test_it_needs_the_wrappers_clipping():
         ClipGradRangeHook().before_train(runner)
 
 
+def made_runner(optim_wrapper, max_iters):
+    return SimpleNamespace(
+        optim_wrapper=optim_wrapper,
+        iter=0,
+        max_iters=max_iters,
+        message_hub=SimpleNamespace(log_scalars={}),
+    )
+
+
 def test_wrappers_of_several_optimizers():
     def wrapper(**arguments):
         weight = torch.nn.Parameter(torch.zeros(1))
@@ -34,7 +43,7 @@ def test_wrappers_of_several_optimizers():
 
     clips, plain = wrapper(clip_grad=dict(max_norm=1.0)), wrapper()
     both = OptimWrapperDict(clips=clips, plain=plain)
-    runner = SimpleNamespace(optim_wrapper=both, iter=0, max_iters=3)
+    runner = made_runner(both, 3)
     hook = ClipGradRangeHook(begin=1)
     hook.before_train(runner)
     clipped = []
@@ -48,7 +57,7 @@ def test_wrappers_of_several_optimizers():
 @pytest.mark.parametrize("end, expected", [(None, [2, 3, 4]), (4, [2, 3]), (2, [])])
 def test_where_it_clips(end, expected):
     wrapper = SimpleNamespace(clip_grad_kwargs=dict(max_norm=1.0))
-    runner = SimpleNamespace(optim_wrapper=wrapper, iter=0, max_iters=5)
+    runner = made_runner(wrapper, 5)
     hook = ClipGradRangeHook(begin=2, end=end)
     hook.before_train(runner)
     clipped = []

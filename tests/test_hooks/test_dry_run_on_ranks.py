@@ -39,8 +39,9 @@ def test_a_static_graph_is_refused(two_ranks):
 
 
 @pytest.mark.distributed
-def test_all_ranks_stop_with_the_error_of_the_one_that_is_full(two_ranks):
-    texts = [rank["told"] for rank in two_ranks[1]]
+@pytest.mark.parametrize("name", ["told", "told_agvm"])
+def test_all_ranks_stop_with_the_error_of_the_one_that_is_full(two_ranks, name):
+    texts = [rank[name] for rank in two_ranks[1]]
     assert texts[0] == texts[1]
     assert "16 images of 4x4 does not fit into the memory of cpu, rank 1" in texts[0]
     # Neither has waited for the grace of an hour to end.

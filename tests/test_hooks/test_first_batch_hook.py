@@ -57,6 +57,17 @@ def test_a_transform_of_another_size(make_runner):
         trained(make_runner, wrong, sizes=[6])
 
 
+@pytest.mark.parametrize("side, refused", [(8, False), (9, True), (12, True)])
+def test_sides_may_be_padded_to_a_multiple(make_runner, side, refused):
+    """6 px become 8 with ``size_divisor=4``; 9 is no multiple, 12 the next but one."""
+    pad = dict(type="MakeImage", scale=(side, side))
+    if refused:
+        with pytest.raises(ValueError, match="must have images of 6x6"):
+            trained(make_runner, pad, sizes=[6])
+    else:
+        trained(make_runner, pad, sizes=[6])
+
+
 def test_resumed_in_an_epoch_of_which_nothing_is_left(make_runner, tmp_path):
     """The last checkpoint is of its end, and the batch size changes."""
 

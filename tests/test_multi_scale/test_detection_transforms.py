@@ -326,6 +326,20 @@ def test_boxes_below_a_pixel_go_with_all_that_is_theirs(size, kept, kind):
     assert (results["gt_masks"].height, results["gt_masks"].width) == size
 
 
+def test_what_other_libraries_hold_for_each_box_goes_with_it():
+    results = sample((8, 12))
+    own = dict(gt_polygons=list("abc"), gt_texts=["x", "y", "z"])
+    arrays = dict(depths=np.arange(3.0), centers_2d=np.arange(6.0).reshape(3, 2))
+    results.update(own, **arrays, text="one of the image")
+    transform = MultiScaleTransform(dict(type="Resize"), min_box_side=3.5)
+    after = transform(results)
+    # At a fifth of the size the boxes are 3.2, 6 and 1.6 px high, all 4 px wide or more
+    assert after["gt_polygons"] == ["b"] and after["gt_texts"] == ["y"]
+    assert after["depths"].tolist() == [1.0]
+    assert after["centers_2d"].tolist() == [[2.0, 3.0]]
+    assert after["text"] == "one of the image"
+
+
 def test_min_box_side():
     def kept(min_box_side):
         transform = MultiScaleTransform(dict(type="Resize"), min_box_side=min_box_side)

@@ -8,7 +8,10 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import RandomSampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
-from mms_plugin.multi_scale import KeyedPermutationSampler
+from mms_plugin.multi_scale import (
+    KeyedPermutationSampler,
+    MultiScaleVariableBatchSampler,
+)
 from mms_plugin.multi_scale.inner_sampler import (
     RewindableIndices,
     deals_in_turn,
@@ -82,3 +85,36 @@ def test_another_seed():
     assert with_seed(DefaultSampler(DATA, seed=3), 4).seed == 4
     with pytest.raises(ValueError, match="SequentialSampler takes no seed"):
         with_seed(SequentialSampler(DATA), 4)
+
+
+class TwoSources:
+    """As mmdet's ``MultiSourceSampler``: whole batches, in turn of both sources."""
+
+    source_ratio = [1, 4]
+
+    def __init__(self, batch_size):
+        self.batch_size = batch_size
+
+    def __iter__(self):
+        labeled, others = itertools.count(), itertools.count(1000)
+        while True:
+            yield next(labeled)
+            yield from itertools.islice(others, self.batch_size - 1)
+
+
+def test_batches_of_several_sources_are_not_cut():
+    def batches(sizes, **arguments):
+        sampler = MultiScaleVariableBatchSampler(
+            TwoSources(5), 5, base_size=8, sizes=sizes, seed=0, **arguments
+        )
+        return list(itertools.islice(iter(sampler), 50))
+
+    with pytest.raises(ValueError, match="multiples of 5, the batch_size of Two"):
+        batches([6, 8])
+    for kept in (
+        batches([6, 8], batch_sizes=[10, 5]),
+        batches([6, 8], variable_batch=False),
+    ):
+        for batch in kept:
+            labeled = [index for index in batch if index < 1000]
+            assert len(batch) == 5 * len(labeled)

@@ -9,7 +9,11 @@ import pytest
 from counting import count_calls
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 
-from mms_plugin.multi_scale import MultiScaleVariableBatchSampler, ResolutionCurriculum
+from mms_plugin.multi_scale import (
+    KeyedPermutationSampler,
+    MultiScaleVariableBatchSampler,
+    ResolutionCurriculum,
+)
 
 SIZES = [4, 6, 8, 10, 12]
 NUM = 101
@@ -307,3 +311,101 @@ def test_after_ninety_thousand_iterations():
     assert first[0] == first[1]
     # And no sample has been asked for: a ratio on the indices alone.
     assert calls[0] < calls[1]
+
+
+def counted_by_iterations(num, batch_size, max_iters, by_epoch, world_size=1):
+    """A training of a loop that counts iterations, with a curriculum."""
+    return ranks(
+        world_size,
+        num=num,
+        curriculum=(ResolutionCurriculum(by_epoch=by_epoch), None, max_iters),
+        batch_size=batch_size,
+    )
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+@pytest.mark.parametrize("num, max_iters", [(400, 900), (127, 500)])
+def test_a_loop_that_counts_iterations_resumes_anywhere(num, max_iters, by_epoch):
+    (whole,) = counted_by_iterations(num, 4, max_iters, by_epoch)
+    plan = whole.plan_iterations(0, max_iters)
+    for iteration in range(1, max_iters, 31):
+        state = states([whole], iteration, None)
+        (resumed,) = counted_by_iterations(num, 4, max_iters, by_epoch)
+        assert resumed.resume(iteration, None, state) == iteration
+        assert resumed.plan_iterations(iteration, max_iters) == plan[iteration:]
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+def test_an_elastic_training_that_counts_iterations_resumes_again(by_epoch):
+    (whole,) = counted_by_iterations(400, 4, 900, by_epoch)
+    state = states([whole], 350, None)
+    (elastic,) = counted_by_iterations(400, 6, 900, by_epoch)
+    assert elastic.resume(350, None, state) == 350
+    plan = elastic.plan_iterations(350, 900)
+    for iteration in range(351, 900, 37):
+        state = states([elastic], iteration, None)
+        (again,) = counted_by_iterations(400, 6, 900, by_epoch)
+        assert again.resume(iteration, None, state) == iteration
+        assert again.plan_iterations(iteration, 900) == plan[iteration - 350 :]
+
+
+@pytest.mark.parametrize("num", [515, 301, 1023])
+def test_ranks_of_unequal_shares_draw_the_same_sizes(num):
+    """Within an epoch the curriculum goes by a length that all ranks agree on."""
+    curriculum = (ResolutionCurriculum(by_epoch=False), None, 400)
+    plans = [
+        sampler.plan_iterations(0, 400)
+        for sampler in ranks(2, num=num, curriculum=curriculum, round_up=False)
+    ]
+    sizes = [[batch[:2] for batch in plan] for plan in plans]
+    assert sizes[0] == sizes[1]
+
+
+def test_the_rest_of_an_epoch_has_the_sizes_of_that_epoch():
+    """Planned anew for other batches, a curriculum by epoch does not grow in it."""
+    curriculum = (ResolutionCurriculum(start_sizes=[4, 6], end=1.0), 4)
+    (whole,) = ranks(1, num=800, curriculum=curriculum)
+    stop = int(0.8 * len(whole.plan(1)))
+    done = whole.iterations_before(1) + stop
+    (other,) = ranks(1, num=800, curriculum=curriculum, batch_size=8)
+    other.resume(done, 1, states([whole], done, 1))
+    drawn = {batch[:2] for batch in other.plan(1)}
+    assert drawn <= set(whole.sizes_of_epoch(1)) < set(whole.sizes_of_epoch(2))
+
+
+@pytest.mark.parametrize("before, after", [(4, 2), (4, 3), (3, 5)])
+@pytest.mark.parametrize("inner", [DefaultSampler, KeyedPermutationSampler])
+def test_other_ranks_after_the_last_iteration_of_an_epoch(inner, before, after):
+    def samplers(world_size):
+        if inner is DefaultSampler:
+            return ranks(world_size, num=10, batch_size=2)
+        own = [inner(range(10), seed=3, rank=r, world_size=world_size)
+               for r in range(world_size)]  # fmt: skip
+        return [
+            MultiScaleVariableBatchSampler(each, 2, base_size=8, sizes=SIZES)
+            for each in own
+        ]
+
+    old = samplers(before)
+    length = len(old[0].plan(0))
+    state = states(old, length, 0)
+    for sampler in samplers(after):
+        sampler.resume(length, 0, state)
+        assert list(sampler) == [] and sampler.plan(0) == []
+
+
+@pytest.mark.parametrize("change", ["type", "shuffle"])
+def test_another_order_within_an_epoch_is_refused(change):
+    (whole,) = ranks(1)
+    state = states([whole], 3, 0)
+    inner = DefaultSampler(range(NUM), seed=3, shuffle=change != "shuffle")
+    words = "sampler.shuffle is False .was True."
+    if change == "type":
+        inner = KeyedPermutationSampler(range(NUM), seed=3)
+        words = "sampler is 'KeyedPermutationSampler' .was 'DefaultSampler'."
+    other = MultiScaleVariableBatchSampler(inner, 4, base_size=8, sizes=SIZES)
+    with pytest.raises(ValueError, match=f"needs the order of images.*{words}"):
+        other.resume(3, 0, state)
+    # The next epoch may have another one.
+    length = len(whole.plan(0))
+    assert other.resume(length, 1, states([whole], length, 1)) == length

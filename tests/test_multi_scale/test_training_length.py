@@ -1,5 +1,7 @@
 """The length of a training whose epochs are not equally long."""
 
+import pytest
+
 from mms_plugin.multi_scale.training_length import TrainingLength
 
 SCHEDULERS = [
@@ -43,3 +45,26 @@ def test_a_resumed_training_counts_as_the_current_settings_do(make_runner):
     assert runner.message_hub.get_info("iter") == 17
     converted, by_epoch = runner.param_schedulers
     assert (converted.last_step, by_epoch.last_step) == (-3, 0)
+
+
+@pytest.mark.parametrize("stopped", [1, 2, 3])
+def test_schedules_end_with_a_longer_training(make_runner, tmp_path, stopped):
+    """Whether or not the epochs before the checkpoint have another length now."""
+    settings = dict(
+        custom_hooks=[dict(type="ResolutionCurriculumHook", start_sizes=[4, 6])],
+        param_scheduler=dict(
+            type="CosineAnnealingLR", by_epoch=True, convert_to_iter_based=True
+        ),
+        default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1)),
+    )
+    make_runner(train_cfg=dict(by_epoch=True, max_epochs=4), **settings).train()
+    longer = make_runner(
+        train_cfg=dict(by_epoch=True, max_epochs=8),
+        resume=True,
+        load_from=str(tmp_path / "run" / f"epoch_{stopped}.pth"),
+        **settings,
+    )
+    longer.train()
+    (cosine,) = longer.param_schedulers
+    assert longer.iter == longer.max_iters == cosine.T_max
+    assert longer.optim_wrapper.get_lr()["lr"][0] == pytest.approx(0.0, abs=1e-3)

@@ -240,6 +240,16 @@ def toy():
             {},
             "lr: must be a numb",
         ),
+        (
+            dict(
+                optim_wrapper=dict(
+                    optimizer=dict(type="SGD", lr=0.1),
+                    lr_scaling=dict(batch_size=8, base_batch_size=2),
+                )
+            ),
+            {},
+            "lr_scaling: scales the rate already; remove it, or .*batch_size=8",
+        ),
         (dict(train_dataloader=None), {}, "train_dataloader.batch_size: is missing"),
         ({}, dict(num_samples=None), "number of updates.*set num_samples=N"),
     ],
