@@ -136,6 +136,7 @@ def config_plan(
     num_samples: Optional[int] = None,
     world_size: int = 1,
     base_size: Optional[Size] = None,
+    counted_as: Optional[Size] = None,
 ) -> ConfigPlan:
     """Return the plan of a whole training from its config.
 
@@ -148,8 +149,10 @@ def config_plan(
         num_samples: Samples that the dataset has. Defaults to those
             that :func:`count_samples` finds.
         world_size: Ranks. Defaults to 1.
-        base_size: ``(height, width)`` of the images of a config without the sampler.
+        base_size: ``(height, width)`` of the batches of a config without the sampler.
             Defaults to what its pipeline says.
+        counted_as: ``(height, width)`` of the images of these batches, where they keep
+            their ratio. Defaults to ``base_size``.
 
     Raises:
         ValueError: The config trains nothing, or in a way that cannot be planned.
@@ -224,21 +227,24 @@ def config_plan(
                 f"MultiScaleVariableBatchSampler or one of {list(_BATCHERS)} to be "
                 f"planned without data, but got {_name(batch_config['type'])}"
             )
-        size, assumed = (base_size, None) if base_size else _fixed_size(config, loader)
-        if assumed:
-            assumptions.append(assumed)
+        size, counted = base_size, counted_as or base_size
+        if size is None or counted is None:
+            size, counted, assumed = _fixed_size(config, loader)
+            assumptions += [assumed] if assumed else []
+        images_of = {size: counted}
         drawn = [
             (_fixed_plans(loader, sampler, loop, by_epoch, size), count)
             for sampler, count in ranks
         ]
     epochs = [_count(plans, drawn) for plans in zip(*(plans for plans, _ in drawn))]
-    sizes = sorted({size for epoch in epochs for size in epoch.images})
-    counted_as = {size: size for size in sizes}
-    if _is_ours(batch_config) and _keeps_ratio(loader):
-        counted_as = {size: _photograph(size) for size in sizes}
-        assumptions.append(
-            f"images keep their ratio, {_LONG}:{_SHORT}, within the size of their batch"
-        )
+    if _is_ours(batch_config):
+        sizes = sorted({size for epoch in epochs for size in epoch.images})
+        images_of = {size: counted_size(config, size) for size in sizes}
+        if _keeps_ratio(loader):
+            assumptions.append(
+                f"images keep their ratio, {_LONG}:{_SHORT}, within the size of their "
+                "batch"
+            )
     wrapper = config.get("optim_wrapper") or {}
     return ConfigPlan(
         epochs=epochs,
@@ -247,7 +253,7 @@ def config_plan(
         world_size=world_size,
         seed=seed,
         accumulative_counts=int(wrapper.get("accumulative_counts", 1)),
-        counted_as=counted_as,
+        counted_as=images_of,
         assumptions=assumptions,
     )
 
@@ -267,18 +273,8 @@ def fixed_size(config: Any) -> Tuple[Size, Size]:
     Raises:
         ValueError: Its pipeline gives several, or none that is known.
     """
-    loader = config.get("train_dataloader") or {}
-    counted, _ = _fixed_size(config, loader)
-    size, _ = _fixed_size(config, _without_ratio(loader))
+    size, counted, _ = _fixed_size(config, config.get("train_dataloader") or {})
     return size, counted
-
-
-def _without_ratio(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _without_ratio(v) for k, v in value.items() if k != "keep_ratio"}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_without_ratio(item) for item in value)
-    return value
 
 
 def counted_size(config: Any, size: Size) -> Size:
@@ -560,7 +556,7 @@ def _pipeline(dataset: Any) -> List[Mapping]:
 
 
 def _keeps_ratio(loader: Mapping) -> bool:
-    """Return whether the last multi-scale transform keeps the ratio of the image."""
+    """Return whether images keep their ratio within the size of their batch."""
     keeps = False
     for transform in _pipeline(loader.get("dataset")):
         kind = _name(transform["type"])
@@ -569,12 +565,18 @@ def _keeps_ratio(loader: Mapping) -> bool:
             keeps = bool(inner.get("keep_ratio", False))
         elif kind.startswith("MultiScale"):
             keeps = bool(transform.get("keep_ratio", False))
+        elif transform.get("pad_to_square"):  # YOLOX
+            keeps = False
     return keeps
 
 
-def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Optional[str]]:
-    """Return ``(height, width)`` that a pipeline gives, and what was assumed for it."""
+def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Size, Optional[str]]:
+    """Return the size that a pipeline sets, that of its images, and what was assumed.
+
+    The images are smaller than the size if they keep their ratio within it.
+    """
     size: Optional[Size] = None
+    counted: Size = (0, 0)
     assumed: Optional[str] = None
     unclear = "no transform of its pipeline sets one"
     for transform in _pipeline(loader.get("dataset")):
@@ -596,12 +598,13 @@ def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Optional[str]]:
         else:
             value, text = (value if order == "hw" else value[::-1]), ""
         size, assumed = (int(value[0]), int(value[1])), None
+        counted = size
         if transform.get("keep_ratio"):
             text = f"{kind} keeps the ratio within {size[1]} x {size[0]}"
-            size = _photograph(size)
+            counted = _photograph(size)
         if text:
             assumed = (
-                f"{text}: counted at {size[0]} x {size[1]} (height x width), a "
+                f"{text}: counted at {counted[0]} x {counted[1]} (height x width), a "
                 f"{_LONG}:{_SHORT} photograph; --base-size sets another"
             )
     model = config.get("model")
@@ -614,7 +617,7 @@ def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Optional[str]]:
         raise ValueError(
             f"the size of the training images is not known: {unclear}; set --base-size"
         )
-    return size, assumed
+    return size, counted, assumed
 
 
 def _size_of(transform: Mapping) -> Tuple[Any, str]:

@@ -19,6 +19,7 @@ from ..analysis import (
     build_model,
     config_plan,
     cost_ratios,
+    counted_size,
     fixed_size,
     is_multi_scale,
     model_flops,
@@ -114,13 +115,16 @@ def plan_of(job: Job, args: argparse.Namespace) -> ConfigPlan:
     """Return the plan of a config's training."""
     cli.enter_scope(job.config)
     base_size = None if is_multi_scale(job.config) else args.base_size
+    counted_as = None
     assumed = []
     if base_size is None and job.converted is not None:
         base_size = size_of_recipe(job)
         if base_size is not None:
+            counted_as = counted_size(job.converted, base_size)
+            text = "" if counted_as == base_size else f" as {size_text(counted_as)}"
             assumed.append(
                 f"{job.name} has no single size; its cost is taken to be that of a "
-                f"training at the recipe's base size, {size_text(base_size)}"
+                f"training at the recipe's base size, {size_text(base_size)}{text}"
             )
     with cli.setting_up(job.name):
         plan = config_plan(
@@ -128,6 +132,7 @@ def plan_of(job: Job, args: argparse.Namespace) -> ConfigPlan:
             num_samples=args.num_samples,
             world_size=args.world_size,
             base_size=base_size,
+            counted_as=counted_as,
         )
     return plan._replace(assumptions=[*assumed, *plan.assumptions])
 

@@ -53,7 +53,8 @@ _CORRECTIONS = 4
 class _Costs(NamedTuple):
     iteration: Callable[[int, int, int], float]  # by height, width, batch size
     own: float  # of an iteration of the original config
-    own_size: Size  # size of the images in the original config
+    own_size: Size  # size of the batches in the original config
+    own_counted: Size  # size of their images, which may keep their ratio
     what: str  # what is counted, for messages
     model: Optional[ModelFlops]
     seconds: Optional[Callable[[int, int, int], float]]
@@ -223,7 +224,13 @@ def _costs(
     if own.get("times") is not None:
         times = _read_times(own["times"])
         return _Costs(
-            times.at, times.at(*size, batch_size), counted, "time", None, times.at
+            times.at,
+            times.at(*size, batch_size),
+            size,
+            counted,
+            "time",
+            None,
+            times.at,
         )
     counted_as = {each: counted_size(probe, each) for each in schedule.sizes}
     if own.get("estimate") == "pixels":
@@ -233,7 +240,7 @@ def _costs(
             return float(images * rows * columns)
 
         paid = float(batch_size * counted[0] * counted[1])
-        return _Costs(pixels, paid, counted, "pixels", None, None)
+        return _Costs(pixels, paid, size, counted, "pixels", None, None)
     if not isinstance(config.get("model"), Mapping):
         raise RecipeError("model", "is missing")
     sizes = {*counted_as.values(), counted}
@@ -250,7 +257,7 @@ def _costs(
         return images * model.per_image[counted_as[height, width]]
 
     paid = batch_size * model.per_image[counted]
-    return _Costs(flops, paid, counted, "training FLOPs", model, None)
+    return _Costs(flops, paid, size, counted, "training FLOPs", model, None)
 
 
 def _read_times(name: Any) -> Any:
@@ -327,12 +334,12 @@ def _as_planned(
     """Refine a choice with the plan of the whole training, if that is known."""
     world_size, num_samples = own.get("world_size") or 1, own.get("num_samples")
 
-    def planned(config: Any, size: Optional[Size]) -> TrainingCost:
-        plan = config_plan(copy.deepcopy(config), num_samples, world_size, size)
+    def planned(config: Any, *sizes: Size) -> TrainingCost:
+        plan = config_plan(copy.deepcopy(config), num_samples, world_size, *sizes)
         return training_cost(plan, costs.model, costs.seconds)
 
     try:
-        baseline = planned(config, costs.own_size)
+        baseline = planned(config, costs.own_size, costs.own_counted)
     except (KeyError, ValueError):
         return choice, "for a training of many samples"
     key = "seconds" if costs.what == "time" else "train_flops"
@@ -341,7 +348,7 @@ def _as_planned(
         curriculum, others = _split({**options, **_chosen(choice, base)})
         others["check_model"] = False  # it was checked before the search
         converted = vbs_recipe(config, curriculum, **others)
-        ratios = cost_ratios(planned(converted, None), baseline)
+        ratios = cost_ratios(planned(converted), baseline)
         cost, updates = ratios[key], ratios["iterations"]
         assert cost is not None and updates is not None
         tried.append(choice._replace(cost=cost, updates=updates))

@@ -149,6 +149,8 @@ def test_one_size_by_hand():
     assert planned.assumptions == []
     planned = config_plan(plain(drop_last=True), 101, world_size=2, base_size=(6, 8))
     assert planned.epochs[0].batches == {(6, 8, 4): 12}
+    planned = config_plan(config, 101, base_size=(6, 8), counted_as=(5, 8))
+    assert planned.counted_as == {(6, 8): (5, 8)}
 
 
 def test_one_size_by_iterations():
@@ -163,7 +165,7 @@ LOAD = dict(type="LoadImageFromFile")
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "size", "assumed"),
+    ("pipeline", "counted", "assumed"),
     [
         ([dict(type="mmpretrain.RandomResizedCrop", scale=224)], (224, 224), ""),
         ([dict(type="mmdet.Resize", scale=(96, 64), keep_ratio=False)], (64, 96), ""),
@@ -202,10 +204,13 @@ LOAD = dict(type="LoadImageFromFile")
         ),
     ],
 )
-def test_the_size_of_a_pipeline(pipeline, size, assumed):
+def test_the_size_of_a_pipeline(pipeline, counted, assumed):
     pytest.importorskip("mmdet")
     pytest.importorskip("mmpretrain")
     planned = config_plan(plain(pipeline=[LOAD, *pipeline]), 8)
+    # A batch has the size of the pipeline, within which an image may keep its ratio.
+    size = (800, 1333) if "keeps the ratio" in assumed else counted
+    assert planned.counted_as == {size: counted}
     assert set(planned.epochs[0].images) == {size}
     if assumed:
         assert assumed in planned.assumptions[0]

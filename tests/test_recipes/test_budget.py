@@ -84,6 +84,19 @@ def test_time_of_a_device(tmp_path):
     assert "of the config's own time" in told
 
 
+def test_time_of_images_that_keep_their_ratio(tmp_path):
+    """The time of a batch goes by its size, within which the images have theirs."""
+    path = tmp_path / "times.json"
+    model = dict(overhead=0.0, alpha=1e-6, beta=0.0)
+    path.write_text(json.dumps(dict(sizes=[], cost_model=model)))
+    config = library_config(MASK_RCNN)
+    options = dict(budget=0.7, times=str(path), check_model="names")
+    plan = config_plan(converted(config, **options), SAMPLES)
+    counts = [item for epoch in plan.epochs for item in epoch.images.items()]
+    pixels = sum(images * size[0] * size[1] for size, images in counts)
+    assert pixels / (12 * SAMPLES * 800 * 1333) == pytest.approx(0.7, abs=0.005)
+
+
 def test_pixels_in_place_of_flops():
     config = library_config(RESNET)
     after = converted(config, budget=0.7, estimate="pixels")

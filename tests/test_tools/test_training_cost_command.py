@@ -94,6 +94,8 @@ def test_a_recipe_for_a_config_of_several_sizes(run, tmp_path):
     (note,) = (text for text in base["assumptions"] if "no single size" in text)
     assert note.endswith("at the recipe's base size, 640x640")
     assert document["ratio"]["train_flops"] < 1
+    for size in document["sizes"]:  # padded to squares
+        assert size["counted_as"] == [size["height"], size["width"]]
 
 
 def test_the_time_from_measured_iterations(run, tmp_path):
@@ -123,6 +125,30 @@ def test_the_time_from_measured_iterations(run, tmp_path):
     # 270 iterations of 0.1 s, 4,320 images of 64 x 64: 27 and 17.7 s.
     assert document["baseline"]["seconds"] == pytest.approx(44.7, abs=0.1)
     assert "44.7 s" in tool.report(document)
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["retinanet_r50_fpn_1x_coco.py", "retinanet_r50_fpn_ms-640-800-3x_coco.py"],
+)
+def test_a_recipe_with_only_the_base_size_costs_the_same(run, tmp_path, config):
+    """Images keep their ratio within 800 x 1333, in the config and in the baseline."""
+    pytest.importorskip("mmdet")
+    path = tmp_path / "times.json"
+    model = dict(overhead=0.1, alpha=1e-6, beta=0.0)
+    path.write_text(json.dumps(dict(sizes=[], cost_model=model)))
+    options = ["sizes=[[800,1333]]", "check_model=names"]
+    document = run(
+        *(f"mmdet::retinanet/{config}", "--recipe", "vbs", "--recipe-options"),
+        *(*options, "--num-samples", "64", "--times", path),
+    )
+    for key in ("train_flops", "train_pixels", "peak_pixels"):
+        assert document["ratio"][key] == 1.0
+    for cost in (document, document["baseline"]):
+        # 800 high, 4:3 wide. An iteration's time goes by the batch of 800 x 1333.
+        assert cost["train_pixels"] == cost["images"] * 800 * 1067
+        seconds = cost["iterations"] * 0.1 + cost["images"] * 800 * 1333 * 1e-6
+        assert cost["seconds"] == pytest.approx(seconds)
 
 
 def test_a_training_by_iterations(run):
