@@ -69,6 +69,9 @@ _BATCHERS = (
     "TrackAspectRatioBatchSampler",
 )
 
+# Transforms that take one side and give squares.
+_SQUARE = ("EfficientNetRandomCrop", "EfficientNetCenterCrop")
+
 # The sides of most photographs.
 _LONG, _SHORT = 4, 3
 
@@ -636,7 +639,8 @@ def _size_of(transform: Mapping) -> Tuple[Any, str]:
     values = [transform.get(argument) for argument in known.size_arg]
     if any(value is None for value in values):
         return None, ""
-    return (values[0] if len(values) == 1 else tuple(values)), known.order
+    order = "hw" if _name(kind) in _SQUARE else known.order
+    return (values[0] if len(values) == 1 else tuple(values)), order
 
 
 def _photograph(bounds: Size) -> Size:

@@ -188,6 +188,13 @@ LOAD = dict(type="LoadImageFromFile")
             (240, 320),
             "short edge only",
         ),
+        # Squares, as the transforms of mmpretrain give.
+        ([dict(type="mmpretrain.EfficientNetRandomCrop", scale=224)], (224, 224), ""),
+        (
+            [dict(type="mmpretrain.EfficientNetCenterCrop", crop_size=224)],
+            (224, 224),
+            "",
+        ),
         # Large-scale jitter, cropped to one size.
         (
             [
