@@ -146,6 +146,8 @@ def apply_recipes(
     drop_scope(config)
     for name in wanted:
         own = {k: v for k, v in options.items() if k in option_names(name)}
+        if "budget" not in options and "agvm" in wanted and name != "agvm":
+            own.pop("num_samples", None)  # it is for agvm only
 
         def report_line(line: str, name: str = name) -> None:
             if report is not None:

@@ -34,6 +34,19 @@ def test_each_recipe_gets_its_options(recipes):
     assert "custom_hooks" not in before
 
 
+def test_the_number_of_samples_may_be_for_agvm_only():
+    """Without a budget vbs-cur has no use for it; by itself it refuses it."""
+    sgd = dict(optimizer=dict(type="SGD", lr=0.1))
+    before = classification(
+        optim_wrapper=sgd, auto_scale_lr=dict(base_batch_size=256), param_scheduler=[]
+    )
+    options = dict(batch_size=512, num_samples=20_000, check_model=False)
+    after = apply_recipes(before, "vbs-cur+agvm", options)
+    assert after["optim_wrapper"]["accumulative_counts"] == 512 // 32
+    with pytest.raises(ValueError, match="num_samples=9 needs budget=B"):
+        apply_recipes(before, "vbs-cur", dict(num_samples=9))
+
+
 def test_unknown_names():
     with pytest.raises(ValueError, match="'vsb' is not one of vbs, vbs-cur, agvm"):
         apply_recipes(classification(), "vbs+vsb")
