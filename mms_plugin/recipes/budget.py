@@ -241,12 +241,13 @@ def _costs(
 
         paid = float(batch_size * counted[0] * counted[1])
         return _Costs(pixels, paid, size, counted, "pixels", None, None)
-    if not isinstance(config.get("model"), Mapping):
+    if not isinstance(probe.get("model"), Mapping):
         raise RecipeError("model", "is missing")
     sizes = {*counted_as.values(), counted}
     try:
-        # Building a model removes entries from its config.
-        built = build_model(copy.deepcopy(config))
+        # The recipe may change the model, so that it runs at all sizes. Building a
+        # model removes entries from its config.
+        built = build_model(copy.deepcopy(probe))
         model = model_flops(built, sizes, own.get("positive_rois"))
     except UncountedError as error:
         raise RecipeError(

@@ -57,8 +57,9 @@ def counted_cost_model(
         ends = (sizes[0], sizes[-1])
         counted = [counted_size(probe, size) for size in ends]
         try:
-            # Building a model removes entries from its config.
-            built = build_model(copy.deepcopy(config))
+            # The recipe may change the model, so that it runs at all sizes. Building
+            # a model removes entries from its config.
+            built = build_model(copy.deepcopy(probe))
             flops = model_flops(built, counted, positive_rois).per_image
         except UncountedError as error:
             raise RecipeError(

@@ -19,6 +19,7 @@ from mms_plugin.hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from mms_plugin.recipes import RecipeError, apply_recipes
 
 RESNET = "mmpretrain::resnet/resnet50_8xb32_in1k.py"
+SWIN = "mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py"
 MASK_RCNN = "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
 SAMPLES = 20_000
 
@@ -45,7 +46,7 @@ def ratios(config, baseline, seconds=None, flops=True, samples=SAMPLES):
         model = None
         if flops:
             sizes = {size for plan in plans for size in plan.counted_as.values()}
-            model = model_flops(build_model(baseline), sizes)
+            model = model_flops(build_model(config), sizes)
     costs = [training_cost(plan, model, seconds) for plan in plans]
     return cost_ratios(*costs)
 
@@ -68,6 +69,14 @@ def test_flops_of_a_library_config(path, budget):
     assert 0 <= hook.begin <= hook.end <= 0.91
     # More updates than the recipe's own sizes give for as many FLOPs.
     assert found["iterations"] > 0.95 * budget - 0.05
+
+
+def test_a_model_that_the_recipe_changes():
+    """Swin's feature map at 128 is smaller than its window, which must be padded."""
+    config = library_config(SWIN)
+    after = converted(config, budget=0.65, sizes=[128, 224])
+    assert after.model.backbone.pad_small_map
+    assert ratios(after, config)["train_flops"] == pytest.approx(0.65, abs=0.005)
 
 
 def test_time_of_a_device(tmp_path):

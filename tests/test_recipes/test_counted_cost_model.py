@@ -70,6 +70,17 @@ def test_a_classifier_keeps_the_pixel_budget():
     assert "128x128: 122" in images[0]  # 40 * 224 * 224 / (128 * 128)
 
 
+def test_a_model_that_the_recipe_changes():
+    """Swin's feature map at 128 is smaller than its window, which must be padded."""
+    config = library_config("mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py")
+    options = dict(cost_model="flops", sizes=[128, 224])
+    after = apply_recipes(config, "vbs", options)
+    assert after.model.backbone.pad_small_map
+    # Windows of 7 x 7: a stage of 32, 16, 8 or 4 cells a side is padded to 35, 21, 14
+    # or 7, so an image of 128 costs more than its pixels say.
+    assert after.train_dataloader.batch_sampler.cost_model["beta"] > 4000
+
+
 def test_with_a_budget():
     config = library_config(RESNET)
     options = dict(budget=0.7, num_samples=20_000)
