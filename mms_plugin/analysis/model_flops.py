@@ -127,9 +127,11 @@ def model_flops(
     ways.append(("CPU tensors", on_cpu))
     for number, (name, count) in enumerate(ways):
         try:
+            # The first size by itself: a layer that is not known ends the count early.
             with _watched(model):
                 flops = count(wanted[:1])
-            flops.update(count(wanted[1:]))
+            with _watched(model):
+                flops.update(count(wanted[1:]))
         except UncountedError:
             if number + 1 < len(ways):
                 continue

@@ -89,10 +89,9 @@ def checked_model(
         config: The whole config.
         base_size: ``(height, width)`` in pixels that the config is made for.
         sizes: ``(height, width)`` in pixels to train at.
-        check: ``'run'`` builds the model and runs it at the smallest and the largest
-            size without data, and falls back to ``'names'`` if that is not possible.
-            ``'names'`` looks at the config only. False does not check. Defaults to
-            ``'run'``.
+        check: ``'run'`` builds the model and runs it at every size without data, and
+            falls back to ``'names'`` if that is not possible. ``'names'`` looks at the
+            config only. False does not check. Defaults to ``'run'``.
         sizes_given: The user set the sizes, so none is left out. Defaults to False.
 
     Raises:
@@ -144,25 +143,22 @@ def _run_at(
             f"got {size_text(too_small[0])}",
         )
     ordered = [s for s in ordered if s not in too_small]
-    failure = run.failure(ordered[0])
-    if failure is not None and run.takes_small_maps:
+    failing = _failing(run, ordered)
+    if failing and run.takes_small_maps:
         changed: Any = copy.deepcopy(model)
         changed["backbone"]["pad_small_map"] = True
         padded = model_run({**dict(config.items()), "model": changed}, base_size)
-        if padded is not None and padded.failure(ordered[0]) is None:
-            run, model, failure = padded, changed, None
+        still = failing if padded is None else _failing(padded, ordered)
+        if padded is not None and len(still) < len(failing):
+            run, model, failing = padded, changed, still
             lines.append("model.backbone.pad_small_map: False -> True")
-    taken = ordered
-    if failure is not None or run.failure(ordered[-1]) is not None:
-        if sizes_given:
-            size = ordered[0] if failure is not None else ordered[-1]
-            raise _cannot_run(run, config, size)
-        taken = _those_that_run(run, ordered)
+    taken = [size for size in ordered if size not in failing]
+    if failing:
         # Without a size below the base size, the training would not become cheaper.
-        if base_size not in taken or side_length(taken[0]) >= side_length(base_size):
-            failing = next(s for s in ordered if s not in taken)
-            raise _cannot_run(run, config, failing)
-        left = ", ".join(size_text(size) for size in ordered if size not in taken)
+        cheaper = bool(taken) and side_length(taken[0]) < side_length(base_size)
+        if sizes_given or base_size not in taken or not cheaper:
+            raise _cannot_run(run, config, failing[0])
+        left = ", ".join(map(size_text, failing))
         lines.append(f"model: does not run at {left}, so these sizes are left out")
     lines.append(
         f"model: runs from {size_text(taken[0])} to {size_text(taken[-1])} "
@@ -174,14 +170,9 @@ def _run_at(
     return CheckedModel(tuple(s for s in sizes if s in taken), model, lines)
 
 
-def _those_that_run(run: ModelRun, ordered: Sequence[Size]) -> List[Size]:
-    """Return the sizes from the first to the last at which the model runs."""
-    runs = list(ordered)
-    while runs and run.failure(runs[0]) is not None:
-        del runs[0]
-    while runs and run.failure(runs[-1]) is not None:
-        del runs[-1]
-    return runs
+def _failing(run: ModelRun, sizes: Sequence[Size]) -> List[Size]:
+    """Return the sizes at which the model does not run."""
+    return [size for size in sizes if run.failure(size) is not None]
 
 
 def _cannot_run(run: ModelRun, config: Mapping, size: Size) -> RecipeError:

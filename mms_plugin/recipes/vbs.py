@@ -116,9 +116,8 @@ def vbs_recipe(
         drop_last: See the sampler. Defaults to None: the value in the config.
         seed: See the sampler.
         check_model: How to find models that work at one input size only: ``'run'``
-            builds the model and runs it at the smallest and the largest size,
-            ``'names'`` looks at its config only, False does not check. Defaults to
-            ``'run'``.
+            builds the model and runs it at every size, ``'names'`` looks at its config
+            only, False does not check. Defaults to ``'run'``.
         keep: What stays the same in a training that counts iterations:
             ``'iterations'``, their number, with more images per iteration on average;
             or ``'images'``, the number of images seen, with fewer iterations

@@ -218,6 +218,17 @@ def test_a_layer_that_fails_is_named():
         model_flops(classifier(Backbone(Failing()), 4), [(8, 8)])
 
 
+def test_a_size_at_which_a_layer_fails():
+    class OnlySmall(nn.Module):
+        def forward(self, images):
+            assert images.shape[-1] < 16, "too large"
+            return images
+
+    message = r"in backbone\.layer \(OnlySmall\): AssertionError: too large"
+    with pytest.raises(UncountedError, match=message):
+        model_flops(classifier(Backbone(OnlySmall()), 3), [(8, 8), (12, 12), (24, 24)])
+
+
 def test_tables_and_scales_are_no_products():
     class Table(nn.Module):
         def __init__(self):

@@ -1,7 +1,8 @@
 import pytest
+from mmengine.hub import get_config
 from single_scale_configs import classification
 
-from mms_plugin.recipes import vbs_recipe
+from mms_plugin.recipes import RecipeError, vbs_recipe
 from mms_plugin.recipes.models import checked_model, fixed_input
 
 VIG = dict(type="PyramidVig", arch="tiny", k=9)
@@ -66,6 +67,21 @@ def test_inside_lists_and_given_as_a_pair():
     model = dict(experts=[dict(type="A"), dict(type="B", img_size=(64, 32))])
     place, reason = fixed_input(model)
     assert place == "model.experts[1].img_size" and "B is built for (64, 32)" in reason
+
+
+def test_every_size_is_run():
+    """A U-Net of four halvings takes multiples of 16 only."""
+    pytest.importorskip("mmseg")
+    config = get_config("mmseg::unet/unet-s5-d16_fcn_4xb4-40k_drive-64x64.py")
+    sizes = [(side, side) for side in range(32, 81, 8)]
+    checked = checked_model(config, (64, 64), sizes)
+    assert checked.sizes == ((32, 32), (48, 48), (64, 64), (80, 80))
+    assert checked.lines == [
+        "model: does not run at 40x40, 56x56, 72x72, so these sizes are left out",
+        "model: runs from 32x32 to 80x80 (all of it was run)",
+    ]
+    with pytest.raises(RecipeError, match="at 40x40 it fails.*divisible"):
+        checked_model(config, (64, 64), sizes, sizes_given=True)
 
 
 @pytest.mark.parametrize("value", ["yes", 1, 0, None])
