@@ -26,6 +26,7 @@ from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
 )
 from ..multi_scale.sizes import Size
+from ..utils.nested_transforms import branches
 from .training_plan import EpochPlan, fixed_size_plan
 
 __all__ = [
@@ -573,54 +574,84 @@ def _keeps_ratio(loader: Mapping) -> bool:
     return keeps
 
 
+class _SetSize(NamedTuple):
+    """The size that a part of a pipeline sets.
+
+    Attributes:
+        size: ``(height, width)``; ``None`` where it is not known.
+        counted: That of the images, which may keep their ratio within the size.
+        note: What was assumed, or why the size is not known.
+    """
+
+    size: Optional[Size]
+    counted: Optional[Size]
+    note: str
+
+
 def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Size, Optional[str]]:
     """Return the size that a pipeline sets, that of its images, and what was assumed.
 
     The images are smaller than the size if they keep their ratio within it.
     """
-    size: Optional[Size] = None
-    counted: Size = (0, 0)
-    assumed: Optional[str] = None
-    unclear = "no transform of its pipeline sets one"
-    for transform in _pipeline(loader.get("dataset")):
-        kind = _name(transform["type"])
-        if kind in ("RandomChoiceResize", "RandomChoice"):
-            size, unclear = None, f"{kind} gives more than one"
-            continue
-        value, order = _size_of(transform)
-        if value is None:
-            continue
-        if order in ("short", "long"):
-            value = _photograph_of_edge(int(value), order)
-            text = f"{kind} sets the {order} edge only"
-        elif isinstance(value, int):
-            value, text = (value, value), ""
-        elif not all(isinstance(side, int) for side in value) or len(value) != 2:
-            size, unclear = None, f"{kind} gives more than one"
-            continue
-        else:
-            value, text = (value if order == "hw" else value[::-1]), ""
-        size, assumed = (int(value[0]), int(value[1])), None
-        counted = size
-        if transform.get("keep_ratio"):
-            text = f"{kind} keeps the ratio within {size[1]} x {size[0]}"
-            counted = _photograph(size)
-        if text:
-            assumed = (
-                f"{text}: counted at {counted[0]} x {counted[1]} (height x width), a "
-                f"{_LONG}:{_SHORT} photograph; --base-size sets another"
-            )
+    found = _SetSize(None, None, "no transform of its pipeline sets one")
+    found = _size_after(_pipeline(loader.get("dataset")), found)
     model = config.get("model")
-    found = model.get("data_preprocessor") if isinstance(model, Mapping) else None
-    preprocessor = found or config.get("data_preprocessor") or {}
+    own = model.get("data_preprocessor") if isinstance(model, Mapping) else None
+    preprocessor = own or config.get("data_preprocessor") or {}
     for augment in preprocessor.get("batch_augments") or []:
         if "Resize" in _name(augment["type"]):
-            size, unclear = None, f"{_name(augment['type'])} gives more than one"
-    if size is None:
+            found = _several(_name(augment["type"]))
+    if found.size is None or found.counted is None:
         raise ValueError(
-            f"the size of the training images is not known: {unclear}; set --base-size"
+            "the size of the training images is not known: "
+            f"{found.note}; set --base-size"
         )
-    return size, counted, assumed
+    return found.size, found.counted, found.note or None
+
+
+def _size_after(pipeline: Iterable[Mapping], found: _SetSize) -> _SetSize:
+    """Return the size after a pipeline, from that before it."""
+    for transform in pipeline:
+        name = _name(transform["type"])
+        ends = [_size_after(branch, found) for branch in branches(name, transform)]
+        if not ends:
+            found = _size_set_by(transform, name, found)
+        elif all(end[:2] == ends[0][:2] for end in ends):
+            found = ends[0]
+        else:
+            found = _several(name)
+    return found
+
+
+def _several(name: str) -> _SetSize:
+    return _SetSize(None, None, f"{name} gives more than one")
+
+
+def _size_set_by(transform: Mapping, name: str, found: _SetSize) -> _SetSize:
+    """Return the size after a transform, from that before it."""
+    if name == "RandomChoiceResize":
+        return _several(name)
+    value, order = _size_of(transform)
+    if value is None:
+        return found
+    if order in ("short", "long"):
+        size = counted = _photograph_of_edge(int(value), order)
+        text = f"{name} sets the {order} edge only"
+    else:
+        value = (value, value) if isinstance(value, int) else tuple(value)
+        if not all(isinstance(side, int) for side in value) or len(value) != 2:
+            return _several(name)
+        size = counted = value if order == "hw" else value[::-1]
+        text = ""
+    if transform.get("keep_ratio"):
+        text = f"{name} keeps the ratio within {size[1]} x {size[0]}"
+        counted = _photograph(size)
+    if text:
+        text = (
+            f"{text}: counted at {counted[0]} x {counted[1]} (height x width), a "
+            f"{_LONG}:{_SHORT} photograph; --base-size sets another"
+        )
+    return _SetSize(size, counted, text)
 
 
 def _size_of(transform: Mapping) -> Tuple[Any, str]:

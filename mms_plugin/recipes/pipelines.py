@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ..utils.nested_transforms import APPLY, CHOICE, TRANSPARENT
 from .config_edits import RecipeError, Report, assign, kind_of, nested_components, short
 from .size_transforms import (
     ALBUMENTATIONS,
@@ -19,19 +20,6 @@ from .size_transforms import (
     read_size,
     resize_config,
 )
-
-# A sample passes all transforms inside of these.
-_TRANSPARENT = (
-    "ProposalBroadcaster",
-    "TransformBroadcaster",
-    "KeyMapper",
-    "ApplyToList",
-    "MultiView",
-    "Compose",
-)
-
-# A sample passes one branch of these, or with RandomApply possibly none.
-_CHOICE, _APPLY = "RandomChoice", "RandomApply"
 
 # Largest number of paths through a pipeline that are examined one by one.
 _MOST_PATHS = 64
@@ -192,7 +180,7 @@ class Steps:
                 raise RecipeError(
                     resized[0].place,
                     f"{kind_of(resized[0].transform).name} sets a size inside "
-                    f"{_CHOICE} or {_APPLY}, where not every image passes it alike",
+                    f"{CHOICE} or {APPLY}, where not every image passes it alike",
                 )
             names = [kind_of(transform, self.scope).name for _, transform in path]
             cuts = [step for step in uses if step.use.role == CUT]
@@ -308,7 +296,7 @@ class Steps:
             branches = _branches(transform, own)
             if branches and self._sets_sizes(branches):
                 ways = [way for branch in branches for way in self._paths(*branch)]
-                if kind_of(transform).name == _APPLY:
+                if kind_of(transform).name == APPLY:
                     ways = _joined([[]], [[], *ways], own)
             elif _transparent(transform):
                 for path, inner in nested_components(transform):
@@ -407,7 +395,7 @@ class Steps:
     ) -> Mapping:
         changed: Any = copy.copy(transform)
         branches = _branches(transform, place)
-        if kind_of(transform).name == _CHOICE and branches:
+        if kind_of(transform).name == CHOICE and branches:
             changed["transforms"] = [
                 self._rewritten(inner, own, report) for inner, own in branches
             ]
@@ -437,7 +425,7 @@ class Steps:
                 for size in sizes
             ]
             report(f"{shown} -> drawn relative to the batch's size")
-            choice: Dict[str, Any] = dict(type=_CHOICE, transforms=branches)
+            choice: Dict[str, Any] = dict(type=CHOICE, transforms=branches)
             return choice if scope is None else {**choice, "_scope_": scope}
         options: Dict[str, Any] = dict(use.options)
         at = ""
@@ -502,9 +490,9 @@ def _branches(transform: Any, place: str) -> List[Tuple[Sequence, str]]:
     if not isinstance(transform, Mapping):
         return []
     name, inner = kind_of(transform).name, transform.get("transforms")
-    if name not in (_CHOICE, _APPLY) or not isinstance(inner, (list, tuple)):
+    if name not in (CHOICE, APPLY) or not isinstance(inner, (list, tuple)):
         return []
-    if name == _APPLY:
+    if name == APPLY:
         return [(inner, f"{place}.transforms")]
     return [
         (branch if isinstance(branch, (list, tuple)) else [branch], own)
@@ -564,7 +552,7 @@ def _walk(transforms: Sequence, place: str) -> _Path:
 
 
 def _transparent(transform: Mapping) -> bool:
-    return kind_of(transform).name in _TRANSPARENT
+    return kind_of(transform).name in TRANSPARENT
 
 
 def _check_not_enlarged(step: _Step) -> None:

@@ -195,6 +195,42 @@ LOAD = dict(type="LoadImageFromFile")
             (224, 224),
             "",
         ),
+        # Colors change no size, wherever they are chosen.
+        (
+            [
+                dict(type="mmpretrain.RandomResizedCrop", scale=224),
+                dict(
+                    type="RandomChoice",
+                    transforms=[[dict(type="mmpretrain.ColorJitter")], []],
+                ),
+            ],
+            (224, 224),
+            "",
+        ),
+        (
+            [
+                dict(
+                    type="RandomChoice",
+                    transforms=[
+                        [dict(type="mmpretrain.RandomResizedCrop", scale=224)],
+                        dict(type="mmdet.Resize", scale=(224, 224), keep_ratio=False),
+                    ],
+                ),
+            ],
+            (224, 224),
+            "",
+        ),
+        (
+            [
+                dict(
+                    type="mmpretrain.MultiView",
+                    num_views=2,
+                    transforms=[[dict(type="mmpretrain.RandomResizedCrop", scale=96)]],
+                )
+            ],
+            (96, 96),
+            "",
+        ),
         # Large-scale jitter, cropped to one size.
         (
             [
@@ -234,6 +270,30 @@ def test_the_size_of_a_pipeline(pipeline, counted, assumed):
             [dict(type="mmdet.RandomChoiceResize", scales=[(8, 8), (9, 9)])],
             {},
             "RandomChoiceResize gives more than one",
+        ),
+        (
+            [
+                dict(
+                    type="RandomApply",
+                    transforms=[dict(type="mmdet.Resize", scale=(8, 8))],
+                )
+            ],
+            {},
+            "RandomApply gives more than one",
+        ),
+        (
+            [
+                dict(
+                    type="mmpretrain.MultiView",
+                    num_views=[2, 6],
+                    transforms=[
+                        [dict(type="mmpretrain.RandomResizedCrop", scale=side)]
+                        for side in (224, 96)
+                    ],
+                )
+            ],
+            {},
+            "MultiView gives more than one",
         ),
         (
             [dict(type="mmdet.Resize", scale=(8, 8))],
