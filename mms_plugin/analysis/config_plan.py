@@ -561,14 +561,25 @@ def _pipeline(dataset: Any) -> List[Mapping]:
 
 def _keeps_ratio(loader: Mapping) -> bool:
     """Return whether images keep their ratio within the size of their batch."""
-    keeps = False
-    for transform in _pipeline(loader.get("dataset")):
-        kind = _name(transform["type"])
-        if kind == "MultiScaleTransform":
-            inner = transform["transform"]
-            keeps = bool(inner.get("keep_ratio", False))
-        elif kind.startswith("MultiScale"):
-            keeps = bool(transform.get("keep_ratio", False))
+    return _ratio_kept_after(_pipeline(loader.get("dataset")), False)
+
+
+def _ratio_kept_after(pipeline: Iterable[Mapping], keeps: bool) -> bool:
+    """Return whether the last transform that sets a size keeps the ratio.
+
+    In a random choice that of every branch.
+    """
+    for transform in pipeline:
+        name = _name(transform["type"])
+        ends = [_ratio_kept_after(part, keeps) for part in branches(name, transform)]
+        if ends:
+            keeps = all(ends)
+        elif name == "MultiScaleTransform":
+            # ResizeShortestEdge keeps it within scale and max_size.
+            keeps = bool(transform["transform"].get("keep_ratio"))
+            keeps |= "max_size" in (transform.get("size_arg") or ())
+        elif name.startswith("MultiScale"):
+            keeps = bool(transform.get("keep_ratio"))
         elif transform.get("pad_to_square"):  # YOLOX
             keeps = False
     return keeps
@@ -634,16 +645,22 @@ def _size_set_by(transform: Mapping, name: str, found: _SetSize) -> _SetSize:
     value, order = _size_of(transform)
     if value is None:
         return found
+    keeps, longest, text = transform.get("keep_ratio"), transform.get("max_size"), ""
     if order in ("short", "long"):
-        size = counted = _photograph_of_edge(int(value), order)
-        text = f"{name} sets the {order} edge only"
+        if not isinstance(value, int):
+            return _several(name)
+        size = _photograph_of_edge(value, order)
+        if name == "ResizeShortestEdge" and isinstance(longest, int):
+            size, keeps = (value, longest), True
+        else:
+            text = f"{name} sets the {order} edge only"
     else:
         value = (value, value) if isinstance(value, int) else tuple(value)
         if not all(isinstance(side, int) for side in value) or len(value) != 2:
             return _several(name)
-        size = counted = value if order == "hw" else value[::-1]
-        text = ""
-    if transform.get("keep_ratio"):
+        size = value if order == "hw" else value[::-1]
+    counted = size
+    if keeps:
         text = f"{name} keeps the ratio within {size[1]} x {size[0]}"
         counted = _photograph(size)
     if text:

@@ -10,7 +10,12 @@ from mmengine.config import ConfigDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mms_plugin.analysis import config_plan, count_samples, is_multi_scale
+from mms_plugin.analysis import (
+    config_plan,
+    count_samples,
+    counted_size,
+    is_multi_scale,
+)
 
 CURRICULUM = dict(type="ResolutionCurriculumHook", start_sizes=[4], end=0.6)
 BY_ITERATION = dict(by_epoch=False, max_iters=50, val_interval=20)
@@ -188,6 +193,11 @@ LOAD = dict(type="LoadImageFromFile")
             (240, 320),
             "short edge only",
         ),
+        (
+            [dict(type="mmdet.ResizeShortestEdge", scale=800, max_size=1333)],
+            (800, 1067),
+            "keeps the ratio within 1333 x 800",
+        ),
         # Squares, as the transforms of mmpretrain give.
         ([dict(type="mmpretrain.EfficientNetRandomCrop", scale=224)], (224, 224), ""),
         (
@@ -282,6 +292,11 @@ def test_the_size_of_a_pipeline(pipeline, counted, assumed):
             "RandomApply gives more than one",
         ),
         (
+            [dict(type="mmdet.ResizeShortestEdge", scale=[(8, 9)])],
+            {},
+            "ResizeShortestEdge gives more than one",
+        ),
+        (
             [
                 dict(
                     type="mmpretrain.MultiView",
@@ -326,6 +341,46 @@ def test_sizes_that_keep_the_ratio():
     planned = config_plan(config, 50)
     assert planned.counted_as == {(40, 40): (30, 40), (60, 80): (60, 80)}
     assert "4:3" in planned.assumptions[0]
+
+
+CROP = dict(type="mmdet.RandomCrop", crop_size=(384, 600))
+EXACT = dict(type="MultiScaleTransform", transform=dict(type="mmdet.Resize"))
+KEEPS = dict(
+    type="MultiScaleTransform", transform=dict(type="mmdet.Resize", keep_ratio=True)
+)
+SHORTEST = dict(
+    type="MultiScaleTransform",
+    transform=dict(type="mmdet.ResizeShortestEdge"),
+    size_arg=("scale", "max_size"),
+    order="hw",
+)
+
+
+def choice(*branches):
+    return dict(type="RandomChoice", transforms=list(branches))
+
+
+@pytest.mark.parametrize(
+    "pipeline, width",
+    [
+        ([KEEPS], 80),  # 4:3 with a height of 60
+        ([SHORTEST], 80),
+        ([choice([KEEPS], [CROP, KEEPS])], 80),  # DETR
+        ([KEEPS, choice([dict(type="mmdet.PhotoMetricDistortion")], [])], 80),
+        ([EXACT], 100),
+        ([choice([KEEPS], [EXACT])], 100),
+        ([KEEPS, EXACT], 100),
+        ([EXACT, KEEPS, dict(type="mmdet.Pad", pad_to_square=True)], 100),  # YOLOX
+    ],
+)
+def test_which_pipelines_keep_the_ratio(pipeline, width):
+    dataset = dict(
+        type="MultiScaleDataset", dataset=dict(type="ToyDataset", pipeline=pipeline)
+    )
+    config = training(base_size=[60, 100], sizes=[[60, 100]])
+    config.train_dataloader.dataset = dataset
+    assert counted_size(config, (60, 100)) == (60, width)
+    assert config_plan(config, 8).counted_as == {(60, 100): (60, width)}
 
 
 class TestSamples:
