@@ -81,7 +81,10 @@ def kind_of(config: Mapping, scope: str = "") -> Kind:
 
 
 def add_plugin_import(config: Any, report: Optional[Report] = None) -> None:
-    """Add ``mms_plugin`` to the ``custom_imports`` of a config, in place."""
+    """Add ``mms_plugin`` to the ``custom_imports`` of a config, in place.
+
+    ``allow_failed_imports`` stays as the config has it, False without one.
+    """
     imports = config.get("custom_imports") or dict(imports=[])
     names: Any = imports["imports"]
     names = [names] if isinstance(names, str) else list(names)
@@ -89,7 +92,8 @@ def add_plugin_import(config: Any, report: Optional[Report] = None) -> None:
         names.append("mms_plugin")
         if report is not None:
             report("custom_imports: added mms_plugin")
-    config["custom_imports"] = dict(imports=names, allow_failed_imports=False)
+    allowed = imports.get("allow_failed_imports", False)
+    config["custom_imports"] = dict(imports=names, allow_failed_imports=allowed)
 
 
 def nested_components(config: Mapping) -> List[Tuple[str, Sequence]]:

@@ -75,6 +75,16 @@ def test_the_plugin_is_imported_once(before, after):
     assert lines == ([] if known else ["custom_imports: added mms_plugin"])
 
 
+@pytest.mark.parametrize("allowed", [True, False, None])
+def test_the_users_word_on_failed_imports_stands(allowed):
+    imports = dict(imports=["not_there"])
+    if allowed is not None:
+        imports["allow_failed_imports"] = allowed
+    config = dict(custom_imports=imports)
+    add_plugin_import(config)
+    assert config["custom_imports"]["allow_failed_imports"] is bool(allowed)
+
+
 def test_short_texts():
     assert short([1, 2, 3, 4]) == "[1, 2, 3, 4]"
     assert short([1, 2, 3, 4, 5]) == "[1, 2, ..., 5]"
