@@ -34,8 +34,10 @@ def scheduler_list(config: Mapping) -> List[Any]:
 def scale_iterations(config: Any, factor: float, report: Report) -> None:
     """Scale the length of a training that counts iterations.
 
-    ``max_iters``, the intervals of validation and checkpoints, and the parameter
-    schedulers that count iterations are multiplied by the same factor.
+    ``max_iters``, the intervals of validation and checkpoints, the beginning of
+    checkpoints and of an ``EMAHook``, and the parameter schedulers that count
+    iterations are multiplied by the same factor. An exponential scheduler reaches the
+    same value in the new number of iterations.
 
     Args:
         config: Config of a training that counts iterations. It is changed in place.
@@ -46,7 +48,9 @@ def scale_iterations(config: Any, factor: float, report: Report) -> None:
     def scaled(value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return value
-        return value if value >= ENDLESS else max(1, round(value * factor))
+        if value <= 0 or value >= ENDLESS:  # -1: never
+            return value
+        return max(1, round(value * factor))
 
     def change(place: str, owner: Any, key: str) -> None:
         old = owner[key]
@@ -59,6 +63,10 @@ def scale_iterations(config: Any, factor: float, report: Report) -> None:
             ]
         else:
             new = scaled(old) if old else old
+        put(place, owner, key, new)
+
+    def put(place: str, owner: Any, key: str, new: Any) -> None:
+        old = owner[key]
         if new != old:
             owner[key] = new
             report(f"{place}.{key}: {short(old)} -> {short(new)}")
@@ -72,15 +80,26 @@ def scale_iterations(config: Any, factor: float, report: Report) -> None:
     for index, scheduler in enumerate(schedulers):
         if scheduler.get("by_epoch", True):
             continue
-        for key in (*_COUNTS, "milestones"):
+        place = f"param_scheduler[{index}]"
+        for key in (*_COUNTS, "milestones", "periods"):
             if scheduler.get(key):
-                change(f"param_scheduler[{index}]", scheduler, key)
+                change(place, scheduler, key)
+        if kind_of(scheduler).name.startswith("Exponential"):
+            put(place, scheduler, "gamma", scheduler["gamma"] ** (1 / factor))
     if schedulers:
         config["param_scheduler"] = schedulers
     hooks: Dict[str, Any] = config.get("default_hooks") or {}
     checkpoint = hooks.get("checkpoint")
     if isinstance(checkpoint, Mapping) and checkpoint.get("by_epoch", True) is False:
         changed: Any = copy.copy(checkpoint)
-        change("default_hooks.checkpoint", changed, "interval")
+        for key in ("interval", "save_begin"):
+            if changed.get(key):
+                change("default_hooks.checkpoint", changed, key)
         config["default_hooks"] = copy.copy(hooks)
         config["default_hooks"]["checkpoint"] = changed
+    custom: List[Any] = list(config.get("custom_hooks") or ())
+    for index, hook in enumerate(custom):
+        if isinstance(hook, Mapping) and hook.get("begin_iter"):
+            custom[index] = copy.copy(hook)
+            change(f"custom_hooks[{index}]", custom[index], "begin_iter")
+            config["custom_hooks"] = custom

@@ -1,3 +1,4 @@
+import pytest
 from mmengine.config import Config
 
 from mms_plugin.recipes.iteration_counts import counts_iterations, scale_iterations
@@ -44,6 +45,29 @@ def test_every_time_of_the_training_is_scaled_alike():
     assert "train_cfg.max_iters: 8000 -> 2000" in lines
     assert "param_scheduler[1].milestones: [4000, 6000] -> [1000, 1500]" in lines
     assert len(lines) == 6
+
+
+def test_counts_of_hooks_and_of_further_schedulers():
+    changed, lines = config(), []
+    changed.param_scheduler = [
+        dict(type="ExponentialLR", by_epoch=False, gamma=0.99**2, end=400),
+        dict(type="CosineRestartLR", by_epoch=False, periods=[600, 200]),
+        dict(type="MultiStepLR", by_epoch=False, milestones=[800], gamma=0.1),
+        dict(type="ExponentialLR", gamma=0.9),  # by epoch
+    ]
+    changed.default_hooks.checkpoint.update(interval=-1, save_begin=4000)
+    changed.custom_hooks = [dict(type="A"), dict(type="EMAHook", begin_iter=2000)]
+    scale_iterations(changed, 1 / 2, lines.append)
+    exponential, cosine, steps, by_epoch = changed.param_scheduler
+    # In half the iterations the same decay: of each iteration that of two.
+    assert exponential.gamma == pytest.approx(0.99**4) and exponential.end == 200
+    assert cosine.periods == [300, 100]
+    assert (steps.milestones, steps.gamma, by_epoch.gamma) == ([400], 0.1, 0.9)
+    checkpoint = changed.default_hooks.checkpoint
+    assert (checkpoint.interval, checkpoint.save_begin) == (-1, 2000)
+    assert changed.custom_hooks[1].begin_iter == 1000
+    assert "custom_hooks[1].begin_iter: 2000 -> 1000" in lines
+    assert "default_hooks.checkpoint.save_begin: 4000 -> 2000" in lines
 
 
 def test_the_same_length_changes_nothing():
