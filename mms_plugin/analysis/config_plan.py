@@ -70,6 +70,9 @@ _BATCHERS = (
     "TrackAspectRatioBatchSampler",
 )
 
+# A wrapper whose number of samples depends on the annotations.
+_BALANCED = "ClassBalancedDataset"
+
 # Transforms that take one side and give squares.
 _SQUARE = ("EfficientNetRandomCrop", "EfficientNetCenterCrop")
 
@@ -312,7 +315,8 @@ def count_samples(dataset: Mapping) -> SampleCount:
 
     Those of an annotation file that is there, counted as its library counts them;
     else the known size of ImageNet-1k, CIFAR or COCO train2017. Wrappers count as what
-    they do: ``RepeatDataset``, ``ConcatDataset``, ``MultiImageMixDataset``.
+    they do: ``RepeatDataset``, ``ConcatDataset``, ``MultiImageMixDataset``, and, where
+    the annotations are there, ``ClassBalancedDataset``.
 
     Raises:
         ValueError: Neither is known.
@@ -321,7 +325,8 @@ def count_samples(dataset: Mapping) -> SampleCount:
     found = _count_kind(kind, dataset)
     indices = dataset.get("indices")
     if indices is not None:
-        number = indices if isinstance(indices, int) else len(indices)
+        # A negative number of them: the last ones.
+        number = abs(indices) if isinstance(indices, int) else len(indices)
         return SampleCount(number, "indices of the dataset")
     return found
 
@@ -362,6 +367,30 @@ def _count_kind(kind: str, dataset: Mapping) -> SampleCount:
 
 def _count_built(dataset: Mapping) -> Optional[SampleCount]:
     """Ask the dataset itself, where its files are."""
+    path = _path_of(dataset)
+    if path is None:
+        return None
+    try:
+        built = DATASETS.build(_without_images(dataset))
+    except (FileNotFoundError, ImportError):
+        return None
+    return SampleCount(len(built), path)
+
+
+def _without_images(dataset: Mapping) -> Dict[str, Any]:
+    """Return a dataset's config that only reads annotations, wrapped ones too."""
+    changed: Dict[str, Any] = {**dataset, "lazy_init": False}
+    if _name(dataset["type"]) == _BALANCED:
+        changed["dataset"] = _without_images(dataset["dataset"])
+    else:
+        changed["pipeline"] = []
+    return changed
+
+
+def _path_of(dataset: Mapping) -> Optional[str]:
+    """Return the annotations or the images of a dataset, if they are there."""
+    if _name(dataset["type"]) == _BALANCED:
+        return _path_of(dataset["dataset"])
     root = str(dataset.get("data_root") or "")
     annotations = str(dataset.get("ann_file") or "")
     prefix = dataset.get("data_prefix") or ""
@@ -372,13 +401,7 @@ def _count_built(dataset: Mapping) -> Optional[SampleCount]:
     if _name(dataset["type"]) == "ImageNet" and not annotations:
         # Its folders: a million files to look through for a number that is known.
         path = osp.join(root, "meta", "train.txt")
-    if not path or not osp.exists(path):
-        return None
-    try:
-        built = DATASETS.build({**dataset, "pipeline": [], "lazy_init": False})
-    except (FileNotFoundError, ImportError):
-        return None
-    return SampleCount(len(built), path)
+    return path if path and osp.exists(path) else None
 
 
 def _samples(

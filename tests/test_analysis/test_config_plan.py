@@ -420,6 +420,7 @@ class TestSamples:
             "3 times ImageNet-1k's training set and ImageNet-1k's training set",
         )
         assert count_samples(dict(imagenet, indices=500)).number == 500
+        assert count_samples(dict(imagenet, indices=-10)).number == 10  # the last ten
 
     def test_an_annotation_file_that_is_there(self, tmp_path):
         pytest.importorskip("mmdet")
@@ -451,6 +452,18 @@ class TestSamples:
         assert count_samples(dataset) == (5, str(path))
         filtered = dict(dataset, filter_cfg=dict(filter_empty_gt=True))
         assert count_samples(filtered).number == 3
+        assert count_samples(dict(dataset, indices=-2)).number == 2
+        # Three of five images have the class: 0.6 of them. It is drawn sqrt(0.9 / 0.6)
+        # = 1.22 times as often, rounded up to whole images.
+        balanced = dict(
+            type="ClassBalancedDataset", oversample_thr=0.9, dataset=dataset
+        )
+        assert count_samples(balanced) == (2 + 3 * 2, str(path))
+        again = dict(type="RepeatDataset", times=3, dataset=balanced)
+        assert count_samples(again).number == 3 * 8
+        absent = dict(balanced, dataset=dict(dataset, ann_file="nowhere.json"))
+        with pytest.raises(ValueError, match="ClassBalancedDataset is not known"):
+            count_samples(absent)
 
     @pytest.mark.parametrize("apart", [True, False])
     def test_a_folder_of_images_without_annotations(self, tmp_path, apart):
