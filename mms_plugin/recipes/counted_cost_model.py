@@ -11,6 +11,7 @@ from ..analysis.build_model import build_model
 from ..analysis.config_plan import counted_size
 from ..analysis.model_flops import UncountedError, model_flops
 from ..analysis.training_iterations import size_schedule
+from ..multi_scale.sizes import side_length, size_text
 from .config_edits import RecipeError, Report
 from .vbs import vbs_recipe
 
@@ -39,8 +40,9 @@ def counted_cost_model(
         dict: ``alpha=1.0``, and ``beta`` in pixels, at least 0.
 
     Raises:
-        ValueError: If the batch sizes are given in another way too. As
-            :class:`RecipeError`, if the FLOPs cannot be counted.
+        ValueError: If the batch sizes are given in another way too, or all sizes have
+            the same number of pixels. As :class:`RecipeError`, if the FLOPs cannot be
+            counted.
     """
     options = dict(options)
     positive_rois = options.pop("positive_rois", None)
@@ -55,6 +57,11 @@ def counted_cost_model(
         probe = vbs_recipe(config, **options)
         sizes = sorted(size_schedule(probe).sizes, key=lambda size: size[0] * size[1])
         ends = (sizes[0], sizes[-1])
+        if side_length(ends[0]) == side_length(ends[1]):
+            raise ValueError(
+                f"cost_model={FROM_FLOPS!r} needs sizes with different numbers of "
+                f"pixels, but got {', '.join(map(size_text, sizes))}; leave it out"
+            )
         counted = [counted_size(probe, size) for size in ends]
         try:
             # The recipe may change the model, so that it runs at all sizes. Building

@@ -95,6 +95,14 @@ def test_with_a_budget():
         (dict(cost_model="flops", batch_sizes=[1]), "batch_sizes=.* must be left out"),
         (dict(cost_model="flops", variable_batch=False), "variable_batch=False must"),
         (dict(cost_model="flop"), "cost_model must be 'flops' or dict.* 'flop'"),
+        (
+            dict(cost_model="flops", sizes=[224], check_model=False),
+            "needs sizes with different numbers of pixels, but got 224x224; leave",
+        ),
+        (
+            dict(cost_model="flops", sizes=[[128, 256], [256, 128]], check_model=False),
+            "but got 128x256, 256x128",
+        ),
         (dict(positive_rois=3), "positive_rois=3 needs cost_model='flops' or budget"),
     ],
 )
