@@ -30,6 +30,7 @@ from ..analysis.model_flops import call_on_meta, meta_state
 from ..multi_scale.sizes import Size
 from ..utils.error_text import message_lines
 from ..utils.feature_stride import feature_stride
+from ..utils.input_channels import input_channels
 from .config_edits import kind_of
 
 __all__ = ["ModelRun", "model_run"]
@@ -363,7 +364,7 @@ def _images(model: nn.Module, size: Size, device: str) -> torch.Tensor:
     preprocessor: Any = getattr(model, "data_preprocessor", model)
     divisor = getattr(preprocessor, "pad_size_divisor", 1)
     height, width = (-(-side // divisor) * divisor for side in size)
-    return torch.zeros(2, 3, height, width, device=device)
+    return torch.zeros(2, input_channels(model), height, width, device=device)
 
 
 def _failure(run: Callable[[Size], Any], size: Size) -> Optional[str]:

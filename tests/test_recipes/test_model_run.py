@@ -16,9 +16,9 @@ STATM = Path("/proc/self/statm")
 class Strided(nn.Module):
     """Two convolutions with stride 4 together, and weights for one size if asked."""
 
-    def __init__(self, side=None, pad_small_map=False):
+    def __init__(self, side=None, pad_small_map=False, in_channels=3):
         super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.stem = nn.Conv2d(in_channels, 4, 3, stride=2, padding=1)
         self.body = nn.Conv2d(4, 8, 3, stride=2, padding=1)
         self.fixed = side and nn.Linear(side * side // 16, 2)
 
@@ -44,6 +44,12 @@ def test_a_model_that_takes_any_size():
     run = model_run(config(), (64, 64))
     assert run.ran == "its backbone and neck"
     assert run.failure((32, 32)) is None and run.failure((96, 160)) is None
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_any_number_of_channels(channels):
+    run = model_run(config(in_channels=channels), (64, 64))
+    assert run.ran == "its backbone and neck" and run.failure((32, 32)) is None
 
 
 def test_the_error_at_another_size():
