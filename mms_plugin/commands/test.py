@@ -80,7 +80,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         "--metric",
         metavar="NAME",
         help="metric of the table and the picture, such as coco/bbox_mAP (default: "
-        "top-1 accuracy, mask or box mAP)",
+        "top-1 accuracy, mask or box mAP, mIoU)",
     )
     parser.add_argument(
         "--out",

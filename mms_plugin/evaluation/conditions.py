@@ -24,6 +24,7 @@ _HEADLINES = (
     "coco/segm_mAP",
     "coco/bbox_mAP",
     "pascal_voc/mAP",
+    "mIoU",
 )
 
 
@@ -78,7 +79,7 @@ def headline_metric(metrics: Mapping[str, Any], wanted: Optional[str] = None) ->
     Args:
         metrics: What an evaluation gave.
         wanted: The user's choice. Defaults to None, top-1 accuracy, mask mAP, box mAP,
-            or else the first.
+            mIoU, or else the first.
 
     Raises:
         ValueError: There is no such metric, or none at all that is a number.

@@ -40,6 +40,7 @@ def test_headline():
     assert headline_metric(metrics) == "coco/segm_mAP"
     assert headline_metric(metrics, "x") == "x"
     assert headline_metric({"bins": [1], "own": 2.0}) == "own"
+    assert headline_metric({"aAcc": 90.0, "mIoU": 40.0, "mAcc": 50.0}) == "mIoU"
     with pytest.raises(ValueError, match="'top1' is not one of.*x, coco/bbox_mAP"):
         headline_metric(metrics, "top1")
     with pytest.raises(ValueError, match="no metric"):
