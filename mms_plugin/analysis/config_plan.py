@@ -710,8 +710,17 @@ def _size_of(transform: Mapping) -> Tuple[Any, str]:
     values = [transform.get(argument) for argument in known.size_arg]
     if any(value is None for value in values):
         return None, ""
-    order = "hw" if _name(kind) in _SQUARE else known.order
-    return (values[0] if len(values) == 1 else tuple(values)), order
+    value, order = values[0] if len(values) == 1 else tuple(values), known.order
+    name = _name(kind)
+    if name in _SQUARE:
+        order = "hw"
+    elif name.startswith("torchvision/"):
+        # One number is a square of its crops and the short edge of its Resize.
+        if isinstance(value, (list, tuple)) and len(value) == 1:
+            value = value[0]
+        if name == "torchvision/Resize" and isinstance(value, int):
+            order = "short"
+    return value, order
 
 
 def _photograph(bounds: Size) -> Size:

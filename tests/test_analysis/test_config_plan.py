@@ -205,6 +205,20 @@ LOAD = dict(type="LoadImageFromFile")
             (224, 224),
             "",
         ),
+        (
+            [
+                dict(type="mmpretrain.torchvision/Resize", size=[256]),
+                dict(type="mmpretrain.torchvision/CenterCrop", size=[224]),
+            ],
+            (224, 224),
+            "",
+        ),
+        (
+            [dict(type="mmpretrain.torchvision/Resize", size=[240])],
+            (240, 320),
+            "short edge only",
+        ),
+        ([dict(type="mmpretrain.torchvision/Resize", size=[96, 64])], (96, 64), ""),
         # Colors change no size, wherever they are chosen.
         (
             [
