@@ -714,6 +714,8 @@ def _size_of(transform: Mapping) -> Tuple[Any, str]:
     name = _name(kind)
     if name in _SQUARE:
         order = "hw"
+    elif name == "ResizeEdge" and transform.get("edge") == "long":
+        order = "long"
     elif name.startswith("torchvision/"):
         # One number is a square of its crops and the short edge of its Resize.
         if isinstance(value, (list, tuple)) and len(value) == 1:

@@ -194,6 +194,11 @@ LOAD = dict(type="LoadImageFromFile")
             "short edge only",
         ),
         (
+            [dict(type="mmpretrain.ResizeEdge", scale=240, edge="long")],
+            (180, 240),
+            "long edge only",
+        ),
+        (
             [dict(type="mmdet.ResizeShortestEdge", scale=800, max_size=1333)],
             (800, 1067),
             "keeps the ratio within 1333 x 800",
