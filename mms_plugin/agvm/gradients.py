@@ -27,8 +27,15 @@ def gradients_of(params: Sequence[Tensor]) -> GradientDict:
 
 def all_finite(params: Sequence[Tensor]) -> bool:
     """Return whether no gradient has an infinite or undefined number."""
-    finite = [grad.isfinite().all() for grad in gradients_of(params).values()]
-    return all(torch.stack(finite).tolist()) if finite else True
+    gradients = gradients_of(params).values()
+    finite = [
+        (grad.coalesce().values() if grad.is_sparse else grad).isfinite().all()
+        for grad in gradients
+    ]
+    if not finite:
+        return True
+    # One transfer to the host; a model may lie on several devices.
+    return bool(torch.stack([each.to(finite[0].device) for each in finite]).all())
 
 
 def gradient_copies(params: Sequence[Tensor]) -> GradientDict:

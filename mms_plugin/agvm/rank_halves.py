@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 import torch.distributed as dist
@@ -65,9 +65,10 @@ class RankHalves(HalvesSource):
         # All ranks must call new_group, also those outside the group.
         self._half_group = None
         if len(half) > 1:
-            self._half_group = dist.new_group(
-                half, timeout=_timeout_of(self._group, params)
-            )
+            timeout = _timeout_of(self._group, params)
+            # Older versions of torch refuse None.
+            own: Dict[str, Any] = {} if timeout is None else dict(timeout=timeout)
+            self._half_group = dist.new_group(half, **own)
         self._average = 1.0 / len(ranks)
         self._active = False
         self._exchanged = False

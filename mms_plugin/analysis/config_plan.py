@@ -665,6 +665,9 @@ def _size_set_by(transform: Mapping, name: str, found: _SetSize) -> _SetSize:
     """Return the size after a transform, from that before it."""
     if name == "RandomChoiceResize":
         return _several(name)
+    if transform.get("pad_to_square") and found.size is not None:  # YOLOX
+        side = max(found.size)
+        return _SetSize((side, side), (side, side), "")
     value, order = _size_of(transform)
     if value is None:
         return found

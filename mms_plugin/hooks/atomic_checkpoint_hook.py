@@ -77,10 +77,11 @@ class AtomicCheckpointHook(CheckpointHook):
         """Add to the checkpoint which files are to be removed after it."""
         backend = getattr(self, "file_backend", None)
         if isinstance(backend, DelayedRemovalBackend):
-            paths = {osp.abspath(path): None for path in backend.outdated}
-            paths.pop(osp.abspath(self.last_ckpt or ""), None)  # written once more
-            if paths:
-                checkpoint[OUTDATED_KEY] = list(paths)
+            in_use = [osp.abspath(path) for path in self._in_use()]  # written once more
+            paths = dict.fromkeys(osp.abspath(path) for path in backend.outdated)
+            left = [path for path in paths if path not in in_use]
+            if left:
+                checkpoint[OUTDATED_KEY] = left
 
     def before_train(self, runner: Runner) -> None:
         """Set the file backend; remove the files that a killed run has left."""
@@ -107,12 +108,13 @@ class AtomicCheckpointHook(CheckpointHook):
     def _remove_left_outdated(self, runner: Runner) -> None:
         """Remove what the run that is resumed had no time to remove."""
         here = osp.abspath(self.out_dir)
-        resumed = osp.realpath(str(runner._load_from))
+        needed = [str(runner._load_from), *self._in_use()]
+        kept = [osp.realpath(path) for path in needed]
         for path in self._left_outdated:
             # Only in this folder: a copied run does not remove the original's files.
             if osp.dirname(path) != here or not runner._resume:
                 continue
-            if osp.isfile(path) and osp.realpath(path) != resumed:
+            if osp.isfile(path) and osp.realpath(path) not in kept:
                 os.remove(path)
         self._left_outdated = []
 
@@ -197,9 +199,13 @@ class AtomicCheckpointHook(CheckpointHook):
         raise_on_all_ranks(failure)
         backend = getattr(self, "file_backend", None)
         if isinstance(backend, DelayedRemovalBackend):
-            best = getattr(self, "best_ckpt_path_dict", {})
-            in_use = [self.last_ckpt, getattr(self, "best_ckpt_path", None)]
-            backend.remove_outdated([*in_use, *best.values()])
+            backend.remove_outdated(self._in_use())
+
+    def _in_use(self) -> List[str]:
+        """Return the last checkpoint and the best ones."""
+        best = getattr(self, "best_ckpt_path_dict", {})
+        paths = [self.last_ckpt, getattr(self, "best_ckpt_path", None), *best.values()]
+        return [str(path) for path in paths if path]
 
 
 def _is_local(folder: Any, backend_args: Optional[Dict[str, Any]]) -> bool:

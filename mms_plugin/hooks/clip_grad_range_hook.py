@@ -78,8 +78,9 @@ class ClipGradRangeHook(Hook):
             wrapper.clip_grad_kwargs = arguments if inside else None
             if not inside:
                 # Else the log goes on with the last norm that was measured.
-                scalars = runner.message_hub.log_scalars
-                scalars.pop(f"train/{getattr(wrapper, 'grad_name', 'grad_norm')}", None)
+                name = f"train/{getattr(wrapper, 'grad_name', 'grad_norm')}"
+                runner.message_hub.log_scalars.pop(name, None)
+                runner.message_hub.resumed_keys.pop(name, None)
 
     def after_train(self, runner: Any) -> None:
         """Restore the wrapper's clipping."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Iterator, Mapping, Tuple
 
 import torch
@@ -20,8 +19,6 @@ from ..multi_scale.sizes import Size, size_text
 from ..utils.error_text import message_lines
 
 __all__ = ["FirstBatchHook"]
-
-_LARGEST_DIVISOR = 32
 
 
 @HOOKS.register_module()
@@ -57,8 +54,9 @@ class FirstBatchHook(Hook):
             raise ValueError(f"the first batch, {point}, fails to load: {text}") from (
                 error
             )
+        divisor = _size_divisor(runner.cfg.get("train_dataloader"))
         for height, width in _image_sizes(batch):
-            if _is_larger((height, width), size):
+            if _is_larger((height, width), size, divisor):
                 raise ValueError(
                     f"the first batch must have images of {size_text(size)}, but got "
                     f"one of {height}x{width}: a transform of its pipeline sets a size "
@@ -66,14 +64,25 @@ class FirstBatchHook(Hook):
                 )
 
 
-def _is_larger(image: Size, size: Size) -> bool:
-    """Return whether an image is larger than a size, however it was rounded up.
+def _is_larger(image: Size, size: Size, divisor: int) -> bool:
+    """Return whether an image is larger than a size, also before it was rounded up.
 
-    A ``Pad`` with ``size_divisor`` makes sides multiples of it, of 32 as a rule.
+    A ``Pad`` with ``size_divisor`` makes both sides multiples of the divisor.
     """
     excess = min(image) - min(size)
-    divisor = math.gcd(*image, _LARGEST_DIVISOR)
-    return excess > 1 and excess >= divisor
+    padded = not any(side % divisor for side in image)
+    return excess > 1 and not (padded and excess < divisor)
+
+
+def _size_divisor(config: Any) -> int:
+    """Return the largest ``size_divisor`` in a config; 1 without one."""
+    if isinstance(config, Mapping):
+        own = config.get("size_divisor")
+        inner = [_size_divisor(value) for value in config.values()]
+        return max([own if isinstance(own, int) else 1, *inner])
+    if isinstance(config, (list, tuple)):
+        return max(map(_size_divisor, config), default=1)
+    return 1
 
 
 def _first(

@@ -223,7 +223,7 @@ class EpochPlanner:
         settings = self.settings
         capacity = settings.capacity(used)
         lookups = self.lookups(capacity)
-        passed = used / settings.shares.total if lookups > 1 else 0.0
+        passed = used / settings.shares.total if self.lookups() > 1 else 0.0
         plan = plan_epoch(
             capacity,
             lambda part: self.distribution(epoch, passed + (1.0 - passed) * part),

@@ -2,6 +2,7 @@ import torch
 from torch import nn
 
 from mms_plugin.agvm.gradients import (
+    all_finite,
     gradient_copies,
     gradients_of,
     tensors_as_list,
@@ -23,6 +24,18 @@ def test_gradients_and_their_copies():
     params[0].grad += 1
     assert own[params[0]].tolist() == [4.0, 4.0]
     assert copies[params[0]].tolist() == [3.0, 3.0]
+
+
+def test_whether_all_are_finite():
+    params = _params()
+    assert all_finite(params) and all_finite([])
+    for value in (float("inf"), float("nan")):
+        params[2].grad[1] = value
+        assert not all_finite(params)
+        assert all_finite(params[:2])
+    embedding = nn.Embedding(4, 2, sparse=True)
+    (embedding(torch.tensor([1])).sum() * float("inf")).backward()
+    assert not all_finite(list(embedding.parameters()))
 
 
 def test_tensors_return_from_a_list_to_other_parameters():

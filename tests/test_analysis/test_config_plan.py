@@ -260,6 +260,15 @@ LOAD = dict(type="LoadImageFromFile")
             (96, 96),
             "",
         ),
+        # YOLOX's padding to squares.
+        (
+            [
+                dict(type="mmdet.Resize", scale=(64, 48), keep_ratio=True),
+                dict(type="mmdet.Pad", pad_to_square=True),
+            ],
+            (64, 64),
+            "",
+        ),
         # Large-scale jitter, cropped to one size.
         (
             [

@@ -57,10 +57,21 @@ def test_a_transform_of_another_size(make_runner):
         trained(make_runner, wrong, sizes=[6])
 
 
-@pytest.mark.parametrize("side, refused", [(8, False), (9, True), (12, True)])
-def test_sides_may_be_padded_to_a_multiple(make_runner, side, refused):
+@TRANSFORMS.register_module()
+class PadsTo(toys.MakeImage):
+    """Gives images of a side, as a ``Pad`` with ``size_divisor`` would."""
+
+    def __init__(self, side, size_divisor=None):
+        super().__init__(scale=(side, side))
+
+
+@pytest.mark.parametrize(
+    "side, divisor, refused",
+    [(8, 4, False), (9, 4, True), (12, 4, True), (8, None, True), (8, 2, True)],
+)
+def test_sides_may_be_padded_to_a_multiple(make_runner, side, divisor, refused):
     """6 px become 8 with ``size_divisor=4``; 9 is no multiple, 12 the next but one."""
-    pad = dict(type="MakeImage", scale=(side, side))
+    pad = dict(type="PadsTo", side=side, size_divisor=divisor)
     if refused:
         with pytest.raises(ValueError, match="must have images of 6x6"):
             trained(make_runner, pad, sizes=[6])

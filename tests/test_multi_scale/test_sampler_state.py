@@ -373,6 +373,15 @@ def test_the_rest_of_an_epoch_has_the_sizes_of_that_epoch():
     assert drawn <= set(whole.sizes_of_epoch(1)) < set(whole.sizes_of_epoch(2))
 
 
+def test_the_last_image_of_an_epoch_has_the_size_that_was_reached():
+    grows = dict(start_sizes=[4], end_sizes=[12], by_epoch=False, end=1.0)
+    curriculum = (ResolutionCurriculum(**grows), 1)
+    (whole,) = ranks(1, num=401, curriculum=curriculum)
+    for used in (397, 400):
+        plan = whole._planner.shared_plan(0, used).to_list()
+        assert min(height for height, _, _ in plan) > 4
+
+
 @pytest.mark.parametrize("before, after", [(4, 2), (4, 3), (3, 5)])
 @pytest.mark.parametrize("inner", [DefaultSampler, KeyedPermutationSampler])
 def test_other_ranks_after_the_last_iteration_of_an_epoch(inner, before, after):
