@@ -80,7 +80,8 @@ class ClipGradRangeHook(Hook):
                 # Else the log goes on with the last norm that was measured.
                 name = f"train/{getattr(wrapper, 'grad_name', 'grad_norm')}"
                 runner.message_hub.log_scalars.pop(name, None)
-                runner.message_hub.resumed_keys.pop(name, None)
+                # MMEngine has no public way, and warns of a resumed name without value.
+                runner.message_hub._resumed_keys.pop(name, None)
 
     def after_train(self, runner: Any) -> None:
         """Restore the wrapper's clipping."""

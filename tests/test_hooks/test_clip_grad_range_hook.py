@@ -32,7 +32,7 @@ def made_runner(optim_wrapper, max_iters):
         optim_wrapper=optim_wrapper,
         iter=0,
         max_iters=max_iters,
-        message_hub=SimpleNamespace(log_scalars={}, resumed_keys={}),
+        message_hub=SimpleNamespace(log_scalars={}, _resumed_keys={}),
     )
 
 
