@@ -141,6 +141,8 @@ class MultiScaleDataset:
     def __getitem__(self, index: int) -> Any:
         if not isinstance(index, SizedIndex):
             return self.dataset[index]
+        if self._has_pipeline:
+            _attach(self.dataset)  # hooks may set the pipeline of an inner dataset
         seed = None if index.seed is None else mixed_seed(index.seed, index)
         with loading(index.size, self._tally) as loaded, seeded(seed):
             try:

@@ -105,6 +105,9 @@ def test_a_new_pipeline_gets_the_size_too(outer):
     else:
         dataset.dataset.dataset.pipeline = Compose(PIPELINE[:1])
         assert dataset[INDEX(0)]["img"].shape == (6, 8, 3)
+        own = Compose([lambda results: dict(seen=results["target_size"])])
+        dataset.dataset.dataset.pipeline = own
+        assert dataset[INDEX(1)]["seen"] == (6, 8)
 
 
 def test_attributes_are_the_wrapped_data_sets():
