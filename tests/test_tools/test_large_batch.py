@@ -205,6 +205,12 @@ def test_a_seed_that_diverges_brings_seeds_at_the_rate_below(lost):
     assert re.search(rf"\| SGD \| 256 \| scratch \| {rate} \| {lost} \| {aps} \|", text)
 
 
+def test_a_seed_that_is_not_trained_yet_leaves_a_gap():
+    arms = [grid.make_arm("sgd", 256, False, 0.04, seed=seed) for seed in (0, 2)]
+    text = squeezed(tables.seeds([made(arm, 20.0 + arm["seed"]) for arm in arms]))
+    assert "| SGD | 256 | scratch | 0.04 | plain | 20.0, ?, 22.0 |" in text
+
+
 def test_a_best_rate_at_the_end_of_a_full_grid_stays_provisional():
     results = []
     for _ in range(grid.MOST_RATES):

@@ -118,9 +118,13 @@ def seeds(results: Sequence[Result]) -> str:
                 if (variant == "pretrained") != pretrained:
                     continue
                 own = dict(variant=variant, agvm=agvm, batch=batch, lr=rate)
-                arms = sorted(select(found, **own), key=lambda arm: arm["seed"])
+                arms = {arm["seed"]: arm for arm in select(found, **own)}
                 if arms:
-                    aps = ", ".join(map(_box_ap, arms))
+                    # A seed that is not trained yet leaves a gap.
+                    order = range(max(arms) + 1)
+                    aps = ", ".join(
+                        _box_ap(arms[s]) if s in arms else "?" for s in order
+                    )
                     row = [optimizer_name(optimizer), str(batch), backbone]
                     rows.append([*row, f"{rate:g}", name, aps])
     return markdown_table(rows, (0, 2, 4, 5)) if len(rows) > 1 else NOTHING
