@@ -168,7 +168,6 @@ class MultiScaleDataset:
             for leaf in leaves(self.dataset):
                 init_dataset(leaf, self._recorded)
             self.dataset.full_init()
-            _attach(self.dataset)
 
     def size_losses(self) -> Dict[Size, SizeLosses]:
         """Return the losses at each size since the dataset was built.
@@ -206,7 +205,6 @@ class MultiScaleDataset:
     @pipeline.setter
     def pipeline(self, pipeline: Any) -> None:
         self.dataset.pipeline = pipeline
-        _attach(self.dataset)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "dataset":

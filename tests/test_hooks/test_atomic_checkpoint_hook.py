@@ -10,25 +10,13 @@ import pytest
 import torch
 import toys
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS, METRICS, MODELS
+from resume_toys import Stop
 
 from mms_plugin import AtomicCheckpointHook
 from mms_plugin.checkpoints.find_checkpoint import unreadable_reason
 from mms_plugin.utils.files import NotWrittenError
-
-
-class StopAt(Hook):
-    """Ends a training as a signal would, after an iteration."""
-
-    priority = "LOWEST"
-
-    def __init__(self, at):
-        self.at = at
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if runner.iter + 1 == self.at:
-            raise KeyboardInterrupt
 
 
 @METRICS.register_module()
@@ -319,7 +307,7 @@ def test_numbers_that_come_again_do_not_remove_what_is_resumed(make_runner, tmp_
             custom_hooks=[dict(type="MultiScaleSamplerHook")],
             **changes,
         )
-        runner.register_hook(StopAt(stop))
+        runner.register_hook(Stop(after=stop))
         with contextlib.suppress(KeyboardInterrupt):
             runner.train()
         return runner
