@@ -197,6 +197,11 @@ def test_a_seed_that_diverges_brings_seeds_at_the_rate_below(lost):
     found = grid.select(planned, lr=below, variant="default")
     wanted = {(agvm, seed) for agvm in (False, True) for seed in (1, 2)}
     assert {(arm["agvm"], arm["seed"]) for arm in found} == wanted
+    # Is the gain there that of a larger rate?
+    raised = grid.select(planned, variant="mean-rate-below", agvm=False)
+    assert {arm["seed"] for arm in raised} == ({1, 2} if lost == "AGVM" else set())
+    mean = (1.0 + 1.2 + 1.4 + 1.6) / 4
+    assert all(arm["lr"] == pytest.approx(mean * below, rel=1e-3) for arm in raised)
     # What started too early is tried with a later start.
     late = grid.select(planned, variant="start-late")
     assert {arm["seed"] for arm in late} == ({1, 2} if lost == "AGVM" else set())

@@ -52,6 +52,9 @@ def start_rates(optimizer: str, batch: int, variant: str) -> Tuple[float, ...]:
 PRETRAINED_LONG = "pretrained-long"
 """Variant with a trained backbone and twice the epochs."""
 
+MEAN_RATE_BELOW = "mean-rate-below"
+"""Variant: plain training, the rate below AGVM's best raised by AGVM's multipliers."""
+
 MOST_RATES = 8
 """Rates of a sweep, with those that it is extended by."""
 
@@ -276,12 +279,29 @@ def _seeds(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
                 for seed in range(1, seeds)
                 for other in sweep.curves
             ]
+            arms += _raised(results, sweep, below, seeds) if kind else []
     return list({arm["name"]: arm for arm in arms}.values())
 
 
-def mean_multiplier(multipliers: Mapping[str, float]) -> float:
-    """Return the mean over the modules, the anchor's 1 included."""
-    return sum(multipliers.values()) / len(multipliers)
+def _raised(
+    results: Sequence[Result], sweep: Sweep, rate: float, seeds: int
+) -> List[Arm]:
+    """Plain training at a rate times AGVM's mean multiplier there.
+
+    Is AGVM's gain that of a larger rate? The rates of a sweep are too far apart to tell.
+    """
+    own = dict(agvm=True, lr=rate, variant=sweep.own["variant"], seed=0, **sweep.key)
+    found = [r["mean_multipliers"] for r in select(results, **own)]
+    if sweep.own["variant"] != "default" or not found or not found[0]:
+        return []
+    raised = raised_rate(rate, found[0])
+    plain: Dict[str, Any] = dict(sweep.key, agvm=False, variant=MEAN_RATE_BELOW)
+    return [make_arm(lr=raised, seed=seed, **plain) for seed in range(seeds)]
+
+
+def raised_rate(rate: float, multipliers: Mapping[str, float]) -> float:
+    """Return a rate times the mean multiplier of all modules, with the anchor's 1."""
+    return float(f"{rate * sum(multipliers.values()) / len(multipliers):.4g}")
 
 
 def ablations(results: Sequence[Result], sweep: Sweep) -> List[Arm]:
@@ -303,11 +323,7 @@ def ablations(results: Sequence[Result], sweep: Sweep) -> List[Arm]:
     arms = [
         make_arm(lr=rate, variant="fixed", multipliers=multipliers, **plain),
         make_arm(lr=rate, variant="heads-1.5", multipliers=heads, **plain),
-        make_arm(
-            lr=float(f"{rate * mean_multiplier(multipliers):.4g}"),
-            variant="mean-rate",
-            **plain,
-        ),
+        make_arm(lr=raised_rate(rate, multipliers), variant="mean-rate", **plain),
     ]
     for anchor in multipliers:
         if anchor != "backbone":

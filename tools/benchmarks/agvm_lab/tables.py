@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from mms_plugin.utils.tables import markdown_table
 
 from . import summary
-from .grid import PRETRAINED_LONG, Result, Sweep, curve, select
+from .grid import MEAN_RATE_BELOW, PRETRAINED_LONG, Result, Sweep, curve, select
 from .grid import edges as grid_edges
 
 _NAMES = {"sgd": "SGD", "adamw": "AdamW", "lamb": "LAMB"}
@@ -99,6 +99,7 @@ def seeds(results: Sequence[Result]) -> str:
     kinds = (
         ("default", False, "scratch", "plain"),
         ("default", True, "scratch", "AGVM"),
+        (MEAN_RATE_BELOW, False, "scratch", "plain"),
         ("start-late", True, "scratch", "AGVM, start at twice the time"),
         ("edge-start-late", True, "scratch", "AGVM, start at twice the time"),
         ("pretrained", False, "trained", "plain"),
