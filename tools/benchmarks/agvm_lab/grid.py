@@ -288,7 +288,7 @@ def _raised(
 ) -> List[Arm]:
     """Plain training at a rate times AGVM's mean multiplier there.
 
-    Is AGVM's gain that of a larger rate? The rates of a sweep are too far apart to tell.
+    Is AGVM's gain that of a larger rate? A sweep's rates are too far apart to tell.
     """
     own = dict(agvm=True, lr=rate, variant=sweep.own["variant"], seed=0, **sweep.key)
     found = [r["mean_multipliers"] for r in select(results, **own)]
