@@ -45,7 +45,7 @@ from .sampler_state import (
 )
 from .sized_index import SizedIndex, sized_batch
 from .sizes import Size
-from .training_settings import TrainingSettings, check_can_fill_an_epoch
+from .training_settings import TrainingSettings, check_inner_sampler
 
 
 @DATA_SAMPLERS.register_module()
@@ -158,7 +158,7 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             drop_last=bool(drop_last),
             landscape=landscape_flags(dataset) if group_by_aspect_ratio else None,
         )
-        check_can_fill_an_epoch(settings)
+        check_inner_sampler(settings)
         self.endless = is_endless(sampler)
         self.epoch = 0
         self._planner = EpochPlanner(settings, self._indices_of)
@@ -220,7 +220,7 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             max_epochs=max_epochs,
             max_iters=max_iters,
         )
-        check_can_fill_an_epoch(settings)
+        check_inner_sampler(settings)
         if self._stream is not None and not self._stream.can_rewind:
             settings = from_the_first_index(settings)  # workers have drawn far ahead
         self._use(settings)

@@ -73,8 +73,13 @@ class TrainingSettings:
         return max(fewest - spare, 0) if self.drop_last else most + spare
 
 
-def check_can_fill_an_epoch(settings: TrainingSettings) -> None:
-    """Refuse settings in which some rank would have no batch, or an empty one."""
+def check_inner_sampler(settings: TrainingSettings) -> None:
+    """Refuse an inner sampler that cannot fill the batches of every rank.
+
+    Raises:
+        ValueError: A rank would have no batch or an empty one, or the batches would
+            cut those of a sampler of several sources.
+    """
     inner = settings.inner_sampler
     if is_endless(inner):
         # Without images MMEngine's sampler would look for the first index for ever.

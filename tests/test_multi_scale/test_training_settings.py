@@ -11,7 +11,7 @@ from mms_plugin.multi_scale import (
 )
 from mms_plugin.multi_scale.training_settings import (
     TrainingSettings,
-    check_can_fill_an_epoch,
+    check_inner_sampler,
 )
 
 
@@ -57,7 +57,7 @@ def test_images_that_an_epoch_is_planned_for(kwargs, capacity):
 )
 def test_settings_that_give_some_rank_no_batch(kwargs, says):
     with pytest.raises(ValueError, match=says):
-        check_can_fill_an_epoch(settings(**kwargs))
+        check_inner_sampler(settings(**kwargs))
 
 
 def test_no_epoch_of_a_curriculum_may_be_without_a_batch():
@@ -67,7 +67,7 @@ def test_no_epoch_of_a_curriculum_may_be_without_a_batch():
     )
     # In the middle only 8 px, of 64 images a batch.
     with pytest.raises(ValueError, match="64 images on average over the sizes"):
-        check_can_fill_an_epoch(
+        check_inner_sampler(
             settings(
                 num=30,
                 drop_last=True,
@@ -79,9 +79,9 @@ def test_no_epoch_of_a_curriculum_may_be_without_a_batch():
 
 
 def test_settings_that_do():
-    check_can_fill_an_epoch(settings())
-    check_can_fill_an_epoch(settings(num=4, world_size=3))
+    check_inner_sampler(settings())
+    check_inner_sampler(settings(num=4, world_size=3))
     endless = TrainingSettings(
         InfiniteSampler(range(1)), GrowingSizes(9, 8), 1, drop_last=True
     )
-    check_can_fill_an_epoch(endless)
+    check_inner_sampler(endless)
