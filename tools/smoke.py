@@ -34,7 +34,7 @@ def smoke_arguments(
     parser.add_argument(
         "--smoke",
         action="store_true",
-        help="run the same code on made data in seconds; the figures mean nothing",
+        help="run the same code on synthetic data in seconds; the figures mean nothing",
     )
     given = list(sys.argv[1:] if argv is None else argv)
     if "--smoke" not in given:

@@ -322,7 +322,7 @@ class AGVMOptimWrapper(OptimWrapper):
         warn_on_main_process(
             f"AGVM: {', '.join(self._to_fit)} cannot be fitted to the training, since "
             "its loop does not call optim_wrapper.initialize_count_status, as Runner "
-            f"does. AGVM goes on with {', '.join(used)}."
+            f"does. AGVM uses {', '.join(used)}."
         )
         self._to_fit = []
 

@@ -96,7 +96,7 @@ def first_batches(
         is small. Without the multi-scale sampler: one batch, its size ``None``.
 
     Raises:
-        ValueError: The sampler deals no batch.
+        ValueError: The sampler gives no batch.
     """
     config = dict(train_dataloader)
     for key in ("prefetch_factor", "num_batch_per_epoch"):
@@ -117,7 +117,7 @@ def first_batches(
         if not full or all(len(chosen.get(s, [])) >= full[s] for s in full):
             break
     if not chosen:
-        raise ValueError("train_dataloader's sampler deals no batch")
+        raise ValueError("train_dataloader's sampler gives no batch")
     ordered = sorted(chosen, key=lambda s: s[0] * s[1] if s else 0)
     return loader, {size: chosen[size] for size in ordered}
 

@@ -38,8 +38,8 @@ class _ConfigOptions(DictAction):
                 options[key] = self._parse_iterable(text)
             except (AssertionError, ValueError, SyntaxError, IndexError):
                 parser.error(
-                    f"{option_string}: the value of {value!r} does not parse; lists "
-                    'are written key="[a,b]" or key=a,b'
+                    f"{option_string}: the value of {value!r} does not parse; write "
+                    'lists as key="[a,b]" or key=a,b'
                 )
         previous = getattr(namespace, self.dest, None) or {}
         setattr(namespace, self.dest, {**previous, **options})
@@ -49,7 +49,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the config, and settings that override it."""
     parser.add_argument(
         "config",
-        help="config file, or one of a library's own: mmdet::<folder>/<name>.py, "
+        help="config file, or a config of a library: mmdet::<folder>/<name>.py, "
         "mmpretrain::<folder>/<name>.py, mms_plugin::<folder>/<name>.py",
     )
     add_options_argument(
@@ -60,14 +60,19 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of every command that builds a runner from a config."""
+    """Add the arguments of every command that builds a runner from a config."""
     add_config_arguments(parser)
     parser.add_argument(
         "--work-dir",
         help="folder for logs and checkpoints (default: the config's, else "
         "work_dirs/<config name>)",
     )
-    parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
+    parser.add_argument(
+        "--launcher",
+        choices=LAUNCHERS,
+        default="none",
+        help="what started the processes (default: none, a single process)",
+    )
     # torch.distributed.launch passes it; torchrun only sets the variable.
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
@@ -92,8 +97,8 @@ def add_amp_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--amp",
         action="store_true",
-        help="mixed precision: float16 on an accelerator, bfloat16 on the CPU, where "
-        "mmcv's NMS, and with it detectors with RoI heads, needs float32",
+        help="mixed precision: float16 on an accelerator, bfloat16 on the CPU (not for "
+        "detectors with RoI heads on the CPU, since mmcv's NMS needs float32 there)",
     )
 
 

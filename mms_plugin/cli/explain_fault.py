@@ -49,9 +49,8 @@ def _killed_worker(text: str) -> Optional[Fault]:
         return None
     how = f"was killed (signal {match[3]})" if match[3] else "has died"
     return Fault(
-        f"a DataLoader worker, process {match[1]}, {how}; often the memory was full, "
-        "of the machine or of /dev/shm: fewer num_workers or a smaller "
-        "prefetch_factor need less",
+        f"a DataLoader worker, process {match[1]}, {how}; often the memory was full "
+        "(of the machine, or /dev/shm): lower num_workers or prefetch_factor",
         True,
     )
 
@@ -69,8 +68,8 @@ def _lost_rank(error: BaseException) -> Optional[Fault]:
         return None
     lines = message_lines(str(error))
     return Fault(
-        "another rank has ended, or does not answer any more, and this one ends too: "
-        f"its own messages say why (this rank: {lines[0]})",
+        "another rank has ended or no longer responds, so this rank ends too; see the "
+        f"messages of that rank for the cause (this rank: {lines[0]})",
         True,
     )
 

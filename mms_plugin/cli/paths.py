@@ -30,7 +30,7 @@ def set_work_dir(config: Config, work_dir: Optional[str]) -> None:
     """Command line before config before ``work_dirs/<config name>``; made here.
 
     Raises:
-        UserError: The folder cannot be made or written to.
+        UserError: The folder cannot be created or written to.
     """
     if work_dir is not None:
         config.work_dir = work_dir
@@ -44,14 +44,14 @@ def make_folder(folder: str, argument: str) -> None:
     """Make a folder that is written to.
 
     Raises:
-        UserError: It cannot be made or written to; names the argument.
+        UserError: It cannot be created or written to; names the argument.
     """
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{argument} {folder} cannot be made: {error.strerror}") from (
-            error
-        )
+        raise UserError(
+            f"{argument} {folder} cannot be created: {error.strerror}"
+        ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{argument} {folder} is not writable")
 

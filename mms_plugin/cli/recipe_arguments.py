@@ -20,9 +20,9 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         metavar="R",
-        help="train the config with a method of this package: "
+        help="convert the config to a method of this package: "
         + ", ".join(sorted(RECIPES))
-        + "; several are joined by +",
+        + "; join several with +",
     )
     add_options_argument(
         parser,
@@ -77,8 +77,8 @@ def _describe_training(options: Dict[str, Any], args: argparse.Namespace) -> Non
     for name, value in known.items():
         if options.get(name, value) != value:
             raise UserError(
-                f"--recipe-options {name}={options[name]!r} is not what the command "
-                f"runs with, {value}; leave it out"
+                f"--recipe-options {name}={options[name]!r} contradicts the command's "
+                f"own {name}={value}; leave it out"
             )
         taken = [r for r in args.recipe.split("+") if r in RECIPES]
         needed = "budget" in options or "batch_size" in options

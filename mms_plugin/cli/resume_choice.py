@@ -47,11 +47,11 @@ def choose_checkpoint_to_resume(config: Config, resume: Optional[str]) -> None:
     if latest.path is None and latest.passed_over:
         raise UserError(
             f"--resume: no checkpoint of {config.work_dir} can be read "
-            f"({passed_over}); name another one with --resume CKPT, or start anew "
-            "without --resume"
+            f"({passed_over}); name another one with --resume CKPT, or start from "
+            "scratch without --resume"
         )
     if latest.path is None:
-        text = f"no checkpoint in {config.work_dir} yet: training starts anew"
+        text = f"no checkpoint in {config.work_dir} yet: training starts from scratch"
         config.resume = False
     else:
         config.load_from = latest.path

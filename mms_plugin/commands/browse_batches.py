@@ -39,15 +39,17 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         type=cli.whole_number(1),
         default=12,
         metavar="N",
-        help="most images on a sheet (default: 12)",
+        help="maximum number of images on a sheet (default: 12)",
     )
     parser.add_argument(
-        "--seed", type=int, help="of the batches (default: the config's, else 0)"
+        "--seed",
+        type=int,
+        help="seed of the batches (default: the config's, else 0)",
     )
     parser.add_argument(
         "--out",
         metavar="FOLDER",
-        help="for the sheets (default: work_dirs/<config name>/batches)",
+        help="folder for the sheets (default: work_dirs/<config name>/batches)",
     )
     parser.add_argument("--json", action="store_true", help="print only JSON")
     return parser.parse_args(argv)
@@ -78,13 +80,13 @@ def chosen_batches(
     there = [size for size in batches if size is not None]
     if not there:
         raise cli.UserError(
-            "--sizes: the config has no MultiScaleVariableBatchSampler, and so one "
-            "size alone"
+            "--sizes: the config has no MultiScaleVariableBatchSampler, so it has only "
+            "one size"
         )
     for size in sizes:
         if size not in there:
             raise cli.UserError(
-                f"--sizes {size_text(size)}: the sampler deals "
+                f"--sizes {size_text(size)} is not a size of the sampler, which has "
                 + ", ".join(map(size_text, there))
             )
     return {size: batches[size] for size in there if size in sizes}

@@ -86,48 +86,49 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         nargs="+",
         type=cli.whole_number(1),
         metavar="N",
-        help="batch sizes to measure at every size (default: around what a fixed "
-        "batch and the pixel budget would give)",
+        help="batch sizes to measure at every size (default: around those of a fixed "
+        "batch and of the pixel budget)",
     )
     parser.add_argument(
         "--memory-budget",
         type=gigabytes,
         metavar="GB",
         help="print the batch sizes that fill this many GB (10^9 bytes) of the "
-        "accelerator's memory, in place of those that level the time",
+        "accelerator's memory, instead of those that equalize the time",
     )
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),
         default="wall",
-        help="'cpu' counts this process's own time, on a CPU that others share",
+        help="'cpu' counts only this process's CPU time, for a CPU that other "
+        "programs use too (default: wall)",
     )
     parser.add_argument(
         "--repeats",
         type=cli.whole_number(1),
         default=5,
         metavar="N",
-        help="iterations of each kind, of which the median counts (default: 5)",
+        help="measured iterations of each kind; the median counts (default: 5)",
     )
     parser.add_argument(
         "--warmup",
         type=cli.whole_number(0),
         default=1,
         metavar="N",
-        help="iterations of each kind before those that count (default: 1)",
+        help="iterations of each kind before the measured ones (default: 1)",
     )
     parser.add_argument(
         "--data",
         choices=("auto", "real", "synthetic"),
         default="auto",
-        help="the config's training data, or made-up batches (default: its data where "
-        "it is there and the config has the sampler)",
+        help="the config's training data, or synthetic batches (default: its data if "
+        "it exists and the config has the sampler)",
     )
     parser.add_argument(
         "--positive-rois",
         type=cli.whole_number(0),
         metavar="N",
-        help="positive RoIs of an image in made-up batches (default: the most that "
+        help="positive RoIs per image in synthetic batches (default: the most that "
         "the RoI sampler takes)",
     )
     parser.add_argument(
@@ -137,18 +138,20 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         "--num-samples",
         type=cli.whole_number(1),
         metavar="N",
-        help="images of the epoch that is predicted (default: those of the data, else "
-        "1000)",
+        help="number of images in the predicted epoch (default: that of the data, "
+        "else 1000)",
     )
     cli.add_amp_argument(parser)
     parser.add_argument(
-        "--seed", type=cli.whole_number(0), default=0, help="of the order"
+        "--seed",
+        type=cli.whole_number(0),
+        default=0,
+        help="seed of the order of the measurements (default: 0)",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print the measurements and what follows from them as JSON, and nothing "
-        "else, on standard output",
+        help="print only JSON to standard output: the measurements and the results",
     )
     return parser.parse_args(argv)
 
@@ -255,7 +258,7 @@ def measure(
             )
         if args.clock == "cpu" and training.device != "cpu":
             raise cli.UserError(
-                f"--clock cpu sees nothing of what runs on {training.device}"
+                f"--clock cpu does not count the work on {training.device}"
             )
         most = max(max(batch_sizes) for batch_sizes in points.values())
         data, name = make_data(config, args, training.model, most, schedule.base_size)

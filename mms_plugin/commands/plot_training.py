@@ -53,24 +53,26 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         "work_dirs", nargs="+", metavar="WORK_DIR", help="folder of a training"
     )
     parser.add_argument(
-        "--labels", nargs="+", help="one name each (default: the folders')"
+        "--labels", nargs="+", help="a name for each WORK_DIR (default: its folder's)"
     )
     parser.add_argument(
         "--metrics",
         nargs="+",
         metavar="NAME",
         help=f"validation metrics to draw (default: the first {MOST_METRICS}, without "
-        "those that detail another, as bbox_mAP_50 does bbox_mAP)",
+        "variants of another metric, such as bbox_mAP_50 of bbox_mAP)",
     )
     parser.add_argument(
         "--cost",
         choices=("flops", "pixels"),
         default="flops",
-        help="the cost that metrics are drawn over (default: flops, which are "
-        "counted on the config's model; pixels where they cannot be)",
+        help="cost on the x-axis of the metrics (default: flops, counted on the "
+        "config's model; pixels if they cannot be counted)",
     )
     parser.add_argument(
-        "--out", metavar="FOLDER", help="for the pictures (default: the first WORK_DIR)"
+        "--out",
+        metavar="FOLDER",
+        help="folder for the pictures (default: the first WORK_DIR)",
     )
     parser.add_argument("--json", action="store_true", help="print only JSON")
     return parser.parse_args(argv)

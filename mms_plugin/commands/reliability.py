@@ -25,27 +25,31 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     cli.add_common_arguments(parser)
-    parser.add_argument("checkpoint", help="checkpoint file or address")
+    parser.add_argument("checkpoint", help="checkpoint file or URL")
     parser.add_argument(
-        "--num-bins", type=int, default=15, metavar="N", help="default: 15"
+        "--num-bins",
+        type=int,
+        default=15,
+        metavar="N",
+        help="number of bins (default: 15)",
     )
     parser.add_argument(
         "--binning",
         choices=[*(name.replace("_", "-") for name in BINNINGS), "adaptive"],
         default="equal-width",
-        help="bins of equal width, or of equally many images, which adaptive means "
-        "too (default: equal-width)",
+        help="bins of equal width, or with equally many images (equal-mass, also "
+        "called adaptive) (default: equal-width)",
     )
     parser.add_argument(
         "--out",
         metavar="FILE.png",
-        help="the picture; FILE.json lies beside it (default: reliability.png in the "
-        "work dir)",
+        help="file of the picture; FILE.json is written beside it (default: "
+        "reliability.png in the work dir)",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print metrics and bins as JSON, and nothing else, on standard output",
+        help="print only JSON to standard output: the metrics and bins",
     )
     return parser.parse_args(argv)
 

@@ -46,22 +46,22 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     )
     cli.add_common_arguments(parser)
     parser.add_argument(
-        "checkpoint", nargs="+", help="checkpoint file or address; several: compared"
+        "checkpoint", nargs="+", help="checkpoint file or URL; several are compared"
     )
     parser.add_argument(
         "--sizes",
         nargs="+",
         type=int,
         metavar="SIZE",
-        help="shorter sides of the image at the network, in pixels: the test "
-        "pipeline's resize and crop are scaled alike",
+        help="shorter sides in pixels of the images that the network gets; resize and "
+        "crop of the test pipeline are scaled by the same factor",
     )
     parser.add_argument(
         "--corruptions",
         nargs="*",
         metavar="NAME",
-        help="evaluate on corrupted images too: names of ImageNet-C's corruptions or "
-        "groups of them (noise, blur, weather, digital); all, or no name: all 15",
+        help="also evaluate on corrupted images: names of ImageNet-C's corruptions or "
+        "of groups (noise, blur, weather, digital); 'all' or no name means all 15",
     )
     parser.add_argument(
         "--severities",
@@ -74,7 +74,8 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         "--test-data",
         metavar="FILE",
         help="config whose test dataset and test evaluator replace the config's, "
-        "such as mms_plugin::_base_/datasets/imagenet_r.py; the pipeline stays",
+        "such as mms_plugin::_base_/datasets/imagenet_r.py; the config's test "
+        "pipeline is kept",
     )
     parser.add_argument(
         "--metric",
@@ -85,14 +86,14 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument(
         "--out",
         metavar="FILE",
-        help="metrics as FILE.json, or every prediction as FILE.pkl; over sizes, "
-        "corruptions or checkpoints FILE.json with FILE.png and FILE.md beside it "
-        "(default: evaluation.json in the work dir)",
+        help="write the metrics to FILE.json, or every prediction to FILE.pkl; with "
+        "several sizes, corruptions or checkpoints FILE.json, FILE.png and FILE.md "
+        "are written (default: evaluation.json in the work dir)",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print the metrics as JSON, and nothing else, on standard output",
+        help="print only JSON to standard output: the metrics",
     )
     # dist_test.sh puts --launcher between the checkpoints.
     return parser.parse_intermixed_args(argv)

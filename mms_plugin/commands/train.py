@@ -24,14 +24,14 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument(
         "--auto-scale-lr",
         action="store_true",
-        help="scale the learning rate by the real total batch size against "
+        help="scale the learning rate by the ratio of the actual total batch size to "
         "auto_scale_lr.base_batch_size of the config",
     )
     parser.add_argument(
         "--dry-run-sizes",
         action="store_true",
         help="before the training, run one iteration of every size that it will draw, "
-        "largest cost first, and put everything back (DryRunHook)",
+        "most expensive first, and restore everything (DryRunHook)",
     )
     return parser.parse_args(argv)
 

@@ -1,4 +1,4 @@
-"""Say what a training will cost, from its config: no data, no GPU, no training."""
+"""Predict what a training will cost from its config, without data or a GPU."""
 
 from __future__ import annotations
 
@@ -48,39 +48,39 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         type=cli.whole_number(1),
         default=1,
         metavar="N",
-        help="default: 1",
+        help="number of ranks (default: 1)",
     )
     parser.add_argument(
         "--num-samples",
         type=cli.whole_number(1),
         metavar="N",
-        help="samples that the dataset has (default: counted where its annotations "
-        "are there, else known for ImageNet-1k, CIFAR, COCO train2017)",
+        help="number of samples of the dataset (default: counted in its annotations if "
+        "they exist, else the known number of ImageNet-1k, CIFAR, COCO train2017)",
     )
     parser.add_argument(
         "--base-size",
         type=cli.size_argument,
         metavar="SIZE",
-        help="size of the images where a config has one size: a side in pixels or "
-        "HEIGHTxWIDTH (default: what its pipeline says)",
+        help="size of the images of a config that has one size: a side in pixels or "
+        "HEIGHTxWIDTH (default: the size in its pipeline)",
     )
     parser.add_argument(
         "--positive-rois",
         type=cli.whole_number(0),
         metavar="N",
-        help="positive RoIs of an image, on which a mask head runs (default: as many "
-        "as the RoI sampler takes at most)",
+        help="positive RoIs per image, on which a mask head runs (default: the most "
+        "that the RoI sampler takes)",
     )
     parser.add_argument(
         "--times",
         metavar="JSON",
-        help="seconds of an iteration as mms calibrate --json gives them; "
-        "predicts the time of the training",
+        help="output of mms calibrate --json, the seconds per iteration; predicts the "
+        "time of the training",
     )
     parser.add_argument(
         "--estimate",
         choices=["pixels"],
-        help="where FLOPs cannot be counted, estimate them from the pixels",
+        help="if FLOPs cannot be counted, assume them proportional to the pixels",
     )
     parser.add_argument(
         "--picture", metavar="PNG", help="draw the cost over the epochs"
@@ -185,8 +185,8 @@ def count(
             except UncountedError as error:
                 if args.estimate is None:
                     raise cli.UserError(
-                        f"{job.name}: {error}; --estimate pixels takes them to go with "
-                        "the pixels"
+                        f"{job.name}: {error}; --estimate pixels assumes them "
+                        "proportional to the pixels"
                     ) from error
                 print(f"{job.name}: {error}", file=sys.stderr)
                 return [None] * len(jobs)
@@ -336,7 +336,7 @@ def report(document: Dict[str, Any]) -> str:
     add("pixels", "train_pixels", [amount(c["train_pixels"], "px") for c in costs])
     flops = "training FLOPs"
     if document["estimate"]:
-        flops += " (estimated: as the pixels)"
+        flops += " (estimated from the pixels)"
     add(flops, "train_flops", [amount(c["train_flops"], "FLOPs") for c in costs])
     add("largest batch", "peak_pixels", [peak(c) for c in costs])
     if document["seconds"] is not None:

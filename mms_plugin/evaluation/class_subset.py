@@ -57,7 +57,7 @@ def restrict_sample(sample: Dict[str, Any], indices: Sequence[int]) -> Dict[str,
 
 @METRICS.register_module()
 class ClassSubset(BaseMetric):
-    """A metric among only the classes of the dataset.
+    """Evaluate a metric among only the classes of the dataset.
 
     ImageNet-R and ImageNet-A have 200 of ImageNet-1k's classes, and are evaluated
     among these 200 logits (Hendrycks et al., 2021): a prediction of one of the other
@@ -66,8 +66,8 @@ class ClassSubset(BaseMetric):
 
     Args:
         metric: Config of the metric, such as ``dict(type='Accuracy', topk=(1, 5))``.
-        class_indices: Labels that are evaluated. Defaults to None, those of the data
-            set, ``metainfo['class_indices']`` of
+        class_indices: Labels that are evaluated. Defaults to None: those of the
+            dataset, ``metainfo['class_indices']`` of
             :class:`~mms_plugin.evaluation.ImageNetVariant`.
 
     Raises:

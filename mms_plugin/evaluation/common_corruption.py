@@ -54,11 +54,11 @@ def _compile_glass_blur() -> None:
 
 @TRANSFORMS.register_module()
 class CommonCorruption:
-    """Corrupts ``results['img']`` as ImageNet-C does.
+    """Corrupt ``results['img']`` as ImageNet-C does.
 
-    What is drawn depends on the pixels of the image, the corruption and its severity
-    only: not on the order of the images, the worker or the number of them. NumPy's
-    global generator is left as it was.
+    The random numbers depend only on the pixels of the image, the corruption and its
+    severity: not on the order of the images or on the workers. NumPy's global generator
+    is left as it was.
 
     Needs ``imagecorruptions-imaug`` (``pip install "imagecorruptions-imaug>=1.1.5"``),
     imported with the first instance.

@@ -43,12 +43,12 @@ def class_of_folder(name: str, labels: Dict[str, int]) -> int:
 
 @DATASETS.register_module()
 class ImageNetVariant(BaseDataset):
-    """Images in folders by class, labelled with ImageNet-1k's 1,000 labels.
+    """Load images in class folders with the 1,000 labels of ImageNet-1k.
 
     ``data_root/<class>/<image>``, a class being named by its WordNet id (ImageNet-R,
-    ImageNet-A, ImageNet-Sketch) or by its label (ImageNet-V2). Other than by
-    mmpretrain's ``CustomDataset``, which numbers the folders as they come, labels are
-    those of ImageNet-1k whichever folders there are.
+    ImageNet-A, ImageNet-Sketch) or by its label (ImageNet-V2). The labels are always
+    those of ImageNet-1k, whichever folders exist; mmpretrain's ``CustomDataset`` would
+    number the folders in their order.
 
     ``metainfo['class_indices']`` are the labels that occur, sorted: what
     :class:`~mms_plugin.evaluation.ClassSubset` evaluates among.

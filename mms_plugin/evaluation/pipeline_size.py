@@ -93,7 +93,7 @@ def pipeline_at_size(pipeline: Pipeline, size: int) -> List[Dict[str, Any]]:
 
     Args:
         pipeline: Configs of transforms; not changed.
-        size: The shorter side that the network shall get, in pixels.
+        size: The shorter side that the network is to get, in pixels.
 
     Returns:
         The new configs.

@@ -31,7 +31,7 @@ _PUBLISHING = ".publish."
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """Saves checkpoints so that a killed process or a full disk damages none.
+    """Save checkpoints so that a killed process or a full disk damages none.
 
     It replaces MMEngine's ``CheckpointHook`` and takes the same arguments:
     ``default_hooks=dict(checkpoint=dict(type='AtomicCheckpointHook', interval=1))``.

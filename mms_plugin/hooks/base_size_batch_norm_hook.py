@@ -23,7 +23,7 @@ __all__ = ["BaseSizeBatchNormHook"]
 
 @HOOKS.register_module()
 class BaseSizeBatchNormHook(Hook):
-    """Estimates the statistics of batch norm at the base size, when a training ends.
+    """Estimate the statistics of batch norm at the base size when a training ends.
 
     The running statistics of a training at many sizes are means over these sizes. A
     model that is used at one size may do better with statistics of that size: after the
@@ -35,7 +35,7 @@ class BaseSizeBatchNormHook(Hook):
     statistics too (``update_buffers=True``), each model has its own.
 
     The weights stay as they are, and no random state is changed: a training that is
-    resumed and made longer has the weights that it would have had without the hook, and
+    resumed and extended has the weights that it would have had without the hook, and
     running statistics that continue from the new ones. The images and their
     augmentation depend on the seed only. A training that is stopped early is left as it
     is.

@@ -17,7 +17,7 @@ __all__ = ["ClipGradRangeHook"]
 
 @HOOKS.register_module()
 class ClipGradRangeHook(Hook):
-    """Clips gradients in the iterations from ``begin`` to ``end`` only.
+    """Clip gradients only in the iterations from ``begin`` to ``end``.
 
     The optimizer wrapper's ``clip_grad`` holds the arguments of the clipping. AGVM's
     recipes clip only around the end of the warm-up. The log has ``grad_norm`` within
@@ -26,7 +26,7 @@ class ClipGradRangeHook(Hook):
     Args:
         begin (int): First iteration with clipping, counted from 0 over the whole
             training. Defaults to 0.
-        end (int, optional): First iteration after them without clipping. Defaults to
+        end (int, optional): First iteration after that without clipping. Defaults to
             None: clip to the end of the training.
 
     Raises:
@@ -77,7 +77,7 @@ class ClipGradRangeHook(Hook):
         for wrapper, arguments in self._clipped:
             wrapper.clip_grad_kwargs = arguments if inside else None
             if not inside:
-                # Else the log goes on with the last norm that was measured.
+                # Else the log would repeat the last norm that was measured.
                 name = f"train/{getattr(wrapper, 'grad_name', 'grad_norm')}"
                 runner.message_hub.log_scalars.pop(name, None)
                 # MMEngine has no public way, and warns of a resumed name without value.

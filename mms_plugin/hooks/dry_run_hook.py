@@ -33,12 +33,12 @@ from ..utils.validation import is_number
 
 @HOOKS.register_module()
 class DryRunHook(Hook):
-    """Runs one training iteration of every size before the training starts.
+    """Run one training iteration of every size before the training starts.
 
     A size that does not fit into the memory fails then, not when it is first drawn,
-    and the caches of cuDNN and of the allocator are filled. The sizes are all that the
-    training can draw, start sizes of a curriculum included, each at its full batch,
-    the largest cost first. An iteration is the training's own (compiled, in mixed
+    and the caches of cuDNN and of the allocator are filled. All sizes that the training
+    can draw are run, start sizes of a curriculum included, each with its full batch,
+    the most expensive first. An iteration is the training's own (compiled, in mixed
     precision, accumulated as configured), and includes the optimizer's step, which
     allocates the optimizer's state. The first iteration runs twice, the second time
     with that state.
@@ -49,8 +49,8 @@ class DryRunHook(Hook):
     device memory). The images come from a data loader with one worker process, whose
     copy of the dataset leaves the training's untouched.
 
-    Of several processes all run the same sizes in the same order. Gradients are not
-    exchanged meanwhile (once, at the end, with ``find_unused_parameters``). If a rank
+    With several processes, all run the same sizes in the same order. Gradients are not
+    exchanged (except once, at the end, with ``find_unused_parameters``). If a rank
     runs out of memory, all ranks stop with its error. A rank that waits for it in a
     collective of the model's own (SyncBN, a mean over the ranks in a loss) cannot be
     told: after ``grace`` seconds the failed rank ends with its error, and the launcher

@@ -23,7 +23,7 @@ __all__ = ["FirstBatchHook"]
 
 @HOOKS.register_module()
 class FirstBatchHook(Hook):
-    """Loads one batch of the training's first size before the training starts.
+    """Load one batch of the training's first size before the training starts.
 
     It tests a pipeline that a recipe has converted: images are loaded, go through all
     transforms at that size, and are collated. If they are larger than the size, some

@@ -27,17 +27,18 @@ from ..multi_scale.training_length import TrainingLength
 
 @HOOKS.register_module()
 class MultiScaleSamplerHook(Hook):
-    """Resumes a training with :class:`MultiScaleVariableBatchSampler` exactly.
+    """Resume a training with :class:`MultiScaleVariableBatchSampler` exactly.
 
     For training without a curriculum (MSc-VBS); ``ResolutionCurriculumHook`` does all
     of it too.
 
     A training that is resumed, at the end of an epoch or within it, continues with the
-    remaining batches, and loads none of those before: the place is in the checkpoint.
-    What the model draws at random (dropout, RoI sampling) is seeded by the iteration,
-    so that it is what an uninterrupted training would have drawn. With another world
-    size or batch size the rest of the epoch is planned anew, and iterations count as if
-    all had been made in the current settings (``IterBasedTrainLoop`` keeps its count).
+    remaining batches and loads none of the earlier ones: its position is in the
+    checkpoint. The model's random numbers (dropout, RoI sampling) are seeded by the
+    iteration, so that they are those of an uninterrupted training. With another world
+    size or batch size the remaining images of the epoch are planned again, and past
+    iterations count as if they had been run in the current settings
+    (``IterBasedTrainLoop`` keeps its count).
     ``runner.max_iters`` and the times of parameter schedulers are corrected for epochs
     of unequal length. Schedulers by epoch stay as they are.
 

@@ -19,7 +19,7 @@ from .multi_scale_sampler_hook import MultiScaleSamplerHook
 
 @HOOKS.register_module()
 class ResolutionCurriculumHook(MultiScaleSamplerHook):
-    """Grows the sizes that :class:`MultiScaleVariableBatchSampler` draws from.
+    """Grow the sizes that :class:`MultiScaleVariableBatchSampler` draws from.
 
     Multi-scale variable-batch sampling with a curriculum (MSc-VBSWC). Everything else,
     such as exact resume, ``runner.max_iters``, schedulers and the log, is as in
@@ -33,8 +33,9 @@ class ResolutionCurriculumHook(MultiScaleSamplerHook):
 
     Args:
         schedule: ``'constant'``, ``'linear'``, ``'cosine'``, ``'step'`` or a callable
-            from the part of the growth's time that has passed, 0 to 1, to the growth,
-            0 to 1. See :class:`ResolutionCurriculum`. Defaults to ``'linear'``.
+            from the fraction of the time from ``begin`` to ``end`` that has passed to
+            the growth, both 0 to 1. See :class:`ResolutionCurriculum`. Defaults to
+            ``'linear'``.
         start_sizes: Sizes drawn from at the start, within the range of the sampler's.
             Defaults to its smallest quarter.
         begin: Fraction of the training at which the sizes begin to grow. Defaults to 0.
@@ -46,9 +47,8 @@ class ResolutionCurriculumHook(MultiScaleSamplerHook):
             effect where the sampler has no end: then it grows with the iterations.
             Defaults to ``True``.
         lr_scaling: See :class:`MultiScaleSamplerHook`. Defaults to ``'none'``.
-        end_sizes: Sizes drawn from at the end, within the range of the sampler's, for
-            a training that ends at its base size, say. Defaults to all of the
-            sampler's.
+        end_sizes: Sizes drawn from at the end, within the range of the sampler's, such
+            as the base size only. Defaults to all of the sampler's.
 
     Raises:
         ValueError: An argument is not valid, or the training has another sampler.

@@ -236,8 +236,8 @@ class EpochPlanner:
             most, fewest = settings.shares.left(used)
             if len(plan) > fewest:
                 raise ValueError(
-                    f"the rest of epoch {epoch} must have an image for every rank in "
-                    f"each of {len(plan)} batches, but some ranks have {most} images "
+                    f"each of the {len(plan)} remaining batches of epoch {epoch} must "
+                    f"have an image for every rank, but some ranks have {most} images "
                     f"left and some {fewest}; set round_up=True of the sampler, or "
                     "resume from a checkpoint of an epoch's end"
                 )

@@ -50,7 +50,7 @@ from .training_settings import TrainingSettings, check_inner_sampler
 
 @DATA_SAMPLERS.register_module()
 class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
-    r"""Batches of one resolution each, drawn anew for every iteration (MSc-VBS).
+    r"""Give batches of one resolution each, drawn for every iteration (MSc-VBS).
 
     At each iteration one resolution :math:`(H_t, W_t)` is drawn from ``sizes``, the
     same on every rank, and the batch has
@@ -119,7 +119,7 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         epoch: The current epoch, from 0.
 
     Raises:
-        ValueError: An argument is not valid; the message says what would be.
+        ValueError: An argument is not valid; the message says what is.
     """
 
     def __init__(
@@ -291,14 +291,14 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where a saved sampler stood, see :meth:`resume`.
 
-        Passes give the rest of its epoch until :meth:`set_epoch` names another one, as
-        MMEngine does for every epoch.
+        Iterating gives the remaining batches of its epoch until :meth:`set_epoch` names
+        another one, as MMEngine does for every epoch.
 
         Args:
             state: From :meth:`state_dict` or :meth:`state_at`.
 
         Raises:
-            ValueError: The rest of the epoch is not known in the current settings.
+            ValueError: The remaining images are not known in the current settings.
         """
         if self._stream is not None and "iteration" not in state:
             raise ValueError(
@@ -329,14 +329,15 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
     ) -> int:
         """Continue where an interrupted training stood.
 
-        In its own settings the same batches follow that would have followed. With
-        other ranks or batches the rest of the epoch is planned anew: no image is left
-        out, none comes twice except those that fill up equal shares.
+        With unchanged settings the batches are those that would have followed. With
+        other ranks or batch sizes the remaining images of the epoch are planned again:
+        no image is left out, and none is used twice except those that fill up equal
+        shares.
 
         Args:
             iteration: Iterations that are done, over the training.
             epoch: Epoch that the training stands in, where the loop counts epochs:
-                the iterations are then counted as if all had been made in the current
+                the iterations are then counted as if all had been run in the current
                 settings. ``None``: the loop counts iterations, and these stay.
             state: :meth:`state_at` of the checkpoint. ``None``: the current settings
                 were those of the interrupted training.
@@ -345,7 +346,7 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             The iterations that are done, as they are counted from here on.
 
         Raises:
-            ValueError: The rest of the epoch is not known in these settings.
+            ValueError: The remaining images are not known in these settings.
         """
         parse_int(iteration, "iteration", minimum=0)
         if state is not None:

@@ -197,7 +197,7 @@ def describe_losses(losses: SizeLosses) -> str:
         share = losses.replaced / losses.images
         parts.append(
             f"{losses.replaced} of {losses.images} images ({share:.1%}) were replaced "
-            "by others, no object being left"
+            "by others because no object was left"
         )
     if losses.emptied:
         of = f" of {losses.images} images" if losses.images else " mixed images"

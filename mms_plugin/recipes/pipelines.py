@@ -180,7 +180,7 @@ class Steps:
                 raise RecipeError(
                     resized[0].place,
                     f"{kind_of(resized[0].transform).name} sets a size inside "
-                    f"{CHOICE} or {APPLY}, where not every image passes it alike",
+                    f"{CHOICE} or {APPLY}, so that not every image passes through it",
                 )
             names = [kind_of(transform, self.scope).name for _, transform in path]
             cuts = [step for step in uses if step.use.role == CUT]
@@ -244,7 +244,7 @@ class Steps:
             raise RecipeError(
                 step.place,
                 f"{kind_of(step.transform).name} crops or pads to a fixed size with no "
-                "resize before it; put a Resize behind it",
+                "resize before it; add a Resize after it",
             )
         # It selects a part of the image, as for CIFAR. A resize behind it scales it.
         self._add(step._replace(action=_PUT_BEHIND, reference=step.use.size))
@@ -363,8 +363,8 @@ class Steps:
                 if use is not None:
                     raise RecipeError(
                         nested_place,
-                        f"{kind_of(each).name} sets a size inside {kind.name}, where "
-                        "not every image passes it alike",
+                        f"{kind_of(each).name} sets a size inside {kind.name}, so that "
+                        "not every image passes through it",
                     )
 
     def _rewritten(self, transforms: Sequence, place: str, report: Report) -> List[Any]:
@@ -377,7 +377,7 @@ class Steps:
                 written += [transform, resize]
                 report(
                     f"{own}: {_call(transform)} -> the same, and a Resize to the "
-                    "batch's size behind it"
+                    "batch's size after it"
                 )
             elif step is not None:
                 written.append(self._converted(step, report))
@@ -562,8 +562,8 @@ def _check_not_enlarged(step: _Step) -> None:
         raise RecipeError(
             step.place,
             f"{kind_of(step.transform).name}(ratio_range={short(ratios)}) gives images "
-            f"of up to {max(ratios):g} times the batch's size, which no crop behind it "
-            "cuts; add dict(type='RandomCrop', crop_size=(height, width))",
+            f"of up to {max(ratios):g} times the batch's size, and no crop follows; "
+            "add dict(type='RandomCrop', crop_size=(height, width))",
         )
 
 

@@ -54,8 +54,8 @@ _BY_ASPECT_RATIO = ("AspectRatioBatchSampler", "TrackAspectRatioBatchSampler")
 _BATCH_SAMPLERS = ("BatchSampler", *_BY_ASPECT_RATIO)
 
 _REFUSED_SAMPLERS = {
-    "MultiSourceSampler": "its batches have a fixed make-up by source",
-    "GroupMultiSourceSampler": "its batches have a fixed make-up by source",
+    "MultiSourceSampler": "its batches have a fixed share of each source",
+    "GroupMultiSourceSampler": "its batches have a fixed share of each source",
     "TrackImgSampler": "its indices are pairs of a video and a frame",
 }
 
@@ -250,7 +250,7 @@ def _old_batch_sampler(loader: Mapping) -> _OldBatchSampler:
     if name not in _BATCH_SAMPLERS:
         raise RecipeError(
             place,
-            f"{name} makes batches in a way of its own and cannot be replaced; only "
+            f"{name} makes batches in its own way and cannot be replaced; only "
             f"{', '.join(_BATCH_SAMPLERS)} can",
         )
     return _OldBatchSampler(

@@ -52,7 +52,7 @@ def test_a_loop_that_does_not_tell_its_length_keeps_the_defaults():
         for i in range(3):
             train_iteration(model, wrapper, toy_batch(i))
     (warning,) = (text for text in messages if "cannot be fitted" in text)
-    assert "interval cannot" in warning and "goes on with interval=10" in warning
+    assert "interval cannot" in warning and "AGVM uses interval=10" in warning
 
 
 @pytest.mark.parametrize("agvm", [dict(modulate=False), dict(ratio_range=(1, 1))])

@@ -24,7 +24,7 @@ def test_the_work_dir_of_the_command_line_comes_first(tmp_path, monkeypatch):
 def test_a_folder_below_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     folder = str(tmp_path / "file" / "folder")
-    with pytest.raises(cli.UserError, match="^--out .*folder cannot be made: "):
+    with pytest.raises(cli.UserError, match="^--out .*folder cannot be created: "):
         cli.make_folder(folder, "--out")
 
 

@@ -23,7 +23,7 @@ def test_without_resume_nothing_changes(config):
 def test_an_empty_work_dir_starts_anew(config, capsys):
     cli.choose_checkpoint_to_resume(config, "auto")
     assert config.resume is False and config.get("load_from") is None
-    assert "training starts anew" in capsys.readouterr().err
+    assert "training starts from scratch" in capsys.readouterr().err
 
 
 def test_the_checkpoint_that_the_work_dir_names(config, tmp_path, capsys):

@@ -51,6 +51,6 @@ def test_lines_warn_of_many_images():
     lines = loss_lines({SMALL: many, LARGE: few, (9, 9): SizeLosses(7, 0, 0, 9, 0)})
     assert [level for _, level in lines] == [logging.WARNING, logging.INFO]
     assert lines[0][0] == (
-        "at 64x64 11 of 100 images (11.0%) were replaced by others, no object being "
-        "left, 20 of 200 boxes (10.0%) were too small"
+        "at 64x64 11 of 100 images (11.0%) were replaced by others because no object "
+        "was left, 20 of 200 boxes (10.0%) were too small"
     )

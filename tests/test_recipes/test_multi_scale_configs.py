@@ -114,7 +114,7 @@ def test_random_apply_before_a_resize():
     after = recipe(config(apply, CHOICE))
     assert pipeline_of(after) == [apply, RESIZED]
     alone = config(dict(type="RandomApply", transforms=[CHOICE], prob=0.5))
-    with pytest.raises(RecipeError, match="not every image passes it alike"):
+    with pytest.raises(RecipeError, match="not every image passes through it"):
         recipe(alone)
 
 

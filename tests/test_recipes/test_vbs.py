@@ -228,13 +228,13 @@ class TestRefused:
                 f"{LOADER}.sampler.type",
                 "GroupMultiSourceSampler",
                 f"{LOADER}.sampler",
-                "make-up by source",
+                "a fixed share of each source",
             ),
             (
                 f"{LOADER}.batch_sampler",
                 dict(type="MyBatchSampler"),
                 f"{LOADER}.batch_sampler",
-                "MyBatchSampler makes batches in a way of its own",
+                "MyBatchSampler makes batches in its own way",
             ),
             (
                 "model.backbone",

@@ -124,7 +124,7 @@ def test_labels_are_the_ends_that_differ():
     [
         (["--labels", "a", "b"], "one for each of 1 work dirs, but got 2"),
         (["--metrics", "none"], "--metrics none is not in the logs"),
-        (["--out", __file__], "--out .* cannot be made"),
+        (["--out", __file__], "--out .* cannot be created"),
     ],
 )
 def test_bad_options(written, options, says):

@@ -111,7 +111,7 @@ def test_size_times_smoke_run(tmp_path):
     [
         (["--repeats", "0"], "--repeats must be at least 1"),
         (["--images", "nowhere"], "--images nowhere is no folder"),
-        (["--device", "cuda", "--clock", "cpu"], "--clock cpu sees nothing"),
+        (["--device", "cuda", "--clock", "cpu"], "--clock cpu does not count"),
     ],
 )
 def test_size_times_bad_input(arguments, words, tmp_path):

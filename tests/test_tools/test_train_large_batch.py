@@ -133,7 +133,7 @@ def test_two_ranks(config_file, run_tool, free_port, tmp_path):
     "options, words",
     [
         ("batch_size=7", "batch_size=7 cannot be made of 1 rank with 2 images"),
-        ("batch_size=8 world_size=4", "world_size=4 is not what the command runs with"),
+        ("batch_size=8 world_size=4", "world_size=4 contradicts the command's own"),
         ("batch_size=8 lr_rule=cube", "lr_rule must be 'sqrt' or 'linear'"),
         (
             "batch_size=8 warmup_iters=12",

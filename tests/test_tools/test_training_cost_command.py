@@ -199,7 +199,7 @@ def test_a_model_that_cannot_be_counted(run, uncounted, monkeypatch):
     ratio = document["ratio"]
     pixels = document["train_pixels"] / document["baseline"]["train_pixels"]
     assert ratio["train_flops"] == ratio["train_pixels"] == pixels
-    assert "estimated: as the pixels" in tool.report(document)
+    assert "estimated from the pixels" in tool.report(document)
 
 
 @pytest.mark.parametrize(

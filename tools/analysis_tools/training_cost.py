@@ -1,4 +1,4 @@
-"""Say what a training will cost, from its config: no data, no GPU, no training."""
+"""Predict what a training will cost from its config, without data or a GPU."""
 
 import sys
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 A small Mask R-CNN learns the nuclei of the 2018 Data Science Bowl from scratch.
 Batch 64 is eight accumulated micro-batches of 8. Eight arms, each in a folder of its
-own: an arm that is done is not run again, one that was cut off goes on from its last
+own: an arm that is done is not run again, one that was cut off continues from its last
 checkpoint.
 
     python tools/benchmarks/agvm_nuclei.py --data-root DIR --epochs 8
@@ -550,25 +550,29 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--work-dir", default="work_dirs/agvm_nuclei")
     parser.add_argument("--lr-rule", choices=["sqrt", "linear"], default="sqrt")
-    parser.add_argument("--interval", type=int, default=10, help="at batch 8")
     parser.add_argument(
-        "--momentum", type=float, default=0.9, help="of the multipliers"
+        "--interval", type=int, default=10, help="AGVM's interval at batch 8"
     )
-    parser.add_argument("--images", type=int, help="use the first so many images")
-    parser.add_argument("--workers", type=int, default=1, help="of the data loader")
+    parser.add_argument(
+        "--momentum", type=float, default=0.9, help="momentum of the multipliers"
+    )
+    parser.add_argument("--images", type=int, help="use only the first N images")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="workers of the data loader"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--measure", help="variances of this checkpoint by hand")
+    parser.add_argument("--measure", help="measure the variances of this checkpoint")
     parser.add_argument("--repeats", type=int, default=4, help="of --measure")
     parser.add_argument(
-        "--piece", type=int, help="of --measure: images a pass; default: a whole half"
+        "--piece", type=int, help="images per pass of --measure (default: a half)"
     )
     parser.add_argument(
-        "--estimators", type=int, help="iterations of estimators against true halves"
+        "--estimators", type=int, help="iterations that compare estimators to halves"
     )
     parser.add_argument(
         "--cost", type=int, help="iterations timed, at least --interval"
     )
-    parser.add_argument("--checkpoint", help="where these two start from")
+    parser.add_argument("--checkpoint", help="start of --estimators and --cost")
     args = parser.parse_args(smoke_arguments(parser, None, smoke))
     if args.estimators is not None and args.estimators < 3:
         parser.error("--estimators must be at least 3")

@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="images per rank")
     parser.add_argument("--size", type=int, default=128, help="side of the images")
     parser.add_argument("--optimizer", choices=["SGD", "AdamW"], default="SGD")
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     args = parser.parse_args(
         smoke_arguments(
             parser,

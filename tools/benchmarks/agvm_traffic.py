@@ -63,7 +63,7 @@ def main(argv: List[str]) -> None:
     )
     parser.add_argument("--inter", type=float, default=25.0, help="GB/s between nodes")
     parser.add_argument("--latency-us", type=float, default=5.0, help="of one hop")
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     args = parser.parse_args(smoke_arguments(parser, argv, smoke))
     for name, value in vars(args).items():
         values = value if isinstance(value, list) else [value]

@@ -107,7 +107,7 @@ def main() -> None:
     )
     parser.add_argument("--num-images", type=int, default=1_000_000)
     parser.add_argument("--objects", type=int, default=2, help="boxes of an image")
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     args = parser.parse_args(
         smoke_arguments(parser, None, lambda _: ["--num-images", "400"])

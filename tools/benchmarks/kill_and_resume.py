@@ -467,7 +467,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         "bits between a run and a resumed one",
     )
     parser.add_argument("--keep", metavar="FOLDER", help="keep failed runs there")
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     return parser.parse_args(
         smoke_arguments(
             parser,

@@ -1,7 +1,7 @@
 """Images and pixels of each rank over an epoch, for 1 to 4,096 simulated ranks.
 
 No process is started: the plans of all ranks are asked one after the other. Without
-groups a plan hangs on a rank's number of images alone: one is asked for each number.
+groups a plan depends only on a rank's number of images: one is asked for each number.
 
     python tools/benchmarks/load_balance.py --num-samples 1281167 --batch-size 32
 """
@@ -141,7 +141,7 @@ def main(argv: List[str]) -> None:
     parser.add_argument(
         "--no-groups", action="store_true", help="leave out group_by_aspect_ratio"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     args = parser.parse_args(smoke_arguments(parser, argv, smoke))
     if min(args.num_samples, args.batch_size, args.base_size, *args.ranks) < 1:
         raise UserError(

@@ -196,7 +196,7 @@ def main(argv: List[str]) -> None:
     parser.add_argument("--divisor", type=int, default=32, help="pad_size_divisor")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=4, help="of each seed")
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     args = parser.parse_args(smoke_arguments(parser, argv, smoke))
     for name in ("base_size", "batch_size", "divisor", "seeds", "epochs"):
         if getattr(args, name) < 1:

@@ -152,7 +152,7 @@ def main(argv: List[str]) -> None:
         help="longest epoch whose total is asked with a curriculum within the epoch, "
         "which plans every epoch",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     args = parser.parse_args(smoke_arguments(parser, argv, smoke))
     if min(*args.num_samples, *args.ranks, args.batch_size, args.epochs) < 1:
         raise UserError(

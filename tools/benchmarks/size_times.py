@@ -600,7 +600,7 @@ def parse_args() -> argparse.Namespace:
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
     if args.clock == "cpu" and args.device != "cpu":
-        parser.error(f"--clock cpu sees nothing of what runs on {args.device}")
+        parser.error(f"--clock cpu does not count the work on {args.device}")
     if args.images is not None and not args.images.is_dir():
         parser.error(f"--images {args.images} is no folder")
     return args

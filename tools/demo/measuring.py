@@ -108,9 +108,9 @@ def run_plan(task: DemoTask, cfg: Any, loader: Any) -> Plan:
 def count_sizes(model: Any, loader: Any, plan: Plan) -> Dict[Size, float]:
     """Training FLOPs of an image at each size of the plan.
 
-    Counted on the trained model and images of the training, as its own loader makes
-    them: in a detector the work of the heads hangs on the objects and on how many
-    proposals hit them.
+    Counted on the trained model and images of the training, as its own data loader
+    makes them: in a detector the work of the heads depends on the objects and on how
+    many proposals hit them.
     """
     from mms_plugin.analysis import training_flops_per_image
     from mms_plugin.multi_scale.sized_index import sized_index_class

@@ -58,20 +58,32 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         nargs="+",
         choices=list(TASKS),
         default=list(TASKS),
-        help="default: both",
+        help="parts to run (default: both)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of data and training")
+    parser.add_argument("--seed", type=int, default=0, help="seed of data and training")
     parser.add_argument(
         "--jobs",
         type=int,
         metavar="N",
-        help="trainings at a time, default: all arms of a task",
+        help="trainings at a time (default: all arms of a task)",
     )
     parser.add_argument(
-        "--epochs", type=int, help="of the classification, default: the configs' own"
+        "--epochs",
+        type=int,
+        help="epochs of the classification (default: those of the configs)",
     )
-    parser.add_argument("--train-images", type=int, default=2400, help="default: 2400")
-    parser.add_argument("--val-images", type=int, default=600, help="default: 600")
+    parser.add_argument(
+        "--train-images",
+        type=int,
+        default=2400,
+        help="training images of the classification (default: 2400)",
+    )
+    parser.add_argument(
+        "--val-images",
+        type=int,
+        default=600,
+        help="validation images of the classification (default: 600)",
+    )
     parser.add_argument(
         "--test-sizes",
         type=int,
@@ -81,7 +93,9 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         help="image sides to test at; the base size is always among them",
     )
     parser.add_argument(
-        "--det-epochs", type=int, help="of the detection, default: the configs' own"
+        "--det-epochs",
+        type=int,
+        help="epochs of the detection (default: those of the configs)",
     )
     parser.add_argument(
         "--det-images",
@@ -97,11 +111,9 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         nargs="+",
         default=list(DETECTION.test_sizes),
         metavar="PIXELS",
-        help="likewise, of the detection",
+        help="image sides to test the detector at; the base size is always among them",
     )
-    parser.add_argument(
-        "--json", action="store_true", help="print report.json, and nothing else"
-    )
+    parser.add_argument("--json", action="store_true", help="print only report.json")
     args = parser.parse_args(smoke_arguments(parser, argv, smoke))
     least = dict(epochs=1, seed=0, jobs=1, train_images=12, val_images=12)
     least.update(det_epochs=1, test_sizes=16, det_test_sizes=32, det_images=1)
@@ -480,7 +492,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        say("interrupted: call it again to go on from the last arm that was complete")
+        say("interrupted: run it again to continue after the last completed arm")
         sys.exit(130)
     except (DemoError, ValueError) as error:
         say(f"error: {error}")

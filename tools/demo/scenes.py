@@ -3,7 +3,7 @@
 :func:`draw_scene` is a pure function of its generator: textured shapes of varying
 apparent size on a cluttered background, partly hidden by each other and by
 unlabelled occluders. One function serves both tasks: a classification image has one
-large labelled object among small ones, a detection image several of all sizes.
+large labeled object among small ones, a detection image several of all sizes.
 :func:`write_scenes` writes a dataset once, as JPEG images and JSON annotations.
 
 A class of the classification task is a shape *and* a texture, so that it takes both
@@ -57,7 +57,7 @@ _MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One labelled object of a scene.
+    """One labeled object of a scene.
 
     Attributes:
         shape: One of :data:`SHAPES`.
@@ -647,7 +647,7 @@ def write_scenes(
             )
         if found == manifest:
             return False
-        log(f"{root} was drawn with other parameters: drawing it anew")
+        log(f"{root} was drawn with other parameters: drawing it again")
     root.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(root)
     partial = root.parent / f".{root.name}.partial-{os.getpid()}"
