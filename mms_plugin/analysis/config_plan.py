@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import os.path as osp
 from collections import Counter
 from typing import (
@@ -26,6 +27,7 @@ from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
 )
 from ..multi_scale.sizes import Size
+from ..utils.error_text import message_lines
 from ..utils.nested_transforms import branches
 from .training_plan import EpochPlan, fixed_size_plan
 
@@ -68,6 +70,13 @@ _BATCHERS = (
     "BatchSampler",
     "AspectRatioBatchSampler",
     "TrackAspectRatioBatchSampler",
+)
+
+_IMAGENET_CLASSES = 1000
+
+_SET_NUMBER = (
+    "set num_samples (--num-samples), the samples of an epoch including the repeats of "
+    "a RepeatDataset"
 )
 
 # A wrapper whose number of samples depends on the annotations.
@@ -316,10 +325,11 @@ def count_samples(dataset: Mapping) -> SampleCount:
     Those of an annotation file that is there, counted as its library counts them;
     else the known size of ImageNet-1k, CIFAR or COCO train2017. Wrappers count as what
     they do: ``RepeatDataset``, ``ConcatDataset``, ``MultiImageMixDataset``, and, where
-    the annotations are there, ``ClassBalancedDataset``.
+    the annotations are there, ``ClassBalancedDataset``. A folder of 1,000 classes for
+    ``ImageNet`` counts as ImageNet-1k, without a look at its files.
 
     Raises:
-        ValueError: Neither is known.
+        ValueError: Neither is known, or the dataset cannot be built from its files.
     """
     kind = _name(dataset["type"])
     found = _count_kind(kind, dataset)
@@ -347,42 +357,54 @@ def _count_kind(kind: str, dataset: Mapping) -> SampleCount:
     built = _count_built(dataset)
     if built is not None:
         return built
-    if kind == "ImageNet" and "val" not in str(
-        (dataset.get("split"), dataset.get("ann_file"), dataset.get("data_prefix"))
-    ):
+    annotations = str(dataset.get("ann_file"))
+    # The known numbers are those of all classes.
+    classes = (dataset.get("metainfo") or {}).get("classes")
+    split = str((dataset.get("split"), annotations, _prefix(dataset)))
+    if kind == "ImageNet" and classes is None and "val" not in split:
         return SampleCount(*KNOWN_SIZES["imagenet"])
-    if kind == "CocoPanopticDataset" and "train2017" in str(dataset.get("ann_file")):
-        filters = dataset.get("filter_cfg") or {}
-        empty = filters.get("filter_empty_gt", False)
-        return SampleCount(*KNOWN_SIZES["coco, panoptic" if empty else "coco, all"])
-    if kind == "CocoDataset" and "train2017" in str(dataset.get("ann_file")):
-        filters = dataset.get("filter_cfg") or {}
-        empty = filters.get("filter_empty_gt", False)
-        return SampleCount(*KNOWN_SIZES["coco" if empty else "coco, all"])
+    if kind in ("CocoDataset", "CocoPanopticDataset") and "train2017" in annotations:
+        if not (dataset.get("filter_cfg") or {}).get("filter_empty_gt", False):
+            return SampleCount(*KNOWN_SIZES["coco, all"])
+        if classes is None:
+            name = "coco" if kind == "CocoDataset" else "coco, panoptic"
+            return SampleCount(*KNOWN_SIZES[name])
     raise ValueError(
         f"the number of samples of {kind} is not known and neither its annotations nor "
-        "its images are there; set --num-samples"
+        f"its images are there; {_SET_NUMBER}"
     )
 
 
 def _count_built(dataset: Mapping) -> Optional[SampleCount]:
-    """Ask the dataset itself, where its files are."""
+    """Ask the dataset itself, where its files are.
+
+    Raises:
+        ValueError: It cannot be built.
+    """
     path = _path_of(dataset)
     if path is None:
         return None
     try:
         built = DATASETS.build(_without_images(dataset))
+        return SampleCount(len(built), path)
     except (FileNotFoundError, ImportError):
         return None
-    return SampleCount(len(built), path)
+    except Exception as error:  # of any kind: what the dataset makes of its files
+        raise ValueError(
+            f"{_name(dataset['type'])} cannot be built from {path}: "
+            f"{type(error).__name__}: {' '.join(message_lines(str(error)))}; correct "
+            f"it, or {_SET_NUMBER}"
+        ) from error
 
 
 def _without_images(dataset: Mapping) -> Dict[str, Any]:
     """Return a dataset's config that only reads annotations, wrapped ones too."""
-    changed: Dict[str, Any] = {**dataset, "lazy_init": False}
+    changed: Dict[str, Any] = dict(dataset)
+    if "lazy_init" in changed:
+        changed["lazy_init"] = False
     if _name(dataset["type"]) == _BALANCED:
         changed["dataset"] = _without_images(dataset["dataset"])
-    else:
+    elif "pipeline" in changed:
         changed["pipeline"] = []
     return changed
 
@@ -393,15 +415,33 @@ def _path_of(dataset: Mapping) -> Optional[str]:
         return _path_of(dataset["dataset"])
     root = str(dataset.get("data_root") or "")
     annotations = str(dataset.get("ann_file") or "")
+    inside = annotations or _prefix(dataset)
+    path = osp.join(root, inside) if inside else root
+    if _name(dataset["type"]) == "ImageNet" and not annotations:
+        split = str(dataset.get("split") or "")
+        path = _imagenet_path(root, split, _prefix(dataset) or split)
+    return path if path and osp.exists(path) else None
+
+
+def _prefix(dataset: Mapping) -> str:
     prefix = dataset.get("data_prefix") or ""
     if isinstance(prefix, Mapping):
         prefix = prefix.get("img_path") or ""
-    inside = annotations or str(prefix)
-    path = osp.join(root, inside) if inside else root
-    if _name(dataset["type"]) == "ImageNet" and not annotations:
-        # Its folders: a million files to look through for a number that is known.
-        path = osp.join(root, "meta", "train.txt")
-    return path if path and osp.exists(path) else None
+    return str(prefix)
+
+
+def _imagenet_path(root: str, split: str, prefix: str) -> str:
+    """Return ImageNet's list of images, or the images' folder if it is another set.
+
+    The whole set is not looked through: a million files for a number that is known.
+    """
+    listed = osp.join(root, "meta", f"{split or 'train'}.txt")
+    folder = osp.join(root, prefix)
+    if osp.exists(listed) or not osp.isdir(folder):
+        return listed
+    with os.scandir(folder) as entries:
+        classes = sum(entry.is_dir() for entry in entries)
+    return "" if classes in (0, _IMAGENET_CLASSES) else folder
 
 
 def _samples(
@@ -416,7 +456,7 @@ def _samples(
             raise ValueError(f"num_samples={num_samples} must be at least 1")
         return SampleCount(num_samples, "given")
     if not isinstance(loader.get("dataset"), Mapping):
-        raise ValueError("train_dataloader.dataset must be a config; set --num-samples")
+        raise ValueError(f"train_dataloader.dataset must be a config; {_SET_NUMBER}")
     return count_samples(loader["dataset"])
 
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 from mmengine.config import Config
 
 from .arguments import add_options_argument
-from .errors import UserError
+from .errors import UserError, setting_up
 from .launching import is_main_process, launched_world_size
 
 
@@ -47,7 +47,7 @@ def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
     options = _nested(args.recipe_options or {})
     _describe_training(options, args)
     lines: List[str] = []
-    try:
+    with setting_up(f"--recipe {args.recipe}"):
         config = apply_recipes(
             config,
             args.recipe,
@@ -57,8 +57,6 @@ def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
             if is_main_process()
             else None,
         )
-    except (TypeError, ValueError) as error:
-        raise UserError(f"--recipe {args.recipe}: {error}") from error
     if is_main_process():
         print("\n".join(lines), file=sys.stderr)
     return config

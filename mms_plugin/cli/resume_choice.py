@@ -33,6 +33,12 @@ def choose_checkpoint_to_resume(config: Config, resume: Optional[str]) -> None:
             that can be.
     """
     if resume is None and not config.get("resume"):
+        if osp.exists(osp.join(config.work_dir, "last_checkpoint")):
+            _warn(
+                f"{config.work_dir} has checkpoints of an earlier training, and this "
+                "one writes over those of the same name; --work-dir names another "
+                "folder, --resume continues"
+            )
         return
     name = config.get("load_from") if resume is None else resume
     config.resume = True

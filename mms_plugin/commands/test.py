@@ -144,12 +144,23 @@ def load_config(args: argparse.Namespace) -> Config:
         )
     if args.severities and args.corruptions is None:
         raise cli.UserError("--severities needs --corruptions")
+    if args.metric is not None and not has_conditions(args):
+        raise cli.UserError(
+            "--metric needs --sizes, --corruptions or several checkpoints: it is the "
+            "metric of their table; one evaluation shows all metrics"
+        )
     if args.test_data:
         with cli.setting_up(f"--test-data {args.test_data}"):
             use_test_data(config, args.test_data)
     config.resume = False
     cli.set_dataloader_defaults(config)
     return config
+
+
+def has_conditions(args: argparse.Namespace) -> bool:
+    """Return whether there is more than one evaluation to make a table of."""
+    several = len(set(args.checkpoint)) > 1
+    return bool(args.sizes) or args.corruptions is not None or several
 
 
 def evaluate_once(config: Config, args: argparse.Namespace) -> Dict[str, Any]:
@@ -332,8 +343,7 @@ def main(argv: List[str]) -> None:
     args = parse_args(argv)
     with cli.json_on_stdout(args.json) as emit:
         config = load_config(args)
-        several = len(set(args.checkpoint)) > 1
-        if args.sizes or args.corruptions is not None or several:
+        if has_conditions(args):
             document = evaluate_conditions(config, args)
         else:
             document = evaluate_once(config, args)

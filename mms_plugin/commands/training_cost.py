@@ -54,8 +54,9 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         "--num-samples",
         type=cli.whole_number(1),
         metavar="N",
-        help="number of samples of the dataset (default: counted in its annotations if "
-        "they exist, else the known number of ImageNet-1k, CIFAR, COCO train2017)",
+        help="number of samples of an epoch, including the repeats of a RepeatDataset "
+        "(default: counted in the annotations if they exist, else the known number of "
+        "ImageNet-1k, CIFAR, COCO train2017)",
     )
     parser.add_argument(
         "--base-size",

@@ -9,6 +9,7 @@ import math
 from bisect import bisect_right
 from typing import Any, Callable, Optional, Sequence, Tuple, Union
 
+from ..utils.validation import parse_bool
 from .sizes import Size, parse_sizes, side_length
 
 SCHEDULES = ("constant", "linear", "cosine", "step")
@@ -96,7 +97,7 @@ class ResolutionCurriculum:
         self.begin = float(begin)
         self.end = float(end)
         self.milestones = milestones
-        self.by_epoch = bool(by_epoch)
+        self.by_epoch = parse_bool(by_epoch, "by_epoch")
         if callable(schedule):
             # Find wrong values now, not in the middle of a training.
             for probe in range(_PROBES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..utils.validation import parse_int
+from ..utils.validation import parse_bool, parse_int
 from .curriculum import ResolutionCurriculum, grown_range, grown_sizes, side_range
 from .sizes import (
     Size,
@@ -70,7 +70,7 @@ class GrowingSizes:
             base_size = max(self.sizes, key=lambda size: size[0] * size[1])
         self.base_size: Size = parse_size(base_size, "base_size")
         self.weights = parse_weights(weights, len(self.sizes))
-        self.variable_batch = bool(variable_batch)
+        self.variable_batch = parse_bool(variable_batch, "variable_batch")
         table = parse_batch_sizes(batch_sizes, len(self.sizes))
         if table is not None and not variable_batch:
             raise ValueError(

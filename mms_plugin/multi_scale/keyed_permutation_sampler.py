@@ -9,7 +9,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
-from ..utils.validation import parse_int
+from ..utils.validation import parse_bool, parse_int
 from .keyed_permutation import BLOCK, KeyedPermutation
 
 # Makes the keys differ from those of the plans, which have the same seed and epoch.
@@ -74,12 +74,12 @@ class KeyedPermutationSampler(Sampler):
                 f"but got {self.rank}"
             )
         self.dataset = dataset
-        self.shuffle = bool(shuffle)
+        self.shuffle = parse_bool(shuffle, "shuffle")
         if seed is None:
             seed = sync_random_seed()
         self.seed = parse_int(seed, "seed", minimum=0)
         self.epoch = 0
-        self.round_up = bool(round_up)
+        self.round_up = parse_bool(round_up, "round_up")
         length = len(dataset)
         if self.round_up:
             self.num_samples = -(-length // self.world_size)

@@ -19,7 +19,7 @@ from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
 from ..utils.random_state import mixed_seed
-from ..utils.validation import parse_int
+from ..utils.validation import parse_bool, parse_int
 from .aspect_groups import landscape_flags
 from .batch_stream import BatchStream
 from .curriculum import ResolutionCurriculum
@@ -145,6 +145,7 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             variable_batch,
             cost_model,
         )
+        group = parse_bool(group_by_aspect_ratio, "group_by_aspect_ratio")
         dataset = getattr(sampler, "dataset", None)
         check_wrapped(dataset)
         if seed is None:
@@ -155,8 +156,8 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             inner_sampler=sampler,
             growing_sizes=growing,
             seed=parse_int(seed, "seed", minimum=0),
-            drop_last=bool(drop_last),
-            landscape=landscape_flags(dataset) if group_by_aspect_ratio else None,
+            drop_last=parse_bool(drop_last, "drop_last"),
+            landscape=landscape_flags(dataset) if group else None,
         )
         check_inner_sampler(settings)
         self.endless = is_endless(sampler)

@@ -134,6 +134,19 @@ def retime_schedulers(
         times.apply(scheduler)
 
 
+def last_iteration(scheduler: _ParamScheduler) -> int:
+    """Return the last iteration at which a scheduler is set to change its value.
+
+    0 if it counts epochs, or has no end.
+    """
+    if scheduler.by_epoch:
+        return 0
+    lengths = [getattr(scheduler, key, None) or 0 for key in ("T_max", "total_iters")]
+    lengths += list(getattr(scheduler, "milestones", None) or ())
+    places = [scheduler.begin + length for length in lengths] + [scheduler.end]
+    return max((place for place in places if place < _INF), default=0)
+
+
 def times_of(scheduler: _ParamScheduler) -> Dict[str, Any]:
     """Return the times in a scheduler's state, without progress and initial values."""
     state = scheduler.state_dict()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from mmengine.runner import Runner
 
 from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
-from .scheduler_times import epoch_map, retime_schedulers, times_of
+from .scheduler_times import (
+    epoch_map,
+    last_iteration,
+    retime_schedulers,
+    times_of,
+)
 
 __all__ = ["TrainingLength"]
 
@@ -43,11 +49,31 @@ class TrainingLength:
                 loop.max_epochs,
                 assumed,
             )
+            self._warn_of_late_times(runner, sampler, schedulers)
         # Loading a checkpoint overwrites these times with the old ones.
         self._times = [
             (schedulers, [times_of(s) for s in schedulers])
             for schedulers, _ in _scheduler_lists(runner)
         ]
+
+    def _warn_of_late_times(
+        self,
+        runner: Runner,
+        sampler: MultiScaleVariableBatchSampler,
+        schedulers: Sequence,
+    ) -> None:
+        """Warn of schedulers that were set for epochs at a fixed size."""
+        epoch = math.ceil(len(sampler.inner_sampler) / sampler.batch_size)
+        at_fixed_size = runner.train_loop.max_epochs * epoch
+        for scheduler in schedulers:
+            last = last_iteration(scheduler)
+            if runner.max_iters < last <= at_fixed_size:
+                runner.logger.warning(
+                    f"{type(scheduler).__name__} counts iterations and is set to "
+                    f"iteration {last}, but the training has {runner.max_iters}, "
+                    f"fewer than the {at_fixed_size} at a fixed size. Let it count "
+                    "epochs, with convert_to_iter_based=True."
+                )
 
     def count_from(self, runner: Runner, done: int, reason: str) -> None:
         """Count the iterations of a resumed training as the current settings do.

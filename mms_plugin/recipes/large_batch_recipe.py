@@ -19,7 +19,7 @@ from .large_batch_numbers import (
     large_batch_times,
     share_batch,
 )
-from .warmup import Warmup, find_warmup
+from .warmup import Warmup, find_warmup, warn_of_iteration_schedules
 
 __all__ = ["LARGE_BATCH_OPTIONS", "large_batch_recipe"]
 
@@ -67,7 +67,7 @@ def large_batch_recipe(
             place.
         batch_size: Images per update of the weights over all ranks.
         lr_rule: Rule that scales the learning rate with the batch size, ``'sqrt'`` or
-            ``'linear'``. Defaults to ``'sqrt'``.
+            ``'linear'``; ``'none'`` keeps the rate. Defaults to ``'sqrt'``.
         warmup_iters: Length of the warm-up, in updates of the weights. Defaults to
             None: the length in the config if that is given in epochs, otherwise see
             :func:`large_batch_times`.
@@ -96,20 +96,24 @@ def large_batch_recipe(
     if num_samples is not None:
         parse_int(num_samples, "num_samples")
     for name, value, valid in (
-        ("lr_rule", lr_rule, ("sqrt", "linear")),
+        ("lr_rule", lr_rule, ("sqrt", "linear", "none")),
         ("keep", keep, ("images", "iterations")),
     ):
         if value not in valid:
-            raise ValueError(
-                f"{name} must be {valid[0]!r} or {valid[1]!r}, but got {value!r}"
-            )
-    if base_batch_size is None:
+            names = " or ".join(map(repr, valid))
+            raise ValueError(f"{name} must be {names}, but got {value!r}")
+    if base_batch_size is None and lr_rule != "none":
         _refuse_second_time(config)
-    base = _base_batch_size(config, base_batch_size)
+    keep_images = counts_iterations(config) and keep == "images"
+    base = None
+    if lr_rule != "none" or keep_images:
+        base = _base_batch_size(config, base_batch_size)
+    old_accumulation = config["optim_wrapper"].get("accumulative_counts", 1)
     shares = _share(config, batch_size, world_size, report)
     _scale_lr(config, shares, base, lr_rule, report)
-    if counts_iterations(config) and keep == "images":
-        scale_iterations(config, base / shares.images_of_iteration, report)
+    if keep_images and base is not None:
+        _keep_images(config, base / old_accumulation, shares, report)
+    warn_of_iteration_schedules(config, report)
     warmup = find_warmup(config)
     times = _fit_times(config, shares, warmup_iters, warmup, num_samples, agvm or {})
     _set_warmup(config, shares, times, warmup, report)
@@ -160,6 +164,16 @@ def _base_batch_size(config: Mapping, given: Any) -> int:
     return parse_int(known, "auto_scale_lr.base_batch_size")
 
 
+def _keep_images(
+    config: Any, old_images: float, shares: BatchShares, report: Report
+) -> None:
+    """Change the number of iterations so that the number of images stays the same."""
+    new_images = shares.images_of_iteration
+    if old_images != new_images:
+        report(f"images of an iteration: {old_images:g} -> {new_images}")
+    scale_iterations(config, old_images / new_images, report)
+
+
 def _share(
     config: Any, batch_size: int, world_size: int, report: Report
 ) -> BatchShares:
@@ -192,7 +206,7 @@ def _share(
 
 
 def _scale_lr(
-    config: Any, shares: BatchShares, base: int, rule: str, report: Report
+    config: Any, shares: BatchShares, base: Optional[int], rule: str, report: Report
 ) -> None:
     optimizer = config["optim_wrapper"]["optimizer"]
     if config["optim_wrapper"].get("lr_scaling"):
@@ -201,26 +215,30 @@ def _scale_lr(
             "scales the rate already; remove it, or leave out the recipe's "
             f"batch_size={shares.total}, which scales it too",
         )
-    rate = optimizer.get("lr")
-    if not is_number(rate):
-        raise RecipeError(
-            "optim_wrapper.optimizer.lr",
-            f"must be a number to be scaled to batch_size={shares.total}, but is "
-            f"{rate!r}",
+    if rule == "none" or base is None:
+        report(f"optim_wrapper.optimizer.lr: {optimizer.get('lr')} (lr_rule='none')")
+    else:
+        rate = optimizer.get("lr")
+        if not is_number(rate):
+            raise RecipeError(
+                "optim_wrapper.optimizer.lr",
+                f"must be a number to be scaled to batch_size={shares.total}, but is "
+                f"{rate!r}",
+            )
+        optimizer["lr"] = scaled_lr(rate, shares.total, base, rule)
+        report(
+            f"optim_wrapper.optimizer.lr: {rate:.6g} -> {optimizer['lr']:.6g} ({rule} "
+            f"rule, from a batch of {base} to {shares.total})"
         )
-    optimizer["lr"] = scaled_lr(rate, shares.total, base, rule)
-    report(
-        f"optim_wrapper.optimizer.lr: {rate:.6g} -> {optimizer['lr']:.6g} ({rule} "
-        f"rule, from a batch of {base} to {shares.total})"
-    )
     # MMEngine ignores accumulation, so that --auto-scale-lr has no effect with this.
     scaling = dict(config.get("auto_scale_lr") or dict(enable=False))
+    old = scaling.get("base_batch_size")
     scaling["base_batch_size"] = shares.images_of_iteration
     config["auto_scale_lr"] = scaling
-    if base != shares.images_of_iteration:
+    if old != shares.images_of_iteration:
         report(
-            f"auto_scale_lr.base_batch_size: {base} -> {shares.images_of_iteration}, "
-            "the images of one iteration"
+            f"auto_scale_lr.base_batch_size: {old or 'none'} -> "
+            f"{shares.images_of_iteration}, the images of one iteration"
         )
 
 
@@ -241,10 +259,9 @@ def _fit_times(
                 copy.deepcopy(config), num_samples, shares.world_size, size
             )
     except (KeyError, ValueError) as error:
-        text = str(error).replace("--num-samples", "num_samples=N")
         raise RecipeError(
             "train_cfg",
-            f"the number of updates, which the recipe depends on, is unknown: {text}",
+            f"the number of updates, which the recipe depends on, is unknown: {error}",
         ) from error
     updates = plan.optimizer_updates
     if warmup_iters is None and warmup.epochs and plan.by_epoch:

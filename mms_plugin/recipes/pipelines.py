@@ -373,10 +373,13 @@ class Steps:
             own = f"{place}[{index}]"
             step = self._steps.get(own)
             if step is not None and step.action == _PUT_BEHIND:
-                resize = _wrapped(dict(type="Resize"), {}, transform.get("_scope_"))
+                # PIL images need torchvision's.
+                library = kind_of(transform, self.scope).library
+                name = "torchvision/Resize" if library == "torchvision" else "Resize"
+                resize = _wrapped(dict(type=name), {}, transform.get("_scope_"))
                 written += [transform, resize]
                 report(
-                    f"{own}: {_call(transform)} -> the same, and a Resize to the "
+                    f"{own}: {_call(transform)} -> the same, and a {name} to the "
                     "batch's size after it"
                 )
             elif step is not None:

@@ -24,7 +24,7 @@ from ..multi_scale.sizes import (
     short_size,
     size_text,
 )
-from ..utils.validation import parse_int
+from ..utils.validation import parse_bool, parse_int
 from .annotations import annotated_boxes, keeps_ratio, lost_shares
 from .batch_augments import BatchAugments, batch_resize_size
 from .config_edits import RecipeError, Report, add_plugin_import, kind_of, short
@@ -36,6 +36,7 @@ from .iteration_counts import counts_iterations, scale_iterations
 from .models import checked_model
 from .pipelines import Steps
 from .size_transforms import Sides
+from .warmup import warn_of_iteration_schedules
 
 __all__ = ["vbs_recipe"]
 
@@ -182,6 +183,7 @@ def vbs_recipe(
         report(line)
     _report_batches(schedule, report)
     _set_iterations(config, schedule, keep, report)
+    warn_of_iteration_schedules(config, report)
     place, names = f"{_LOADER}.dataset", dataset_names(loader["dataset"])
     report(f"{place}: {names} -> MultiScaleDataset({names})")
     rewritten: List[Tuple[Any, Any]] = []
@@ -288,9 +290,11 @@ def _read_pipelines(
 
 
 def _whole_size(size: Sides, place: str) -> Size:
-    if any(side < 1 or side != int(side) for side in size):
+    if any(side < 1 or not float(side).is_integer() for side in size):
         raise RecipeError(
-            place, f"its size must be positive integers of pixels, but is {size}"
+            place,
+            "the size of its transforms must be positive integers of pixels, such as "
+            f"scale=(1333, 800), but is {size}",
         )
     return int(size[0]), int(size[1])
 
@@ -333,6 +337,9 @@ def _sampler_hook(
 
 def _check_sizes(batch_size: int, sampler: Mapping, hook: Mapping) -> GrowingSizes:
     """Check the arguments now, before the training builds the sampler and the hook."""
+    for name in ("group_by_aspect_ratio", "drop_last"):
+        if name in sampler:
+            parse_bool(sampler[name], name)
     names = (
         "base_size", "sizes", "weights", "batch_sizes", "variable_batch", "cost_model",
     )  # fmt: skip

@@ -1,14 +1,17 @@
-"""Find the warm-up among the parameter schedulers of a config."""
+"""Tell the warm-up from the other parameter schedulers of a config."""
 
 from __future__ import annotations
 
 from typing import Any, List, Mapping, NamedTuple
 
 from ..utils.validation import is_integer
-from .config_edits import kind_of
-from .iteration_counts import ENDLESS, scheduler_list
+from .config_edits import Report, kind_of, short
+from .iteration_counts import ENDLESS, counts_iterations, scheduler_list
 
-__all__ = ["Warmup", "find_warmup"]
+__all__ = ["Warmup", "find_warmup", "warn_of_iteration_schedules"]
+
+# Arguments that place a scheduler within the training.
+_PLACES = ("milestones", "T_max", "periods", "total_iters", "total_steps", "end")
 
 
 class Warmup(NamedTuple):
@@ -48,3 +51,34 @@ def find_warmup(config: Mapping) -> Warmup:
             by_epoch = bool(scheduler.get("by_epoch", True))
             ends[by_epoch] = max(ends[by_epoch], end)
     return Warmup(found, ends[True], ends[False])
+
+
+def warn_of_iteration_schedules(config: Mapping, report: Report) -> None:
+    """Report schedulers that count iterations while the training counts epochs.
+
+    With another number of iterations in an epoch they change the learning rate at
+    another point of the training. The warm-up is meant to last a number of iterations.
+    """
+    if counts_iterations(config):
+        return
+    warmup = find_warmup(config).schedulers
+    for index, scheduler in enumerate(scheduler_list(config)):
+        if index in warmup or not isinstance(scheduler, Mapping):
+            continue
+        if scheduler.get("by_epoch", True):
+            continue
+        places = [
+            f"{name}={short(scheduler[name])}"
+            for name in _PLACES
+            if scheduler.get(name) and not _is_endless(scheduler[name])
+        ]
+        if places:
+            report(
+                f"warning: param_scheduler[{index}] counts iterations "
+                f"({', '.join(places)}), and the number of iterations in an epoch "
+                "changes; let it count epochs, with convert_to_iter_based=True"
+            )
+
+
+def _is_endless(value: Any) -> bool:
+    return is_integer(value) and value >= ENDLESS

@@ -1,4 +1,4 @@
-"""Check the numbers that users write."""
+"""Check the numbers and switches that users write."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["is_integer", "is_number", "parse_int"]
+__all__ = ["is_integer", "is_number", "parse_bool", "parse_int"]
 
 
 def is_integer(value: Any) -> bool:
@@ -42,3 +42,25 @@ def parse_int(value: Any, name: str, minimum: int = 1) -> int:
             f"{name} must be an integer of at least {minimum}, but got {value!r}"
         )
     return int(value)
+
+
+def parse_bool(value: Any, name: str) -> bool:
+    """Check that ``value`` is True or False; 1 and 0 are taken as these.
+
+    On a command line ``no`` and ``off`` are words, which would count as True.
+
+    Args:
+        value: What the user wrote.
+        name: The argument's name, for the error.
+
+    Returns:
+        The value as a plain ``bool``.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not isinstance(value, (bool, np.bool_)) and not (
+        is_integer(value) and value in (0, 1)
+    ):
+        raise ValueError(f"{name} must be True or False, but got {value!r}")
+    return bool(value)

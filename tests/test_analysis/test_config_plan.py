@@ -1,13 +1,14 @@
 """Plans from configs alone against the samplers that a training builds."""
 
 import json
+import os
 from collections import Counter
 
 import mmengine.dataset.sampler
 import pytest
 import toys
 from mmengine.config import ConfigDict
-from mmengine.registry import HOOKS
+from mmengine.registry import DATASETS, HOOKS
 from mmengine.runner import Runner
 
 from mms_plugin.analysis import (
@@ -411,6 +412,17 @@ def test_which_pipelines_keep_the_ratio(pipeline, width):
     assert config_plan(config, 8).counted_as == {(60, 100): (60, width)}
 
 
+@DATASETS.register_module()
+class FolderOfFiles:
+    """A dataset of a user's own, which is none of MMEngine's."""
+
+    def __init__(self, data_root):
+        self.names = os.listdir(data_root)
+
+    def __len__(self):
+        return len(self.names)
+
+
 class TestSamples:
     def test_known_sizes(self):
         imagenet = dict(type="ImageNet", data_root="/nowhere", split="train")
@@ -433,10 +445,56 @@ class TestSamples:
             "COCO train2017's images with objects, for those with things",
         )
 
+    def test_known_sizes_are_those_of_all_classes(self):
+        some = dict(metainfo=dict(classes=("person",)), data_root="/nowhere")
+        with pytest.raises(ValueError, match="ImageNet is not known.*num_samples"):
+            count_samples(dict(type="ImageNet", split="train", **some))
+        coco = dict(type="CocoDataset", ann_file="instances_train2017.json", **some)
+        assert count_samples(coco).number == 118_287  # images without objects stay
+        with pytest.raises(ValueError, match="CocoDataset is not known"):
+            count_samples(dict(coco, filter_cfg=dict(filter_empty_gt=True)))
+
+    @pytest.mark.parametrize("classes", [20, 1000])
+    def test_folders_of_imagenet(self, tmp_path, classes):
+        pytest.importorskip("mmpretrain")
+        for number in range(classes):
+            path = tmp_path / "train" / f"{number:04}" / "a.jpg"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"")
+        dataset = dict(
+            type="mmpretrain.ImageNet", data_root=str(tmp_path), split="train"
+        )
+        # A million files are not looked through for a known number.
+        expected = (
+            (1_281_167, "ImageNet-1k's training set")
+            if classes == 1000
+            else (classes, str(tmp_path / "train"))
+        )
+        if classes != 1000:
+            names = [f"class {number}" for number in range(classes)]
+            dataset["metainfo"] = dict(classes=names)
+        assert count_samples(dataset) == expected
+
+    def test_a_class_without_arguments_of_mmengine(self, tmp_path):
+        dataset = dict(type="FolderOfFiles", data_root=str(tmp_path))
+        (tmp_path / "a.bin").write_bytes(b"")
+        assert count_samples(dataset).number == 1
+
+    def test_files_that_the_dataset_refuses(self, tmp_path):
+        pytest.importorskip("mmdet")
+        path = tmp_path / "boxes.json"
+        path.write_text("{}")
+        dataset = dict(type="mmdet.CocoDataset", ann_file=str(path), pipeline=[])
+        with pytest.raises(ValueError) as error:
+            count_samples(dataset)
+        text = str(error.value)
+        assert text.startswith(f"CocoDataset cannot be built from {path}: KeyError")
+        assert "set num_samples" in text
+
     def test_cifar_is_known_and_not_downloaded(self, tmp_path):
         cifar = dict(type="CIFAR100", data_root=str(tmp_path), split="train")
         assert count_samples(cifar).number == 50_000
-        with pytest.raises(ValueError, match="set --num-samples"):
+        with pytest.raises(ValueError, match="set num_samples"):
             count_samples(dict(cifar, data_root="/nowhere", split="test"))
 
     def test_wrappers(self):

@@ -20,6 +20,15 @@ def test_without_resume_nothing_changes(config):
     assert config.to_dict() == before
 
 
+def test_checkpoints_that_a_new_training_writes_over(config, tmp_path, capsys):
+    cli.choose_checkpoint_to_resume(config, None)
+    assert capsys.readouterr().err == ""
+    (tmp_path / "last_checkpoint").write_text("epoch_1.pth")
+    cli.choose_checkpoint_to_resume(config, None)
+    assert f"warning: {tmp_path} has checkpoints of an" in capsys.readouterr().err
+    assert "resume" not in config
+
+
 def test_an_empty_work_dir_starts_anew(config, capsys):
     cli.choose_checkpoint_to_resume(config, "auto")
     assert config.resume is False and config.get("load_from") is None

@@ -31,6 +31,33 @@ def test_the_loop_and_converted_schedulers(make_runner):
     assert by_epoch.by_epoch and by_epoch.end == 1
 
 
+@pytest.mark.parametrize(
+    "scheduler, warns",
+    [
+        (dict(type="MultiStepLR", milestones=[20, 100]), True),
+        (dict(type="CosineAnnealingLR", T_max=125), True),
+        (dict(type="LinearLR", end=125), True),
+        (dict(type="MultiStepLR", milestones=[20, 80]), False),
+        (dict(type="PolyLR", power=1.0), False),  # ends with the training
+        (dict(type="LinearLR", end=500), False),  # too late at a fixed size, too
+        (dict(type="ConstantLR", end=10**9), False),
+    ],
+)
+def test_iterations_that_were_counted_at_a_fixed_size(
+    make_runner, scheduler, warns, caplog
+):
+    runner = make_runner(
+        param_scheduler=[dict(scheduler, by_epoch=False)],
+        custom_hooks=[dict(type="MultiScaleSamplerHook")],
+    )
+    sampler = runner.train_loop.dataloader.batch_sampler
+    fixed = 5 * -(-len(sampler.inner_sampler) // sampler.batch_size)
+    assert (fixed, sampler.total_batches(5)) == (125, 85)
+    runner.logger.addHandler(caplog.handler)
+    runner.train()
+    assert ("counts iterations and is set to" in caplog.text) is warns
+
+
 def test_a_resumed_training_counts_as_the_current_settings_do(make_runner):
     runner = make_runner(param_scheduler=SCHEDULERS)
     loop = runner.train_loop

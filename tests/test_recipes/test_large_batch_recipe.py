@@ -114,6 +114,34 @@ def test_a_training_that_counts_iterations(keep, part):
     assert config.param_scheduler[0].end == 10**9
 
 
+def test_accumulated_images_count_as_images_of_an_iteration_only_once():
+    config = get_config("mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py")
+    most = config.train_cfg.max_iters
+    # The learning rate is meant for 16 images: 8 in each of 2 accumulated iterations.
+    config.optim_wrapper.accumulative_counts = 2
+    config.train_dataloader.batch_size = 1
+    config = apply_recipes(config, "agvm", dict(batch_size=16, world_size=8))
+    assert config.optim_wrapper.accumulative_counts == 2
+    assert config.train_cfg.max_iters == most
+    assert config.optim_wrapper.optimizer.lr == 1e-4
+
+
+def test_without_a_rule_the_rate_stays():
+    path = "mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py"
+    before = get_config(path)
+    lines = []
+    config = released(path, lines, batch_size=256, world_size=8, lr_rule="none")
+    assert config.optim_wrapper.optimizer.lr == before.optim_wrapper.optimizer.lr
+    assert "optim_wrapper.optimizer.lr: 0.0001 (lr_rule='none')" in lines
+    # 2 images on 8 ranks, accumulated 16 times: as many iterations as before.
+    assert config.train_cfg.max_iters == before.train_cfg.max_iters
+    # A training that counts epochs does not need the batch the rate is meant for.
+    config = get_config("mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py")
+    config.pop("auto_scale_lr", None)
+    options = dict(batch_size=64, lr_rule="none", num_samples=117_266)
+    assert apply_recipes(config, "agvm", options).optim_wrapper.optimizer.lr == 0.02
+
+
 def test_twice_over_released_configs_replaces_the_window():
     config = Config(released(batch_size=256, num_samples=117_266).to_dict())
     again = apply_recipes(
@@ -251,7 +279,7 @@ def toy():
             "lr_scaling: scales the rate already; remove it, or .*batch_size=8",
         ),
         (dict(train_dataloader=None), {}, "train_dataloader.batch_size: is missing"),
-        ({}, dict(num_samples=None), "number of updates.*set num_samples=N"),
+        ({}, dict(num_samples=None), "number of updates.*set num_samples "),
     ],
 )
 def test_what_a_config_must_have(changes, options, words):

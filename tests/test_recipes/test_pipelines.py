@@ -39,6 +39,11 @@ def test_a_crop_without_a_resize():
     assert pipeline_of(after) == [crop, twin(dict(type="Resize")), *CLASSIFY[2:]]
     sampler = after["train_dataloader"]["batch_sampler"]
     assert (sampler["base_size"], sampler["sizes"]) == (32, [24, 32, 40])
+    # PIL images are resized by torchvision.
+    crop = dict(type="torchvision/RandomCrop", size=32, padding=4)
+    after = vbs_recipe(classification([crop, *CLASSIFY[2:]]))
+    resize = twin(dict(type="torchvision/Resize"))
+    assert pipeline_of(after) == [crop, resize, *CLASSIFY[2:]]
     # mmdet: boxes would be scaled as well; that is the user's to say.
     crop = dict(type="RandomCrop", crop_size=(640, 640))
     with pytest.raises(RecipeError) as error:
@@ -52,6 +57,13 @@ def test_a_crop_before_the_resize_chooses_a_part():
     after = vbs_recipe(detection([*DETECT[:2], crop, resize, DETECT[-1]]))
     assert pipeline_of(after)[2] == crop
     assert pipeline_of(after)[3]["type"] == "MultiScaleTransform"
+
+
+@pytest.mark.parametrize("scale", [(float("inf"), 640), (-1, 640)])
+def test_a_side_without_a_bound_is_refused(scale):
+    resize = dict(type="Resize", scale=scale, keep_ratio=True)
+    with pytest.raises(RecipeError, match="positive integers of pixels, such as"):
+        vbs_recipe(detection(with_transform(2, resize)))
 
 
 @pytest.mark.parametrize("ratios", [(0.5, 2.0), (0.5, 1.0)])

@@ -155,6 +155,20 @@ class TestWhatChanges:
         assert "416x693: 14," in batches and batches.endswith("992x1653: 2")
         assert not any("note" in line for line in lines)
 
+    def test_schedules_by_iteration_in_a_training_by_epoch(self):
+        config = classification()
+        config["param_scheduler"] = [
+            dict(type="LinearLR", start_factor=0.1, by_epoch=False, end=500),
+            dict(type="MultiStepLR", by_epoch=False, milestones=[700, 950]),
+            dict(type="ConstantLR", by_epoch=False, factor=0.5, begin=9, end=10**9),
+            dict(type="CosineAnnealingLR", T_max=5),
+        ]
+        lines = []
+        vbs_recipe(config, report=lines.append)
+        (line,) = [line for line in lines if "counts iterations" in line]
+        assert line.startswith("warning: param_scheduler[1]")
+        assert "milestones=[700, 950]" in line
+
     def test_notes(self):
         config = detection(train_cfg=dict(by_epoch=False, max_iters=9000))
         config["train_dataloader"]["batch_size"] = 1

@@ -6,7 +6,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from mms_plugin.utils.validation import is_integer, is_number, parse_int
+from mms_plugin.utils.validation import (
+    is_integer,
+    is_number,
+    parse_bool,
+    parse_int,
+)
 
 
 @pytest.mark.parametrize("value", [0, -3, 10**30, np.int8(2), np.uint64(5)])
@@ -41,3 +46,16 @@ def test_the_smallest_value():
 
 def test_numpys_integers_become_plain_ones():
     assert type(parse_int(np.int64(7), "size")) is int
+
+
+@pytest.mark.parametrize("value", [True, np.bool_(True), 1, np.int8(1)])
+def test_switches(value):
+    assert parse_bool(value, "drop_last") is True
+    assert parse_bool(type(value)(0), "drop_last") is False
+
+
+@pytest.mark.parametrize("value", ["no", "False", "", None, 2, 1.0, []])
+def test_no_switches(value):
+    with pytest.raises(ValueError) as caught:
+        parse_bool(value, "drop_last")
+    assert str(caught.value) == f"drop_last must be True or False, but got {value!r}"
