@@ -185,7 +185,7 @@ def grown_sizes(
         start_sizes: The sizes at growth 0.
         growth: 0 gives ``start_sizes``, 1 gives ``end_sizes``. Between the two: those
             of ``sizes`` whose side lies in the :func:`grown_range`; if there is none,
-            the largest size below it, which may be that of the start.
+            those of ``start_sizes``; if there is none either, the largest size below.
         end_sizes: The sizes at growth 1. Defaults to ``sizes``.
     """
     end_sizes = sizes if end_sizes is None else end_sizes
@@ -195,10 +195,11 @@ def grown_sizes(
         return tuple(end_sizes)
     start, final = side_range(start_sizes), side_range(end_sizes)
     low, high = grown_range(start, final, growth)
-    grown = tuple(s for s in sizes if low <= side_length(s) <= high)
-    if grown:
-        return grown
-    below = [s for s in sizes if start[1] < side_length(s) <= high]
+    for known in (sizes, start_sizes):
+        grown = tuple(s for s in known if low <= side_length(s) <= high)
+        if grown:
+            return grown
+    below = [s for s in (*start_sizes, *sizes) if side_length(s) <= high]
     return (max(below, key=side_length),) if below else tuple(start_sizes)
 
 

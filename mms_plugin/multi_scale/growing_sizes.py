@@ -121,7 +121,7 @@ class GrowingSizes:
         self.curriculum = curriculum
         self._start_sizes, self._end_sizes = ends["start_sizes"], ends["end_sizes"]
         self._ranges = side_range(self._start_sizes), side_range(self._end_sizes)
-        self._sides = sorted(side_length(size) for size in drawn)
+        self._sides = sorted(side_length(s) for s in (*drawn, *self._start_sizes))
         self._grown = {}
 
     def distribution(self, fraction: float) -> SizeDistribution:

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from mms_plugin.multi_scale import ResolutionCurriculum, grown_sizes
@@ -72,6 +73,23 @@ def test_start_sizes_stay_until_a_size_of_the_sampler_fits():
     assert grown_sizes(SIZES, start, 0.05) == start
     # From 138.8 to 160.2.
     assert grown_sizes(SIZES, start, 0.06) == ((160, 160),)
+
+
+@pytest.mark.parametrize(
+    "sides, start, end",
+    [
+        (range(128, 321, 32), [128, 160], [224]),
+        (range(64, 161, 16), [64, 80], [112]),
+        (range(32, 545, 32), range(32, 513, 32), [544]),
+        (range(128, 321, 32), [140, 150], [300]),
+    ],
+)
+def test_sizes_never_shrink(sides, start, end):
+    sizes, start, end = (tuple((side, side) for side in s) for s in (sides, start, end))
+    means = [
+        np.mean(grown_sizes(sizes, start, growth / 1000, end)) for growth in range(1001)
+    ]
+    assert means == sorted(means)
 
 
 def test_rectangles_grow_by_their_pixels():
