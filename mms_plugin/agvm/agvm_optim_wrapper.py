@@ -43,7 +43,7 @@ from .measurements import (
 from .micro_batch import MicroBatch, micro_batch_at
 from .micro_batch_halves import MicroBatchHalves
 from .modulated_lr import modulated_lr
-from .param_groups import count_trainable, split_saved_groups
+from .param_groups import check_alike, count_trainable, split_saved_groups
 from .partial_batch_halves import PartialBatchHalves
 from .rank_halves import RankHalves
 from .unscale_and_clip import GradientTransform, unscale_and_clip
@@ -372,6 +372,7 @@ class AGVMOptimWrapper(OptimWrapper):
             halves=dict(halves),
             lookback_failed=self._lookback_failed,
             tied_rates=self._tied_rates,
+            iterations=self._inner_count,
         )
         return state
 
@@ -383,11 +384,14 @@ class AGVMOptimWrapper(OptimWrapper):
                 over the same parameters: then all multipliers start from 1.
 
         Raises:
-            ValueError: The state has other parameters.
+            ValueError: The state has other parameters, or one param group where
+                ``paramwise_cfg`` gives the parameters several settings.
         """
         state_dict = dict(state_dict)
         agvm = state_dict.pop("agvm", None)
         saved_groups = state_dict["param_groups"]
+        if agvm is None and len(saved_groups) == 1:
+            check_alike(self.optimizer.param_groups)
         groups = split_saved_groups(saved_groups, self.optimizer.param_groups)
         state_dict["param_groups"] = groups
         if len(saved_groups) == 1 and self.base_param_settings is not None:
@@ -406,6 +410,9 @@ class AGVMOptimWrapper(OptimWrapper):
             return
         missing = self.agvm.load_state_dict(agvm)
         self._tied_rates = bool(agvm.get("tied_rates", False))
+        # MMEngine sets the count, but not in an OptimWrapperDict.
+        if "iterations" in agvm:
+            self._inner_count = int(agvm["iterations"])
         self._warn_of_groups(len(saved_groups))
         self._lookback_failed = bool(agvm.get("lookback_failed", False))
         self._saved_halves = agvm.get("halves", {})

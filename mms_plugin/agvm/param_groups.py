@@ -9,7 +9,13 @@ from torch import Tensor
 
 from ..utils.tables import plain_table
 
-__all__ = ["count_trainable", "module_table", "split_groups", "split_saved_groups"]
+__all__ = [
+    "check_alike",
+    "count_trainable",
+    "module_table",
+    "split_groups",
+    "split_saved_groups",
+]
 
 
 def split_groups(
@@ -81,6 +87,28 @@ def split_saved_groups(
             options["param_names"] = group["param_names"]
         result.append(options)
     return result
+
+
+def check_alike(groups: Sequence[Dict[str, Any]]) -> None:
+    """Refuse groups of several settings, which a single saved group cannot restore.
+
+    Args:
+        groups: Param groups of the optimizer.
+
+    Raises:
+        ValueError: Two of them differ in more than their parameters and module.
+    """
+    first = groups[0]
+    for group in groups[1:]:
+        for key in sorted(set(group) - {"params", "param_names", "agvm_module"}):
+            if group[key] != first.get(key):
+                raise ValueError(
+                    f"state_dict has one param group, but {key} is {first.get(key)} "
+                    f"for {first['agvm_module']} and {group[key]} for "
+                    f"{group['agvm_module']} in this training. Resume with the "
+                    "paramwise_cfg of the checkpoint, or start a new training from its "
+                    "weights (load_from)."
+                )
 
 
 def count_trainable(groups: Sequence[Dict[str, Any]]) -> Dict[str, int]:

@@ -91,31 +91,34 @@ class BatchStream:
     def batches_of_a_pass(self) -> int:
         """Return about how many batches one pass over the dataset has."""
         mean = self._settings.growing_sizes.distribution(1.0).mean_batch_size
-        return max(1, math.ceil(len(self._settings.inner_sampler) / mean))
+        return max(1, math.ceil(self._settings.num_samples / mean))
 
     def __iter__(self) -> Iterator[List[SizedIndex]]:
-        if self._indices.can_rewind:
-            self.iteration = self._start[0]
+        # Each iterator counts for itself: one that is begun and left behind on a rank
+        # must not change the sizes that follow there.
+        rewinds = self._indices.can_rewind
+        iteration = self._start[0] if rewinds else self.iteration
         indices = iter(self._indices)
         grouped = None
         if self._settings.landscape is not None:
             grouped = GroupedStream(indices, self._settings.landscape)
             # Queued images depend on all earlier batches.
-            before = self.iteration if self._indices.can_rewind else 0
+            before = iteration if rewinds else 0
             for size in self.plan(0, before).batch_sizes.tolist():
                 grouped.take(size)
-        planned, plan = self.iteration, Plan((), np.empty(0), np.empty(0))
+        planned, plan = iteration, Plan((), np.empty(0), np.empty(0))
         while True:
-            if self.iteration >= planned + len(plan):
-                planned = self.iteration
+            if iteration >= planned + len(plan):
+                planned = iteration
                 plan = self.plan(planned, planned + STREAM_BLOCK)
-            height, width, batch_size = plan.at(self.iteration - planned)
+            height, width, batch_size = plan.at(iteration - planned)
             taken: Iterable[int] = itertools.islice(indices, batch_size)
             if grouped is not None:
                 taken = grouped.take(batch_size)
-            seed = self._settings.seed_on_rank(self.iteration)
+            seed = self._settings.seed_on_rank(iteration)
             batch = sized_batch(taken, (height, width), seed)
             if not batch:
                 return
-            self.iteration += 1
+            iteration += 1
+            self.iteration = iteration
             yield batch

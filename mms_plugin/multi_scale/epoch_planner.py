@@ -232,15 +232,22 @@ class EpochPlanner:
             lookups=lookups,
             deficit=self._deficit_before(epoch) if lookups == 1 and not used else None,
         )
-        if used and not settings.drop_last:
-            most, fewest = settings.shares.left(used)
-            if len(plan) > fewest:
-                raise ValueError(
-                    f"each of the {len(plan)} remaining batches of epoch {epoch} must "
-                    f"have an image for every rank, but some ranks have {most} images "
-                    f"left and some {fewest}; set round_up=True of the sampler, or "
-                    "resume from a checkpoint of an epoch's end"
-                )
+        most, fewest = settings.shares.left(used)
+        if used and not settings.drop_last and len(plan) > fewest:
+            raise ValueError(
+                f"each of the {len(plan)} remaining batches of epoch {epoch} must "
+                f"have an image for every rank, but some ranks have {most} images "
+                f"left and some {fewest}; set round_up=True of the sampler, or "
+                "resume from a checkpoint of an epoch's end"
+            )
+        if not used and not 0 < len(plan) <= fewest:
+            # Where sizes grow within the epoch only the plan shows it.
+            raise ValueError(
+                f"epoch {epoch} must have a batch, and an image for every rank in each "
+                f"of its batches, but has {len(plan)} batches and at least {fewest} "
+                "images per rank; lower batch_size, or set drop_last=False and "
+                "round_up=True of the sampler"
+            )
         return plan
 
     def plan(self, epoch: int) -> Plan:

@@ -353,9 +353,10 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         if state is not None:
             self._use(with_seeds_of(self._settings, state))
         if self._stream is not None:
-            if iteration:  # else workers may have drawn ahead already
+            resumed_before = self._stream.start != (0, 0)
+            if iteration or resumed_before:  # else workers may have drawn ahead already
                 images = images_before(self._stream, iteration, state)
-                if not self._stream.can_rewind:
+                if resumed_before or not self._stream.can_rewind:
                     self._use(from_the_first_index(self._settings))
                 self._stream.start_at(iteration, images)
             return iteration

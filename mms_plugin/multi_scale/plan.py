@@ -285,12 +285,12 @@ def cut_batches(batch_sizes: np.ndarray, images: int) -> np.ndarray:
     """
     cut = batch_sizes.copy()
     position = len(cut) - 1
+    left = int(cut.sum()) - images
+    if left < len(cut):
+        raise ValueError(
+            f"{len(cut)} iterations cannot hold {left} images with at least one in each"
+        )
     while images > 0:
-        if position < 0:
-            raise ValueError(
-                f"{len(batch_sizes)} iterations cannot hold "
-                f"{int(batch_sizes.sum()) - images} images with at least one in each"
-            )
         taken = min(images, int(cut[position]) - 1)
         cut[position] -= taken
         images -= taken

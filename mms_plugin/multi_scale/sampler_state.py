@@ -18,7 +18,7 @@ import numpy as np
 from .batch_stream import BatchStream
 from .epoch_planner import EpochPlanner, StartedEpoch
 from .inner_sampler import deals_in_turn, with_seed
-from .plan import Plan
+from .plan import Plan, cut_batches
 from .plan_settings import changed_settings, plan_settings
 from .training_settings import TrainingSettings
 
@@ -66,10 +66,34 @@ def epoch_state(
     if position:
         begun = planner.used_before(epoch)
         plan = planner.shared_plan(epoch, begun)
-        images = int(plan.batch_sizes[:position].sum())
-        used = begun + planner.settings.shares.world_size * images
+        used = begun + _images_of_ranks(planner.settings, plan, position, begun)
         state.update(begun=begun, images=used, plan=plan_digest(plan))
     return state
+
+
+def _images_of_ranks(
+    settings: TrainingSettings, plan: Plan, position: int, begun: int
+) -> int:
+    """Return the images of all ranks in the first batches of a shared plan.
+
+    Args:
+        settings: Of the training.
+        plan: The shared plan of an epoch, or of its rest.
+        position: How many of its batches.
+        begun: Images of the epoch, of all ranks, before the plan.
+    """
+    shares = settings.shares
+    images = shares.world_size * int(plan.batch_sizes[:position].sum())
+    most, fewest = shares.left(begun)
+    if settings.drop_last or most == fewest:
+        return images
+    left = shares.total - begun
+    if settings.landscape is None:
+        # Ranks with one image fewer cut their last batches.
+        short = cut_batches(plan.batch_sizes, 1)[:position]
+        lacking = int((plan.batch_sizes[:position] - short).sum())
+        images -= (shares.world_size * most - left) * lacking
+    return min(images, left)
 
 
 def stream_state(stream: BatchStream, iteration: int) -> Dict[str, Any]:

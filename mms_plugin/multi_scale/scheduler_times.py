@@ -19,8 +19,12 @@ import torch
 from mmengine.optim import _ParamScheduler
 from mmengine.registry import PARAM_SCHEDULERS
 
-# State of a scheduler that is not a time: its progress and its initial values.
-_NOT_TIMES = ("base_values", "last_step", "_global_step", "_last_value", "verbose")
+# State of a scheduler that is not a time: its progress, its initial values, and what it
+# changes in its optimizer (Adam's betas in place of a momentum).
+_NOT_TIMES = (
+    *("base_values", "last_step", "_global_step", "_last_value", "verbose"),
+    *("param_name", "use_betas"),
+)
 
 # The default end of MMEngine's schedulers.
 _INF = int(1e9)

@@ -341,6 +341,39 @@ def test_groups_that_resumed_schedulers_do_not_know_are_told_of():
     assert told(build_plain(make_toy(), SGD), build(make_toy(), SGD)) == []
 
 
+def test_a_plain_checkpoint_and_parameters_of_several_settings():
+    paramwise_cfg = dict(custom_keys=dict(backbone=dict(lr_mult=0.1)))
+    wrapper = build(make_toy(), SGD, paramwise_cfg=paramwise_cfg)
+    rates = wrapper.get_lr()["lr"]
+    with pytest.raises(ValueError, match="one param group, but initial_lr|but lr is"):
+        wrapper.load_state_dict(build_plain(make_toy(), SGD).state_dict())
+    assert wrapper.get_lr()["lr"] == rates
+
+
+def test_measurements_continue_where_nobody_counts_the_iterations():
+    """MMEngine counts none for the wrappers in an OptimWrapperDict."""
+    batches = [toy_batch(i) for i in range(14)]
+    settings = dict(start_iter=4, interval=1)
+
+    def continued(model, wrapper, batches):
+        for batch in batches:
+            train_iteration(model, wrapper, batch)
+
+    whole = make_toy()
+    whole_wrapper = build(whole, SGD, settings)
+    continued(whole, whole_wrapper, batches[:10])
+    saved = copy.deepcopy((whole.state_dict(), whole_wrapper.state_dict()))
+    continued(whole, whole_wrapper, batches[10:])
+    resumed = make_toy(seed=1)
+    wrapper = build(resumed, SGD, settings)
+    resumed.load_state_dict(saved[0])
+    wrapper.load_state_dict(saved[1])
+    continued(resumed, wrapper, batches[10:])
+    assert wrapper.agvm.num_measured == whole_wrapper.agvm.num_measured == 10
+    for name, weight in weights(whole).items():
+        assert torch.equal(weights(resumed)[name], weight)
+
+
 def test_a_state_of_another_model():
     wrapper = build(make_toy())
     with pytest.raises(ValueError, match="has 13 parameters, but the optimizer has 11"):

@@ -43,6 +43,17 @@ def test_it_starts_after_the_images_that_were_used():
     assert [batch[0].seed for batch in rest] == [b[0].seed for b in whole[30:]]
 
 
+def test_an_iterator_that_is_left_behind_changes_no_sizes():
+    whole = stream().plan(0, 20).to_list()
+    made = stream()
+    batches = iter(made)
+    sizes = [next(batches)[0].size for _ in range(5)]
+    next(iter(made))  # a look at the first batch
+    sizes += [next(batches)[0].size for _ in range(15)]
+    assert sizes == [size[:2] for size in whole]
+    assert made.iteration == 20
+
+
 def test_fractions_and_the_length_of_a_pass():
     assert stream().fraction(7) == 1.0
     growing = stream(max_iters=10)

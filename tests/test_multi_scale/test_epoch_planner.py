@@ -57,6 +57,30 @@ def test_lengths_are_those_of_the_plans(made):
     assert again.plan(3).to_list() == made.plan(3).to_list()
 
 
+@pytest.mark.parametrize(
+    "batch_size, num, world_size, drop_last",
+    [(7, 8, 1, True), (6, 15, 8, False)],
+)
+def test_every_rank_refuses_an_epoch_without_batches_for_all(
+    batch_size, num, world_size, drop_last
+):
+    """Where sizes grow within the epoch, only its plan shows it."""
+    sides = [6, 3, 8, 10, 16] if drop_last else [12, 16, 2, 3, 8]
+    weights = None if drop_last else [2, 1, 1, 0, 2]
+    growing = GrowingSizes(batch_size, 4, sides, weights)
+    schedule = "linear" if drop_last else "cosine"
+    growing.set_curriculum(ResolutionCurriculum(schedule, by_epoch=False))
+    for rank in range(world_size):
+        sampler = KeyedPermutationSampler(
+            range(num), seed=3, round_up=False, rank=rank, world_size=world_size
+        )
+        settings = TrainingSettings(
+            sampler, growing, 3, drop_last, max_epochs=5 if drop_last else 2
+        )
+        with pytest.raises(ValueError, match="must have a batch, and an image for"):
+            EpochPlanner(settings, no_indices).iterations_before(2)
+
+
 def test_lengths_by_hand():
     # Batches of 16, 7 and 4: 27 / 3 = 9 on average; 100 / 9 = 11.1
     assert planner().length(0) == 12

@@ -477,6 +477,21 @@ def test_infinite_sampler_begins_anew_after_workers_have_drawn_far_ahead(monkeyp
         other.set_curriculum(ResolutionCurriculum(), max_iters=10)
 
 
+def test_a_sampler_without_a_length_has_no_end():
+    class Endless:
+        dataset, seed = range(100), 3
+
+        def __iter__(self):
+            while True:
+                yield from range(100)
+
+    sampler = make(inner=Endless())
+    assert sampler.endless
+    # As long as a pass over the dataset: what MMEngine's LoggerHook asks for.
+    assert len(sampler) == math.ceil(100 / (293 / 7))
+    assert shapes(take(sampler, 9)) == sampler.plan_iterations(0, 9)
+
+
 def test_infinite_sampler_has_no_epochs():
     sampler = infinite()
     for ask in (

@@ -66,6 +66,32 @@ def states(samplers, iteration, epoch):
     return found[0]
 
 
+def test_ranks_of_unequal_shares_say_how_many_images_they_used():
+    kinds = set()
+    for num, before, after in itertools.product(range(20, 60), (2, 3), (1, 2, 3)):
+        old = ranks(before, num, round_up=False)
+        batches = epoch_of(old, 0)
+        length = len(batches[0])
+        short = {len(own[-1]) for own in batches} != {len(batches[0][-1])}
+        for position in (length - 1, length):
+            seen = flat(stopped_after(batches, position))
+            state = states(old, position, 0)
+            assert state["images"] == len(seen)
+            new = ranks(after, num, round_up=False)
+            try:
+                for sampler in new:
+                    sampler.resume(position, 0, state)
+                rest = flat(epoch_of_rest(new, 0))
+            except ValueError as error:
+                assert "remaining batches of epoch 0 must have an image" in str(error)
+                continue
+            assert sorted(seen + rest) == list(range(num))
+            cut_before = any(own[-2:-1] != batches[0][-2:-1] for own in batches)
+            kinds.add((short, position == length, cut_before))
+    # Also a rank whose last batch but one is smaller, and the end of an epoch.
+    assert len(kinds) > 2
+
+
 CURRICULUM = (ResolutionCurriculum(start_sizes=[4, 6]), 4)
 WITHIN = (ResolutionCurriculum(start_sizes=[4, 6], by_epoch=False, end=1.0), 4)
 
@@ -133,7 +159,7 @@ def test_other_ranks_or_batches_use_every_image_once(
         # Twice: those that fill up equal shares, fewer than ranks.
         twice = sum(times.values()) - NUM
         assert twice <= after - 1 if round_up else twice == 0
-        # The iterations that are left count up to the next epoch's beginning.
+        # The remaining iterations count up to the next epoch's beginning.
         assert done + len(rest[0]) == new[0].iterations_before(2)
         assert Counter(flat(epoch_of(new, 2))).keys() == set(range(NUM))
 
@@ -232,6 +258,19 @@ def test_grouped_by_aspect_ratio():
     assert list(resumed) == whole[5:]
     with pytest.raises(ValueError, match="group_by_aspect_ratio.*epoch's end"):
         grouped(batch_size=6).resume(5, 0, state)
+
+
+def test_an_endless_stream_is_restored_as_often_as_wanted():
+    (whole,) = ranks(1, inner=InfiniteSampler)
+    states_at = {i: json.loads(json.dumps(whole.state_at(i))) for i in (0, 10, 20)}
+    batches = list(itertools.islice(whole, 40))
+    (sampler,) = ranks(1, inner=InfiniteSampler)
+    for start in (10, 20, 10, 0, 20):
+        sampler.load_state_dict(states_at[start])
+        assert list(itertools.islice(sampler, 5)) == batches[start : start + 5]
+        # Where it stands now.
+        sampler.load_state_dict(sampler.state_dict())
+        assert list(itertools.islice(sampler, 3)) == batches[start + 5 : start + 8]
 
 
 def test_endless_stream_grouped_by_aspect_ratio():

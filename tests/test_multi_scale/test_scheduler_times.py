@@ -156,6 +156,25 @@ def test_one_cycle_and_restarts_with_their_configs():
     assert rates == pytest.approx(expected, abs=1e-6)
 
 
+def test_momentum_schedules_change_adams_betas():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([weight], betas=(0.9, 0.99))
+    config = dict(
+        type="CosineAnnealingMomentum", T_max=4, end=4, eta_min=0.5, **CONVERTED
+    )
+    arguments = dict(optimizer=optimizer, epoch_length=40)
+    scheduler = PARAM_SCHEDULERS.build(dict(config), default_args=arguments)
+    retime_schedulers([scheduler], [config], BEFORE, 4, 40)
+    betas = []
+    for _ in range(100):
+        betas.append(optimizer.param_groups[0]["betas"])
+        optimizer.step()
+        scheduler.step()
+    cosine = [0.5 + 0.4 * (1 + math.cos(math.pi * i / 100)) / 2 for i in range(100)]
+    assert [beta for beta, _ in betas] == pytest.approx(cosine, abs=1e-9)
+    assert {second for _, second in betas} == {0.99}
+
+
 @KNOWN
 def test_by_epoch_is_left_alone(known):
     _, built = run([dict(type="MultiStepLR", milestones=[2, 3], by_epoch=True)], known)
