@@ -262,7 +262,7 @@ def schedules(results: Sequence[Result]) -> str:
 
 def edges(results: Sequence[Result]) -> str:
     """Return the table of the rate at which plain training learns and AGVM does not."""
-    rows = [["", "at the rate that AGVM loses", "rate", "AP"]]
+    rows = [["", "at the lowest rate where only AGVM diverges", "rate", "AP"]]
     for optimizer in summary.optimizers(results):
         key = dict(optimizer=optimizer, batch=256, model="faster-rcnn")
         found = [arm for v in _EDGES for arm in select(results, variant=v, **key)]
@@ -452,7 +452,7 @@ def status(results: Sequence[Result], seeds: int) -> str:
         more = f" and {len(names) - 6} more" if len(names) > 6 else ""
         text += (
             f" {len(names)} arms that follow from these results are not trained yet: "
-            f"{shown}{more}; what is said below may change with them."
+            f"{shown}{more}; the conclusions below may change with them."
         )
     return text
 

@@ -67,7 +67,7 @@ INTRODUCTION = """
 Small models trained from scratch on two CPU cores; every number comes from
 [results/multi_scale.json](results/multi_scale.json). FLOPs are counted (forward and
 backward), and ratios are against SSc-FBS with the same seed. CPU time is processor time
-of the training iterations on a machine that other work shared: an indication only. `±`
+of the training iterations on a machine on which other programs ran: an indication only. `±`
 is the standard deviation over the seeds. An answer to a claim is the sign of the mean
 gain over the seeds; "within the spread" says that the mean is smaller than the standard
 deviation of the gains.
@@ -129,7 +129,7 @@ def _task(results: Sequence[Result], name: str, page: Path, seeds: int) -> List[
         f"`{task.data}`. Corruptions: {len(task.corruptions)} of ImageNet-C's at "
         f"severity {task.severity}.",
         "",
-        f"The paper's claims; an answer takes {seeds} seeds:",
+        f"The paper's claims; an answer needs {seeds} seeds:",
         "",
         *_table(claims(results, name, seeds), text_columns=2 + len(CLAIMED)),
         "",
