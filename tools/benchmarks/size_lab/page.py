@@ -67,10 +67,10 @@ INTRODUCTION = """
 Small models trained from scratch on two CPU cores; every number comes from
 [results/multi_scale.json](results/multi_scale.json). FLOPs are counted (forward and
 backward), and ratios are against SSc-FBS with the same seed. CPU time is processor time
-of the training iterations on a machine on which other programs ran: an indication only. `±`
-is the standard deviation over the seeds. An answer to a claim is the sign of the mean
-gain over the seeds; "within the spread" says that the mean is smaller than the standard
-deviation of the gains.
+of the training iterations on a machine on which other programs ran: an indication only.
+`±` is the standard deviation over the seeds. An answer to a claim is the sign of the
+mean gain over the seeds; "within the spread" says that the mean is smaller than the
+standard deviation of the gains.
 """
 
 
