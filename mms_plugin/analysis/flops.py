@@ -7,11 +7,11 @@ operators that the counter knows (convolutions, matrix products, attention) coun
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from ..multi_scale.sizes import Size
 from ..utils.model_state import kept_model_state
@@ -19,6 +19,7 @@ from ..utils.random_state import kept_random_states
 
 __all__ = [
     "count_flops",
+    "flop_counter",
     "images_of_plan",
     "plan_flops",
     "training_flops_per_image",
@@ -34,10 +35,43 @@ def count_flops(step: Callable[[], Any]) -> int:
     Returns:
         FLOPs, two for a multiplication with its addition.
     """
-    counter = FlopCounterMode(display=False)
+    counter = flop_counter()
     with _attention_of_products(), counter:
         step()
     return int(counter.get_total_flops())
+
+
+def flop_counter() -> FlopCounterMode:
+    """Return PyTorch's counter, which is right for grouped convolutions too.
+
+    Its own formula ignores the groups in the gradient of the weights: it counts a
+    depthwise convolution as a full one there.
+    """
+    backward = torch.ops.aten.convolution_backward
+    return FlopCounterMode(
+        display=False, custom_mapping={backward: _conv_backward_flops}
+    )
+
+
+def _conv_backward_flops(
+    grad_out_shape: Sequence[int],
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    _bias: Any,
+    _stride: Any,
+    _padding: Any,
+    _dilation: Any,
+    transposed: bool,
+    _output_padding: Any,
+    _groups: int,
+    output_mask: Sequence[bool],
+    **_: Any,
+) -> int:
+    """Count as many FLOPs as forward for each gradient, that of input and weights."""
+    forward = conv_flop_count(
+        list(x_shape), list(w_shape), list(grad_out_shape), transposed
+    )
+    return int(forward) * sum(map(bool, output_mask[:2]))
 
 
 def _attention_of_products() -> Any:

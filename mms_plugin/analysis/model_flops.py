@@ -28,14 +28,13 @@ from typing import (
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..multi_scale.sizes import Size, size_text
 from ..utils.feature_stride import feature_stride
 from ..utils.host_versions import require
 from ..utils.input_channels import input_channels
 from .batch_maker import batch_maker, rois_per_image
-from .flops import count_flops, training_flops_per_image
+from .flops import count_flops, flop_counter, training_flops_per_image
 
 __all__ = [
     "ModelFlops",
@@ -399,7 +398,7 @@ def _segmentor_part(model: Any) -> Optional[_SegmentorPart]:
 @contextmanager
 def _watched(model: nn.Module) -> Iterator[None]:
     """Name the module that fails, or whose weights no counted operator used."""
-    counter = FlopCounterMode(display=False)
+    counter = flop_counter()
     running: List[str] = []
     starts: List[int] = []
     inside = [0]  # FLOPs of the submodules of what is running

@@ -53,6 +53,20 @@ def test_training_of_two_convolutions_by_hand(batch_size):
     assert flops == {(10, 6): by_hand(10, 6), (7, 7): by_hand(7, 7)}
 
 
+@pytest.mark.parametrize("groups", [1, 8, 64])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_grouped_convolutions_by_hand(groups, transposed):
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    conv = kind(64, 64, 3, padding=1, groups=groups, bias=False)
+    images = torch.rand(2, 64, 10, 6, requires_grad=True)
+
+    def step():
+        conv(images).sum().backward()
+
+    # Each channel sees those of its group: forward, for the image, for the weights.
+    assert count_flops(step) == 3 * 2 * 2 * 10 * 6 * 64 * (64 // groups) * 9
+
+
 def test_frozen_layers_cost_less():
     model = TwoConvs()
     model.first.requires_grad_(False)
