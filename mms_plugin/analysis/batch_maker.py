@@ -168,6 +168,7 @@ def _segmentation_batches(
 ) -> MakeBatch:
     mmseg_structures = require("mmseg.structures", "batch_maker")
     structures = require("mmengine.structures", "batch_maker")
+    channels = input_channels(model)
 
     def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
         place = _device(model, device)
@@ -182,7 +183,7 @@ def _segmentation_batches(
         if type(getattr(model, "decode_head", None)).__name__ == "PIDHead":
             sample.gt_edge_map = structures.PixelData(data=labels)
         return dict(
-            inputs=torch.zeros(batch_size, 3, *shape, device=place),
+            inputs=torch.zeros(batch_size, channels, *shape, device=place),
             data_samples=[sample] * batch_size,
         )
 

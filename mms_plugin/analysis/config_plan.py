@@ -245,7 +245,10 @@ def config_plan(
             )
         size, counted = base_size, counted_as or base_size
         if size is None or counted is None:
-            size, counted, assumed = _fixed_size(config, loader)
+            try:
+                size, counted, assumed = _fixed_size(config, loader)
+            except ValueError as error:
+                raise ValueError(f"{error}; set base_size (--base-size)") from error
             assumptions += [assumed] if assumed else []
         images_of = {size: counted}
         drawn = [
@@ -676,10 +679,7 @@ def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Size, Optional[str]
         if "Resize" in _name(augment["type"]):
             found = _several(_name(augment["type"]))
     if found.size is None or found.counted is None:
-        raise ValueError(
-            "the size of the training images is not known: "
-            f"{found.note}; set --base-size"
-        )
+        raise ValueError(f"the size of the training images is not known: {found.note}")
     return found.size, found.counted, found.note or None
 
 
@@ -744,7 +744,7 @@ def _size_of(transform: Mapping) -> Tuple[Any, str]:
         if isinstance(kind, str) and registry.get(kind) is None:
             raise ValueError(
                 f"the size of the training images is not known: the transform {kind} "
-                "is not registered; import it by custom_imports or set --base-size"
+                "is not registered; import it by custom_imports"
             )
     try:
         known = MultiScaleTransform(transform)

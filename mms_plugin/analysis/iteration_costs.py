@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
-from ..multi_scale.sizes import Size, size_text
+from ..multi_scale.sizes import Size, pixel_budget_batch_size, size_text
 from .cost_fit import CostFit, Measurement, fit_cost
 
 __all__ = [
@@ -75,11 +75,25 @@ class IterationCosts:
         """
         return self.fit.overhead / self.at(height, width, batch_size)
 
+    def grows_with_images(self, size: Size) -> bool:
+        """Return whether more images of ``size`` cost more.
+
+        Not where a device waits for Python: then the measurements are noise.
+        """
+        return self._of_image(size) > 0
+
     def largest_batch(self, size: Size, budget: float) -> int:
         """Return the most images of ``size`` whose iteration costs at most ``budget``.
 
         0 where one image costs more.
+
+        Raises:
+            ValueError: By the measurements, more images of this size cost no more.
         """
+        if not self.grows_with_images(size):
+            raise ValueError(
+                f"iterations at {size_text(size)} cost no more with more images"
+            )
         images = (budget - self.fit.overhead) / self._of_image(size)
         return max(0, math.floor(images + _TOLERANCE))
 
@@ -126,10 +140,13 @@ def level_batch_sizes(
         One batch size a size, at least 1.
     """
     budget = costs.at(*base_size, batch_size)
-    return [
-        batch_size if size == base_size else max(1, costs.largest_batch(size, budget))
-        for size in sizes
-    ]
+
+    def level(size: Size) -> int:
+        if size == base_size or not costs.grows_with_images(size):
+            return pixel_budget_batch_size(batch_size, base_size, size)
+        return max(1, costs.largest_batch(size, budget))
+
+    return [level(size) for size in sizes]
 
 
 def fill_batch_sizes(

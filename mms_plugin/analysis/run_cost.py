@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import (
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 
@@ -102,7 +112,7 @@ class RunCost(NamedTuple):
 def run_cost(
     sizes: RunSizes,
     iterations: int,
-    world_size: int = 1,
+    world_size: Union[int, Sequence[int]] = 1,
     per_image: Optional[Mapping[Size, float]] = None,
 ) -> RunCost:
     """Return the cost of a training, summed up.
@@ -110,7 +120,7 @@ def run_cost(
     Args:
         sizes: What it ran.
         iterations: How many so far.
-        world_size: Ranks. Defaults to 1.
+        world_size: Ranks, of all iterations or of each. Defaults to 1.
         per_image: Cost of an image by its size, such as its training FLOPs. Defaults to
             its pixels.
     """
@@ -118,11 +128,12 @@ def run_cost(
     for entry in {*sizes.plan, *(entry for entry, _ in sizes.mixture)}:
         size = sizes.counted_as[entry[0], entry[1]]
         image = size[0] * size[1] if per_image is None else per_image[size]
-        cost[entry] = float(image) * entry[2] * world_size
+        cost[entry] = float(image) * entry[2]
     if sizes.mixture:
         mean = sum(cost[entry] * share for entry, share in sizes.mixture)
         each = np.full(iterations, mean)
     else:
         each = np.array([cost[entry] for entry in sizes.plan[:iterations]], float)
-    cumulated = np.cumsum(each)
+    ranks = np.asarray(world_size)
+    cumulated = np.cumsum(each * (ranks[: len(each)] if ranks.ndim else ranks))
     return RunCost(float(cumulated[-1]) if len(cumulated) else 0.0, cumulated)

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import (
@@ -31,6 +32,8 @@ _SCALARS = Path("vis_data") / "scalars.json"
 # What stands beside the metrics in a record.
 _NOT_METRICS = ("step", "time", "data_time", "memory", "epoch", "iter")
 _DRAWN = ("train/height", "train/width", "train/batch_size")
+# How a resumed training's iterations were counted before; see TrainingLength.
+_RESUMED_AT = "train/resumed_at"
 
 Points = List[Tuple[float, float]]
 
@@ -62,7 +65,10 @@ class RunLog:
         drawn: ``(height, width, batch_size)`` on one rank by iteration, from 1, as
             ``ResolutionCurriculumHook`` logs them; empty without it.
         validations: By ascending iteration.
-        world_size: Ranks; ``None`` where the text log does not say.
+        world_size: Ranks of the last start; ``None`` where the text log does not say.
+        ranks: Ranks by the first iteration that ran on them.
+        shift: What the last start's own numbers of iterations lack. A training that is
+            resumed with another batch size counts those before in the new size.
         config: The dumped config; ``None`` where there is none that loads.
         config_error: Why there is none.
         unreadable_lines: Lines of the log left out, as the last one of a training
@@ -77,6 +83,8 @@ class RunLog:
     drawn: Dict[int, Tuple[int, int, int]] = field(default_factory=dict)
     validations: List[Validation] = field(default_factory=list)
     world_size: Optional[int] = None
+    ranks: Dict[int, int] = field(default_factory=dict)
+    shift: int = 0
     config: Optional[Config] = None
     config_error: str = ""
     unreadable_lines: int = 0
@@ -102,6 +110,17 @@ class RunLog:
             last = self.drawn.get(iteration, last)
             plan.append(last)
         return plan
+
+    @property
+    def world_sizes(self) -> List[int]:
+        """Ranks of every iteration, from the first; 1 where they are not known."""
+        firsts = sorted(self.ranks)
+        if not firsts:
+            return [1] * self.iterations
+        return [
+            self.ranks[firsts[max(bisect_right(firsts, iteration) - 1, 0)]]
+            for iteration in range(1, self.iterations + 1)
+        ]
 
     def series(self, name: str) -> Points:
         """Return ``(iteration, value)`` of a training record's entry."""
@@ -141,7 +160,7 @@ def read_run(work_dir: Any) -> RunLog:
 
     Each start of a training has a folder of its own, in which MMEngine's local backend
     (``LocalVisBackend``, on by default) writes ``vis_data/scalars.json``. A resumed
-    training counts from where it went on: what an earlier start did beyond that is
+    training counts from its checkpoint: what an earlier start did beyond that is
     left out. A start that did not resume leaves out all before it.
 
     Args:
@@ -198,12 +217,29 @@ def _join(log: RunLog, file: Path) -> None:
         resumed = bool(log.config.get("resume", False))
     elif config is not None:
         log.config, log.config_error = config, error
-    first = min(steps) if resumed and log.starts else 0
+    first = 0
+    log.shift = log.shift if resumed and log.starts else 0
+    if resumed and log.starts:
+        for record in records:
+            if _RESUMED_AT in record:
+                log.shift += int(record[_RESUMED_AT]) - record["step"]
+        first = min(steps) + log.shift
+    if log.shift:
+        records = [
+            {**record, "step": record["step"] + log.shift}
+            if _is_training(record)
+            else record
+            for record in records
+        ]
+        steps = [step + log.shift for step in steps]
     log.records = [record for record in log.records if record["step"] < first]
     log.drawn = {step: size for step, size in log.drawn.items() if step < first}
     log.validations = [one for one in log.validations if one.iteration < first]
     log.starts = log.starts + 1 if log.records or log.drawn else 1
     log.world_size = _world_size(start) or log.world_size
+    log.ranks = {step: ranks for step, ranks in log.ranks.items() if step < first}
+    if log.world_size is not None:
+        log.ranks[max(first, 1)] = log.world_size
 
     loop = (log.config or {}).get("train_cfg") or {}
     log.by_epoch = _counts_epochs(loop, records)
@@ -286,6 +322,7 @@ def _validations(
     interval = loop.get("val_interval", 1000) if loop else 1
     most = loop.get("max_iters")
     before, epoch = 0, 0
+    validated = max((one.iteration for one in log.validations), default=0)
     for record in records:
         if _is_training(record):
             before = record["step"]
@@ -294,13 +331,16 @@ def _validations(
             continue
         step, done = record["step"], before
         if notes_iteration:
-            done = step
+            done = step + log.shift
         elif not log.drawn and log.by_epoch and length is not None:
             # The log may pass over an epoch's last iterations.
             done = max(done, round(step * length))
         elif not log.drawn and not log.by_epoch and isinstance(interval, int):
+            # The log may pass over the iterations since the last validation.
             done = -(-done // max(1, interval)) * max(1, interval)
+            done = max(done, validated + interval)
             done = min(done, most) if isinstance(most, int) else done
+        validated = done
         at: Optional[float] = None
         if log.by_epoch:
             at = float(epoch if notes_iteration else step)

@@ -10,6 +10,7 @@ from typing import Callable, List, NoReturn
 import torch
 
 from ..checkpoints.safe_globals import check_by_default
+from ..utils.files import NotWrittenError
 from .errors import UserError, debugging
 from .host_noise import quiet_hosts
 from .launching import leave_process_group
@@ -30,14 +31,14 @@ def run_command(main: Callable[[List[str]], None]) -> NoReturn:
         # The reader, such as `head`, has seen enough; nothing is left to be flushed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         _leave(0)
-    except UserError as error:
+    except (UserError, NotWrittenError) as error:
         if debugging():
             raise
         text = " ".join(str(error).split())
         if error.__cause__ is not None:
             text += " (MMS_DEBUG=1 shows the traceback)"
         print(f"{osp.basename(sys.argv[0])}: error: {text}", file=sys.stderr)
-        _leave(error.exit_code)
+        _leave(getattr(error, "exit_code", 1))
     except KeyboardInterrupt:
         print(f"{osp.basename(sys.argv[0])}: interrupted", file=sys.stderr)
         _leave(130)

@@ -162,9 +162,7 @@ def costs_of(
             continue
         log = run.log
         per_image = None if flops is None else flops[number]
-        costs.append(
-            run_cost(run.sizes, log.iterations, log.world_size or 1, per_image)
-        )
+        costs.append(run_cost(run.sizes, log.iterations, log.world_sizes, per_image))
     if not any(costs):
         return costs, None, f"no cost: {runs[0].sizes_error}"
     return costs, "pixels" if flops is None else "flops", note
@@ -329,10 +327,11 @@ def summary(run: Run, cost: Optional[RunCost], unit: Optional[str]) -> Dict[str,
     """Return what ``--json`` prints of a run."""
     log = run.log
     drawn: Dict[Tuple[int, int], List[int]] = {}
-    for height, width, batch_size in run.sizes.plan if run.sizes else []:
+    plan = run.sizes.plan if run.sizes else []
+    for (height, width, batch_size), ranks in zip(plan, log.world_sizes):
         entry = drawn.setdefault((height, width), [0, 0])
         entry[0] += 1
-        entry[1] += batch_size * (log.world_size or 1)
+        entry[1] += batch_size * ranks
 
     def ends(name: str) -> Dict[str, float]:
         values = [value for _, value in log.series(name)]

@@ -10,12 +10,12 @@ import argparse
 import os.path as osp
 import sys
 from importlib.util import find_spec
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
 from mmengine.dist import is_main_process
 
 from .. import cli
-from ..evaluation import CalibrationError
+from ..evaluation import CalibrationError, ClassSubset
 from ..evaluation.calibration import BINNINGS, NORMS
 
 
@@ -54,6 +54,21 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def among_the_classes_of(evaluator: Any, metric: Dict[str, Any]) -> Dict[str, Any]:
+    """Return a metric, among only the classes that the config's evaluator evaluates.
+
+    Args:
+        evaluator: ``test_evaluator`` of the config.
+        metric: Config of the metric.
+    """
+    metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+    for own in metrics:
+        kind = own.get("type") if isinstance(own, Mapping) else None
+        if kind is ClassSubset or str(kind).rpartition(".")[2] == "ClassSubset":
+            return dict(own, metric=metric)
+    return metric
+
+
 def evaluate(args: argparse.Namespace) -> Tuple[Dict[str, Any], str]:
     """Metrics and bins, and where the picture goes; no bins but on the main process."""
     config = cli.load_config(args.config, args.cfg_options)
@@ -69,11 +84,14 @@ def evaluate(args: argparse.Namespace) -> Tuple[Dict[str, Any], str]:
     if config.get("test_cfg") is None:
         config.test_cfg = dict()
     # The config's own metrics stay out: they may need what is not asked for here.
-    config.test_evaluator = dict(
-        type="CalibrationError",
-        num_bins=args.num_bins,
-        norm=list(NORMS),
-        binning=args.binning,
+    config.test_evaluator = among_the_classes_of(
+        config.get("test_evaluator"),
+        dict(
+            type="CalibrationError",
+            num_bins=args.num_bins,
+            norm=list(NORMS),
+            binning=args.binning,
+        ),
     )
     config.load_from = args.checkpoint
     config.resume = False
@@ -83,6 +101,7 @@ def evaluate(args: argparse.Namespace) -> Tuple[Dict[str, Any], str]:
     with cli.setting_up("the runner cannot be built"):
         runner = cli.build_runner(config)
         (metric,) = runner.test_evaluator.metrics
+        metric = metric.metric if isinstance(metric, ClassSubset) else metric
     with cli.run_started(runner):
         try:
             metrics = runner.test()

@@ -17,7 +17,9 @@ from typing import Any, Callable, Dict, List, Optional
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
+from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
+from torch import nn
 
 from .. import cli
 from ..evaluation.common_corruption import load_corrupt
@@ -206,6 +208,15 @@ def dataloader_at(config: Config, condition: Condition) -> ConfigDict:
     return loader
 
 
+def initial_weights(runner: Runner) -> Dict[nn.Module, Dict[str, Any]]:
+    """Return a copy of the weights of the model, and of their average if it has one."""
+    averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+    return {
+        module: copy.deepcopy(module.state_dict())
+        for module in (runner.model, *averages)
+    }
+
+
 def run_conditions(
     runner: Runner,
     config: Config,
@@ -236,8 +247,12 @@ def run_conditions(
             loader.num_workers = 0
             loader.pop("prefetch_factor", None)
             runner.build_dataloader(loader, seed=runner.seed).dataset[0]
+    initial = initial_weights(runner) if len(checkpoints) > 1 else {}
     for checkpoint in checkpoints:
         with cli.loading_checkpoint(checkpoint):
+            # What a checkpoint does not have must not be that of the one before.
+            for module, state in initial.items():
+                module.load_state_dict(state)
             runner.load_checkpoint(checkpoint)
         for condition in conditions:
             runner.logger.info(f"Evaluating {checkpoint} at {condition}")

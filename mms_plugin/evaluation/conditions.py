@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -18,6 +19,9 @@ __all__ = [
 ]
 
 # What a table shows of the metrics that the libraries give, the first that is there.
+# Average precision, whoever counts it: bbox_mAP, bbox_AP, AP50.
+_AP = re.compile(r"(^|[/_])m?AP")
+
 _HEADLINES = (
     "accuracy/top1",
     "single-label/f1-score",
@@ -105,12 +109,12 @@ def headline_metric(metrics: Mapping[str, Any], wanted: Optional[str] = None) ->
 
 
 def value_of(result: Mapping[str, Any], metric: str) -> Optional[float]:
-    """Return the metric of one evaluation; 0 for the mAP of no detections.
+    """Return the metric of one evaluation; 0 for the AP of no detections.
 
     mmdet gives no metrics then. Left out of a mean, the worst would not count.
     """
     metrics = result["metrics"]
-    if not metrics and "mAP" in metric:
+    if not metrics and _AP.search(metric):
         return 0.0
     value: Optional[float] = metrics.get(metric)
     return value
@@ -164,7 +168,9 @@ def to_table(report: Mapping[str, Any]) -> str:
     }
     severities = sorted({key[3] for key in values if key[3] is not None})
 
-    digits = 4 if "mAP" in metric else 2  # a fraction, not a percentage
+    # A fraction, such as mmdet's mAP, or a percentage.
+    is_fraction = all(abs(value) <= 1 for value in values.values() if value is not None)
+    digits = 4 if is_fraction else 2
 
     def cell(value: Optional[float]) -> str:
         return "-" if value is None else f"{value:.{digits}f}"

@@ -90,6 +90,8 @@ class TrainingLength:
             "rate stays as configured."
         )
         self._put_times_back(done - loop.iter)
+        # So that who reads the log can join it with the one before.
+        runner.visualizer.add_scalars({"train/resumed_at": loop.iter}, step=done)
         loop._iter = done
         runner.message_hub.update_info("iter", done)
         runner.optim_wrapper.initialize_count_status(runner.model, done, loop.max_iters)

@@ -352,7 +352,7 @@ def test_the_size_of_a_pipeline(pipeline, counted, assumed):
 )
 def test_a_pipeline_without_one_size(pipeline, model, message):
     pytest.importorskip("mmdet")
-    with pytest.raises(ValueError, match=f"{message}.* set --base-size"):
+    with pytest.raises(ValueError, match=f"{message}.* set base_size"):
         config_plan(plain(pipeline=pipeline, model=model), 8)
 
 

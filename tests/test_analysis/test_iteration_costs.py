@@ -1,3 +1,5 @@
+import random
+
 import pytest
 
 from mms_plugin.analysis import (
@@ -69,6 +71,27 @@ def test_level_table_keeps_the_base_and_has_an_image_everywhere():
     costs = IterationCosts.of(exact((10, 20, 200)))
     table = level_batch_sizes(costs, 2, (20, 20), [(20, 20), (200, 200)])
     assert table == [2, 1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_times_that_do_not_depend_on_the_images(seed):
+    """A device that waits for Python: no crash, and the pixel budget if in doubt."""
+    noise = random.Random(seed)
+    sides = (10, 14, 20, 26, 30)
+    pixels = [8 * 20 * 20 // (side * side) for side in sides]
+    rows = [
+        Measurement(side, side, images, 0.02 * (1 + noise.uniform(-0.05, 0.05)))
+        for side, most in zip(sides, pixels)
+        for images in batch_sizes_to_measure(8, most)
+    ]
+    costs = IterationCosts.of(rows)
+    table = level_batch_sizes(costs, 8, (20, 20), [(s, s) for s in sides])
+    assert table[2] == 8
+    for side, images, budget in zip(sides, table, pixels):
+        if not costs.grows_with_images((side, side)):
+            assert images == budget
+            with pytest.raises(ValueError, match="cost no more with more images"):
+                costs.largest_batch((side, side), 1.0)
 
 
 def test_fill_table():

@@ -63,7 +63,7 @@ def test_a_classifier_on_meta_tensors():
     assert on_meta.per_image == model_flops(model, sizes, prefer_meta=False).per_image
 
 
-def segmentor(decode_head, cascade=False):
+def segmentor(decode_head, cascade=False, channels=3):
     pytest.importorskip("mmseg")
     from mmengine.registry import MODELS
 
@@ -74,7 +74,11 @@ def segmentor(decode_head, cascade=False):
         dict(
             type="mmseg.CascadeEncoderDecoder" if cascade else "mmseg.EncoderDecoder",
             backbone=dict(
-                type="mmseg.ResNetV1c", depth=18, stem_channels=8, base_channels=8
+                type="mmseg.ResNetV1c",
+                depth=18,
+                in_channels=channels,
+                stem_channels=8,
+                base_channels=8,
             ),
             decode_head=[fcn, head] if cascade else head,
             auxiliary_head=[dict(fcn, in_index=1, in_channels=16)],
@@ -102,6 +106,17 @@ def test_a_segmentor_without_its_losses(model):
     on_meta = model_flops(model, [size])
     assert on_meta.counted_on == "meta tensors" and on_meta.rois is None
     assert on_meta.per_image == model_flops(model, [size], prefer_meta=False).per_image
+
+
+def test_a_segmentor_of_four_channels():
+    head = dict(type="mmseg.PSPHead", in_channels=64, in_index=3)
+    of_three, of_four = (
+        model_flops(segmentor(head, channels=channels), [(64, 64)]).per_image[64, 64]
+        for channels in (3, 4)
+    )
+    # The first convolution, 3 x 3 with a stride of 2 to 4 channels; forward and for
+    # its weights.
+    assert of_four - of_three == 2 * 2 * 32 * 32 * 9 * 4
 
 
 def test_attention_is_counted_on_both():

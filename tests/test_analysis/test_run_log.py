@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import toys
 from mmengine.hooks import Hook
 from run_files import drawn, train, validation, write_start
 
 from mms_plugin.analysis import read_run
+from mms_plugin.analysis.run_cost import run_cost, run_sizes
 
 CRASH = 32
 
@@ -53,6 +55,34 @@ def test_a_crashed_and_resumed_training_is_joined(make_runner, tmp_path):
     assert crashed.plan == log.plan[: CRASH + 1]
 
 
+def test_a_training_resumed_with_another_batch_size_is_joined(make_runner, tmp_path):
+    def start(epochs, batch_size, resume):
+        runner = make_runner(
+            train_dataloader=toys.train_dataloader(80, batch_size, sizes=[8]),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            custom_hooks=[dict(type="MultiScaleSamplerHook")],
+            default_hooks=dict(
+                logger=dict(type="LoggerHook", interval=5),
+                checkpoint=dict(type="CheckpointHook", interval=1),
+            ),
+            log_level="INFO",
+            visualizer=dict(
+                type="Visualizer", vis_backends=[dict(type="LocalVisBackend")]
+            ),
+            resume=resume,
+        )
+        runner.train()
+        return Path(runner.log_dir)
+
+    # The starts may lie within one second.
+    first = start(3, 4, False)
+    first.rename(first.with_name("20200101_000000"))
+    start(5, 8, True)
+    log = read_run(tmp_path / "run")
+    assert log.plan == [(8, 8, 4)] * 60 + [(8, 8, 8)] * 20
+    assert (log.starts, log.epochs, log.iterations) == (2, 5, 80)
+
+
 def test_what_was_redone_counts_once(tmp_path):
     write_start(
         tmp_path,
@@ -76,6 +106,56 @@ def test_what_was_redone_counts_once(tmp_path):
     ]
     assert [step for step, _ in log.series("lr")] == [2, 4]
     assert log.iterations == 4
+
+
+def test_a_start_that_counts_its_checkpoint_in_another_batch_size(tmp_path):
+    def epochs(numbers, length, batch_size, first=0):
+        for number, epoch in enumerate(numbers):
+            steps = [first + number * length + i + 1 for i in range(length)]
+            yield from (drawn(step, 8, 8, batch_size) for step in steps)
+            yield train(steps[-1], epoch)
+            yield validation(epoch, top1=10.0 * epoch)
+
+    machine = "GPU number: {}"
+    write_start(
+        tmp_path, "20260101_000000", list(epochs((1, 2, 3), 20, 4)),
+        text=machine.format(1),
+    )  # fmt: skip
+    # Continued after epoch 2, whose 40 iterations count as 10 on two ranks.
+    again = {"train/resumed_at": 40, "step": 10}
+    write_start(
+        tmp_path, "20260102_000000", [again, *epochs((3, 4), 5, 8, first=10)],
+        config="resume = True", text=machine.format(2),
+    )  # fmt: skip
+    # Continued once more, as it was.
+    write_start(
+        tmp_path, "20260103_000000", list(epochs((5,), 5, 8, first=20)),
+        config="resume = True", text=machine.format(2),
+    )  # fmt: skip
+    log = read_run(tmp_path)
+    assert log.plan == [(8, 8, 4)] * 40 + [(8, 8, 8)] * 15
+    assert log.world_sizes == [1] * 40 + [2] * 15
+    assert [(v.epoch, v.iteration) for v in log.validations] == [
+        (1, 20), (2, 40), (3, 45), (4, 50), (5, 55),
+    ]  # fmt: skip
+    cost = run_cost(run_sizes(log), log.iterations, log.world_sizes)
+    assert cost.after(40) == 64 * 4 * 40
+    assert cost.total == 64 * (4 * 40 + 2 * 8 * 15)
+
+
+def test_more_validations_than_logged_iterations(tmp_path):
+    records = []
+    for step in range(10, 61, 10):
+        if step in (30, 50):  # the logger's interval is 25
+            records.append(train(25 if step == 30 else 50))
+        records.append(validation(0, top1=float(step)))
+    config = (
+        "train_cfg = dict(type='IterBasedTrainLoop', max_iters=60, val_interval=10)"
+    )
+    write_start(tmp_path, "20260101_000000", records, config=config)
+    log = read_run(tmp_path)
+    assert [v.iteration for v in log.validations] == [10, 20, 30, 40, 50, 60]
+    assert log.iterations == 60
 
 
 def test_a_start_that_did_not_resume_stands_alone(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mms_plugin import cli
+from mms_plugin.utils.files import NotWrittenError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +32,7 @@ def test_a_reader_that_has_seen_enough():
         (None, 0, ""),
         (cli.UserError("two\nlines"), 2, "own.py: error: two lines\n"),
         (cli.RunError("the disk is full"), 1, "own.py: error: the disk is full\n"),
+        (NotWrittenError(28, "a.png: No space"), 1, "own.py: error: a.png: No space\n"),
         (KeyboardInterrupt(), 130, "own.py: interrupted\n"),
     ],
 )

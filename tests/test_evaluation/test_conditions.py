@@ -122,6 +122,13 @@ def test_a_detector_that_finds_nothing_counts_as_zero():
     assert entry["by_corruption"]["fog"] == pytest.approx(0.15)
     assert entry["relative_drop"] == pytest.approx(62.5)
     assert "0.0000" in to_table(report)
-    # A metric that is no mAP is not known there.
+    # LVIS calls it AP.
+    for one in results:
+        if one["metrics"]:
+            one["metrics"] = {"lvis/bbox_AP": one["metrics"][metric]}
+    report = summarise(results, "lvis/bbox_AP")
+    assert report["summary"][0]["relative_drop"] == pytest.approx(62.5)
+    assert "0.3000" in to_table(report)
+    # A metric that is no AP is not known there.
     (entry,) = summarise([result(None, None, {})], "accuracy/top1")["summary"]
     assert entry["clean"] is None

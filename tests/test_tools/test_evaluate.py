@@ -358,6 +358,66 @@ def test_reliability_of_bad_input(root, run_reliability, tmp_path, arguments, te
         run_reliability(root / "config.py", *replaced, "--work-dir", tmp_path)
 
 
+def test_reliability_among_some_of_the_classes(root, run_reliability, tmp_path):
+    (tmp_path / "config.py").write_text(
+        CONFIG.replace("ROOT", str(root / "scenes"))
+        + "test_evaluator = [dict(type='ClassSubset', class_indices=list(range(12)),\n"
+        "                        metric=dict(type='Accuracy'))]\n"
+        "model['head'].update(num_classes=20)\n"
+    )
+    from mmengine.registry import MODELS
+    from mmengine.runner import save_checkpoint
+
+    model = build_model(cli.load_config(str(tmp_path / "config.py")), MODELS)
+    model.load_state_dict(
+        {
+            name: torch.cat([value, 9 * torch.ones(8, *value.shape[1:])])
+            if name.startswith("head")
+            else value
+            for name, value in torch.load(root / "a.pth")["state_dict"].items()
+        }
+    )
+    save_checkpoint(
+        dict(state_dict=model.state_dict(), meta={}), str(tmp_path / "wide.pth")
+    )
+    for name, config in (("wide", tmp_path / "config.py"), ("a", root / "config.py")):
+        run_reliability(
+            config, (tmp_path if name == "wide" else root) / f"{name}.pth",
+            "--work-dir", tmp_path / "w", "--out", tmp_path / f"{name}.png",
+        )  # fmt: skip
+    wide, all_of_them = (
+        json.loads((tmp_path / f"{name}.json").read_text()) for name in ("wide", "a")
+    )
+    # The eight further classes are not evaluated.
+    assert wide["metrics"] == pytest.approx(all_of_them["metrics"], rel=1e-4)
+    assert [b["count"] for b in wide["bins"]] == [
+        b["count"] for b in all_of_them["bins"]
+    ]
+
+
+def test_a_checkpoint_inherits_nothing_from_the_one_before(root, run_test, tmp_path):
+    part = torch.load(root / "b.pth")
+    part["state_dict"] = {
+        name: value
+        for name, value in part["state_dict"].items()
+        if name.startswith("head")
+    }
+    torch.save(part, tmp_path / "part.pth")
+    tables = []
+    for order in (["a", "part"], ["part", "a"]):
+        paths = [
+            tmp_path / "part.pth" if n == "part" else root / "a.pth" for n in order
+        ]
+        out = tmp_path / f"{order[0]}.json"
+        run_test(
+            root / "config.py", *paths, "--out", out, "--work-dir", tmp_path / "w",
+            "--cfg-options", "randomness.seed=1",
+        )  # fmt: skip
+        report = json.loads(out.read_text())
+        tables.append({r["checkpoint"]: r["metrics"] for r in report["results"]})
+    assert tables[0] == tables[1]
+
+
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
 def test_a_checkpoint_that_cannot_be_read_is_named(root, run_test, tmp_path, content):
     broken = tmp_path / "broken.pth"
