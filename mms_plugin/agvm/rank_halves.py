@@ -23,6 +23,20 @@ def first_half_size(world_size: int) -> int:
     return world_size // 2
 
 
+def strides_in_bucket(param: Tensor) -> Tuple[int, ...]:
+    """Return the strides of a parameter's gradient in DDP's buckets.
+
+    They are the parameter's own (``channels_last`` for example), or row-major if that
+    leaves gaps. The gradients that a bucket lists are row-major in any case.
+    """
+    expected = 1
+    for stride, size in sorted(zip(param.stride(), param.size())):
+        if size != 1 and stride != expected:
+            return torch.empty(param.size(), device="meta").stride()
+        expected *= size
+    return param.stride()
+
+
 class RankHalves(HalvesSource):
     """Compare the first with the last ranks of a ``DistributedDataParallel`` model.
 
@@ -112,8 +126,9 @@ class RankHalves(HalvesSource):
         if dist.get_rank() == self._root:
             base = int(buffer.storage_offset())
             views = [
-                (param, grad.size(), grad.stride(), int(grad.storage_offset()) - base)
+                (param, param.size(), strides_in_bucket(param), offset - base)
                 for param, grad in zip(bucket.parameters(), bucket.gradients())
+                for offset in [int(grad.storage_offset())]
             ]
         work = None
         if self._half_group is not None:

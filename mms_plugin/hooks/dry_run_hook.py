@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack
 from typing import List, Optional
 
+from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -119,9 +120,11 @@ class DryRunHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Run the iterations."""
         check_model(runner.model)
-        name = f"dry_run/{runner.experiment_name}/{runner.timestamp}/{self._runs}"
+        names = [f"dry_run/{runner.experiment_name}/{runner.timestamp}/{self._runs}"]
         self._runs += 1
-        ranks = RankAgreement.of_process_group(name, self.grace)
+        # A config may name the experiment otherwise on every rank, by its host.
+        broadcast_object_list(names)
+        ranks = RankAgreement.of_process_group(names[0], self.grace)
         began = time.perf_counter()
         with kept_training_state(
             runner.model, runner.optim_wrapper, runner.message_hub

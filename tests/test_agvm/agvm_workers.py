@@ -77,9 +77,21 @@ def wrap(model, **kwargs):
     return MMDistributedDataParallel(model, **kwargs)
 
 
-def train_toy(rank, iterations, optimizer, agvm, ddp=None, mask_head=False, **kwargs):
+def other_layout(model):
+    """Lay weights out otherwise: channels last, and matrices column by column."""
+    model = model.to(memory_format=torch.channels_last)
+    for param in model.parameters():
+        if param.ndim == 2:
+            param.data = param.data.t().contiguous().t()
+    return model
+
+
+def train_toy(
+    rank, iterations, optimizer, agvm, ddp=None, mask_head=False, layout=None, **kwargs
+):
     """Train the toy; return weights, gradients and AGVM's state by iteration."""
     model = make_toy(mask_head=mask_head)
+    model = model if layout is None else layout(model)
     start = weights(model)
     local = record_local_gradients(model)
     model = wrap(model, **(ddp or {}))

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 from agvm_toy import TOY_MODULES
-from agvm_workers import run_ranks, train_mask_rcnn, train_toy
+from agvm_workers import other_layout, run_ranks, train_mask_rcnn, train_toy
 from numpy_agvm import NumpyAGVM
+
+from mms_plugin.agvm.rank_halves import strides_in_bucket
 
 pytestmark = pytest.mark.distributed
 
@@ -41,6 +43,37 @@ def test_real_ranks_agree_with_numpy(world_size, optimizer, tmp_path):
     reference = _agree(ranks, TOY_MODULES, optimizer, interval=2, start=1, momentum=0.6)
     moved = [abs(mu - 1) for name, mu in reference.mu.items() if name != "backbone"]
     assert min(moved) > 0.01  # else it would agree for free
+
+
+@pytest.mark.parametrize("views", [False, True])
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_weights_of_any_layout_agree_with_numpy(world_size, views, tmp_path):
+    agvm = dict(interval=1, start_iter=0, momentum=0.6)
+    ranks = run_ranks(
+        world_size, _other_layout, tmp_path, dict(gradient_as_bucket_view=views), agvm
+    )
+    _agree(ranks, TOY_MODULES, SGD, momentum=0.6)
+
+
+def _other_layout(rank, ddp, agvm):
+    return train_toy(rank, 4, SGD, agvm, ddp, layout=other_layout)
+
+
+@pytest.mark.parametrize(
+    "shape, strides, expected",
+    [
+        ((4, 3, 2, 2), (12, 4, 2, 1), (12, 4, 2, 1)),
+        ((4, 3, 2, 2), (12, 1, 6, 3), (12, 1, 6, 3)),  # channels last
+        ((4, 3, 1, 1), (3, 1, 3, 3), (3, 1, 3, 3)),
+        ((3, 2), (1, 3), (1, 3)),  # transposed
+        ((3, 2), (4, 1), (2, 1)),  # with gaps
+        ((3, 2), (0, 1), (2, 1)),  # expanded
+        ((), (), ()),
+    ],
+)
+def test_strides_in_a_bucket(shape, strides, expected):
+    param = torch.zeros(64).as_strided(shape, strides)
+    assert strides_in_bucket(param) == expected
 
 
 @pytest.mark.parametrize("world_size", [2, 3])

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import random
 import sys
 from pathlib import Path
@@ -64,7 +65,8 @@ class Trainings:
                 type="MMDistributedDataParallel", device_ids=None, **(wrapper or {})
             ),
             work_dir=self.out,
-            experiment_name=f"training_{self.count}",
+            # As where a config takes it from the name of the host.
+            experiment_name=f"training_{self.count}_on_{os.environ['RANK']}",
             launcher="pytorch",
             env_cfg=dict(dist_cfg=dict(backend="gloo")),
             default_scope="mmengine",
