@@ -7,6 +7,7 @@ minutes, and a test compares the fingerprints in seconds.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os.path as osp
@@ -284,7 +285,8 @@ def _flops(
         return None
     cli.enter_scope(config)
     try:
-        counted = model_flops(build_model(config), sizes)
+        # Building a model changes its config.
+        counted = model_flops(build_model(copy.deepcopy(config)), sizes)
     except UncountedError as error:
         models[model] = dict(counted_on=None, rois=None, per_image={}, why=str(error))
         return None
