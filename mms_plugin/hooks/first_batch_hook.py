@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping, Tuple
+from typing import Tuple
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..dry_run.trial_batches import choose_batches, load_batches
 from ..multi_scale.dry_run_plan import DryRunPoint
+from ..multi_scale.image_size_check import is_larger, size_divisor, sizes_in_batch
 from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
 )
@@ -54,35 +54,14 @@ class FirstBatchHook(Hook):
             raise ValueError(f"the first batch, {point}, fails to load: {text}") from (
                 error
             )
-        divisor = _size_divisor(runner.cfg.get("train_dataloader"))
-        for height, width in _image_sizes(batch):
-            if _is_larger((height, width), size, divisor):
+        divisor = size_divisor(runner.cfg.get("train_dataloader"))
+        for height, width in sizes_in_batch(batch):
+            if is_larger((height, width), size, divisor):
                 raise ValueError(
                     f"the first batch must have images of {size_text(size)}, but got "
                     f"one of {height}x{width}: a transform of its pipeline sets a size "
                     "that does not follow the batch's"
                 )
-
-
-def _is_larger(image: Size, size: Size, divisor: int) -> bool:
-    """Return whether an image is larger than a size, also before it was rounded up.
-
-    A ``Pad`` with ``size_divisor`` makes both sides multiples of the divisor.
-    """
-    excess = min(image) - min(size)
-    padded = not any(side % divisor for side in image)
-    return excess > 1 and not (padded and excess < divisor)
-
-
-def _size_divisor(config: Any) -> int:
-    """Return the largest ``size_divisor`` in a config; 1 without one."""
-    if isinstance(config, Mapping):
-        own = config.get("size_divisor")
-        inner = [_size_divisor(value) for value in config.values()]
-        return max([own if isinstance(own, int) else 1, *inner])
-    if isinstance(config, (list, tuple)):
-        return max(map(_size_divisor, config), default=1)
-    return 1
 
 
 def _first(
@@ -96,13 +75,3 @@ def _first(
         plan = sampler.plan(epoch) or sampler.plan(epoch + 1)
     height, width, batch_size = plan[0]
     return (height, width), batch_size
-
-
-def _image_sizes(batch: Any) -> Iterator[Size]:
-    """Yield ``(height, width)`` of the images in a batch, of several views too."""
-    images = batch.get("inputs") if isinstance(batch, Mapping) else None
-    if isinstance(images, torch.Tensor) and images.dim() >= 3:
-        yield int(images.shape[-2]), int(images.shape[-1])
-    elif isinstance(images, (list, tuple)):
-        for each in images:
-            yield from _image_sizes(dict(inputs=each))

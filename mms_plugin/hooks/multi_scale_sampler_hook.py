@@ -11,6 +11,7 @@ from mmengine.runner.base_loop import BaseLoop
 
 from ..checkpoints.sampler_checkpoint import SamplerCheckpoint
 from ..multi_scale.batch_lr_scaling import BatchLrScaling
+from ..multi_scale.image_size_check import ImageSizeCheck
 from ..multi_scale.iteration_seeds import seed_iteration
 from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
@@ -67,6 +68,7 @@ class MultiScaleSamplerHook(Hook):
         self._length = TrainingLength()
         self._log = SizeLog()
         self._losses = SizeLossLog()
+        self._size_check = ImageSizeCheck()
         self._sampler: Optional[MultiScaleVariableBatchSampler] = None
 
     @property
@@ -146,6 +148,7 @@ class MultiScaleSamplerHook(Hook):
             batch = sampler.batch_at(epoch, position)
             shared = sampler.shared_batch_size(epoch, position)
         self._log.batch(runner, batch)
+        self._size_check(runner, batch[:2], data_batch)
         seed_iteration(runner, sampler.seed)
         # Not by this rank's own batch: the weights of all ranks must stay equal.
         self._lr_scaling.scale(runner, shared / sampler.batch_size)

@@ -55,14 +55,14 @@ def build_dataset(config: Mapping, recorded: List[Recorded]) -> Any:
             itself reads, or no sample is left.
     """
     kind = _class_of(config)
-    if kind is not None and kind.__name__ in _WRAPPERS:
+    if _takes_built_dataset(kind):
         return DATASETS.build(_with_built_leaves(config, recorded))
     with _explain_missing_sides(config.get("type"), config.get("ann_file")):
         if kind is None or not _serializes(kind, config):
             return DATASETS.build(config)
         try:
             dataset = DATASETS.build({**config, "serialize_data": False})
-        except TypeError:  # a class that does not pass serialize_data on
+        except Exception:  # a class that is not prepared for it
             return DATASETS.build(config)
     dataset.serialize_data = True
     _record(dataset, recorded)
@@ -79,7 +79,7 @@ def _with_built_leaves(config: Mapping, recorded: List[Recorded]) -> Any:
     kind = _class_of(config)
     if kind is None:
         return config
-    if kind.__name__ not in _WRAPPERS:
+    if not _takes_built_dataset(kind):
         is_leaf = issubclass(kind, BaseDataset)
         return build_dataset(config, recorded) if is_leaf else config
     built = {**config}
@@ -90,6 +90,12 @@ def _with_built_leaves(config: Mapping, recorded: List[Recorded]) -> Any:
             _with_built_leaves(each, recorded) for each in built["datasets"]
         ]
     return built
+
+
+def _takes_built_dataset(kind: Any) -> bool:
+    """Return whether it is a wrapper of MMEngine or mmdet; mmseg's takes a config."""
+    library = getattr(kind, "__module__", "").partition(".")[0]
+    return getattr(kind, "__name__", "") in _WRAPPERS and library in _LIBRARIES
 
 
 def init_dataset(dataset: Any, recorded: List[Recorded]) -> None:

@@ -16,12 +16,13 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement
+from torch.utils.data import IterableDataset
 
-from ..utils.nested_datasets import leaves, walk, without_slice
+from ..utils.nested_datasets import walk, with_pipelines, without_slice
 from ..utils.random_state import mixed_seed, seeded
 from ..utils.setting_error import SettingError
 from .image_sizes import Recorded, build_dataset, image_sizes, init_dataset
-from .path_in_errors import PathInErrors, raise_with_path
+from .path_in_errors import PathInErrors
 from .size_losses import LoadingSample, LossTally, SizeLosses, loading, loading_sample
 from .sized_index import SizedIndex
 from .sizes import TARGET_SIZE, Size
@@ -45,22 +46,31 @@ class _SizedPipeline(PathInErrors):
         super().__init__(pipeline)
         self.drops_empty = drops_empty
 
-    def __call__(self, results: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         loaded = loading_sample()
         if loaded is None:  # a plain index
-            with loading():
-                return self(results)
-        if loaded.size is not None and isinstance(results, dict):
+            with loading() as loaded:
+                try:
+                    return self(*args, **kwargs)
+                except Exception as error:
+                    loaded.raise_failure(error)
+        given = (*args, *kwargs.values())
+        results = next((each for each in given if isinstance(each, dict)), None)
+        if loaded.size is not None and results is not None:
             results[TARGET_SIZE] = loaded.size
-        loaded.drops_empty = self.drops_empty
+        loaded.drops_empty, loaded.drop = self.drops_empty, False
         try:
-            sample = self.pipeline(results)
+            sample = self.pipeline(*args, **kwargs)
         except Exception as error:
             if not self._skips_unreadable(error, results):
-                raise_with_path(error, results)
+                # As it is: the dataset may handle it.
+                loaded.failure = (error, results)
+                raise
             sample = None
         finally:
             loaded.drops_empty = False
+        if loaded.drop:
+            sample = None
         if sample is None and _unread_file(results):
             print_log(
                 f"{_unread_file(results)} cannot be read; another image is loaded",
@@ -130,7 +140,9 @@ class MultiScaleDataset:
         self._tally = LossTally()
         if isinstance(dataset, Mapping):
             dataset = build_dataset(dataset, self._recorded)
-        if isinstance(dataset, (str, bytes)) or not hasattr(dataset, "__getitem__"):
+        if isinstance(dataset, (str, bytes, IterableDataset)) or not hasattr(
+            dataset, "__getitem__"
+        ):
             raise TypeError(
                 "dataset must be a map-style dataset or its config, "
                 f"but got {type(dataset).__name__}"
@@ -149,10 +161,10 @@ class MultiScaleDataset:
                 sample = self.dataset[index]
             except Exception as error:
                 if loaded.replaced == 0 or _NO_SAMPLE not in str(error):
-                    raise
+                    loaded.raise_failure(error)
                 raise _nothing_left(loaded) from error
         if not self._has_pipeline and isinstance(sample, dict):
-            sample.setdefault(TARGET_SIZE, index.size)
+            sample = {**sample, TARGET_SIZE: index.size}  # it may be a user's cache
         packed = sample.get("data_samples") if isinstance(sample, dict) else None
         if isinstance(packed, BaseDataElement):
             # For a data preprocessor that pads to the size of the batch.
@@ -165,8 +177,8 @@ class MultiScaleDataset:
     def full_init(self) -> None:
         """Initialize the wrapped dataset, if it needs it."""
         if hasattr(self.dataset, "full_init"):
-            for leaf in leaves(self.dataset):
-                init_dataset(leaf, self._recorded)
+            for inner in walk(self.dataset):
+                init_dataset(inner, self._recorded)
             self.dataset.full_init()
 
     def size_losses(self) -> Dict[Size, SizeLosses]:
@@ -253,13 +265,13 @@ def _attach(dataset: Any) -> bool:
         Whether there is such a pipeline.
     """
     found = False
-    for leaf in leaves(dataset):
-        pipeline = getattr(leaf, "pipeline", None)
-        if not callable(pipeline):
-            continue
+    for inner in with_pipelines(dataset):
+        if not isinstance(inner.pipeline, _SizedPipeline):
+            try:
+                inner.pipeline = _SizedPipeline(inner.pipeline, _drops_empty(inner))
+            except AttributeError:  # a property
+                continue
         found = True
-        if not isinstance(pipeline, _SizedPipeline):
-            leaf.pipeline = _SizedPipeline(pipeline, _drops_empty(leaf))
     return found
 
 

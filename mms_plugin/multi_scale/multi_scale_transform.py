@@ -13,6 +13,7 @@ from mmengine.registry import TRANSFORMS
 
 from ..registry import library_scope
 from ..utils.host_versions import HOSTS, install_command
+from ..utils.random_state import kept_random_states, mixed_seed, set_seeds
 from ..utils.setting_error import SettingError
 from ..utils.validation import is_number
 from .multi_scale_dataset import size_in_use
@@ -131,6 +132,12 @@ class MultiScaleTransform:
         self._config = copy.deepcopy(dict(transform))
         # Resolved here, since a spawned worker may not have imported the user's module.
         self._class = _resolve(self._config["type"])
+        self._nested_classes = _nested_classes(self._config)
+        if self._config.get("crop_type") == "absolute_range":
+            raise ValueError(
+                "crop_type must not be 'absolute_range', which draws the size itself, "
+                "between two numbers: use crop_type='absolute'"
+            )
         default_arg, default_order = _defaults_of(self._class)
         self.size_arg = _parse_size_arg(default_arg if size_arg is None else size_arg)
         self.order = order or default_order
@@ -149,7 +156,8 @@ class MultiScaleTransform:
 
     def __call__(self, results: Dict) -> Any:
         """Pass a sample through the transform at its size."""
-        size = results.get(TARGET_SIZE) or size_in_use()
+        # A sample from a user's cache has the size that it was loaded at first.
+        size = size_in_use() or results.get(TARGET_SIZE)
         if size is None:
             raise SettingError(
                 f"results['{TARGET_SIZE}'] must be set for {self!r}: wrap the "
@@ -170,9 +178,12 @@ class MultiScaleTransform:
             raise self._no_side_left(shape, size)
         # A crop that leaves no objects decides itself whether the image stays.
         boxes = results.get("gt_bboxes") if isinstance(results, dict) else None
-        if self.min_box_side > 0 and boxes is not None and len(boxes) > 0:
-            return self._keep_visible(results)
-        return results
+        if self.min_box_side == 0 or boxes is None or len(boxes) == 0:
+            return results
+        # ProposalBroadcaster passes the proposals, too, as if they were objects.
+        if results.get("proposals") is boxes:
+            return results
+        return self._keep_visible(results)
 
     transform = __call__
 
@@ -193,7 +204,9 @@ class MultiScaleTransform:
         if loaded is not None:
             loaded.note_boxes(len(keep), int(keep.sum()), self.min_box_side)
             if loaded.drops_empty and not keep.any():
-                return None
+                if results.get("proposals") is None:
+                    return None
+                loaded.drop = True  # ProposalBroadcaster does not take None
         if not keep.all():
             keep_instances(results, keep)
         return results
@@ -204,7 +217,12 @@ class MultiScaleTransform:
         if size not in self._built:
             config = self.config_at(size)
             config["type"] = self._class
-            with TRANSFORMS.switch_scope_and_registry(self._scope) as registry:
+            # What it draws when it is built does not depend on the first sample.
+            with (
+                kept_random_states(),
+                TRANSFORMS.switch_scope_and_registry(self._scope) as registry,
+            ):
+                set_seeds(mixed_seed(*size), all_devices=False)
                 try:
                     self._built[size] = registry.build(config)
                 except AssertionError as error:  # may have no message
@@ -317,6 +335,23 @@ def _resolve(kind: Any) -> Any:
         f"transform's type must be registered, but {kind!r} is neither in the registry "
         f"of transforms nor imported by custom_imports; {remedy}"
     )
+
+
+def _nested_classes(config: Any) -> List[Any]:
+    """Return the classes of transforms inside a transform's config.
+
+    Kept for the sake of their modules, which a spawned worker imports with them.
+    """
+    found: List[Any] = []
+    values = config.values() if isinstance(config, Mapping) else config
+    for value in values:
+        if isinstance(value, Mapping) and isinstance(value.get("type"), str):
+            with TRANSFORMS.switch_scope_and_registry(None) as registry:
+                kind = registry.get(value["type"])
+            found += [kind] if inspect.isclass(kind) else []
+        if isinstance(value, (Mapping, list, tuple)):
+            found += _nested_classes(value)
+    return found
 
 
 def _wrapped_class(kind: Any) -> Any:

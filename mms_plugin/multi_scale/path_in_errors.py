@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Callable, NoReturn
 
-from ..utils.nested_datasets import leaves
+from ..utils.nested_datasets import with_pipelines
 from ..utils.setting_error import SettingError
 from .sizes import TARGET_SIZE
 
@@ -23,12 +24,12 @@ class PathInErrors:
     def __init__(self, pipeline: Callable) -> None:
         self.pipeline = pipeline
 
-    def __call__(self, results: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the pipeline."""
         try:
-            return self.pipeline(results)
+            return self.pipeline(*args, **kwargs)
         except Exception as error:
-            raise_with_path(error, results)
+            raise_with_path(error, next(iter((*args, *kwargs.values())), None))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "pipeline":
@@ -63,7 +64,7 @@ def put_paths_in_errors(dataset: Any) -> None:
     This includes the pipelines of datasets inside wrappers. It has no effect on
     workers that have started already. A :class:`MultiScaleDataset` does it by itself.
     """
-    for leaf in leaves(dataset):
-        pipeline = getattr(leaf, "pipeline", None)
-        if callable(pipeline) and not isinstance(pipeline, PathInErrors):
-            leaf.pipeline = PathInErrors(pipeline)
+    for inner in with_pipelines(dataset):
+        if not isinstance(inner.pipeline, PathInErrors):
+            with suppress(AttributeError):  # a property
+                inner.pipeline = PathInErrors(inner.pipeline)

@@ -9,11 +9,22 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    NoReturn,
+    Optional,
+    Tuple,
+)
 
 import torch
 from torch.utils.data import get_worker_info
 
+from .path_in_errors import raise_with_path
 from .sizes import Size
 
 __all__ = [
@@ -104,6 +115,9 @@ class LoadingSample:
             ``MultiImageMixDataset``, which would repeat the same transform.
         tried: Images that were loaded for the sample.
         replaced: Images that the pipeline dropped.
+        drop: Whether the pipeline in progress drops its image, in place of a
+            transform that cannot.
+        failure: Error of a pipeline, and its sample; ``None`` if none has failed.
         min_box_side: ``min_box_side`` of the transform that dropped objects, in
             pixels; ``None`` if none did.
     """
@@ -112,12 +126,19 @@ class LoadingSample:
         self, size: Optional[Size] = None, tally: Optional[LossTally] = None
     ) -> None:
         self.size, self._tally = size, tally
-        self.drops_empty = False
+        self.drops_empty = self.drop = False
+        self.failure: Optional[Tuple[Exception, Any]] = None
         self.tried = self.replaced = 0
         self.min_box_side: Optional[float] = None
         self._boxes: Optional[int] = None
         self._lost = 0
         self._emptied = False
+
+    def raise_failure(self, error: Exception) -> NoReturn:
+        """Raise an error; if a pipeline has raised it, with its image and size."""
+        if self.failure is not None and self.failure[0] is error:
+            raise_with_path(*self.failure)
+        raise error
 
     def note_boxes(self, before: int, after: int, min_box_side: float) -> None:
         """Note the objects of the current image before and after a transform."""

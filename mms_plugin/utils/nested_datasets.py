@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Mapping
 
-__all__ = ["leaves", "walk", "without_slice", "wrapped"]
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
 
-
-def leaves(dataset: Any) -> Iterator[Any]:
-    """Yield the innermost datasets, which have pipelines of their own."""
-    inner = wrapped(dataset)
-    if not inner:
-        yield dataset
-    for each in inner:
-        yield from leaves(each)
+__all__ = ["walk", "with_pipelines", "without_slice", "wrapped"]
 
 
 def walk(dataset: Any) -> Iterator[Any]:
@@ -21,6 +16,15 @@ def walk(dataset: Any) -> Iterator[Any]:
     yield dataset
     for each in wrapped(dataset):
         yield from walk(each)
+
+
+def with_pipelines(dataset: Any) -> Iterator[Any]:
+    """Yield the datasets that have a callable pipeline of their own."""
+    for each in walk(dataset):
+        if callable(getattr(each, "pipeline", None)) and (
+            "pipeline" in getattr(each, "__dict__", {}) or not wrapped(each)
+        ):
+            yield each
 
 
 def without_slice(dataset: Any) -> Any:
@@ -35,8 +39,18 @@ def without_slice(dataset: Any) -> Any:
 
 def wrapped(dataset: Any) -> List[Any]:
     """Return the datasets directly inside a wrapper; none for other datasets."""
-    if isinstance(getattr(dataset, "datasets", None), (list, tuple)):
-        return list(dataset.datasets)
+    parts = getattr(dataset, "datasets", None)
+    if isinstance(parts, (list, tuple)) and parts and all(map(_is_dataset, parts)):
+        return list(parts)
     own: Dict[str, Any] = getattr(dataset, "__dict__", {})
     inner = own.get("dataset", own.get("_dataset"))
-    return [inner] if hasattr(inner, "__getitem__") else []
+    if _is_dataset(inner):
+        return [inner]
+    # A user's wrapper, which may call it otherwise.
+    return [value for value in own.values() if isinstance(value, Dataset)]
+
+
+def _is_dataset(value: Any) -> bool:
+    """Return whether it is one, not the name or the records of one."""
+    plain = (str, bytes, Mapping, list, tuple, np.ndarray, Tensor)
+    return hasattr(value, "__getitem__") and not isinstance(value, plain)

@@ -420,6 +420,48 @@ def test_an_image_that_loses_all_is_what_filter_empty_gt_says(filter_empty_gt, w
     assert len(small["gt_masks"]) == len(small["gt_bboxes_labels"])
 
 
+@DATASETS.register_module()
+class TwoImagesWithProposals(TwoImages):
+    """Proposals of which one is smaller than a pixel at a small size, and scores."""
+
+    def prepare_data(self, idx):
+        from mmdet.structures.bbox import HorizontalBoxes
+
+        boxes = BOXES[:2] if idx else SMALL[1:]
+        proposals = HorizontalBoxes([[0.0, 0.0, 30.0, 20.0], [5.0, 5.0, 5.5, 30.0]])
+        return self.pipeline(
+            {
+                **sample(None, boxes=boxes),
+                "i": idx,
+                "proposals": proposals,
+                "proposals_scores": np.array([0.9, 0.8]),
+            }
+        )
+
+
+@pytest.mark.parametrize("filter_empty_gt", [True, False])
+def test_proposals_stay_as_many_as_their_scores(filter_empty_gt):
+    config = dict(
+        type="TwoImagesWithProposals",
+        filter_cfg=dict(filter_empty_gt=filter_empty_gt),
+        pipeline=[
+            dict(
+                type="ProposalBroadcaster",
+                transforms=[
+                    dict(type="MultiScaleResize"),
+                    dict(type="RandomFlip", prob=0.0),
+                ],
+            )
+        ],
+    )
+    found = MultiScaleDataset(config)[sized_index_class((20, 30))(0)]
+    assert len(found["proposals"]) == len(found["proposals_scores"]) == 2
+    assert found["proposals"].tensor[0].tolist() == [0, 0, 15, 10]
+    # An image without objects is what filter_empty_gt says, as without proposals.
+    assert found["i"] == (1 if filter_empty_gt else 0)
+    assert len(found["gt_bboxes"]) == (2 if filter_empty_gt else 0)
+
+
 def test_an_image_in_a_mixing_wrapper_stays_without_objects():
     """The wrapper would only repeat the same transform of the same image."""
     dataset = MultiScaleDataset(

@@ -9,7 +9,11 @@ from mmengine.dataset import BaseDataset, DefaultSampler
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
-from mms_plugin.multi_scale import MultiScaleDataset, MultiScaleVariableBatchSampler
+from mms_plugin.multi_scale import (
+    MultiScaleDataset,
+    MultiScaleVariableBatchSampler,
+    sized_index_class,
+)
 from mms_plugin.multi_scale.aspect_groups import landscape_flags
 
 # (height, width) of ten images; three are portrait.
@@ -162,6 +166,67 @@ class OwnInfo(SizedImages):
         info = super().get_data_info(idx)
         info["height"], info["width"] = info["width"], info["height"]
         return info
+
+
+class Strict(SizedImages):
+    """Refuses arguments that it does not know."""
+
+    def __init__(self, **kwargs):
+        unknown = set(kwargs) - {"ann_file"}
+        if unknown:
+            raise KeyError(*unknown)
+        super().__init__()
+
+
+class ReadsItsRecords(SizedImages):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.bytes = len(self.data_bytes)
+
+
+@pytest.mark.parametrize("kind", [Strict, ReadsItsRecords])
+def test_a_class_that_is_not_prepared_for_it_is_built_as_it_is(kind):
+    dataset = MultiScaleDataset(dict(type=kind))
+    assert len(dataset) == len(SIZES)
+    assert dataset.image_sizes() is None
+    assert landscape_flags(dataset).tolist() == [w >= h for h, w in SIZES]
+
+
+def test_mmsegs_mixing_wrapper(tmp_path):
+    """It takes the config of a dataset only."""
+    pytest.importorskip("mmseg")
+    import cv2
+
+    for folder in ("img_dir", "ann_dir"):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            image = np.zeros((20, 30, 3 if folder == "img_dir" else 1), np.uint8)
+            ending = "jpg" if folder == "img_dir" else "png"
+            cv2.imwrite(str(tmp_path / folder / f"{number}.{ending}"), image)
+    config = dict(
+        type="mmseg.MultiImageMixDataset",
+        dataset=dict(
+            type="mmseg.BaseSegDataset",
+            data_root=str(tmp_path),
+            data_prefix=dict(img_path="img_dir", seg_map_path="ann_dir"),
+            metainfo=dict(classes=("a",), palette=[[0, 0, 0]]),
+            img_suffix=".jpg",
+            seg_map_suffix=".png",
+            pipeline=[
+                dict(type="LoadImageFromFile"),
+                dict(type="mmseg.LoadAnnotations"),
+            ],
+        ),
+        pipeline=[
+            dict(
+                type="MultiScaleTransform",
+                transform=dict(type="mmseg.RandomMosaic", prob=1.0),
+                size_ratio=0.5,
+            )
+        ],
+    )
+    sample = MultiScaleDataset(config)[sized_index_class((16, 24))(0)]
+    assert sample["img"].shape[:2] == sample["gt_seg_map"].shape == (16, 24)
 
 
 class SettledHere(SizedImages):

@@ -5,6 +5,7 @@ import torch
 from mmengine.dataset import Compose, RepeatDataset
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
+from torch.utils.data import IterableDataset
 from toys import PIPELINE, MakeImage, ToyDataset, train_dataloader
 
 from mms_plugin.multi_scale import MultiScaleDataset, size_in_use, sized_index_class
@@ -77,6 +78,85 @@ def test_plain_torch_dataset():
     assert sample == dict(x=2, target_size=(6, 8))
 
 
+def test_a_cache_keeps_no_size():
+    pytest.importorskip("mmcv")
+    kept = {}
+
+    class Cache:
+        def __call__(self, results):
+            # As it was at first, with the size of then.
+            return dict(kept.setdefault(results["i"], dict(results)))
+
+    resize = dict(
+        type="MultiScaleTransform", transform=dict(type="mmcv.Resize", keep_ratio=False)
+    )
+    pipeline = [Cache(), MakeImage((16, 16)), resize]
+    dataset = MultiScaleDataset(ToyDataset(num=2, pipeline=pipeline))
+    for size in ((6, 8), (4, 4), (8, 6)):
+        sample = dataset[sized_index_class(size)(0)]
+        assert sample["img"].shape[:2] == size
+    samples = [dict(inputs=torch.zeros(1))]
+    plain = MultiScaleDataset(samples)
+    for size in ((6, 8), (4, 4)):
+        assert plain[sized_index_class(size)(0)]["target_size"] == size
+    assert list(samples[0]) == ["inputs"]
+
+
+def test_a_dataset_that_handles_errors_of_its_pipeline():
+    class Missing:
+        def __call__(self, results):
+            if results["i"] < 2:
+                raise FileNotFoundError(results["i"])
+            return results
+
+    class Skipping(ToyDataset):
+        def prepare_data(self, index):
+            try:
+                return super().prepare_data(index)
+            except OSError:
+                return super().prepare_data(2)
+
+    dataset = MultiScaleDataset(Skipping(num=3, pipeline=[Missing()]))
+    assert dataset[INDEX(0)]["i"] == 2
+    # One that does not handle them gets the original's, with the file.
+    dataset = MultiScaleDataset(ToyDataset(num=3, pipeline=[Missing()]))
+    with pytest.raises(FileNotFoundError):
+        dataset[INDEX(0)]
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_pipeline_of_several_arguments(by_name):
+    class Own:
+        def __init__(self):
+            self.pipeline = lambda image, data: (image, data["target_size"])
+
+        def __getitem__(self, index):
+            if by_name:
+                return self.pipeline(image=7, data={})
+            return self.pipeline(7, {})
+
+        def __len__(self):
+            return 3
+
+    assert MultiScaleDataset(Own())[INDEX(1)] == (7, (6, 8))
+
+
+def test_a_pipeline_that_cannot_be_set():
+    class Own(ToyDataset):
+        @property
+        def pipeline(self):
+            return self._pipeline
+
+        @pipeline.setter
+        def pipeline(self, value):
+            if hasattr(self, "_pipeline"):
+                raise AttributeError("no setter")
+            self._pipeline = value
+
+    sample = MultiScaleDataset(Own(num=2, pipeline=[]))[INDEX(0)]
+    assert sample["target_size"] == (6, 8)
+
+
 def test_plain_index_sets_no_size():
     dataset = MultiScaleDataset(ToyDataset(num=3, pipeline=[]))
     assert "target_size" not in dataset[1]
@@ -126,7 +206,12 @@ def test_arguments_of_an_inherited_dataset():
         MultiScaleDataset(ToyDataset(), data_root="data")
 
 
-@pytest.mark.parametrize("value", [3, None, "ToyDataset"])
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from range(3)
+
+
+@pytest.mark.parametrize("value", [3, None, "ToyDataset", Stream()])
 def test_bad_dataset(value):
     with pytest.raises(TypeError, match="dataset must be a map-style dataset"):
         MultiScaleDataset(value)

@@ -1,7 +1,12 @@
+import os
 import pickle
+import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import torch
 from mmengine.registry import TRANSFORMS, init_default_scope
 from toys import MakeImage
 
@@ -220,6 +225,51 @@ def test_bad_arguments(kwargs, says):
     with pytest.raises(ValueError) as error:
         MultiScaleTransform(**kwargs)
     assert says in str(error.value)
+
+
+def test_a_crop_that_draws_its_size_is_refused():
+    pytest.importorskip("mmdet")
+    crop = dict(type="mmdet.RandomCrop", crop_type="absolute_range")
+    with pytest.raises(ValueError, match="use crop_type='absolute'"):
+        MultiScaleTransform(crop)
+
+
+class Bank:
+    """Draws when it is built."""
+
+    def __init__(self, scale):
+        self.bank = np.random.rand(), random.random(), torch.rand(1).item()
+
+    def __call__(self, results):
+        return results
+
+
+def test_what_is_drawn_at_the_first_use_depends_on_the_size_only():
+    banks = []
+    for seed in (1, 2):
+        np.random.seed(seed)
+        transform = MultiScaleTransform(dict(type=Bank))
+        before = np.random.get_state()[1].tolist()
+        banks.append([transform.at(size).bank for size in ((8, 8), (8, 16))])
+        assert np.random.get_state()[1].tolist() == before
+    assert banks[0] == banks[1]
+    assert banks[0][0] != banks[0][1]
+
+
+def test_a_spawned_worker_knows_the_transforms_inside():
+    nested = dict(type="RandomApply", transforms=[dict(type="MakeImage")])
+    transform = MultiScaleTransform(nested, size_arg="transforms.0.scale")
+    code = (
+        "import pickle, sys; "
+        "transform = pickle.loads(sys.stdin.buffer.read()); "
+        "transform.at((4, 6)); print(transform.at((4, 6)).transforms)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(transform), check=True,
+        capture_output=True, env=environment,
+    )  # fmt: skip
+    assert b"MakeImage" in done.stdout
 
 
 def test_a_size_that_the_transform_refuses_without_a_word():

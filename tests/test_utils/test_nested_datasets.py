@@ -1,12 +1,14 @@
 """Walks through datasets inside MMEngine's and torch's wrappers."""
 
+import numpy as np
 import pytest
+import torch
 from mmengine.dataset import ClassBalancedDataset, RepeatDataset
-from torch.utils.data import ConcatDataset, Subset
+from torch.utils.data import ConcatDataset, Dataset, Subset
 from toys import ToyDataset
 
 from mms_plugin.multi_scale import MultiScaleDataset
-from mms_plugin.utils.nested_datasets import leaves, walk, wrapped
+from mms_plugin.utils.nested_datasets import walk, with_pipelines, wrapped
 
 
 @pytest.fixture
@@ -16,7 +18,7 @@ def leaf():
 
 def test_a_dataset_without_others_inside(leaf):
     assert wrapped(leaf) == []
-    assert list(leaves(leaf)) == list(walk(leaf)) == [leaf]
+    assert list(with_pipelines(leaf)) == list(walk(leaf)) == [leaf]
 
 
 @pytest.mark.parametrize(
@@ -32,7 +34,8 @@ def test_a_dataset_without_others_inside(leaf):
 def test_one_inside(leaf, wrap):
     outer = wrap(leaf)
     assert wrapped(outer) == [leaf]
-    assert list(walk(outer)) == [outer, leaf] and list(leaves(outer)) == [leaf]
+    assert list(walk(outer)) == [outer, leaf]
+    assert list(with_pipelines(outer)) == [leaf]
 
 
 def test_several_levels(leaf):
@@ -41,14 +44,41 @@ def test_several_levels(leaf):
     outer = ConcatDataset([repeated, other])
     assert wrapped(outer) == [repeated, other]
     assert list(walk(outer)) == [outer, repeated, leaf, other]
-    assert list(leaves(outer)) == [leaf, other]
+    assert list(with_pipelines(outer)) == [leaf, other]
 
 
-def test_an_attribute_that_is_no_dataset_counts_for_nothing():
-    class Named:
-        dataset = None
-
+@pytest.mark.parametrize(
+    "value", [7, "train", b"train", ["a", "b"], {"a": 1}, np.zeros(3), torch.zeros(3)]
+)
+def test_an_attribute_that_is_no_dataset_counts_for_nothing(value):
+    class Named(ToyDataset):
         def __init__(self):
-            self.dataset = 7
+            self.dataset = self.datasets = value
+            super().__init__(num=2)
 
-    assert wrapped(Named()) == []
+    named = Named()
+    assert wrapped(named) == []
+    assert list(with_pipelines(named)) == [named]
+
+
+def test_a_pipeline_beside_another_dataset(leaf):
+    """Such as a dataset of Hugging Face inside the user's own."""
+
+    class Records:
+        def __getitem__(self, index):
+            return index
+
+    class Own:
+        def __init__(self):
+            self.dataset, self.pipeline = Records(), leaf.pipeline
+
+    own = Own()
+    assert list(with_pipelines(own)) == [own]
+
+
+def test_a_wrapper_of_a_users_own(leaf):
+    class Own(Dataset):
+        def __init__(self):
+            self.base = leaf
+
+    assert list(with_pipelines(Own())) == [leaf]

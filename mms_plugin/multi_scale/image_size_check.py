@@ -1,0 +1,100 @@
+"""Check that the images of a batch have the size that was drawn for it."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, Mapping, Optional, Set
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from .multi_scale_data_preprocessor import MultiScaleDataPreprocessor
+from .sizes import Size, size_text
+
+__all__ = ["ImageSizeCheck", "is_larger", "sizes_in_batch", "size_divisor"]
+
+
+class ImageSizeCheck:
+    """Warns, once for each size, of images that are larger than their batch's size.
+
+    Then the batch, which has more images at a small size, costs more than planned.
+    """
+
+    def __init__(self) -> None:
+        self._checked: Set[Size] = set()
+
+    def __call__(self, runner: Runner, size: Size, data_batch: Any) -> None:
+        """Check a batch before its iteration.
+
+        Args:
+            runner: Runner of the training.
+            size: ``(height, width)`` in pixels that was drawn for the batch.
+            data_batch: The batch as the data loader gives it.
+        """
+        if size in self._checked:
+            return
+        self._checked.add(size)
+        divisor = size_divisor(runner.cfg.get("train_dataloader"))
+        for image in sizes_in_batch(data_batch):
+            if is_larger(image, size, divisor):
+                runner.logger.warning(
+                    f"A batch of {size_text(size)} has an image of {size_text(image)}: "
+                    "no transform of the pipeline follows the size of the batch, or "
+                    "one sets another size. Put the transform that sets the size into "
+                    "a MultiScaleTransform."
+                )
+                return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        padded = _padded_size(getattr(model, "data_preprocessor", None))
+        if padded is not None and is_larger(padded, size):
+            runner.logger.warning(
+                f"A batch of {size_text(size)} is padded to {size_text(padded)} by the "
+                "data preprocessor. Pad to the size of the batch: "
+                "model.data_preprocessor=dict(type='MultiScaleDataPreprocessor', "
+                "preprocessor=dict(...))"
+            )
+
+
+def sizes_in_batch(batch: Any) -> Iterator[Size]:
+    """Yield ``(height, width)`` of the images in a batch, of several views too."""
+    images = batch.get("inputs") if isinstance(batch, Mapping) else None
+    if isinstance(images, torch.Tensor) and images.dim() >= 3:
+        yield int(images.shape[-2]), int(images.shape[-1])
+    elif isinstance(images, (list, tuple)):
+        for each in images:
+            yield from sizes_in_batch(dict(inputs=each))
+
+
+def is_larger(image: Size, size: Size, divisor: int = 1) -> bool:
+    """Return whether an image is larger than a size, also before it was rounded up.
+
+    Args:
+        image: ``(height, width)`` in pixels.
+        size: Likewise.
+        divisor: A ``Pad`` with ``size_divisor`` makes both sides of images multiples
+            of it. Defaults to 1.
+    """
+    excess = min(image) - min(size)
+    padded = not any(side % divisor for side in image)
+    return excess > 1 and not (padded and excess < divisor)
+
+
+def size_divisor(config: Any) -> int:
+    """Return the largest ``size_divisor`` in a config; 1 without one."""
+    if isinstance(config, Mapping):
+        own = config.get("size_divisor")
+        inner = [size_divisor(value) for value in config.values()]
+        return max([own if isinstance(own, int) else 1, *inner])
+    if isinstance(config, (list, tuple)):
+        return max(map(size_divisor, config), default=1)
+    return 1
+
+
+def _padded_size(preprocessor: Any) -> Optional[Size]:
+    """Return the size that mmseg's data preprocessor pads every batch to, if any."""
+    size = getattr(preprocessor, "size", None)
+    if isinstance(preprocessor, MultiScaleDataPreprocessor):
+        return None
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        return None
+    return (size[0], size[1]) if all(isinstance(side, int) for side in size) else None
