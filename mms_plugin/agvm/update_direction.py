@@ -8,7 +8,7 @@ out.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Type
 
 import torch
 from torch import Tensor
@@ -243,24 +243,36 @@ def update_direction(optimizer: Optimizer) -> UpdateDirection:
     Raises:
         ValueError: The optimizer is another one.
     """
-    if isinstance(optimizer, AdamW):  # a subclass of Adam in newer versions of torch
-        return AdamWDirection()
-    if isinstance(optimizer, Adam):
-        return AdamDirection()
-    if isinstance(optimizer, SGD):
-        return UpdateDirection()
+    direction = _direction_class(type(optimizer))
+    if direction is None:
+        raise ValueError(
+            f"optimizer {type(optimizer).__name__} has no update direction that AGVM "
+            "knows. Use SGD, Adam, AdamW, mmpretrain's Lamb or LARS, or train with a "
+            "plain OptimWrapper."
+        )
+    return direction()
+
+
+def has_update_direction(kind: type) -> bool:
+    """Return whether AGVM knows the update direction of an optimizer's class."""
+    return _direction_class(kind) is not None
+
+
+def _direction_class(kind: type) -> Optional[Type[UpdateDirection]]:
+    if issubclass(kind, AdamW):  # a subclass of Adam in newer versions of torch
+        return AdamWDirection
+    if issubclass(kind, Adam):
+        return AdamDirection
+    if issubclass(kind, SGD):
+        return UpdateDirection
     # By name, so that mmpretrain need not be installed.
-    for cls in type(optimizer).__mro__:
+    for cls in kind.__mro__:
         if cls.__module__.split(".")[0] == "mmpretrain":
             if cls.__name__ == "Lamb":
-                return LambDirection()
+                return LambDirection
             if cls.__name__ == "LARS":
-                return LARSDirection()
-    raise ValueError(
-        f"optimizer {type(optimizer).__name__} has no update direction that AGVM "
-        "knows. Use SGD, Adam, AdamW, mmpretrain's Lamb or LARS, or train with a "
-        "plain OptimWrapper."
-    )
+                return LARSDirection
+    return None
 
 
 def _grad(param: Tensor) -> Tensor:

@@ -616,7 +616,7 @@ def curriculum_of(config: Any) -> Optional[ResolutionCurriculum]:
 
 
 def _pipeline(dataset: Any) -> List[Mapping]:
-    """Yield the transforms of a dataset and what it wraps, in their order."""
+    """Return the transforms of a dataset and of the first that it wraps, in order."""
     if not isinstance(dataset, Mapping):
         return []
     inner = dataset.get("dataset")
@@ -671,7 +671,7 @@ def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Size, Optional[str]
     The images are smaller than the size if they keep their ratio within it.
     """
     found = _SetSize(None, None, "no transform of its pipeline sets one")
-    found = _size_after(_pipeline(loader.get("dataset")), found)
+    found = _size_after_dataset(loader.get("dataset"), found)
     model = config.get("model")
     own = model.get("data_preprocessor") if isinstance(model, Mapping) else None
     preprocessor = own or config.get("data_preprocessor") or {}
@@ -681,6 +681,18 @@ def _fixed_size(config: Any, loader: Mapping) -> Tuple[Size, Size, Optional[str]
     if found.size is None or found.counted is None:
         raise ValueError(f"the size of the training images is not known: {found.note}")
     return found.size, found.counted, found.note or None
+
+
+def _size_after_dataset(dataset: Any, found: _SetSize) -> _SetSize:
+    """Return the size after the pipelines of a dataset and of those that it wraps."""
+    if not isinstance(dataset, Mapping):
+        return found
+    parts = [dataset["dataset"]] if "dataset" in dataset else dataset.get("datasets")
+    ends = [_size_after_dataset(part, found) for part in parts or ()]
+    if ends:
+        alike = all(end[:2] == ends[0][:2] for end in ends)
+        found = ends[0] if alike else _several(_name(dataset["type"]))
+    return _size_after(dataset.get("pipeline") or [], found)
 
 
 def _size_after(pipeline: Iterable[Mapping], found: _SetSize) -> _SetSize:

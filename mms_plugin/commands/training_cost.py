@@ -112,13 +112,22 @@ def load(args: argparse.Namespace) -> List[Job]:
     return jobs
 
 
-def plan_of(job: Job, args: argparse.Namespace) -> ConfigPlan:
+def plan_of(job: Job, jobs: List[Job], args: argparse.Namespace) -> ConfigPlan:
     """Return the plan of a config's training."""
     cli.enter_scope(job.config)
     base_size = None if is_multi_scale(job.config) else args.base_size
     counted_as = None
     assumed = []
-    if base_size is None and job.converted is not None:
+    multi_scale = [other.config for other in jobs if is_multi_scale(other.config)]
+    if base_size is not None and multi_scale:
+        # As the images that it is compared with, which may keep their ratio.
+        counted_as = counted_size(multi_scale[0], base_size)
+        if counted_as != base_size:
+            assumed.append(
+                f"{job.name}: images of --base-size keep their ratio, as in "
+                f"{jobs[0].name}: counted as {size_text(counted_as)}"
+            )
+    elif base_size is None and job.converted is not None:
         base_size = size_of_recipe(job)
         if base_size is not None:
             counted_as = counted_size(job.converted, base_size)
@@ -159,6 +168,15 @@ def model_of(job: Job) -> Any:
         return build_model(job.config)
 
 
+def model_texts(jobs: List[Job]) -> List[str]:
+    """Return the model of each job as text, the same for the same model."""
+    texts = [
+        Config(dict(m=j.config.get("model"), d=j.config.get("data_preprocessor")))
+        for j in jobs
+    ]
+    return [text.pretty_text for text in texts]
+
+
 def count(
     jobs: List[Job], plans: List[ConfigPlan], args: argparse.Namespace
 ) -> List[Optional[ModelFlops]]:
@@ -166,11 +184,7 @@ def count(
     counted: Dict[str, ModelFlops] = {}
     models: List[Optional[ModelFlops]] = []
     # One model in two configs is counted once, at the sizes of both.
-    texts = [
-        Config(dict(m=j.config.get("model"), d=j.config.get("data_preprocessor")))
-        for j in jobs
-    ]
-    keys = [text.pretty_text for text in texts]
+    keys = model_texts(jobs)
     for job, key in zip(jobs, keys):
         sizes = {
             size
@@ -219,10 +233,18 @@ def load_times(name: Optional[str]) -> Optional[IterationCosts]:
         return None
     try:
         with open(name) as stream:
-            return read_times(json.load(stream))
+            document = json.load(stream)
+        times = read_times(document)
     # Lists nested deep enough overflow the parser's stack.
     except (OSError, ValueError, RecursionError) as error:
         raise cli.UserError(f"--times {name}: {cli.one_line(error)}") from error
+    if document.get("clock") == "cpu":
+        print(
+            f"--times {name} has processor time (--clock cpu): waits for data or other "
+            "devices are not in it",
+            file=sys.stderr,
+        )
+    return times
 
 
 def run(args: argparse.Namespace) -> Dict[str, Any]:
@@ -235,10 +257,19 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
         raise cli.UserError(
             "--base-size is for a config of one size, but each has its own sizes"
         )
-    plans = [plan_of(job, args) for job in jobs]
+    plans = [plan_of(job, jobs, args) for job in jobs]
+    models = model_texts(jobs)
+    if times is not None and len(set(models)) > 1:
+        print(
+            f"--times: measured with the model of {jobs[0].name}; {jobs[1].name} has "
+            "another one, so that its time is not known",
+            file=sys.stderr,
+        )
     costs = [
-        training_cost(plan, model, None if times is None else times.at)
-        for plan, model in zip(plans, count(jobs, plans, args))
+        training_cost(
+            plan, flops, None if times is None or model != models[0] else times.at
+        )
+        for plan, flops, model in zip(plans, count(jobs, plans, args), models)
     ]
     documents = [
         dict(config=job.name, **cost.to_dict()) for job, cost in zip(jobs, costs)

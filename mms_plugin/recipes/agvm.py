@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any, Dict, Optional
 
+from mmengine.registry import OPTIMIZERS
+
 from ..agvm import AGVMConfig
 from ..agvm.agvm_config import arguments_to_fit
 from ..agvm.fit_measurements import DELAY, WARMUP_PART
+from ..agvm.update_direction import has_update_direction
 from ..utils.validation import is_integer, is_number
 from .config_edits import RecipeError, Report, add_plugin_import
 from .large_batch_recipe import LARGE_BATCH_OPTIONS, large_batch_recipe
@@ -72,6 +75,7 @@ def agvm_recipe(
             f"recipe agvm cannot replace optim_wrapper.type={kind!r}. It replaces "
             f"{', '.join(_WRAPPERS)}."
         )
+    _check_optimizer(wrapper["optimizer"], str(config.get("default_scope") or ""))
     wrapper["type"] = _WRAPPERS.get(name, name)
     report(f"optim_wrapper.type: {name} -> {wrapper['type']}")
     constructor = wrapper.get("constructor", "DefaultOptimWrapperConstructor")
@@ -101,6 +105,19 @@ def agvm_recipe(
     report(f"optim_wrapper.agvm: {shown}")
     add_plugin_import(config, report)
     return config
+
+
+def _check_optimizer(optimizer: Any, scope: str) -> None:
+    """Refuse an optimizer of which AGVM does not know the update direction."""
+    with OPTIMIZERS.switch_scope_and_registry(scope or "mmengine") as registry:
+        kind = optimizer.get("type") if isinstance(optimizer, dict) else None
+        kind = registry.get(kind) if isinstance(kind, str) else kind
+    if isinstance(kind, type) and not has_update_direction(kind):
+        raise RecipeError(
+            "optim_wrapper.optimizer.type",
+            f"AGVM knows no update direction of {kind.__name__}; it knows those of "
+            "SGD, Adam, AdamW, and mmpretrain's Lamb and LARS",
+        )
 
 
 def _check_large_batch(options: Dict[str, Any]) -> None:

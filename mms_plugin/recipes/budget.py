@@ -16,6 +16,7 @@ from ..analysis.iteration_costs import read_times
 from ..analysis.model_flops import ModelFlops, UncountedError, model_flops
 from ..analysis.training_cost import TrainingCost, cost_ratios, training_cost
 from ..analysis.training_iterations import size_schedule
+from ..multi_scale.curriculum import ResolutionCurriculum, grown_sizes
 from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sizes import Size, short_size, side_length, size_text
 from ..utils.si_prefix import si_prefix
@@ -48,6 +49,7 @@ _DECIDED = ("start_sizes", "end_sizes", "schedule", "begin", "end", "milestones"
 
 _CLOSE = 0.002
 _CORRECTIONS = 4
+_PARTS = 1000  # of a training, in which the sizes are looked at
 
 
 class _Costs(NamedTuple):
@@ -367,6 +369,18 @@ def _as_planned(
     return best, "by the plan of the training"
 
 
+def _share_of_single_size(choice: BudgetChoice, base: Size) -> float:
+    """Return the part of the training in which a single size is drawn."""
+    curriculum = ResolutionCurriculum(
+        "linear", list(choice.start_sizes), choice.begin, choice.end
+    )
+    drawn = [
+        grown_sizes(choice.sizes, choice.start_sizes, curriculum.growth(part), [base])
+        for part in ((i + 0.5) / _PARTS for i in range(_PARTS))
+    ]
+    return sum(len(sizes) == 1 for sizes in drawn) / _PARTS
+
+
 def _report_choice(
     choice: BudgetChoice,
     base: Size,
@@ -381,6 +395,12 @@ def _report_choice(
         f"training draws from {drawn} at first, the sizes grow from {choice.begin:.1%} "
         f"to {choice.end:.1%} of it, and then it draws only {size_text(base)}"
     )
+    single = _share_of_single_size(choice, base)
+    if single > 0.25:
+        report(
+            f"note: in {single:.0%} of the training a single size is drawn; "
+            "sizes=[...] sets others"
+        )
     report(
         f"predicted cost: {choice.cost:.3f} of the config's own {costs.what}, with "
         f"{choice.updates:.3f} of its iterations ({source})"

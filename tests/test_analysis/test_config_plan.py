@@ -15,6 +15,7 @@ from mms_plugin.analysis import (
     config_plan,
     count_samples,
     counted_size,
+    fixed_size,
     is_multi_scale,
 )
 
@@ -354,6 +355,25 @@ def test_a_pipeline_without_one_size(pipeline, model, message):
     pytest.importorskip("mmdet")
     with pytest.raises(ValueError, match=f"{message}.* set base_size"):
         config_plan(plain(pipeline=pipeline, model=model), 8)
+
+
+@pytest.mark.parametrize("other, alike", [(8, True), (16, False)])
+def test_the_size_of_datasets_side_by_side(other, alike):
+    pytest.importorskip("mmcv")
+    config = plain()
+    parts = [
+        dict(
+            type="ToyDataset",
+            pipeline=[dict(type="mmcv.Resize", scale=(side, side), keep_ratio=False)],
+        )
+        for side in (8, other)
+    ]
+    config.train_dataloader.dataset = dict(type="ConcatDataset", datasets=parts)
+    if alike:
+        assert fixed_size(config) == ((8, 8), (8, 8))
+    else:
+        with pytest.raises(ValueError, match="ConcatDataset gives more than one"):
+            fixed_size(config)
 
 
 def test_sizes_that_keep_the_ratio():

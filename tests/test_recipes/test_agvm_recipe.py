@@ -133,3 +133,11 @@ def test_configs_of_the_libraries(path):
     assert after.optim_wrapper.type in ("AGVMOptimWrapper", "AmpAGVMOptimWrapper")
     assert after.optim_wrapper.optimizer == config.optim_wrapper.optimizer
     assert after.optim_wrapper.get("base") == config.optim_wrapper.get("constructor")
+
+
+def test_an_optimizer_that_agvm_does_not_know_is_refused():
+    config = _config()
+    config["optim_wrapper"]["optimizer"]["type"] = "RMSprop"
+    with pytest.raises(RecipeError, match="no update direction of RMSprop") as error:
+        agvm_recipe(config)
+    assert error.value.place == "optim_wrapper.optimizer.type"

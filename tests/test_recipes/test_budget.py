@@ -107,10 +107,16 @@ def test_time_of_images_that_keep_their_ratio(tmp_path):
 
 
 def test_pixels_in_place_of_flops():
-    config = library_config(RESNET)
-    after = converted(config, budget=0.7, estimate="pixels")
+    config, lines = library_config(RESNET), []
+    after = converted(config, lines, budget=0.7, estimate="pixels")
     found = ratios(after, config, flops=False)
     assert found["train_pixels"] == pytest.approx(0.7, abs=0.005)
+    # How long a single size is drawn: all of some epochs, and a part of two others.
+    (note,) = [line for line in lines if "a single size is drawn" in line]
+    share = int(note.partition("note: in ")[2].partition("%")[0]) / 100
+    epochs = config_plan(after, SAMPLES).epochs
+    whole = sum(len(epoch.images) == 1 for epoch in epochs)
+    assert whole / len(epochs) <= share <= (whole + 2) / len(epochs)
 
 
 def test_few_samples_are_met_by_their_own_plan():

@@ -98,6 +98,31 @@ def test_a_recipe_for_a_config_of_several_sizes(run, tmp_path):
         assert size["counted_as"] == [size["height"], size["width"]]
 
 
+def test_a_base_size_is_counted_as_the_images_that_it_is_compared_with(run):
+    pytest.importorskip("mmdet")
+    config = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"
+    options = [config, "--recipe", "vbs", "--num-samples", "100"]
+    own, given = run(*options), run(*options, "--base-size", "800x1333")
+    assert given["ratio"] == own["ratio"]
+    (note,) = (t for t in given["baseline"]["assumptions"] if "--base-size keep" in t)
+    assert note.endswith("counted as 800x1067")
+
+
+def test_times_are_those_of_one_model(run, tmp_path, capsys):
+    times = tmp_path / "times.json"
+    size = dict(height=64, width=64, batch_sizes=[8, 16], seconds=[0.2, 0.3])
+    model = dict(overhead=0.1, alpha=3e-6, beta=0.0)
+    times.write_text(json.dumps(dict(clock="cpu", sizes=[size], cost_model=model)))
+    other = tmp_path / "other.py"
+    other.write_text(f"_base_ = {FBS!r}\nmodel = dict(head=dict(num_classes=13))\n")
+    document = run(VBS_CUR, "--baseline", other, "--times", times, *FEW)
+    assert document["seconds"] > 0 and document["baseline"]["seconds"] is None
+    assert document["ratio"]["seconds"] is None
+    told = capsys.readouterr().err
+    assert "other.py has another one, so that its time is not known" in told
+    assert "has processor time (--clock cpu)" in told
+
+
 def test_the_time_from_measured_iterations(run, tmp_path):
     path = tmp_path / "times.json"
     # An iteration takes 0.1 s and a microsecond a pixel.

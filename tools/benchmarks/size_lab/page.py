@@ -275,8 +275,9 @@ def _arms() -> List[str]:
         "… by cost": "batch sizes by `cost_model`: a batch holds the cost of the base "
         "batch, RoI heads included, not its pixels",
         "… weights": "the base size drawn twice as often as others",
-        "timm progressive": "a window of two sizes that moves from the smallest to "
-        "the largest over 80 % (timm's scheduled sampler, without its uniform tenth)",
+        "timm progressive": "the two smallest sizes at first, then one size at a time, "
+        "the two largest from 80 % on (after timm's scheduled sampler, whose window is "
+        "wider: at half of the growth it has one size 57 % and two others 18 % each)",
         "Composer progressive": "half the side, or the smallest one of MSc-VBS, until "
         "50 %, the base size from 80 % on, fixed batch (Composer's "
         "`ProgressiveResizing`)",
