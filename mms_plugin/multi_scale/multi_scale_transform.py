@@ -133,11 +133,6 @@ class MultiScaleTransform:
         # Resolved here, since a spawned worker may not have imported the user's module.
         self._class = _resolve(self._config["type"])
         self._nested_classes = _nested_classes(self._config)
-        if self._config.get("crop_type") == "absolute_range":
-            raise ValueError(
-                "crop_type must not be 'absolute_range', which draws the size itself, "
-                "between two numbers: use crop_type='absolute'"
-            )
         default_arg, default_order = _defaults_of(self._class)
         self.size_arg = _parse_size_arg(default_arg if size_arg is None else size_arg)
         self.order = order or default_order
@@ -251,6 +246,9 @@ class MultiScaleTransform:
             )
         else:
             set_size(config, self.size_arg[0], sides)
+        if config.get("crop_type") == "absolute_range" and size[0] != size[1]:
+            # It would draw each side between the two.
+            config["crop_type"] = "absolute"
         return config
 
     def __getattr__(self, name: str) -> Any:

@@ -64,7 +64,7 @@ def test_ranks_of_the_launcher_reach_the_recipe(monkeypatch):
 
 
 def test_another_number_of_ranks_is_refused():
-    with pytest.raises(cli.UserError, match="world_size=8 is not what .* with, 4"):
+    with pytest.raises(cli.UserError, match="world_size=8 contradicts .* world_size=4"):
         convert(dict(batch_size=32, world_size=8), world_size=4, num_samples=320)
 
 

@@ -227,11 +227,14 @@ def test_bad_arguments(kwargs, says):
     assert says in str(error.value)
 
 
-def test_a_crop_that_draws_its_size_is_refused():
+@pytest.mark.parametrize("size", [(16, 16), (16, 24), (24, 16)])
+def test_a_crop_that_would_draw_its_sides(size):
+    """As in mmdet's large-scale jitter, where both ends of the range are the size."""
     pytest.importorskip("mmdet")
     crop = dict(type="mmdet.RandomCrop", crop_type="absolute_range")
-    with pytest.raises(ValueError, match="use crop_type='absolute'"):
-        MultiScaleTransform(crop)
+    transform = MultiScaleTransform(crop)
+    for _ in range(5):
+        assert transform(sample(size))["img"].shape[:2] == size
 
 
 class Bank:

@@ -185,7 +185,7 @@ def test_a_worker_that_is_killed(train):
     code, text = train(pipeline=[dict(type="DieInWorker", at=7)], num_workers=2)
     assert code == 1 and "Traceback" not in text
     assert "a DataLoader worker, process " in lines_of(text)[-1]
-    assert "fewer num_workers" in lines_of(text)[-1]
+    assert "lower num_workers" in lines_of(text)[-1]
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -200,7 +200,7 @@ def test_a_bad_image_is_named(train, tmp_path, num_workers, fault):
     last = text.strip().splitlines()[-1]
     assert last.startswith("train.py: error: ") and str(bad) in last
     # Before the first iteration it is the user's input; later, a fault of the run.
-    assert code == (1 if "a sample cannot be made" in last else 2)
+    assert code == (1 if "failed to load a sample" in last else 2)
     assert ("Traceback" in text) == (code == 1)
 
 
