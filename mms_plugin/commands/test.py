@@ -252,7 +252,7 @@ def run_conditions(
         with cli.loading_checkpoint(checkpoint):
             # What a checkpoint does not have must not be that of the one before.
             for module, state in initial.items():
-                module.load_state_dict(state)
+                module.load_state_dict(state, strict=False)  # as MMEngine does
             runner.load_checkpoint(checkpoint)
         for condition in conditions:
             runner.logger.info(f"Evaluating {checkpoint} at {condition}")

@@ -6,7 +6,7 @@ import argparse
 import json
 import os.path as osp
 import sys
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from mmengine.config import Config
 
@@ -177,6 +177,24 @@ def model_texts(jobs: List[Job]) -> List[str]:
     return [text.pretty_text for text in texts]
 
 
+def has_model_of(first: Job, job: Job) -> bool:
+    """Return whether an iteration of both takes the same time."""
+    if job.converted is first.config:  # without the recipe
+        return True
+
+    def network(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            left_out = ("data_preprocessor", "init_cfg", "pretrained")
+            kept = {k: network(v) for k, v in value.items() if k not in left_out}
+            return kept
+        return (
+            [network(v) for v in value] if isinstance(value, (list, tuple)) else value
+        )
+
+    one, other = (network(each.config.get("model") or {}) for each in (first, job))
+    return bool(one == other)
+
+
 def count(
     jobs: List[Job], plans: List[ConfigPlan], args: argparse.Namespace
 ) -> List[Optional[ModelFlops]]:
@@ -258,18 +276,16 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
             "--base-size is for a config of one size, but each has its own sizes"
         )
     plans = [plan_of(job, jobs, args) for job in jobs]
-    models = model_texts(jobs)
-    if times is not None and len(set(models)) > 1:
+    same = [has_model_of(jobs[0], job) for job in jobs]
+    if times is not None and not all(same):
         print(
             f"--times: measured with the model of {jobs[0].name}; {jobs[1].name} has "
             "another one, so that its time is not known",
             file=sys.stderr,
         )
     costs = [
-        training_cost(
-            plan, flops, None if times is None or model != models[0] else times.at
-        )
-        for plan, flops, model in zip(plans, count(jobs, plans, args), models)
+        training_cost(plan, flops, times.at if times is not None and own else None)
+        for plan, flops, own in zip(plans, count(jobs, plans, args), same)
     ]
     documents = [
         dict(config=job.name, **cost.to_dict()) for job, cost in zip(jobs, costs)

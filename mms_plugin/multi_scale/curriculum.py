@@ -185,7 +185,8 @@ def grown_sizes(
         start_sizes: The sizes at growth 0.
         growth: 0 gives ``start_sizes``, 1 gives ``end_sizes``. Between the two: those
             of ``sizes`` whose side lies in the :func:`grown_range`; if there is none,
-            those of ``start_sizes``; if there is none either, the largest size below.
+            those of ``start_sizes``; if there is none either, the last size that was
+            reached: the largest below, or the smallest above where the sizes shrink.
         end_sizes: The sizes at growth 1. Defaults to ``sizes``.
     """
     end_sizes = sizes if end_sizes is None else end_sizes
@@ -199,8 +200,12 @@ def grown_sizes(
         grown = tuple(s for s in known if low <= side_length(s) <= high)
         if grown:
             return grown
-    below = [s for s in (*start_sizes, *sizes) if side_length(s) <= high]
-    return (max(below, key=side_length),) if below else tuple(start_sizes)
+    known = (*start_sizes, *sizes)
+    if sum(final) >= sum(start):
+        reached = [s for s in known if side_length(s) <= high]
+        return (max(reached, key=side_length),) if reached else tuple(start_sizes)
+    reached = [s for s in known if side_length(s) >= low]
+    return (min(reached, key=side_length),) if reached else tuple(start_sizes)
 
 
 def side_range(sizes: Sequence[Size]) -> Tuple[float, float]:

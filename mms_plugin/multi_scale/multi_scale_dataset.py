@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -40,11 +40,15 @@ class _SizedPipeline(PathInErrors):
     Args:
         pipeline: The pipeline of the dataset.
         drops_empty: See :class:`LoadingSample`. Defaults to ``False``.
+        counts: Count its images; not where a dataset inside does. Defaults to ``True``.
     """
 
-    def __init__(self, pipeline: Callable, drops_empty: bool = False) -> None:
+    def __init__(
+        self, pipeline: Callable, drops_empty: bool = False, counts: bool = True
+    ) -> None:
         super().__init__(pipeline)
         self.drops_empty = drops_empty
+        self.counts = counts
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         loaded = loading_sample()
@@ -77,7 +81,7 @@ class _SizedPipeline(PathInErrors):
                 logger="current",
                 level=logging.WARNING,
             )
-        else:
+        elif self.counts:
             loaded.count(images=1, replaced=sample is None)
         return sample
 
@@ -148,13 +152,14 @@ class MultiScaleDataset:
                 f"but got {type(dataset).__name__}"
             )
         self.dataset = dataset
-        self._has_pipeline = _attach(dataset)
+        self._piped = list(with_pipelines(dataset))
+        self._has_pipeline = _attach(self._piped)
 
     def __getitem__(self, index: int) -> Any:
         if not isinstance(index, SizedIndex):
             return self.dataset[index]
         if self._has_pipeline:
-            _attach(self.dataset)  # hooks may set the pipeline of an inner dataset
+            _attach(self._piped)  # hooks may set the pipeline of an inner dataset
         seed = None if index.seed is None else mixed_seed(index.seed, index)
         with loading(index.size, self._tally) as loaded, seeded(seed):
             try:
@@ -164,7 +169,9 @@ class MultiScaleDataset:
                     loaded.raise_failure(error)
                 raise _nothing_left(loaded) from error
         if not self._has_pipeline and isinstance(sample, dict):
-            sample = {**sample, TARGET_SIZE: index.size}  # it may be a user's cache
+            if TARGET_SIZE not in sample:
+                sample = copy.copy(sample)  # it may be in a user's cache
+                sample[TARGET_SIZE] = index.size
         packed = sample.get("data_samples") if isinstance(sample, dict) else None
         if isinstance(packed, BaseDataElement):
             # For a data preprocessor that pads to the size of the batch.
@@ -258,17 +265,23 @@ def _nothing_left(loaded: LoadingSample) -> SettingError:
     )
 
 
-def _attach(dataset: Any) -> bool:
-    """Let the pipelines of the innermost datasets write the size.
+def _attach(datasets: Sequence[Any]) -> bool:
+    """Let the pipelines of datasets write the size.
+
+    Args:
+        datasets: Those of :func:`with_pipelines`.
 
     Returns:
         Whether there is such a pipeline.
     """
     found = False
-    for inner in with_pipelines(dataset):
+    for inner in datasets:
         if not isinstance(inner.pipeline, _SizedPipeline):
+            innermost = len(list(with_pipelines(inner))) == 1
             try:
-                inner.pipeline = _SizedPipeline(inner.pipeline, _drops_empty(inner))
+                inner.pipeline = _SizedPipeline(
+                    inner.pipeline, _drops_empty(inner), innermost
+                )
             except AttributeError:  # a property
                 continue
         found = True

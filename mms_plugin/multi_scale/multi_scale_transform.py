@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
 import importlib.util
 import inspect
 import math
+from contextlib import suppress
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from mmengine.registry import TRANSFORMS
@@ -132,7 +134,7 @@ class MultiScaleTransform:
         self._config = copy.deepcopy(dict(transform))
         # Resolved here, since a spawned worker may not have imported the user's module.
         self._class = _resolve(self._config["type"])
-        self._nested_classes = _nested_classes(self._config)
+        self._modules = _nested_modules(self._config)
         default_arg, default_order = _defaults_of(self._class)
         self.size_arg = _parse_size_arg(default_arg if size_arg is None else size_arg)
         self.order = order or default_order
@@ -265,6 +267,9 @@ class MultiScaleTransform:
         return {**self.__dict__, "_built": {}}
 
     def __setstate__(self, state: Dict) -> None:
+        for module in state.get("_modules", ()):  # a spawned worker may not know them
+            with suppress(ImportError):
+                importlib.import_module(module)
         self.__dict__.update(state)
 
     def __repr__(self) -> str:
@@ -335,20 +340,17 @@ def _resolve(kind: Any) -> Any:
     )
 
 
-def _nested_classes(config: Any) -> List[Any]:
-    """Return the classes of transforms inside a transform's config.
-
-    Kept for the sake of their modules, which a spawned worker imports with them.
-    """
-    found: List[Any] = []
+def _nested_modules(config: Any) -> List[str]:
+    """Return the modules of the transforms inside a transform's config."""
+    found: List[str] = []
     values = config.values() if isinstance(config, Mapping) else config
     for value in values:
         if isinstance(value, Mapping) and isinstance(value.get("type"), str):
             with TRANSFORMS.switch_scope_and_registry(None) as registry:
                 kind = registry.get(value["type"])
-            found += [kind] if inspect.isclass(kind) else []
+            found += [kind.__module__] if inspect.isclass(kind) else []
         if isinstance(value, (Mapping, list, tuple)):
-            found += _nested_classes(value)
+            found += _nested_modules(value)
     return found
 
 

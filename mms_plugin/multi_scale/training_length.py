@@ -17,6 +17,9 @@ from .scheduler_times import (
 
 __all__ = ["TrainingLength"]
 
+# They are meant to last a number of iterations.
+_WARMUPS = ("LinearLR", "ConstantLR", "QuadraticWarmupLR")
+
 
 class TrainingLength:
     """Correct what MMEngine derives from epochs of equal length.
@@ -49,7 +52,7 @@ class TrainingLength:
                 loop.max_epochs,
                 assumed,
             )
-            self._warn_of_late_times(runner, sampler, schedulers)
+            self._warn_of_late_times(runner, sampler, schedulers, configs)
         # Loading a checkpoint overwrites these times with the old ones.
         self._times = [
             (schedulers, [times_of(s) for s in schedulers])
@@ -61,11 +64,15 @@ class TrainingLength:
         runner: Runner,
         sampler: MultiScaleVariableBatchSampler,
         schedulers: Sequence,
+        configs: Optional[Sequence[dict]],
     ) -> None:
         """Warn of schedulers that were set for epochs at a fixed size."""
         epoch = math.ceil(len(sampler.inner_sampler) / sampler.batch_size)
         at_fixed_size = runner.train_loop.max_epochs * epoch
-        for scheduler in schedulers:
+        for scheduler, config in zip(schedulers, configs or [{}] * len(schedulers)):
+            converted = config.get("convert_to_iter_based", False)
+            if converted or type(scheduler).__name__ in _WARMUPS:
+                continue
             last = last_iteration(scheduler)
             if runner.max_iters < last <= at_fixed_size:
                 runner.logger.warning(

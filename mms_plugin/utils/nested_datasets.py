@@ -19,10 +19,22 @@ def walk(dataset: Any) -> Iterator[Any]:
 
 
 def with_pipelines(dataset: Any) -> Iterator[Any]:
-    """Yield the datasets that have a callable pipeline of their own."""
-    for each in walk(dataset):
+    """Yield the datasets that have a callable pipeline of their own, each once.
+
+    A user's wrapper may keep its dataset in an attribute of any name.
+    """
+    pending, seen = [dataset], set()
+    while pending:
+        each = pending.pop(0)
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        own: Dict[str, Any] = getattr(each, "__dict__", {})
+        inner = wrapped(each) or [v for v in own.values() if isinstance(v, Dataset)]
+        pending = inner + pending
+        # A wrapper's pipeline may be that of the dataset inside.
         if callable(getattr(each, "pipeline", None)) and (
-            "pipeline" in getattr(each, "__dict__", {}) or not wrapped(each)
+            "pipeline" in own or not inner
         ):
             yield each
 
@@ -44,10 +56,7 @@ def wrapped(dataset: Any) -> List[Any]:
         return list(parts)
     own: Dict[str, Any] = getattr(dataset, "__dict__", {})
     inner = own.get("dataset", own.get("_dataset"))
-    if _is_dataset(inner):
-        return [inner]
-    # A user's wrapper, which may call it otherwise.
-    return [value for value in own.values() if isinstance(value, Dataset)]
+    return [inner] if _is_dataset(inner) else []
 
 
 def _is_dataset(value: Any) -> bool:

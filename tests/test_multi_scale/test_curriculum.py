@@ -92,6 +92,13 @@ def test_sizes_never_shrink(sides, start, end):
     assert means == sorted(means)
 
 
+def test_sizes_that_shrink_stay_until_the_next_is_reached():
+    sizes, start, end = ((256, 256), (320, 320)), ((320, 320),), ((256, 256),)
+    for growth in (0.1, 0.5, 0.99):
+        assert grown_sizes(sizes, start, growth, end) == start
+    assert grown_sizes(sizes, start, 1.0, end) == end
+
+
 def test_rectangles_grow_by_their_pixels():
     sizes = ((64, 256), (128, 128), (256, 64), (256, 256))
     assert grown_sizes(sizes, ((128, 128),), 0.5) == sizes[:3]

@@ -95,11 +95,34 @@ def test_a_cache_keeps_no_size():
     for size in ((6, 8), (4, 4), (8, 6)):
         sample = dataset[sized_index_class(size)(0)]
         assert sample["img"].shape[:2] == size
-    samples = [dict(inputs=torch.zeros(1))]
+
+    class Sample(dict):
+        pass
+
+    samples = [Sample(inputs=torch.zeros(1)), dict(target_size=(2, 2))]
     plain = MultiScaleDataset(samples)
     for size in ((6, 8), (4, 4)):
-        assert plain[sized_index_class(size)(0)]["target_size"] == size
+        found = plain[sized_index_class(size)(0)]
+        assert type(found) is Sample and found["target_size"] == size
+        assert plain[sized_index_class(size)(1)]["target_size"] == (2, 2)
     assert list(samples[0]) == ["inputs"]
+
+
+def test_a_wrapper_with_a_pipeline_counts_no_image_twice():
+    class Mixing:
+        def __init__(self, dataset):
+            self.dataset, self.pipeline = dataset, dict
+
+        def __getitem__(self, index):
+            return self.pipeline(self.dataset[index])
+
+        def __len__(self):
+            return len(self.dataset)
+
+    dataset = MultiScaleDataset(Mixing(ToyDataset(num=4, pipeline=PIPELINE)))
+    for index in range(4):
+        assert dataset[INDEX(index)]["inputs"].shape == (3, 6, 8)
+    assert dataset.size_losses()[6, 8].images == 4
 
 
 def test_a_dataset_that_handles_errors_of_its_pipeline():

@@ -36,7 +36,7 @@ def test_the_loop_and_converted_schedulers(make_runner):
     [
         (dict(type="MultiStepLR", milestones=[20, 100]), True),
         (dict(type="CosineAnnealingLR", T_max=125), True),
-        (dict(type="LinearLR", end=125), True),
+        (dict(type="LinearLR", end=125), False),  # a warm-up
         (dict(type="MultiStepLR", milestones=[20, 80]), False),
         (dict(type="PolyLR", power=1.0), False),  # ends with the training
         (dict(type="LinearLR", end=500), False),  # too late at a fixed size, too

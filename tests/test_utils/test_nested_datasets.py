@@ -81,4 +81,11 @@ def test_a_wrapper_of_a_users_own(leaf):
         def __init__(self):
             self.base = leaf
 
-    assert list(with_pipelines(Own())) == [leaf]
+    own = Own()
+    assert list(with_pipelines(own)) == [leaf]
+    # Only the pipelines: what else it is, only its class knows.
+    assert wrapped(own) == []
+    leaf.parent = own  # found once
+    assert list(with_pipelines(own)) == [leaf]
+    leaf.other = leaf
+    assert list(with_pipelines(ConcatDataset([leaf, leaf]))) == [leaf]
