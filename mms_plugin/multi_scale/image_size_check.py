@@ -91,7 +91,7 @@ def size_divisor(config: Any) -> int:
 
 
 def _divisor_of(loader: Any) -> int:
-    """Return the ``size_divisor`` of a data loader's pipeline; 32 if it is not known."""
+    """Return the ``size_divisor`` of a loader's pipeline; 32 if it is not known."""
     dataset = loader.get("dataset") if isinstance(loader, Mapping) else None
     return size_divisor(loader) if isinstance(dataset, Mapping) else 32
 

@@ -168,10 +168,10 @@ class MultiScaleDataset:
                 if loaded.replaced == 0 or _NO_SAMPLE not in str(error):
                     loaded.raise_failure(error)
                 raise _nothing_left(loaded) from error
-        if not self._has_pipeline and isinstance(sample, dict):
-            if TARGET_SIZE not in sample:
-                sample = copy.copy(sample)  # it may be in a user's cache
-                sample[TARGET_SIZE] = index.size
+        lacks = isinstance(sample, dict) and TARGET_SIZE not in sample
+        if lacks and not self._has_pipeline:
+            sample = copy.copy(sample)  # it may be in a user's cache
+            sample[TARGET_SIZE] = index.size
         packed = sample.get("data_samples") if isinstance(sample, dict) else None
         if isinstance(packed, BaseDataElement):
             # For a data preprocessor that pads to the size of the batch.
