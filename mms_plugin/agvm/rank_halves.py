@@ -126,9 +126,13 @@ class RankHalves(HalvesSource):
         if dist.get_rank() == self._root:
             base = int(buffer.storage_offset())
             views = [
-                (param, param.size(), strides_in_bucket(param), offset - base)
+                (
+                    param,
+                    param.size(),
+                    strides_in_bucket(param),
+                    int(grad.storage_offset()) - base,
+                )
                 for param, grad in zip(bucket.parameters(), bucket.gradients())
-                for offset in [int(grad.storage_offset())]
             ]
         work = None
         if self._half_group is not None:

@@ -17,6 +17,7 @@ from mmengine.dist import is_main_process
 from .. import cli
 from ..evaluation import CalibrationError, ClassSubset
 from ..evaluation.calibration import BINNINGS, NORMS
+from ..recipes.config_edits import kind_of
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
@@ -63,8 +64,7 @@ def among_the_classes_of(evaluator: Any, metric: Dict[str, Any]) -> Dict[str, An
     """
     metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
     for own in metrics:
-        kind = own.get("type") if isinstance(own, Mapping) else None
-        if kind is ClassSubset or str(kind).rpartition(".")[2] == "ClassSubset":
+        if isinstance(own, Mapping) and kind_of(own).name == "ClassSubset":
             return dict(own, metric=metric)
     return metric
 

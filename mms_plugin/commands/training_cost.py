@@ -185,8 +185,7 @@ def has_model_of(first: Job, job: Job) -> bool:
     def network(value: Any) -> Any:
         if isinstance(value, Mapping):
             left_out = ("data_preprocessor", "init_cfg", "pretrained")
-            kept = {k: network(v) for k, v in value.items() if k not in left_out}
-            return kept
+            return {k: network(v) for k, v in value.items() if k not in left_out}
         return (
             [network(v) for v in value] if isinstance(value, (list, tuple)) else value
         )

@@ -74,7 +74,9 @@ def test_chosen_sizes(multi_scale_config, tmp_path, capsys):
     tool.main([*arguments, "--sizes", "32x64"])
     assert "32 × 64 px (height × width), 2 images" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["batch_32x64.png"]
-    with pytest.raises(cli.UserError, match="--sizes 48x48 is not .* 32x32, 32x64, 64x64"):
+    with pytest.raises(
+        cli.UserError, match="--sizes 48x48 is not .* 32x32, 32x64, 64x64"
+    ):
         tool.main([*arguments, "--sizes", "48"])
 
 
