@@ -259,6 +259,21 @@ def test_claims_compare_the_curriculum_with_the_baseline():
     assert "better calibrated" not in rows
 
 
+def test_cpu_time_is_compared_between_trainings_on_the_cpu_only():
+    gpu = dict(device="NVIDIA H100")
+    results = [
+        result("SSc-FBS", 0, 25.0),
+        result("MSc-VBSWC", 0, 25.0, train_cpu_seconds=300.0),
+        result("SSc-FBS", 1, 25.0, train_cpu_seconds=50.0, device="cpu"),
+        result("MSc-VBSWC", 1, 25.0, train_cpu_seconds=20.0, **gpu),
+        result("MSc-FBS", 0, 25.0, train_cpu_seconds=20.0, **gpu),
+    ]
+    names = ["SSc-FBS", "MSc-VBSWC", "MSc-FBS"]
+    header, *rows = summary.arm_table(results, "detection", names)
+    column = header.index("CPU time")
+    assert [row[column] for row in rows] == ["1.00", "0.75", "–"]
+
+
 def test_reliability_pools_the_seeds_and_leaves_out_thin_bins():
     def bins(count, confidence, accuracy):
         return [

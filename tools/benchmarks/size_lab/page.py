@@ -64,13 +64,14 @@ TITLES = {
 
 
 INTRODUCTION = """
-Small models trained from scratch on two CPU cores; every number comes from
-[results/multi_scale.json](results/multi_scale.json). FLOPs are counted (forward and
-backward), and ratios are against SSc-FBS with the same seed. CPU time is processor time
-of the training iterations on a machine on which other programs ran: an indication only.
-`±` is the standard deviation over the seeds. An answer to a claim is the sign of the
-mean gain over the seeds; "within the spread" says that the mean is smaller than the
-standard deviation of the gains.
+Small models trained from scratch, on two CPU cores or on a GPU (`device` in
+[results/multi_scale.json](results/multi_scale.json), which every number comes from).
+FLOPs are counted (forward and backward), and ratios are against SSc-FBS with the same
+seed. CPU time is processor time of the training iterations of the seeds trained on the
+CPU, on a machine on which other programs ran: an indication only. `±` is the standard
+deviation over the seeds. An answer to a claim is the sign of the mean gain over the
+seeds; "within the spread" says that the mean is smaller than the standard deviation of
+the gains.
 """
 
 

@@ -122,6 +122,12 @@ def flops(result: Result) -> float:
     return float(result["train_flops"])
 
 
+def cpu_seconds(result: Result) -> Optional[float]:
+    """Return the processor time of the training; ``None`` on a GPU."""
+    on_cpu = result.get("device", "cpu") == "cpu"
+    return float(result["train_cpu_seconds"]) if on_cpu else None
+
+
 def negative(key: str) -> Callable[[Result], Optional[float]]:
     """Return the value of a field with its sign turned: less is better."""
     return lambda result: None if result.get(key) is None else -result[key]
@@ -230,7 +236,7 @@ def arm_table(
                 str(own[0]["epochs"]),
                 f"{statistics.mean(r['iterations'] for r in own):,.0f}",
                 ratio(paired(own, base, flops, ratio=True)),
-                ratio(paired(own, base, lambda r: r["train_cpu_seconds"], ratio=True)),
+                ratio(paired(own, base, cpu_seconds, ratio=True)),
                 cell(spread(own, lambda r: r["value"])),
                 cell(spread(own, mean_over_sizes)),
                 cell(spread(own, lambda r: r.get("corrupted"))),

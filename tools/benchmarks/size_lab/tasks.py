@@ -480,7 +480,7 @@ def tasks(small: bool = False) -> Dict[str, SizeTask]:
             "classification-swin",
             "caltech20",
             photographs,
-            epochs=60,
+            epochs=100,
             batch_size=32,
             corruptions=CORRUPTIONS,
             data_folder="caltech20",

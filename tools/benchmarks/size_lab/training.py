@@ -15,6 +15,7 @@ import torch
 from lab.arms import write_json
 from lab.training import train
 from mmengine.config import ConfigDict
+from mmengine.device import get_device
 from mmengine.hooks import Hook
 
 from . import photos  # noqa: F401  (registers its dataset)
@@ -384,7 +385,8 @@ def run_arm(task: SizeTask, arm: SizeArm, seed: int, places: Places) -> Dict[str
     Returns:
         One entry of ``docs/results/multi_scale.json``. ``train_flops`` is counted on
         the trained model; ``by_size`` is percent by test size; ``curve`` holds
-        ``[epoch, train_flops so far, percent]``; ``bins`` is the reliability diagram.
+        ``[epoch, train_flops so far, percent]``; ``bins`` is the reliability diagram;
+        ``device`` is ``'cpu'`` or the name of the GPU.
     """
     from mmengine.registry import DefaultScope, init_default_scope
     from mmengine.runner import load_checkpoint
@@ -406,6 +408,7 @@ def run_arm(task: SizeTask, arm: SizeArm, seed: int, places: Places) -> Dict[str
             load_checkpoint(
                 model, str(stages[-1].checkpoint), map_location="cpu", logger="silent"
             )
+            model.to(get_device())  # where MMEngine trains
             if arm.precise_bn:
                 preprocess: Any = model.data_preprocessor
                 batches = base_batches(task, seed, places, arm.precise_bn)
@@ -422,6 +425,7 @@ def run_arm(task: SizeTask, arm: SizeArm, seed: int, places: Places) -> Dict[str
         arm=arm.name,
         seed=seed,
         precision=task.precision,
+        device=_device_name(),
         **cost,
         **result,
     )
@@ -431,6 +435,11 @@ def run_arm(task: SizeTask, arm: SizeArm, seed: int, places: Places) -> Dict[str
 def _nowhere() -> Any:
     # Never closed: MMEngine's loggers keep the standard output that they find.
     return open(os.devnull, "w")
+
+
+def _device_name() -> str:
+    cuda = get_device() == "cuda"
+    return torch.cuda.get_device_name() if cuda else get_device()
 
 
 def _model_config(task: SizeTask) -> Any:
