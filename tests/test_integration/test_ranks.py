@@ -31,11 +31,24 @@ def train_on(folder, ranks, options):
     return [json.loads((folder / f"rank{r}.json").read_text()) for r in range(ranks)]
 
 
+def descend(seen, weight=0.0):
+    """The weight of ``RankModel`` after gradient descent on what the ranks have seen."""
+    for number, lr in enumerate(seen[0]["lrs"]):
+        gradients = []
+        for rank in seen:
+            factors = 1 + torch.tensor(rank["samples"][number]).double() / 100
+            target = rank["shapes"][number][-1] / 10
+            gradients.append((2 * factors * (weight * factors - target)).mean().item())
+        weight -= lr * sum(gradients) / len(gradients)
+    return weight
+
+
 @pytest.mark.distributed
 @pytest.mark.parametrize(
     "ranks, options",
     [
-        (2, dict(num=101, hooks=[])),
+        # Without a seed rank 0 draws one for all.
+        (2, dict(num=101, hooks=[], seed=None)),
         (2, dict(num=101, hooks=[dict(CURRICULUM, by_epoch=False)], num_workers=2)),
         (
             4,
@@ -54,8 +67,9 @@ def test_ranks_stay_in_step(tmp_path, ranks, options):
         planned = [b for epoch in rank["plan"] for b in epoch]
         assert [[h, w, n] for n, _, h, w in rank["shapes"]] == planned
         assert rank["iter"] == rank["max_iters"] == len(planned)
-        assert rank["weight"] == seen[0]["weight"] != 0
-        assert rank["lr"] == seen[0]["lr"]
+        assert rank["weight"] == seen[0]["weight"]
+        assert rank["weight"] == pytest.approx(descend(seen), rel=1e-4)
+        assert rank["lrs"] == seen[0]["lrs"]
         sizes = [shape[2:] for shape in rank["shapes"]]
         assert sizes == [shape[2:] for shape in seen[0]["shapes"]]
     start = 0
@@ -76,7 +90,8 @@ def in_turn(seen, start=0, stop=None):
 
 @pytest.mark.distributed
 def test_resumed_within_an_epoch_with_as_many_ranks_and_with_more(tmp_path):
-    options = dict(num=101, seed=3, hooks=[CURRICULUM])
+    model = dict(type="RankModel", noise=True)
+    options = dict(num=101, hooks=[CURRICULUM], model=model)
     options["checkpoint"] = dict(type="CheckpointHook", by_epoch=False, interval=3)
     whole = train_on(tmp_path, 2, options)
     cut, other = tmp_path / "cut", tmp_path / "other"
@@ -105,6 +120,24 @@ def test_resumed_within_an_epoch_with_as_many_ranks_and_with_more(tmp_path):
             assert set(in_turn(more, start, stop)) == set(range(101))
             start = stop
         assert start == len(rank["samples"])
+
+
+@pytest.mark.distributed
+def test_ranks_with_seeds_of_their_own_resume_exactly(tmp_path):
+    model = dict(type="RankModel", noise=True)
+    options = dict(num=101, hooks=[CURRICULUM], model=model, diff_rank_seed=True)
+    options["checkpoint"] = dict(type="CheckpointHook", by_epoch=False, interval=3)
+    whole = train_on(tmp_path, 2, options)
+    cut = tmp_path / "cut"
+    train_on(cut, 2, dict(options, stop=5))
+    after = train_on(cut, 2, dict(options, resume=True))
+    draws = [rank["draws"] for rank in whole]
+    assert all(one != other for one, other in zip(*draws))
+    assert whole[0]["shapes"] == whole[1]["shapes"]
+    for one, two in zip(after, whole):
+        assert one["samples"] == two["samples"][3:]
+        assert one["draws"] == two["draws"][3:]
+        assert one["weight"] == two["weight"]
 
 
 @pytest.mark.distributed

@@ -12,16 +12,43 @@ import toys
 from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 import mms_plugin  # noqa: F401
 from mms_plugin.cli import leave_process_group
 
 
+@MODELS.register_module()
+class RankModel(toys.ToyModel):
+    """One weight, whose gradient depends on samples, size and, if wanted, on draws."""
+
+    def __init__(self, noise=False, **kwargs):
+        super().__init__(**kwargs)
+        self.noise = noise
+        self.draws = []
+
+    def forward(self, inputs, i, target_size=None, mode="loss"):
+        super().forward(inputs, i)
+        factors = 1 + i / 100
+        if self.noise:
+            drawn = torch.rand(len(i))
+            self.draws.append(drawn.tolist())
+            factors = factors * drawn
+        return dict(loss=((self.weight * factors - inputs.shape[-1] / 10) ** 2).mean())
+
+
 class DisturbOneRank(Hook):
-    """Uses every global generator on rank 1 alone, as a user's augmentation may."""
+    """Uses every global generator on rank 1 alone, as a user's augmentation may.
+
+    Notes the rate of each iteration.
+    """
+
+    def __init__(self):
+        self.lrs = []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.lrs += runner.optim_wrapper.get_lr()["lr"]
         if get_rank() == 1:
             random.random(), np.random.rand(), torch.rand(1)
 
@@ -45,9 +72,12 @@ def main(out: str, options: str) -> None:
     hooks = options.pop("hooks")
     stop, resume = options.pop("stop", None), options.pop("resume", False)
     train_cfg = options.pop("train_cfg", dict(by_epoch=True, max_epochs=3))
-    seed = options.pop("seed", None)
+    randomness = dict(
+        seed=options.pop("seed", 3),
+        diff_rank_seed=options.pop("diff_rank_seed", False),
+    )
     checkpoint = options.pop("checkpoint", dict(type="CheckpointHook"))
-    model = options.pop("model", dict(type="ToyModel"))
+    model = options.pop("model", dict(type="RankModel"))
     loader = toys.train_dataloader(**options)
     cfg = dict(
         model=model,
@@ -57,7 +87,7 @@ def main(out: str, options: str) -> None:
         train_cfg=train_cfg,
         default_hooks=dict(checkpoint=checkpoint),
         resume=resume,
-        randomness=dict(seed=seed),
+        randomness=randomness,
         optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
         param_scheduler=dict(
             type="CosineAnnealingLR", T_max=3, convert_to_iter_based=True
@@ -69,7 +99,8 @@ def main(out: str, options: str) -> None:
         log_level="WARNING",
     )
     runner = Runner.from_cfg(Config(cfg))
-    runner.register_hook(DisturbOneRank())
+    disturb = DisturbOneRank()
+    runner.register_hook(disturb)  # after the sampler's, which sets the rate
     if stop:
         runner.register_hook(Stop(stop), priority="LOWEST")
     with contextlib.suppress(KeyboardInterrupt):
@@ -84,8 +115,11 @@ def main(out: str, options: str) -> None:
         iter=runner.iter,
         weight=model.weight.item(),
         lr=runner.optim_wrapper.get_lr()["lr"],
+        lrs=disturb.lrs,
         plan=[batch_sampler.plan(e) for e in range(epochs)],
     )
+    if hasattr(model, "draws"):
+        seen["draws"] = model.draws
     if hasattr(model, "norm"):
         seen["without_gradients"] = model.without_gradients
         norm = model.norm
