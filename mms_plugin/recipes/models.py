@@ -142,23 +142,30 @@ def _run_at(
             f"must have sides of at least {run.stride} pixels, the model's stride, but "
             f"got {size_text(too_small[0])}",
         )
-    ordered = [s for s in ordered if s not in too_small]
-    failing = _failing(run, ordered)
+    large_enough = [s for s in ordered if s not in too_small]
+    failing = _failing(run, large_enough)
     if failing and run.takes_small_maps:
         changed: Any = copy.deepcopy(model)
         changed["backbone"]["pad_small_map"] = True
         padded = model_run({**dict(config.items()), "model": changed}, base_size)
-        still = failing if padded is None else _failing(padded, ordered)
+        still = failing if padded is None else _failing(padded, large_enough)
         if padded is not None and len(still) < len(failing):
             run, model, failing = padded, changed, still
             lines.append("model.backbone.pad_small_map: False -> True")
-    taken = [size for size in ordered if size not in failing]
-    if failing:
+    taken = [size for size in large_enough if size not in failing]
+    if failing or too_small:
         # Without a size below the base size, the training would not become cheaper.
         cheaper = bool(taken) and side_length(taken[0]) < side_length(base_size)
         if sizes_given or base_size not in taken or not cheaper:
-            raise _cannot_run(run, config, failing[0])
-        left = ", ".join(map(size_text, failing))
+            if failing:
+                raise _cannot_run(run, config, failing[0])
+            raise _refusal(
+                "model",
+                f"has a stride of at least {run.stride} pixels, more than a side of "
+                f"{size_text(too_small[-1])}, so no size below the base size, "
+                f"{size_text(base_size)}, is left",
+            )
+        left = ", ".join(size_text(s) for s in ordered if s not in taken)
         lines.append(f"model: does not run at {left}, so these sizes are left out")
     lines.append(
         f"model: runs from {size_text(taken[0])} to {size_text(taken[-1])} "

@@ -84,6 +84,27 @@ def test_every_size_is_run():
         checked_model(config, (64, 64), sizes, sizes_given=True)
 
 
+def test_sizes_below_the_stride_do_not_run():
+    """A plain ResNet-18 has a stride of 32."""
+    pytest.importorskip("mmpretrain")
+    config = get_config("mmpretrain::resnet/resnet18_8xb32_in1k.py")
+    checked = checked_model(config, (64, 64), [(24, 24), (48, 48), (64, 64), (80, 80)])
+    assert checked.sizes == ((48, 48), (64, 64), (80, 80))
+    assert checked.lines == [
+        "model: does not run at 24x24, so these sizes are left out",
+        "model: runs from 48x48 to 80x80 (all of it was run)",
+    ]
+    above = [(24, 24), (32, 32), (40, 40)]
+    with pytest.raises(
+        RecipeError, match="of at least 32 pixels, more than a side of 24x24, so no"
+    ):
+        checked_model(config, (32, 32), above)
+    with pytest.raises(RecipeError, match="no size below the base size, 64x64, is"):
+        checked_model(config, (64, 64), [(8, 8), (24, 24)])  # all below the stride
+    with pytest.raises(RecipeError, match="at least 32 pixels.*but got 24x24"):
+        checked_model(config, (32, 32), above, sizes_given=True)
+
+
 @pytest.mark.parametrize("value", ["yes", 1, 0, None])
 def test_ways_to_check_a_model(value):
     config = dict(model=dict(type="ResNet"))
