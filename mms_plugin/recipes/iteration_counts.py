@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, List, Mapping
+from typing import Any, Callable, Dict, List, Mapping
 
+from ..utils.validation import is_integer
 from .config_edits import Report, kind_of, short
 
 __all__ = ["ENDLESS", "counts_iterations", "scale_iterations", "scheduler_list"]
@@ -36,8 +37,9 @@ def scale_iterations(config: Any, factor: float, report: Report) -> None:
 
     ``max_iters``, the intervals of validation and checkpoints, the beginning of
     checkpoints and of an ``EMAHook``, and the parameter schedulers that count
-    iterations are multiplied by the same factor. An exponential scheduler reaches the
-    same value in the new number of iterations.
+    iterations are multiplied by the same factor. An interval that divides the number of
+    iterations is rounded up, so that it ends with the training as before. An
+    exponential scheduler reaches the same value in the new number of iterations.
 
     Args:
         config: Config of a training that counts iterations. It is changed in place.
@@ -52,17 +54,28 @@ def scale_iterations(config: Any, factor: float, report: Report) -> None:
             return value
         return max(1, round(value * factor))
 
-    def change(place: str, owner: Any, key: str) -> None:
+    most = config["train_cfg"].get("max_iters")
+
+    def scaled_interval(value: Any) -> Any:
+        if not is_integer(value) or not is_integer(most) or value <= 0 or most <= 0:
+            return scaled(value)
+        number, remainder = divmod(most, value)
+        # Rounded down, the last interval would end just before the training does.
+        return scaled(value) if remainder else -(-scaled(most) // number)
+
+    def change(
+        place: str, owner: Any, key: str, scale: Callable[[Any], Any] = scaled
+    ) -> None:
         old = owner[key]
         if isinstance(old, (list, tuple)):
             new = [
-                (scaled(value[0]), scaled(value[1]))
+                (scaled(value[0]), scaled_interval(value[1]))
                 if isinstance(value, (list, tuple))
-                else scaled(value)
+                else scale(value)
                 for value in old
             ]
         else:
-            new = scaled(old) if old else old
+            new = scale(old) if old else old
         put(place, owner, key, new)
 
     def put(place: str, owner: Any, key: str, new: Any) -> None:
@@ -72,9 +85,11 @@ def scale_iterations(config: Any, factor: float, report: Report) -> None:
             report(f"{place}.{key}: {short(old)} -> {short(new)}")
 
     loop = copy.copy(config["train_cfg"])
-    for key in ("max_iters", "val_begin", "val_interval", "dynamic_intervals"):
+    for key in ("max_iters", "val_begin", "dynamic_intervals"):
         if loop.get(key):
             change("train_cfg", loop, key)
+    if loop.get("val_interval"):
+        change("train_cfg", loop, "val_interval", scaled_interval)
     config["train_cfg"] = loop
     schedulers = [copy.copy(scheduler) for scheduler in scheduler_list(config)]
     for index, scheduler in enumerate(schedulers):
@@ -92,9 +107,10 @@ def scale_iterations(config: Any, factor: float, report: Report) -> None:
     checkpoint = hooks.get("checkpoint")
     if isinstance(checkpoint, Mapping) and checkpoint.get("by_epoch", True) is False:
         changed: Any = copy.copy(checkpoint)
-        for key in ("interval", "save_begin"):
-            if changed.get(key):
-                change("default_hooks.checkpoint", changed, key)
+        if changed.get("interval"):
+            change("default_hooks.checkpoint", changed, "interval", scaled_interval)
+        if changed.get("save_begin"):
+            change("default_hooks.checkpoint", changed, "save_begin")
         config["default_hooks"] = copy.copy(hooks)
         config["default_hooks"]["checkpoint"] = changed
     custom: List[Any] = list(config.get("custom_hooks") or ())

@@ -70,6 +70,25 @@ def test_counts_of_hooks_and_of_further_schedulers():
     assert "default_hooks.checkpoint.save_begin: 4000 -> 2000" in lines
 
 
+@pytest.mark.parametrize("factor", [0.83333, 0.61, 1 / 3, 1.37])
+def test_intervals_that_end_with_the_training_still_do(factor):
+    changed = config()
+    changed.train_cfg.update(max_iters=160_000, val_interval=16_000)
+    changed.train_cfg.dynamic_intervals = [(144_000, 4_000), (150_000, 7_000)]
+    changed.default_hooks.checkpoint.interval = 32_000
+    scale_iterations(changed, factor, lambda line: None)
+    most = round(160_000 * factor)
+    late, own = changed.train_cfg.dynamic_intervals
+    for number, interval in (
+        (10, changed.train_cfg.val_interval),
+        (40, late[1]),
+        (5, changed.default_hooks.checkpoint.interval),
+    ):
+        # As many intervals as before: the last is cut short, if by little.
+        assert (number - 1) * interval < most <= number * interval < most + number
+    assert (changed.train_cfg.max_iters, own[1]) == (most, round(7_000 * factor))
+
+
 def test_the_same_length_changes_nothing():
     changed, lines = config(), []
     scale_iterations(changed, 1.0, lines.append)
