@@ -212,13 +212,13 @@ def _pixels(inputs: torch.Tensor, preprocessor: Any) -> Tuple[np.ndarray, str]:
         gray where there are fewer than three; and a note, empty for 8-bit color.
     """
     values = inputs.detach().float().cpu()
+    # That of MultiScaleDataPreprocessor.
+    preprocessor = getattr(preprocessor, "preprocessor", preprocessor)
     if getattr(preprocessor, "_enable_normalize", False):
         values = values * preprocessor.std.cpu() + preprocessor.mean.cpu()
-    converted = getattr(
-        preprocessor,
-        "_channel_conversion",
-        getattr(preprocessor, "to_rgb", False),
-    )
+    # MMEngine's name, mmsegmentation's and mmpretrain's.
+    names = ("_channel_conversion", "channel_conversion", "to_rgb")
+    converted = any(getattr(preprocessor, name, False) for name in names)
     bands, notes = values.shape[1], []
     if bands == 3:
         if not converted:  # as mmcv loads them

@@ -16,7 +16,7 @@ from mmengine.runner.activation_checkpointing import turn_on_activation_checkpoi
 
 from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sized_index import sized_index_class
-from ..multi_scale.sizes import Size
+from ..multi_scale.sizes import TARGET_SIZE, Size
 from .batch_maker import batch_maker
 from .config_plan import is_multi_scale
 
@@ -149,7 +149,7 @@ class RealBatches:
 
 
 class SyntheticBatches:
-    """Batches without data for a classifier of mmpretrain or a detector of mmdet.
+    """Batches without data for a model of mmpretrain, mmdet or mmsegmentation.
 
     Args:
         model: Built.
@@ -164,6 +164,8 @@ class SyntheticBatches:
         data = self._make_batch(batch_size, height, width)
         # The model's preprocessor expects pixel values.
         data["inputs"] = (data["inputs"] * 64.0 + 128.0).cpu()
+        for sample in data["data_samples"]:
+            sample.set_metainfo({TARGET_SIZE: (height, width)})
         return data
 
 
@@ -216,7 +218,7 @@ class TrainingIterations:
         self.lost = False
 
     def prepare(self, data: Any) -> Callable[[], None]:
-        """Run an iteration on a batch of the data loader."""
+        """Return a function that runs one iteration on a batch of the data loader."""
         self._look_at_last()
 
         def iteration() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import os.path as osp
+import select
 import sys
+import traceback
 from typing import Callable, List, NoReturn
 
 import torch
@@ -28,6 +30,9 @@ def run_command(main: Callable[[List[str]], None]) -> NoReturn:
         main(sys.argv[1:])
         sys.stdout.flush()
     except BrokenPipeError:
+        if not _reader_has_left():  # another pipe, such as one of a visualizer
+            traceback.print_exc()
+            _leave(1)
         # The reader, such as `head`, has seen enough; nothing is left to be flushed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         _leave(0)
@@ -50,6 +55,13 @@ def _check_checkpoints() -> None:
         check_by_default()
     except RuntimeError as error:
         raise UserError(str(error)) from error
+
+
+def _reader_has_left() -> bool:
+    """Return whether standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(1, select.POLLERR)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _leave(code: int) -> NoReturn:

@@ -39,7 +39,8 @@ from ..multi_scale import (
     parse_cost_model,
     pixel_budget_batch_size,
 )
-from ..recipes.batch_augments import BatchAugments
+from ..multi_scale.sizes import Size
+from ..recipes.batch_augments import BatchAugments, preprocessor_size
 
 GB = 10**9
 MOST_OVERHEAD = 0.5
@@ -511,6 +512,23 @@ def show_prediction(prediction: Dict[str, Any], counts_memory: bool) -> None:
     )
 
 
+def let_batches_keep_their_size(config: Config, base_size: Size) -> None:
+    """Change data preprocessors that draw, pad to or resize to a size of their own.
+
+    Args:
+        config: Of a training. Changed in place.
+        base_size: ``(height, width)`` in pixels.
+    """
+
+    def report(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    BatchAugments(config, base_size).leave_out(config, report)
+    own = preprocessor_size(config)
+    if own is not None:  # none where a recipe has wrapped it
+        BatchAugments(config, own).wrap(config, report)
+
+
 def main(argv: List[str]) -> None:
     """Run the command."""
     args = parse_args(argv)
@@ -523,9 +541,7 @@ def main(argv: List[str]) -> None:
         cli.set_dataloader_defaults(config)
         schedule = schedule_of(config, args)
         with cli.setting_up("the batches do not take the sizes to measure"):
-            BatchAugments(config, schedule.base_size).leave_out(
-                config, lambda line: print(line, file=sys.stderr)
-            )
+            let_batches_keep_their_size(config, schedule.base_size)
         points = points_of(schedule, args.measure)
         document = evaluate(
             args, schedule, points, measure(config, args, schedule, points)

@@ -136,6 +136,19 @@ def batch_resize_size(config: Mapping) -> Optional[Size]:
     return None
 
 
+def preprocessor_size(config: Mapping) -> Optional[Size]:
+    """Return the size that the data preprocessor pads or resizes to, if there is one.
+
+    In the order of the preprocessor's own argument; mmdet's ``BatchResize`` short side
+    first.
+    """
+    for _, preprocessor in _preprocessors(config):
+        size = preprocessor.get("size")
+        if kind_of(preprocessor).name == "SegDataPreProcessor" and size is not None:
+            return tuple(size) if isinstance(size, (list, tuple)) else (size, size)
+    return batch_resize_size(config)
+
+
 def _wrapping(path: str, order: str, size: Any, base_size: Size) -> Dict[str, Any]:
     """Return the arguments of ``MultiScaleDataPreprocessor`` without its defaults."""
     options: Dict[str, Any] = {} if path == "size" else dict(size_arg=path)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.model import ImgDataPreprocessor
-from mmengine.structures import BaseDataElement, InstanceData
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from toys import train_dataloader
 
 from mms_plugin.analysis.batch_views import batch_view, first_batches
@@ -47,6 +47,35 @@ def test_pixels_are_those_that_were_loaded():
     np.testing.assert_array_equal(view.pixels, expected)
     assert (view.batch_size, len(view.images), view.padding) == (3, 2, 0.0)
     np.testing.assert_array_equal(view.images[1].pixels, expected[1])
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_pixels_of_segmentors(wrapped):
+    """Their preprocessor names its channel conversion otherwise, and may be wrapped."""
+    pytest.importorskip("mmseg.models")
+    structures = pytest.importorskip("mmseg.structures")
+    from mmengine.registry import MODELS
+
+    from mms_plugin.multi_scale.sizes import TARGET_SIZE
+
+    image = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    labels = PixelData(data=torch.zeros(1, 8, 8, dtype=torch.long))
+    sample = structures.SegDataSample(
+        metainfo={"img_shape": (8, 8), TARGET_SIZE: (8, 8)}, gt_sem_seg=labels
+    )
+    dataset = [dict(inputs=torch.from_numpy(image), data_samples=sample)]
+    config = dict(
+        type="mmseg.SegDataPreProcessor",
+        mean=[10.0, 20.0, 30.0],
+        std=[3.0, 5.0, 7.0],
+        bgr_to_rgb=True,
+        size=(8, 8),
+    )
+    if wrapped:
+        config = dict(type="MultiScaleDataPreprocessor", preprocessor=config)
+    loader = SimpleNamespace(dataset=dataset, collate_fn=pseudo_collate)
+    view = batch_view(loader, [0], MODELS.build(config), (8, 8))
+    np.testing.assert_array_equal(view.pixels[0], image[::-1].transpose(1, 2, 0))
 
 
 def test_share_of_padding():

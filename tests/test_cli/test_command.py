@@ -62,3 +62,21 @@ def test_the_cause_is_a_traceback_away(monkeypatch, capsys):
     monkeypatch.setenv("MMS_DEBUG", "1")
     with pytest.raises(cli.UserError, match="no model"):
         cli.run_command(main)
+
+
+def test_a_broken_pipe_that_is_not_standard_output_is_a_fault():
+    code = (
+        "from mms_plugin import cli\n"
+        "def main(argv):\n"
+        "    print('so far', flush=True)\n"
+        "    raise BrokenPipeError(32, 'Broken pipe')\n"
+        "cli.run_command(main)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stdout) == (1, "so far\n")
+    assert done.stderr.splitlines()[-1] == "BrokenPipeError: [Errno 32] Broken pipe"

@@ -8,8 +8,13 @@ import pytest
 import torch
 
 from mms_plugin import cli
-from mms_plugin.commands import test as evaluate
+from mms_plugin.analysis.training_iterations import (
+    SyntheticBatches,
+    TrainingIterations,
+)
 from mms_plugin.commands import train
+from mms_plugin.commands import test as evaluate
+from mms_plugin.commands.calibrate_batch_sizes import let_batches_keep_their_size
 
 pytest.importorskip("mmseg")
 sys.path.insert(0, str(Path(__file__).parents[1] / "test_recipes"))
@@ -104,3 +109,22 @@ def test_a_transform_that_sets_another_size_stops_the_training(
         sys.path.remove(str(tmp_path))
     assert "does not follow the batch's" in str(error.value)
     assert not list(tmp_path.glob("iter_*.pth"))
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_calibration_measures_the_sizes_that_are_asked_for(
+    config_file, trained, tmp_path, converted
+):
+    """The preprocessor pads to 64 x 64 by itself."""
+    config = cli.load_config(str(trained / "upernet.py" if converted else config_file))
+    let_batches_keep_their_size(config, (48, 48))
+    iterations = TrainingIterations(config, str(tmp_path))
+    make_batch = SyntheticBatches(iterations.model)
+    shapes = []
+    iterations.model.backbone.register_forward_pre_hook(
+        lambda module, inputs: shapes.append(tuple(inputs[0].shape[2:]))
+    )
+    for side in (32, 96):
+        iterations.prepare(make_batch(side, side, 2))()
+    # AGVM runs some batches twice.
+    assert list(dict.fromkeys(shapes)) == [(32, 32), (96, 96)]
