@@ -337,9 +337,9 @@ def order_runs(
     """Return ``(task, arm, seed)`` of all runs, the most telling ones first.
 
     All arms are trained with all seeds on drawn scenes, where a training takes
-    minutes. On photographs the long arms, the ablations and the peers have the first
-    seed only, and so have all but the arms that decide the claims on nuclei and with
-    a Swin transformer, which are not trained long.
+    minutes. On photographs the ablations and the peers have the first seed only, and
+    so have all but the arms that decide the claims on nuclei and with a Swin
+    transformer, which are not trained long.
 
     Args:
         tasks: Sides by task, in the order of their value.
@@ -369,9 +369,11 @@ def order_runs(
         add(task, names[task][:DECIDING], first)
     for task in early:
         rest = [n for n in ablation_arms(tasks[task]) if n not in reused[task]]
-        rest = list(long_arms(tasks[task])) + rest + list(peer_arms(tasks[task]))
-        for seed in seeds if task == "detection" else [first]:
-            add(task, rest, seed)
+        rest += peer_arms(tasks[task])
+        for seed in seeds:
+            add(task, list(long_arms(tasks[task])), seed)
+            if task == "detection" or seed == first:
+                add(task, rest, seed)
     for task in late:
         add(task, names[task][DECIDING:] + reused[task], first)
         for seed in later:
