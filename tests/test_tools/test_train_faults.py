@@ -15,8 +15,10 @@ from mmengine.registry import TRANSFORMS
 from torch.utils.data import get_worker_info
 
 from mms_plugin import cli
+from mms_plugin.utils.setting_error import SettingError
 
 EPOCHS = 3
+SEED = 3
 
 
 @TRANSFORMS.register_module()
@@ -47,6 +49,19 @@ class LoadFrom:
         return results
 
 
+@TRANSFORMS.register_module()
+class RefuseSample:
+    """Its settings give no sample ``at``, or none at all."""
+
+    def __init__(self, at=None):
+        self.at = at
+
+    def __call__(self, results):
+        if self.at in (None, results["i"]):
+            raise SettingError("depth must be 8, but is 16")
+        return results
+
+
 @pytest.fixture
 def train(tmp_path, tool, monkeypatch):
     """Run tools/train.py in this process: (exit code, standard error)."""
@@ -55,7 +70,11 @@ def train(tmp_path, tool, monkeypatch):
 
     def run(*args, pipeline=(), **changes):
         count[0] += 1
-        dataset = dict(type="ToyDataset", num=12, pipeline=[*pipeline, *toys.PIPELINE])
+        dataset = dict(
+            type="ToyDataset",
+            num=changes.pop("num", 12),
+            pipeline=[*pipeline, *toys.PIPELINE],
+        )
         config = dict(
             model=dict(type="ToyModel"),
             train_dataloader=toys.train_dataloader(
@@ -66,7 +85,7 @@ def train(tmp_path, tool, monkeypatch):
             custom_hooks=[dict(type="ResolutionCurriculumHook", start_sizes=[4])],
             default_scope="mmengine",
             experiment_name=f"{tmp_path.name}-{count[0]}",
-            randomness=dict(seed=3),
+            randomness=dict(seed=SEED),
             log_level="WARNING",
         )
         path = tmp_path / "toy.py"
@@ -188,20 +207,59 @@ def test_a_worker_that_is_killed(train):
     assert "lower num_workers" in lines_of(text)[-1]
 
 
+NUM = 40
+
+
+def sample_of_batch(index):
+    """A sample of the first (0) or the second batch (1) of ``NUM`` samples."""
+    order = torch.randperm(NUM, generator=torch.Generator().manual_seed(SEED))
+    # The first batch, at size 4, has 4 * (8 / 4)^2 = 16 images.
+    return order.tolist()[15 + index]
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("fault", ["short", "absent"])
-def test_a_bad_image_is_named(train, tmp_path, num_workers, fault):
-    for i in range(12):
+@pytest.mark.parametrize("batch", [0, 1])
+def test_a_bad_image_is_named(train, tmp_path, num_workers, fault, batch):
+    for i in range(NUM):
         (tmp_path / f"{i}.bin").write_bytes(bytes(16))
-    bad = tmp_path / "5.bin"
+    bad = tmp_path / f"{sample_of_batch(batch)}.bin"
     bad.write_bytes(bytes(8)) if fault == "short" else bad.unlink()
     load = dict(type="LoadFrom", folder=str(tmp_path))
-    code, text = train(pipeline=[load], num_workers=num_workers)
+    code, text = train(pipeline=[load], num=NUM, num_workers=num_workers)
     last = text.strip().splitlines()[-1]
     assert last.startswith("train.py: error: ") and str(bad) in last
     # Before the first iteration it is the user's input; later, a fault of the run.
-    assert code == (1 if "failed to load a sample" in last else 2)
-    assert ("Traceback" in text) == (code == 1)
+    if batch == 0:
+        assert code == 2 and "Traceback" not in text and "--resume" not in last
+    else:
+        assert code == 1 and "Traceback" in text
+        assert "failed to load a sample: " in last
+        assert "then resume from the last checkpoint with --resume" in last
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("batch", [0, 1])
+def test_settings_that_give_no_sample(train, num_workers, batch):
+    refuse = dict(type="RefuseSample", at=sample_of_batch(batch))
+    code, text = train(pipeline=[refuse], num=NUM, num_workers=num_workers)
+    (line,) = lines_of(text)
+    assert code == 1 and "Traceback" not in text
+    said = "the settings give no sample: depth must be 8, but is 16"
+    assert line.startswith(f"train.py: error: {said}")
+    # Nothing to resume before the first iteration.
+    assert ("then resume from the last checkpoint" in line) == (batch == 1)
+
+
+def test_settings_that_give_no_first_batch(train):
+    """With --recipe a first batch is tried before the training, by this hook."""
+    hooks = [dict(type="ResolutionCurriculumHook", start_sizes=[4])]
+    hooks.append(dict(type="FirstBatchHook"))
+    code, text = train(pipeline=[dict(type="RefuseSample")], custom_hooks=hooks)
+    (line,) = lines_of(text)
+    assert code == 2 and "Traceback" not in text
+    assert "the first batch, 12 images of 4x4, fails to load: " in line
+    assert "depth must be 8, but is 16" in line
 
 
 class TestSaveAtomically:

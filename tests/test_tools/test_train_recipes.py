@@ -84,15 +84,23 @@ def test_the_dumped_config_trains_by_itself(trained, run_tool, tmp_path):
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_resume(trained, config_file, run_tool, tmp_path):
+@pytest.mark.parametrize("written", [False, True])
+def test_resume(trained, config_file, run_tool, tmp_path, written):
+    """With the original config and the recipe, or with the written config."""
     work_dir, _ = trained
+    config = work_dir / "tiny_resnet.py" if written else config_file
+    recipe = [] if written else ["--recipe", "vbs-cur", *OPTIONS]
     done = run_tool(
-        "train.py", config_file, "--work-dir", tmp_path, "--recipe", "vbs-cur",
-        *OPTIONS, "--resume", work_dir / "epoch_1.pth",
+        "train.py", config, "--work-dir", tmp_path, *recipe,
+        "--resume", work_dir / "epoch_1.pth",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     second = [i for i in iterations(work_dir) if i[0] == 2]
     assert iterations(tmp_path) == second
+    whole = torch.load(work_dir / "epoch_2.pth")["state_dict"]
+    resumed = torch.load(tmp_path / "epoch_2.pth")["state_dict"]
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 @pytest.mark.distributed
