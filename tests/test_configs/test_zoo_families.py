@@ -143,7 +143,8 @@ def test_two_iterations(name, data, tmp_path):
     assert runner.iter == 2
     assert all(np.isfinite(watch.losses))
     if first is not None:  # the curriculum begins with its start sizes
-        assert [shape for shape, _ in watch.shapes][0] <= (first[0] + 31, first[1] + 31)
+        height, width = watch.shapes[0][0]
+        assert height <= first[0] + 31 and width <= first[1] + 31
         assert watch.shapes[0][1] > config.train_dataloader.batch_size
     if "agvm" in wrapper:
         multipliers = runner.optim_wrapper.agvm.multipliers

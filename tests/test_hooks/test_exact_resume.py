@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.hooks import EMAHook
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from resume_toys import AGVM, CURRICULUM, INFINITE, ITERATIONS
 
@@ -45,6 +46,48 @@ def test_resumed_training_equals_the_uninterrupted_one(train, changes, stop):
     expected = [i for _, batch in whole.seen[start:] for i in batch]
     if not changes.get("loader", {}).get("num_workers"):
         assert resumed.loaded == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "stop"),
+    [
+        (dict(), 8),
+        (dict(ITERATIONS), 11),
+    ],
+    ids=["epochs", "endless"],
+)
+def test_at_one_size(train, changes, stop):
+    """The sampler without ``sizes``: batches of the base size alone."""
+    sampler = dict(sampler=INFINITE) if changes else {}
+    changes = dict(
+        changes,
+        hooks=[dict(type="MultiScaleSamplerHook")],
+        loader=dict(sampler, sizes=None),
+    )
+    whole = train("whole", **changes)
+    cut = train("cut", stop=stop, **changes)
+    resumed = train("cut", resume=True, **changes)
+    start = stop // 3 * 3
+    assert {size for size, _ in whole.seen} == {(8, 8)}
+    assert cut.seen == whole.seen[:stop]
+    assert resumed.seen == whole.seen[start:]
+    assert_same(resumed.model, whole.model)
+    assert resumed.loaded == [i for _, batch in whole.seen[start:] for i in batch]
+
+
+def test_averaged_weights(train):
+    hooks = [CURRICULUM, dict(type="EMAHook", momentum=0.1)]
+    whole = train("whole", hooks=hooks)
+    train("cut", stop=8, hooks=hooks)
+    resumed = train("cut", resume=True, hooks=hooks)
+    averages = []
+    for runner in (resumed, whole):
+        (hook,) = (hook for hook in runner.hooks if isinstance(hook, EMAHook))
+        averages.append(hook.ema_model)
+    assert_same(*averages)
+    assert_same(resumed.model, whole.model)
+    own, average = whole.model.state_dict(), averages[1].module.state_dict()
+    assert not torch.equal(own["head.1.weight"], average["head.1.weight"])
 
 
 @pytest.mark.parametrize("old_is_first", [True, False])

@@ -6,11 +6,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("mmdet")
 pytest.importorskip("mmpretrain")
@@ -472,14 +472,35 @@ def test_an_arm_that_fails_is_told_and_the_others_go_on(
 
 
 KILLED = """
+import os
+import signal
 import sys
 from pathlib import Path
+
+from mmengine.hooks import Hook
 
 sys.path.insert(0, sys.argv[1])
 from size_lab import training
 from size_lab.arms import all_arms
 from size_lab.tasks import tasks
 
+
+class Killed(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.saved = (Path(runner.work_dir) / "last_checkpoint").exists()
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if self.saved:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def with_kill(*args, config=training.training_config):
+    config = config(*args)
+    config["custom_hooks"].append(Killed())
+    return config
+
+
+training.training_config = with_kill
 places = training.Places(Path(sys.argv[2]), Path(sys.argv[3]))
 task = tasks(small=True)["classification"]
 training.run_arm(task, all_arms(task.sides)["SSc-FBS"], 0, places)
@@ -487,23 +508,23 @@ training.run_arm(task, all_arms(task.sides)["SSc-FBS"], 0, places)
 
 
 def test_a_killed_arm_gives_the_same_result(small_places, tmp_path):
+    """Killed in the iteration after its first checkpoint."""
     task = tasks(small=True)["classification"]
     arm = all_arms(task.sides)["SSc-FBS"]
     whole = training.run_arm(task, arm, 0, small_places)
     other = training.Places(small_places.data_root, tmp_path / "work")
     stage = training.stages_of(task, arm, 0, other, 24)[0]
-    process = subprocess.Popen(
+    killed = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", KILLED, str(BENCHMARKS)]
         + [str(other.data_root), str(other.work_dir)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
     )
-    # Killed as soon as there is a checkpoint, in the middle or after the end.
-    while process.poll() is None and not (stage.folder / "last_checkpoint").exists():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
+    assert stage.checkpoint.is_file() and not stage.done.exists()
+    saved = torch.load(stage.checkpoint, weights_only=False)["meta"]["iter"]
+    assert 0 < saved < whole["iterations"]
     continued = training.run_arm(task, arm, 0, other)
     for key in ("value", "by_size", "train_flops", "iterations", "ece", "curve"):
         assert continued[key] == whole[key], key
