@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, List, Sequence
+
+from mmengine.logging import print_log
 
 __all__ = ["DelayedRemovalBackend"]
 
@@ -31,7 +34,9 @@ class DelayedRemovalBackend:
     rmtree = remove
 
     def remove_outdated(self, in_use: Sequence[Any]) -> None:
-        """Remove the paths that were noted.
+        """Remove the paths that were noted; warn of those that cannot be removed.
+
+        It runs on one rank: an error would leave the others waiting.
 
         Args:
             in_use: Paths that stay, since they have been written again.
@@ -40,11 +45,15 @@ class DelayedRemovalBackend:
             path = self.outdated.pop(0)
             if path in in_use:
                 continue
-            # MMEngine's own rule: DeepSpeed's checkpoints are folders.
-            if self.backend.isfile(path):
-                self.backend.remove(path)
-            elif self.backend.isdir(path):
-                self.backend.rmtree(path)
+            try:
+                # MMEngine's own rule: DeepSpeed's checkpoints are folders.
+                if self.backend.isfile(path):
+                    self.backend.remove(path)
+                elif self.backend.isdir(path):
+                    self.backend.rmtree(path)
+            except OSError as error:
+                text = f"an outdated checkpoint cannot be removed: {error}"
+                print_log(text, "current", logging.WARNING)
 
     def __getattr__(self, name: str) -> Any:
         """Return what the other backend has under a name."""

@@ -76,7 +76,8 @@ def corrupted_pipeline(
         severity: 1 to 5.
 
     Raises:
-        ValueError: The pipeline loads no image.
+        ValueError: The pipeline loads no image, or leaves a classifier's as a PIL
+            image.
     """
     kinds = [transform_name(item) for item in pipeline]
     loads = [number for number, kind in enumerate(kinds) if kind.startswith("Load")]
@@ -92,6 +93,15 @@ def corrupted_pipeline(
             n for n, item in enumerate(pipeline) if transform_size(item) is not None
         ]
         place = max([place, *sized])
+        # torchvision's transforms take and give PIL images, which no corruption does.
+        as_pil = kinds[: place + 1].count("NumpyToPIL")
+        while as_pil > kinds[: place + 1].count("PILToNumpy"):
+            if "PILToNumpy" not in kinds[place + 1 :]:
+                raise ValueError(
+                    f"the test pipeline [{', '.join(kinds)}] must turn its images back "
+                    "into arrays (PILToNumpy) to corrupt them at the network's size"
+                )
+            place = kinds.index("PILToNumpy", place + 1)
     result: List[Any] = [copy.copy(item) for item in pipeline]
     added = dict(type="CommonCorruption", corruption=corruption, severity=severity)
     return [*result[: place + 1], added, *result[place + 1 :]]

@@ -7,7 +7,7 @@ import os
 import os.path as osp
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Dict, Iterator, List, Optional
 
 from mmengine.dist import is_main_process, master_only
@@ -115,7 +115,8 @@ class AtomicCheckpointHook(CheckpointHook):
             if osp.dirname(path) != here or not runner._resume:
                 continue
             if osp.isfile(path) and osp.realpath(path) not in kept:
-                os.remove(path)
+                with suppress(OSError):  # an error on one rank would stop the others
+                    os.remove(path)
         self._left_outdated = []
 
     def _save_checkpoint_with_step(

@@ -58,7 +58,8 @@ class DryRunHook(Hook):
     ends the others.
 
     With ``compile`` set in the config it raises Dynamo's limit of recompilations by the
-    number of shapes, for the whole process, until the run ends.
+    number of shapes, for the whole process, until the run ends (for good if the
+    training itself ends with an error).
 
     With another batch sampler one batch is tried, of ``train_dataloader.batch_size``
     images.
@@ -119,6 +120,13 @@ class DryRunHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Run the iterations."""
+        try:
+            self._run_iterations(runner)
+        except BaseException:
+            self._settings.close()  # MMEngine then does not call after_run
+            raise
+
+    def _run_iterations(self, runner: Runner) -> None:
         check_model(runner.model)
         names = [f"dry_run/{runner.experiment_name}/{runner.timestamp}/{self._runs}"]
         self._runs += 1

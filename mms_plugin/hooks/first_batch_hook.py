@@ -6,11 +6,11 @@ from typing import Tuple
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..dry_run.trial_batches import choose_batches, load_batches
 from ..multi_scale.dry_run_plan import DryRunPoint
-from ..multi_scale.image_size_check import is_larger, size_divisor, sizes_in_batch
+from ..multi_scale.image_size_check import divisor_of, is_larger, sizes_in_batch
 from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
 )
@@ -45,7 +45,10 @@ class FirstBatchHook(Hook):
         sampler = multi_scale_sampler(loader)
         if sampler is None:
             return
-        size, batch_size = _first(sampler, runner.epoch, runner.iter)
+        epoch = runner.epoch
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):  # counts none
+            epoch = 0 if sampler.endless else sampler.epoch_of(runner.iter)
+        size, batch_size = _first(sampler, epoch, runner.iter)
         point = DryRunPoint(size, batch_size)
         try:
             batch = next(iter(load_batches(loader, choose_batches(loader, [point]))))
@@ -54,7 +57,7 @@ class FirstBatchHook(Hook):
             raise ValueError(f"the first batch, {point}, fails to load: {text}") from (
                 error
             )
-        divisor = size_divisor(runner.cfg.get("train_dataloader"))
+        divisor = divisor_of(runner.cfg.get("train_dataloader"))
         for height, width in sizes_in_batch(batch):
             if is_larger((height, width), size, divisor):
                 raise ValueError(

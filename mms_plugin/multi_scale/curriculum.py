@@ -9,7 +9,7 @@ import math
 from bisect import bisect_right
 from typing import Any, Callable, Optional, Sequence, Tuple, Union
 
-from ..utils.validation import parse_bool
+from ..utils.validation import is_number, parse_bool
 from .sizes import Size, parse_sizes, side_length
 
 SCHEDULES = ("constant", "linear", "cosine", "step")
@@ -129,6 +129,7 @@ class ResolutionCurriculum:
     def _call_schedule(self, passed: float) -> float:
         assert callable(self.schedule)
         growth = self.schedule(passed)
+        growth = growth.item() if hasattr(growth, "item") else growth  # a tensor's
         if not _is_fraction(growth):
             raise ValueError(
                 "schedule as a callable must return the growth, a number from 0 to 1, "
@@ -231,10 +232,7 @@ def grown_range(
 
 
 def _is_fraction(value: Any) -> bool:
-    try:
-        return not isinstance(value, bool) and 0.0 <= float(value) <= 1.0
-    except (TypeError, ValueError):
-        return False
+    return is_number(value) and 0.0 <= value <= 1.0
 
 
 def _parse_milestones(value: Any) -> Tuple[float, ...]:

@@ -34,7 +34,7 @@ class ImageSizeCheck:
         if size in self._checked:
             return
         self._checked.add(size)
-        divisor = _divisor_of(runner.cfg.get("train_dataloader"))
+        divisor = divisor_of(runner.cfg.get("train_dataloader"))
         for image in sizes_in_batch(data_batch):
             if is_larger(image, size, divisor):
                 runner.logger.warning(
@@ -90,7 +90,7 @@ def size_divisor(config: Any) -> int:
     return 1
 
 
-def _divisor_of(loader: Any) -> int:
+def divisor_of(loader: Any) -> int:
     """Return the ``size_divisor`` of a loader's pipeline; 32 if it is not known."""
     dataset = loader.get("dataset") if isinstance(loader, Mapping) else None
     return size_divisor(loader) if isinstance(dataset, Mapping) else 32

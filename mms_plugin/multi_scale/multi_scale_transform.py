@@ -298,7 +298,7 @@ class MultiScaleTransform:
 
     def _check_argument(self, path: str, size_arg: Any) -> None:
         name, _, rest = path.partition(".")
-        parameters, takes_any = _parameters(self._class)
+        parameters, takes_any = parameters_of(self._class)
         # For a class that is not known a default is a guess, which **kwargs would hide.
         named = size_arg is not None or _lookup(_DEFAULTS, self._class, None)
         if name not in parameters and not (takes_any and named):
@@ -411,7 +411,7 @@ def parse_size_ratio(value: Any) -> Tuple[float, float]:
     return float(pair[0]), float(pair[1])
 
 
-def _parameters(kind: Any) -> Tuple[List[str], bool]:
+def parameters_of(kind: Any) -> Tuple[List[str], bool]:
     """Return the names of the arguments of ``kind``, and whether it takes others."""
     parameters = inspect.signature(_wrapped_class(kind)).parameters.values()
     named = [

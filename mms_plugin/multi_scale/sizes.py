@@ -132,10 +132,10 @@ def _parse_range(value: Mapping, name: str) -> Tuple[Size, ...]:
         )
     # The first and the last multiple of the divisor on each axis.
     multiples = [(-(-low[i] // divisor), high[i] // divisor) for i in (0, 1)]
-    num = value.get("num")
-    if num is None:
-        num = max(1, *(last - first + 1 for first, last in multiples))
-    num = parse_int(num, f"{name}['num']")
+    given = value.get("num")
+    num = max(1, *(last - first + 1 for first, last in multiples))
+    if given is not None:
+        num = parse_int(given, f"{name}['num']")
     sides: List[List[int]] = []
     for i, axis in enumerate(("height", "width")):
         first, last = multiples[i]
@@ -144,8 +144,11 @@ def _parse_range(value: Mapping, name: str) -> Tuple[Size, ...]:
                 f"{name} as a range must hold a multiple of its divisor, but no "
                 f"{axis} from {low[i]} to {high[i]} is a multiple of {divisor}"
             )
+        ends = (low[i], high[i])
+        if given is None:  # then both ends are multiples, and so is all between
+            ends = (first * divisor, last * divisor)
         # Round half a step up; NumPy would round it to even.
-        steps = np.floor(np.linspace(low[i], high[i], num) / divisor + 0.5)
+        steps = np.floor(np.linspace(*ends, num) / divisor + 0.5)
         sides.append((np.clip(steps, first, last) * divisor).astype(int).tolist())
     return tuple(dict.fromkeys(zip(sides[0], sides[1])))
 

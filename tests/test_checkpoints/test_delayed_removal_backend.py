@@ -1,6 +1,7 @@
 """What is outdated stays until it is told to go, and only then."""
 
 from mmengine.fileio import LocalBackend
+from mmengine.logging import MMLogger
 
 from mms_plugin.checkpoints.delayed_removal_backend import DelayedRemovalBackend
 
@@ -27,3 +28,22 @@ def test_everything_else_is_passed_on(tmp_path):
     backend.put(b"abc", str(tmp_path / "a"))
     assert backend.get(str(tmp_path / "a")) == b"abc"
     assert backend.join_path("a", "b") == "a/b"
+
+
+def test_what_cannot_be_removed_is_told_of_and_the_rest_goes(tmp_path, caplog):
+    class Stubborn(LocalBackend):
+        def remove(self, filepath):
+            if filepath.endswith("kept"):
+                raise PermissionError(1, "Operation not permitted", filepath)
+            super().remove(filepath)
+
+    logger = MMLogger.get_instance("stubborn")
+    logger.addHandler(caplog.handler)
+    backend = DelayedRemovalBackend(Stubborn())
+    for name in ("kept", "other"):
+        (tmp_path / name).write_bytes(b"a")
+        backend.remove(str(tmp_path / name))
+    backend.remove_outdated([])
+    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
+    assert "an outdated checkpoint cannot be removed" in caplog.text
+    assert str(tmp_path / "kept") in caplog.text

@@ -44,6 +44,22 @@ def test_classification_is_corrupted_at_the_networks_size():
     assert len(pipeline) == 5
 
 
+def test_classification_with_torchvisions_transforms():
+    pipeline = [
+        dict(type="LoadImageFromFile"),
+        dict(type="NumpyToPIL", to_rgb=True),
+        dict(type="torchvision/Resize", size=256),
+        dict(type="torchvision/CenterCrop", size=224),
+        dict(type="PILToNumpy", to_bgr=True),
+        dict(type="PackInputs"),
+    ]
+    changed = kinds(corrupted_pipeline(pipeline, "fog", 2))
+    assert changed[4:] == ["PILToNumpy", "CommonCorruption", "PackInputs"]
+    del pipeline[4]
+    with pytest.raises(ValueError, match=r"turn its images back into arrays"):
+        corrupted_pipeline(pipeline, "fog", 2)
+
+
 def test_detection_is_corrupted_as_loaded():
     pipeline = [
         dict(type="mmcv.LoadImageFromFile", backend_args=None),

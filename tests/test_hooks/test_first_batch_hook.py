@@ -104,6 +104,44 @@ def test_resumed_in_an_epoch_of_which_nothing_is_left(make_runner, tmp_path):
     assert sorted(seen) == sorted([*range(40)] * 2)
 
 
+def test_resumed_in_a_loop_by_iterations(make_runner, tmp_path):
+    """The next batch of the curriculum, not one of its start sizes."""
+    settings = dict(
+        work_dir=str(tmp_path),
+        train_cfg=dict(by_epoch=False, max_iters=24, val_interval=100),
+        default_hooks=dict(
+            checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=12)
+        ),
+        custom_hooks=[
+            dict(
+                type="ResolutionCurriculumHook",
+                start_sizes=[4],
+                end_sizes=[8],
+                end=0.3,
+            )
+        ],
+    )
+
+    def loader(*transforms):
+        pipeline = [toys.PIPELINE[0], *transforms, toys.PIPELINE[-1]]
+        dataset = dict(type="ToyDataset", num=24, pipeline=pipeline)
+        return toys.train_dataloader(dataset=dataset, sizes=[4, 8], seed=0)
+
+    first = make_runner(**settings, train_dataloader=loader())
+    first.train()
+    size = first.model.shapes[12][2]
+    assert size == 8 and first.model.shapes[0][2] == 4
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "iter_12.pth"))
+    resumed = make_runner(
+        **settings,
+        train_dataloader=loader(dict(type="FailsAt", height=8)),
+        resume=True,
+    )
+    resumed.register_hook(FirstBatchHook())
+    with pytest.raises(ValueError, match="the first batch, .*8x8.* fails to load"):
+        resumed.train()
+
+
 def test_without_the_sampler_nothing_is_made(make_runner):
     loader = toys.train_dataloader()
     loader["dataset"] = dict(

@@ -117,6 +117,8 @@ def test_default_start_is_the_smallest_quarter():
         (dict(end=1.1), "end must be a fraction"),
         (dict(end=float("nan")), "end must be a fraction"),
         (dict(begin="now"), "begin must be a fraction"),
+        (dict(begin="0.1"), "begin must be a fraction"),
+        (dict(schedule="step", milestones=["0.2"]), "milestones for schedule='step'"),
         (dict(schedule="quadratic"), "'quadratic'"),
         (dict(schedule="step", milestones=[0.5, 0.2]), "ascending"),
         (dict(schedule="step", milestones=[0.5, 0.5]), "ascending"),

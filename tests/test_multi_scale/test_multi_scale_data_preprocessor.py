@@ -130,6 +130,8 @@ def test_the_dataset_writes_the_size_into_packed_samples():
         (dict(preprocessor="PadTo"), "preprocessor must be a config"),
         (dict(order="short"), "order must be one of"),
         (dict(size_ratio=0), "size_ratio must be"),
+        (dict(size_arg="sides"), "size_arg must be an argument of 'PadTo'"),
+        (dict(size_arg="nested.0.scale"), "must lead to a nested config"),
     ],
 )
 def test_arguments_that_are_not_valid(arguments, words):

@@ -37,6 +37,9 @@ def test_sizes_are_sides_or_pairs_in_the_order_given():
         ),
         (dict(min=100, max=200, divisor=32), [128, 160, 192]),
         (dict(min=100, max=100, divisor=1), [100]),
+        # Every multiple, wherever the ends lie between two of them.
+        (dict(min=100, max=300), [128, 160, 192, 224, 256, 288]),
+        (dict(min=150, max=500), list(range(160, 481, 32))),
         # 10, 12.5 and 15: halves round up
         (dict(min=10, max=15, num=3, divisor=1), [10, 13, 15]),
     ],
