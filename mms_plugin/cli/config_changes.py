@@ -23,6 +23,8 @@ def enable_amp(config: Config) -> None:
     Raises:
         UserError: The wrapper is of another type.
     """
+    from ..recipes.config_edits import add_plugin_import
+
     wrapper = config.get("optim_wrapper")
     if not isinstance(wrapper, ConfigDict):
         raise UserError("--amp needs a config with optim_wrapper")
@@ -44,6 +46,7 @@ def enable_amp(config: Config) -> None:
                 wrapper.setdefault("loss_scale", "dynamic")
         else:
             wrapper.type = "BFloat16OptimWrapper"
+            add_plugin_import(config)
             for key in ("loss_scale", "dtype", "use_fsdp"):
                 wrapper.pop(key, None)
     else:

@@ -27,7 +27,10 @@ def check_checkpoint(name: str, argument: str = "checkpoint") -> None:
 
 
 def set_work_dir(config: Config, work_dir: Optional[str]) -> None:
-    """Command line before config before ``work_dirs/<config name>``; made here.
+    """Set ``config.work_dir``, and create the folder.
+
+    It is that of the command line, else of the config, else
+    ``work_dirs/<config name>``.
 
     Raises:
         UserError: The folder cannot be created or written to.
@@ -56,14 +59,17 @@ def make_folder(folder: str, argument: str) -> None:
         raise UserError(f"{argument} {folder} is not writable")
 
 
-def check_out(out: str, endings: Tuple[str, ...]) -> None:
-    """Refuse a file ``--out`` of another kind, or in a folder that takes none.
+def check_out(out: str, endings: Tuple[str, ...], argument: str = "--out") -> None:
+    """Check the ending of a file to be written, and that its folder is writable.
 
     Raises:
-        UserError: It ends in none of ``endings``, or its folder is not writable.
+        UserError: It ends in none of ``endings``, or its folder does not exist or is
+            not writable; names the argument.
     """
     if not out.endswith(endings):
-        raise UserError(f"--out {out} must end in {' or '.join(endings)}")
+        raise UserError(f"{argument} {out} must end in {' or '.join(endings)}")
     folder = osp.dirname(osp.abspath(out))
-    if not osp.isdir(folder) or not os.access(folder, os.W_OK):
-        raise UserError(f"--out {out}: the folder {folder} is not writable")
+    if not osp.isdir(folder):
+        raise UserError(f"{argument} {out}: the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{argument} {out}: the folder {folder} is not writable")

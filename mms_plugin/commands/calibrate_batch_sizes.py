@@ -39,7 +39,6 @@ from ..multi_scale import (
     parse_cost_model,
     pixel_budget_batch_size,
 )
-from ..multi_scale.sizes import Size
 from ..recipes.batch_augments import BatchAugments, preprocessor_size
 
 GB = 10**9

@@ -266,8 +266,8 @@ def load_times(name: Optional[str]) -> Optional[IterationCosts]:
 
 def run(args: argparse.Namespace) -> Dict[str, Any]:
     """Return the document that ``--json`` prints."""
-    if args.picture is not None and not osp.isdir(osp.dirname(args.picture) or "."):
-        raise cli.UserError(f"--picture {args.picture}: its folder does not exist")
+    if args.picture is not None:
+        cli.check_out(args.picture, (".png",), "--picture")
     times = load_times(args.times)
     jobs = load(args)
     if args.base_size is not None and all(is_multi_scale(job.config) for job in jobs):

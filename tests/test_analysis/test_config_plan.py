@@ -176,6 +176,14 @@ LOAD = dict(type="LoadImageFromFile")
     [
         ([dict(type="mmpretrain.RandomResizedCrop", scale=224)], (224, 224), ""),
         ([dict(type="mmdet.Resize", scale=(96, 64), keep_ratio=False)], (64, 96), ""),
+        (
+            [
+                dict(type="mmdet.Mosaic", img_scale=(640, 640)),
+                dict(type="mmdet.RandomAffine", border=(-320, -320)),
+            ],
+            (640, 640),
+            "",
+        ),
         # 4:3 within 1333 x 800: 800 high, 1066.7 wide.
         (
             [dict(type="mmdet.Resize", scale=(1333, 800), keep_ratio=True)],

@@ -21,6 +21,7 @@ class TestAmp:
         else:
             assert config.optim_wrapper.type == "BFloat16OptimWrapper"
             assert "loss_scale" not in config.optim_wrapper
+            assert config.custom_imports["imports"] == ["mms_plugin"]
 
     def test_set_already(self, accelerator):
         wrapper = dict(type="AmpOptimWrapper", loss_scale=128.0, dtype="float16")

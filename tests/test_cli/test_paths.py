@@ -42,5 +42,5 @@ def test_outputs(tmp_path):
     cli.check_out(str(tmp_path / "a.json"), (".json", ".pkl"))
     with pytest.raises(cli.UserError, match="must end in .json or .pkl"):
         cli.check_out(str(tmp_path / "a.txt"), (".json", ".pkl"))
-    with pytest.raises(cli.UserError, match="absent is not writable"):
+    with pytest.raises(cli.UserError, match="absent does not exist"):
         cli.check_out(str(tmp_path / "absent" / "a.json"), (".json",))

@@ -32,7 +32,7 @@ def train_on(folder, ranks, options):
 
 
 def descend(seen, weight=0.0):
-    """The weight of ``RankModel`` after gradient descent on what the ranks have seen."""
+    """The weight of ``RankModel`` after gradient descent on what the ranks saw."""
     for number, lr in enumerate(seen[0]["lrs"]):
         gradients = []
         for rank in seen:

@@ -252,7 +252,7 @@ test_evaluator = dict(type='ClassSubset', metric=dict(type='Accuracy', topk=(1, 
         (["--corruptions", "rain"], "'rain' is not one of gaussian_noise"),
         (["--severities", "1"], "--severities needs --corruptions"),
         (["--sizes", "64", "--out", "OUT/x.pkl"], "must end in .json"),
-        (["--sizes", "64", "--out", "OUT/none/x.json"], "is not writable"),
+        (["--sizes", "64", "--out", "OUT/none/x.json"], "does not exist"),
         (["none.pth"], "checkpoint none.pth does not exist"),
         (["--sizes", "64", "--metric", "mAP"], "'mAP' is not one of those"),
         (["--metric", "mAP"], "--metric needs --sizes, --corruptions or several"),
@@ -348,7 +348,7 @@ def test_reliability_by_hand(root, run_reliability, tmp_path):
     [
         (["CKPT", "--num-bins", "0"], "--num-bins 0 must be above 0"),
         (["CKPT", "--out", "x.jpg"], "--out x.jpg must end in .png"),
-        (["CKPT", "--out", "/none/x.png"], "is not writable"),
+        (["CKPT", "--out", "/none/x.png"], "does not exist"),
         (["none.pth"], "checkpoint none.pth does not exist"),
     ],
 )

@@ -12,8 +12,8 @@ from mms_plugin.analysis.training_iterations import (
     SyntheticBatches,
     TrainingIterations,
 )
-from mms_plugin.commands import train
 from mms_plugin.commands import test as evaluate
+from mms_plugin.commands import train
 from mms_plugin.commands.calibrate_batch_sizes import let_batches_keep_their_size
 
 pytest.importorskip("mmseg")

@@ -237,7 +237,8 @@ def test_a_model_that_cannot_be_counted(run, uncounted, monkeypatch):
         ([FBS, *FEW, "--base-size", "8x64"], "size 8x64 is below the model's stride"),
         ([FBS, *FEW, "--positive-rois", "3"], "needs a detector"),
         ([FBS, *FEW, "--times", "nowhere.json"], "--times nowhere.json"),
-        ([FBS, *FEW, "--picture", "nowhere/a.png"], "folder does not exist"),
+        ([FBS, *FEW, "--picture", "nowhere/a.png"], "nowhere does not exist"),
+        ([FBS, *FEW, "--picture", "a.jpg"], "--picture a.jpg must end in .png"),
         ([FBS, *FEW, "--world-size", "241"], "240 samples for world_size=241"),
         ([FBS, *FEW, "--cfg-options", "model={}"], "has no model"),
         (
