@@ -22,6 +22,7 @@ from ..multi_scale.sizes import Size, short_size, side_length, size_text
 from ..utils.si_prefix import si_prefix
 from ..utils.validation import is_number, parse_int
 from .budget_search import (
+    LATEST_END,
     BudgetChoice,
     CostRates,
     best_choice,
@@ -358,13 +359,11 @@ def _as_planned(
         if abs(cost - budget) <= _CLOSE or not 0 < cost < 1:
             break
         # Step as if the cost were linear, as in the search. The plan consists of whole
-        # batches and epochs, so it is only nearly so.
-        if choice.begin == 0:
-            end = min(choice.end * (1 - budget) / (1 - cost), 1.0)
-            choice = choice._replace(end=end)
-        else:
-            begin = choice.begin + (cost - budget) * choice.begin / (1 - cost)
-            choice = choice._replace(begin=min(max(begin, 0.0), choice.end))
+        # batches and epochs, so it is only nearly so. The growth begins at 0 or ends at
+        # LATEST_END; either way, it saves about in proportion to the sum of the two.
+        total = (choice.begin + choice.end) * (1 - budget) / (1 - cost)
+        begin = min(max(total - LATEST_END, 0.0), LATEST_END)
+        choice = choice._replace(begin=begin, end=min(total, LATEST_END))
     best = min(tried, key=lambda each: abs(each.cost - budget))
     return best, "by the plan of the training"
 

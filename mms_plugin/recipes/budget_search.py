@@ -16,10 +16,17 @@ from ..multi_scale.curriculum import ResolutionCurriculum
 from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sizes import Size, SizeDistribution, side_length
 
-__all__ = ["BudgetChoice", "CostRates", "best_choice", "size_sets", "solve_growth"]
+__all__ = [
+    "LATEST_END",
+    "BudgetChoice",
+    "CostRates",
+    "best_choice",
+    "size_sets",
+    "solve_growth",
+]
 
-# At least the last tenth of the training is at the base size.
 LATEST_END = 0.9
+"""Latest end of the growth: at least the last tenth is at the base size."""
 
 # Choices within half a percent of the most updates count as equal. Of these, the one
 # with the most sizes is taken.

@@ -93,6 +93,21 @@ def test_time_of_a_device(tmp_path):
     assert "of the config's own time" in told
 
 
+@pytest.mark.parametrize("samples", [257, 500, 1500])
+def test_the_last_tenth_is_at_the_base_size_with_few_samples_too(tmp_path, samples):
+    """By their plan, growth until 0.9 costs more than the budget."""
+    path = tmp_path / "times.json"
+    model = dict(overhead=0.05, alpha=1e-8, beta=0.0)
+    path.write_text(json.dumps(dict(sizes=[], cost_model=model)))
+    options = dict(budget=0.5661, times=str(path), sizes=[160], check_model=False)
+    lines = []
+    after = converted(library_config(RESNET), lines, samples, **options)
+    (hook,) = [h for h in after.custom_hooks if h.type == "ResolutionCurriculumHook"]
+    assert 0 <= hook.begin < hook.end <= 0.9
+    predicted = next(line for line in lines if line.startswith("predicted cost"))
+    assert 0.57 < float(predicted.split()[2]) < 0.6
+
+
 def test_time_of_images_that_keep_their_ratio(tmp_path):
     """The time of a batch goes by its size, within which the images have theirs."""
     path = tmp_path / "times.json"
