@@ -265,6 +265,13 @@ def _fit_times(
         ) from error
     updates = plan.optimizer_updates
     if warmup_iters is None and warmup.epochs and plan.by_epoch:
+        if warmup.epochs >= len(plan.epochs):
+            raise RecipeError(
+                "param_scheduler",
+                f"warms up for {warmup.epochs} epochs, but the training has "
+                f"{len(plan.epochs)}; set warmup_iters=N, the length of the warm-up in "
+                f"updates, below {updates}",
+            )
         before = sum(epoch.iterations for epoch in plan.epochs[: warmup.epochs])
         warmup_iters = max(1, before // shares.accumulation)
 

@@ -279,6 +279,12 @@ def toy():
             "lr_scaling: scales the rate already; remove it, or .*batch_size=8",
         ),
         (dict(train_dataloader=None), {}, "train_dataloader.batch_size: is missing"),
+        (
+            dict(param_scheduler=[dict(type="LinearLR", end=5)]),
+            {},
+            "param_scheduler: warms up for 5 epochs, but the training has 3; set "
+            "warmup_iters=N, .* below 38",  # 150 iterations, 4 of them an update
+        ),
         ({}, dict(num_samples=None), "number of updates.*set num_samples "),
     ],
 )
