@@ -57,10 +57,13 @@ def _with_cost_model(
             f"{wanted!r}"
         )
     if wanted != FROM_FLOPS:
-        if "positive_rois" in options and "budget" not in options:
+        uncounted = "budget" not in options or any(
+            options.get(name) is not None for name in ("times", "estimate")
+        )
+        if "positive_rois" in options and uncounted:
             raise ValueError(
                 f"positive_rois={options['positive_rois']!r} needs cost_model='flops' "
-                "or budget=B, for which FLOPs are counted"
+                "or budget=B without times and estimate, for which FLOPs are counted"
             )
         return options
     known = {*inspect.signature(vbs_recipe).parameters, "positive_rois"}

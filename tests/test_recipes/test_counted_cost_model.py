@@ -104,6 +104,11 @@ def test_with_a_budget():
             "but got 128x256, 256x128",
         ),
         (dict(positive_rois=3), "positive_rois=3 needs cost_model='flops' or budget"),
+        (
+            dict(positive_rois=3, budget=0.7, estimate="pixels"),
+            "positive_rois=3 needs .* budget=B without times and estimate",
+        ),
+        (dict(positive_rois=3, budget=0.7, times="t.json"), "positive_rois=3 needs"),
     ],
 )
 def test_bad_input(options, words):
