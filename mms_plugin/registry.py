@@ -31,7 +31,7 @@ class LibraryRegistry(Registry):
 
 
 def library_scope() -> Optional[str]:
-    """Return the innermost default scope but for ``mms_plugin``; None if none."""
+    """Return the innermost default scope other than ``mms_plugin``, or None."""
     for scope in reversed(DefaultScope._instance_dict.values()):
         if scope.scope_name != SCOPE:
             return scope.scope_name
@@ -51,7 +51,7 @@ def register_scope() -> None:
 def drop_scope(config: Any) -> None:
     """Delete ``_scope_='mms_plugin'`` everywhere in a config, in place.
 
-    What reads a config without building it then meets libraries' scopes only.
+    Code that reads a config without building it then finds only the libraries' scopes.
 
     Args:
         config: A config, as a dict or an MMEngine ``Config``.

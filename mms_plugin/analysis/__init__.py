@@ -1,6 +1,6 @@
 """Pure functions behind the reports: what a training costs and what it gave."""
 
-from .agvm_curves import agvm_curves, running_mean, summarise_agvm
+from .agvm_curves import agvm_curves, running_mean, summarize_agvm
 from .batch_maker import MakeBatch, batch_maker, rois_per_image
 from .build_model import build_model
 from .config_plan import (
@@ -77,7 +77,7 @@ __all__ = [
     "run_cost",
     "run_sizes",
     "running_mean",
-    "summarise_agvm",
+    "summarize_agvm",
     "time_iterations",
     "total_stride",
     "training_cost",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
-__all__ = ["agvm_curves", "running_mean", "summarise_agvm"]
+__all__ = ["agvm_curves", "running_mean", "summarize_agvm"]
 
 Curve = List[Tuple[float, float]]
 
@@ -36,7 +36,7 @@ def running_mean(points: Sequence[Tuple[float, float]], window: int) -> Curve:
     ]
 
 
-def summarise_agvm(curves: Mapping[str, Curve]) -> Dict[str, Dict[str, float]]:
+def summarize_agvm(curves: Mapping[str, Curve]) -> Dict[str, Dict[str, float]]:
     """Return how AGVM's curves end.
 
     Args:

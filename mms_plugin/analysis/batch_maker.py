@@ -29,16 +29,17 @@ def batch_maker(
     positive_rois: Optional[int] = None,
     device: Union[None, str, torch.device] = None,
 ) -> MakeBatch:
-    """Make batches without data for a model of mmpretrain, mmdet or mmseg.
+    """Return a function that makes batches without data for a model.
 
-    They are what the model gets from its data preprocessor: tensors on the model's
-    device, padded to ``pad_size_divisor``, with labels, boxes and masks. So
+    The model is one of mmpretrain, mmdet or mmseg. The batches are what it gets from
+    its data preprocessor: tensors on the model's device, padded to
+    ``pad_size_divisor``, with labels, boxes and masks. So
     ``training_flops_per_image(model, batch_maker(model), sizes)`` counts the real
     model with its real losses.
 
     The RoI heads of a two-stage detector run on as many RoIs as the model's RoI
     sampler takes (``num``, if the RPN has that many to give), of which exactly
-    ``positive_rois`` are positive: so many ground truth boxes, which the sampler adds
+    ``positive_rois`` are positive: as many ground truth boxes, which the sampler adds
     to the proposals, each of one pixel, which no other proposal matches. Positives are
     what the mask head runs on; in a real training their number varies between images
     and grows as the RPN learns.

@@ -100,10 +100,10 @@ class EpochCount(NamedTuple):
     """What an epoch runs.
 
     Attributes:
-        iterations: Of the epoch, on every rank.
+        iterations: Iterations on each rank.
         batches: How many batches of each ``(height, width, batch_size)`` the first
             rank has.
-        images: Of each ``(height, width)``, over all ranks.
+        images: Number of images of each ``(height, width)``, over all ranks.
     """
 
     iterations: int
@@ -118,9 +118,9 @@ class ConfigPlan(NamedTuple):
         epochs: One an epoch. Of a training by iterations: one for each stretch of
             ``val_interval`` iterations.
         by_epoch: Whether the training counts in epochs.
-        samples: Of the dataset, over all ranks; ``None`` where they do not matter.
-        world_size: Ranks.
-        seed: Of the draws.
+        samples: Samples of the dataset; ``None`` where they do not matter.
+        world_size: Number of ranks.
+        seed: Seed of the sampler.
         accumulative_counts: Iterations of an optimizer update.
         counted_as: The size that the images of a batch really have, by the batch's
             ``(height, width)``; another one where their ratio is kept.
@@ -229,8 +229,8 @@ def config_plan(
         curriculum = curriculum_of(config)
         if batch_config.get("group_by_aspect_ratio"):
             assumptions.append(
-                "all images have the same orientation: with both, the last batches "
-                "of an epoch are dealt otherwise"
+                "all images have the same orientation; with landscape and portrait "
+                "images, the last batches of an epoch differ"
             )
         drawn = [
             (_multi_scale_plans(loader, sampler, loop, by_epoch, curriculum), count)
@@ -582,7 +582,7 @@ def _stretches(loop: Mapping) -> Iterator[Tuple[int, int]]:
 
 
 def _name(kind: Any) -> str:
-    """Return ``'mmdet.CocoDataset'`` or the class itself -> ``'CocoDataset'``."""
+    """Return the name of a type's class, without its library."""
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
     return name.rpartition(".")[2]
 

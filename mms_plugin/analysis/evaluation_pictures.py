@@ -119,7 +119,7 @@ def draw_evaluation(
     """Draw the picture of an evaluation over sizes, or over corruptions.
 
     Args:
-        report: What :func:`mms_plugin.evaluation.conditions.summarise` gave.
+        report: What :func:`mms_plugin.evaluation.conditions.summarize` gave.
         names: What the legend calls each checkpoint.
         path: The PNG to write.
     """

@@ -99,7 +99,7 @@ def training_flops_per_image(
     """Count the training FLOPs (forward and backward) of one image at each size.
 
     The model is left as it was: training mode, gradients, buffers (batch norm's
-    statistics) and the random states of the host are put back.
+    statistics) and the random states of the host are restored.
 
     Args:
         model: The model that is trained.

@@ -33,7 +33,7 @@ class RunSizes(NamedTuple):
             empty where they are not in the log and the config has more than one.
         mixture: ``(height, width, batch_size)`` with its share of the iterations; in
             place of an empty plan.
-        source: Where they are from, in words.
+        source: Where the plan is from, in words.
         counted_as: Size that the images of a batch have, by the batch's size.
     """
 
@@ -95,8 +95,8 @@ class RunCost(NamedTuple):
     """What a training has cost.
 
     Attributes:
-        total: So far, over all ranks.
-        cumulated: After each iteration, from the first.
+        total: Cost so far, over all ranks.
+        cumulated: Cost up to each iteration, from the first on.
     """
 
     total: float

@@ -380,7 +380,7 @@ def _world_size(start: Path) -> Optional[int]:
 
 
 def _read_config(log: RunLog, candidates: List[Path]) -> None:
-    """Return the last candidate that is there and loads."""
+    """Set ``log.config`` to the last candidate that is there and loads."""
     if not log.config_error:
         log.config_error = "no config was dumped"
     for path in reversed(candidates):

@@ -15,14 +15,15 @@ IterationSeconds = Callable[[int, int, int], float]
 
 
 class EpochCost(NamedTuple):
-    """An epoch's cost; all ranks together, but ``seconds``.
+    """An epoch's cost.
 
     Attributes:
-        iterations: Of every rank.
-        images: Seen.
-        pixels: Of these images.
-        flops: Forward and backward; ``None`` where they were not counted.
-        seconds: Of its iterations; ``None`` without a table of times.
+        iterations: Iterations on each rank.
+        images: Number of images, over all ranks.
+        pixels: Pixels of these images.
+        flops: FLOPs of forward and backward passes, over all ranks; ``None`` where they
+            were not counted.
+        seconds: Time of the iterations; ``None`` without a table of times.
         sides: Smallest, mean and largest ``sqrt(height * width)`` of its batches.
     """
 
@@ -38,9 +39,9 @@ class TrainingCost(NamedTuple):
     """A training's cost.
 
     Attributes:
-        plan: What it runs.
-        model: What an image costs; ``None`` where that was not counted.
-        epochs: One an epoch of the plan.
+        plan: What the training runs.
+        model: FLOPs of an image by size; ``None`` where they were not counted.
+        epochs: Cost of each epoch of the plan.
         peak_batch: ``(height, width, batch_size)`` of the first rank's batch with the
             most pixels.
     """
@@ -52,24 +53,24 @@ class TrainingCost(NamedTuple):
 
     @property
     def images(self) -> int:
-        """Seen, over all epochs and ranks."""
+        """Number of images, over all epochs and ranks."""
         return sum(epoch.images for epoch in self.epochs)
 
     @property
     def pixels(self) -> int:
-        """Of these images."""
+        """Pixels of these images."""
         return sum(epoch.pixels for epoch in self.epochs)
 
     @property
     def flops(self) -> Optional[float]:
-        """Forward and backward, over all epochs and ranks."""
+        """FLOPs of forward and backward passes, over all epochs and ranks."""
         if self.model is None:
             return None
         return sum(epoch.flops or 0.0 for epoch in self.epochs)
 
     @property
     def seconds(self) -> Optional[float]:
-        """Of all iterations."""
+        """Time of all iterations."""
         known = [epoch.seconds for epoch in self.epochs if epoch.seconds is not None]
         return sum(known) if len(known) == len(self.epochs) else None
 

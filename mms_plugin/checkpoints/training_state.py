@@ -1,4 +1,4 @@
-"""Put back everything that training iterations change."""
+"""Restore everything that training iterations change."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ other object can get its ``id``."""
 def kept_training_state(
     model: nn.Module, optim_wrapper: Any, message_hub: Optional[MessageHub] = None
 ) -> Iterator[None]:
-    """Put back what training iterations change, after an error too.
+    """Restore what training iterations change, after an error too.
 
     These are weights, buffers, gradients and training flags; numbers, tensors and plain
     containers of these that modules hold as attributes, such as a list of past losses;
     the optimizers' state; the optimizer wrapper's counters, loss scaler and AGVM's
     state; the message hub; the random states of Python, NumPy and torch. Tensors and
     containers come back as the same objects. What a model keeps in objects of another
-    kind is not put back.
+    kind is not restored.
 
     The copies take host memory, and no memory of an accelerator. For a forward and
     backward pass without an optimizer's step,
@@ -43,7 +43,7 @@ def kept_training_state(
     Args:
         model: Wrapped or not.
         optim_wrapper: An optimizer wrapper, or an ``OptimWrapperDict``.
-        message_hub: Its logged values are put back. Defaults to none.
+        message_hub: Its logged values are restored. Defaults to none.
     """
     known: _Known = {}
     put_back: List[_PutBack] = []

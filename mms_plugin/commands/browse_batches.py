@@ -56,7 +56,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 
 
 def prepare(args: argparse.Namespace) -> Tuple[Config, int]:
-    """Load the config, with its seed, and seed this process."""
+    """Load the config, and find the seed."""
     config = cli.load_config(args.config, args.cfg_options)
     cli.set_dataloader_defaults(config)
     if not config.get("train_dataloader"):

@@ -286,8 +286,8 @@ def measure(
         )
     if training.lost:
         print(
-            "some losses were not finite: a training's iterations may take another "
-            "time; try --checkpoint",
+            "some losses were NaN or infinite, so that real iterations may take "
+            "another time; measure with trained weights: --checkpoint CKPT",
             file=sys.stderr,
         )
     return dict(
@@ -430,7 +430,7 @@ def paste_of(costs: IterationCosts) -> Optional[Dict[str, float]]:
 
 
 def show(document: Dict[str, Any], memory_budget: Optional[float]) -> None:
-    """Return the document as text."""
+    """Print the document as text."""
     clock = {"wall": "wall-clock", "cpu": "CPU time"}[document["clock"]]
     print(f"device: {document['device']}; {clock}; batches: {document['batches']}\n")
     model = document["cost_model"]

@@ -26,7 +26,7 @@ from ..analysis import (
     read_run,
     run_cost,
     run_sizes,
-    summarise_agvm,
+    summarize_agvm,
 )
 from ..analysis import run_pictures as pictures
 from ..multi_scale import Size
@@ -154,7 +154,7 @@ def costs_of(
     """Return what each run has cost, as ``'flops'`` or ``'pixels'``, and a note."""
     flops, note = flops_of(runs) if cost == "flops" else (None, "")
     if flops is None and cost == "flops":
-        note = f"no FLOPs ({note}): pixels in their place"
+        note = f"FLOPs cannot be counted ({note}); the axis shows pixels instead"
     costs: List[Optional[RunCost]] = []
     for number, run in enumerate(runs):
         if run.sizes is None:
@@ -375,7 +375,7 @@ def summary(run: Run, cost: Optional[RunCost], unit: Optional[str]) -> Dict[str,
         learning_rate={name: ends(name) for name in log.learning_rates},
         losses={name: ends(name) for name in log.losses},
         metrics=metrics,
-        agvm=summarise_agvm(agvm) if agvm else None,
+        agvm=summarize_agvm(agvm) if agvm else None,
     )
 
 

@@ -27,7 +27,7 @@ from ..evaluation.conditions import (
     Condition,
     headline_metric,
     plan_conditions,
-    summarise,
+    summarize,
     to_table,
 )
 from ..evaluation.corruptions import SEVERITIES, choose_corruptions
@@ -327,7 +327,7 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
             str(size): describe_sizes(pipeline_at_size(pipeline, size))
             for size in args.sizes or []
         }
-        return {**about, **summarise(results, metric)}
+        return {**about, **summarize(results, metric)}
 
     def save(results: List[Dict[str, Any]]) -> None:
         # After each evaluation: a long run that is cut short has not run for nothing.

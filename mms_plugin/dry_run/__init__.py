@@ -1,1 +1,1 @@
-"""Run a training's batches before it starts; nothing of it stays."""
+"""Try a training's batches before it starts, and restore its state."""

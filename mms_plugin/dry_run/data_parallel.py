@@ -14,7 +14,7 @@ __all__ = ["check_model", "finds_unused_parameters", "without_gradient_exchange"
 
 
 def check_model(model: nn.Module) -> None:
-    """Refuse models that cannot be put back after a dry run.
+    """Refuse models that cannot be restored after a dry run.
 
     Args:
         model: Wrapped or not.
@@ -51,8 +51,8 @@ def finds_unused_parameters(model: nn.Module) -> bool:
 def without_gradient_exchange(model: nn.Module) -> Iterator[None]:
     """Run without DDP's collectives: no rank waits for another one, which may fail.
 
-    ``broadcast_buffers`` is left off: the dry run puts it back with the model's other
-    attributes.
+    ``broadcast_buffers`` stays ``False``; the dry run restores it with the model's
+    other attributes.
 
     Args:
         model: Wrapped or not.

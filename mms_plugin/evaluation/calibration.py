@@ -32,8 +32,8 @@ class Bin:
     Attributes:
         lower: Least confidence of the bin, 0 to 1. For equal-mass bins, of the
             samples in it.
-        upper: Greatest confidence; equal-width bins reach up to it without it, but
-            for the last one.
+        upper: Greatest confidence; exclusive for equal-width bins, except for the
+            last.
         count: Number of samples.
         confidence: Their mean confidence, 0 to 1; None in an empty bin.
         accuracy: The share of them that is right, 0 to 1; None in an empty bin.
@@ -111,7 +111,7 @@ def make_bins(
         elif count:
             lower, upper = float(values[inside].min()), float(values[inside].max())
         else:
-            lower = upper  # as narrow as can be: ties have left nothing for it
+            lower = upper  # empty because of ties: a bin of width zero
         bins.append(
             Bin(
                 lower=lower,

@@ -18,14 +18,14 @@ __all__ = ["CalibrationError"]
 NAMES = {"l1": "ece", "l2": "rmsce", "max": "mce"}
 #: Other spellings of a binning, after hyphens became underscores.
 ALIASES = {"adaptive": "equal_mass"}
-#: Below it is no normal float32: what a probability of zero counts as.
+#: Smallest normal float32; lower probabilities count as this.
 SMALLEST = float(np.finfo(np.float32).tiny)
 #: How far from 1 the sum of probabilities may be: float16 and bfloat16 are coarse.
 SUM_TOLERANCE = 0.02
 
 
 class Scored(NamedTuple):
-    """What is kept of a sample: all that the metrics need, whatever the classes."""
+    """The numbers of a sample that the metrics need."""
 
     confidence: float
     correct: bool

@@ -12,7 +12,7 @@ __all__ = ["ClassSubset", "restrict_sample"]
 
 
 def restrict_sample(sample: Dict[str, Any], indices: Sequence[int]) -> Dict[str, Any]:
-    """Return a data sample as of a classifier that knows only some of the classes.
+    """Return a data sample as a classifier of only these classes would give it.
 
     Args:
         sample: ``pred_score``, ``(num_classes,)`` probabilities, ``gt_label``.

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..utils.tables import markdown_table
-from .corruptions import CORRUPTIONS, corrupted_pipeline, summarise_corruptions
+from .corruptions import CORRUPTIONS, corrupted_pipeline, summarize_corruptions
 from .pipeline_size import Pipeline, pipeline_at_size
 
 __all__ = [
     "Condition",
     "headline_metric",
     "plan_conditions",
-    "summarise",
+    "summarize",
     "to_table",
 ]
 
-# What a table shows of the metrics that the libraries give, the first that is there.
 # Average precision, whoever counts it: bbox_mAP, bbox_AP, AP50.
 _AP = re.compile(r"(^|[/_])m?AP")
 
+# What a table shows of the metrics that the libraries give, the first that is there.
 _HEADLINES = (
     "accuracy/top1",
     "single-label/f1-score",
@@ -120,18 +120,18 @@ def value_of(result: Mapping[str, Any], metric: str) -> Optional[float]:
     return value
 
 
-def summarise(results: Sequence[Mapping[str, Any]], metric: str) -> Dict[str, Any]:
+def summarize(results: Sequence[Mapping[str, Any]], metric: str) -> Dict[str, Any]:
     """Return the content of the JSON file.
 
     Args:
         results: One dict for each evaluation: ``checkpoint``, ``size``,
             ``corruption``, ``severity``, ``metrics``.
-        metric: The metric that is summarised.
+        metric: The metric that is summarized.
 
     Returns:
         ``metric``, ``results``, and ``summary``: for each checkpoint and size the
         value on clean images and, if there are corruptions,
-        :func:`~mms_plugin.evaluation.corruptions.summarise_corruptions` of them.
+        :func:`~mms_plugin.evaluation.corruptions.summarize_corruptions` of them.
     """
     groups: Dict[Tuple[str, Any], Dict[Any, float]] = {}
     for result in results:
@@ -144,13 +144,13 @@ def summarise(results: Sequence[Mapping[str, Any]], metric: str) -> Dict[str, An
         clean = values.pop((None, None), None)
         entry: Dict[str, Any] = dict(checkpoint=checkpoint, size=size, clean=clean)
         if values:
-            entry.update(summarise_corruptions(clean, values))
+            entry.update(summarize_corruptions(clean, values))
         summary.append(entry)
     return dict(metric=metric, results=list(results), summary=summary)
 
 
 def to_table(report: Mapping[str, Any]) -> str:
-    """Return what :func:`summarise` gave, as a Markdown table.
+    """Return what :func:`summarize` gave, as a Markdown table.
 
     Without corruptions: a row for each checkpoint, a column for each size. With them:
     for each checkpoint and size a row for the clean images, for each corruption with

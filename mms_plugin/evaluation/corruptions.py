@@ -18,7 +18,7 @@ __all__ = [
     "SEVERITIES",
     "choose_corruptions",
     "corrupted_pipeline",
-    "summarise_corruptions",
+    "summarize_corruptions",
 ]
 
 #: The fifteen, in the benchmark's own groups and order.
@@ -107,7 +107,7 @@ def corrupted_pipeline(
     return [*result[: place + 1], added, *result[place + 1 :]]
 
 
-def summarise_corruptions(
+def summarize_corruptions(
     clean: Optional[float], values: Mapping[Tuple[str, int], float]
 ) -> Dict[str, Any]:
     """Return the mean metric under corruption, and what it loses against clean images.

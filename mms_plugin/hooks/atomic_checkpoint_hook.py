@@ -40,8 +40,8 @@ class AtomicCheckpointHook(CheckpointHook):
       temporary file, flushed to the disk, and then renamed.
     - An old checkpoint (beyond ``max_keep_ckpts``, or the previous best) is removed
       after the new one and ``last_checkpoint`` have been written, so that the disk
-      needs space for one checkpoint more. Those that a killed run has left are removed
-      when it is resumed.
+      needs space for one checkpoint more. Old checkpoints that a killed run did not
+      remove are removed when it is resumed.
     - If rank 0 fails to save, all ranks raise an error; none waits for another.
 
     The first point holds for a local or mounted disk. With ``out_dir`` or

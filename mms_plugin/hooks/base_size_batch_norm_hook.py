@@ -30,9 +30,9 @@ class BaseSizeBatchNormHook(Hook):
     last iteration, before it is validated and saved, the running means and variances
     are replaced by their means over a few batches of training images at the sampler's
     ``base_size``, augmented as in the training. With several ranks they are the means
-    over the batches of all of them. With an ``EMAHook``, they are those of its averaged
-    model, in both models, as the hook itself keeps them; where it averages the
-    statistics too (``update_buffers=True``), each model has its own.
+    over the batches of all of them. With an ``EMAHook``, they are estimated with the
+    averaged weights and written into both models; with ``update_buffers=True``, each
+    model gets statistics of its own weights.
 
     The weights stay as they are, and no random state is changed: a training that is
     resumed and extended has the weights that it would have had without the hook, and
@@ -40,7 +40,8 @@ class BaseSizeBatchNormHook(Hook):
     augmentation depend on the seed only. A training that is stopped early is left as it
     is.
 
-    mmpretrain's ``PreciseBNHook`` does not work with a batch sampler.
+    Use it in place of mmpretrain's ``PreciseBNHook``, which does not support a batch
+    sampler.
 
     Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm" (arXiv 2105.07576),
     section 3; Touvron et al., "Fixing the train-test resolution discrepancy" (arXiv

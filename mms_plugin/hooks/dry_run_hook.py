@@ -46,7 +46,7 @@ class DryRunHook(Hook):
 
     The training is the same, to the bit, with the hook and without. Weights, buffers,
     gradients, optimizer and loss scaler, AGVM, counters, message hub and random states
-    are put back (see :func:`kept_training_state`; the copies take host memory, no
+    are restored (see :func:`kept_training_state`; the copies take host memory, no
     device memory). The images come from a data loader with one worker process, whose
     copy of the dataset leaves the training's untouched.
 
@@ -115,7 +115,7 @@ class DryRunHook(Hook):
         runner.logger.info(f"Dynamo, for {shapes} shapes of batches: {text}")
 
     def after_run(self, runner: Runner) -> None:
-        """Put Dynamo's limit back."""
+        """Restore Dynamo's limit."""
         self._settings.close()
 
     def before_train(self, runner: Runner) -> None:

@@ -55,7 +55,7 @@ class BatchStream:
         return self._start
 
     def start_at(self, iteration: int, images: int) -> None:
-        """Leave out what an interrupted training was given.
+        """Skip what an interrupted training has consumed.
 
         Only where :attr:`can_rewind` holds.
 

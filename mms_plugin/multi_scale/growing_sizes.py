@@ -147,8 +147,8 @@ class GrowingSizes:
         """Return what is drawn from, each once, in the order of the training.
 
         Args:
-            epochs: At the start of each of so many epochs, and at the end. Defaults to
-                1: at the start and at the end of the training.
+            epochs: Number of epochs: what is drawn from at the start of each, and at
+                the end of the training. Defaults to 1.
         """
         reached = (self.distribution(epoch / epochs) for epoch in range(epochs + 1))
         return list(dict.fromkeys(reached))

@@ -7,8 +7,8 @@ The number of iterations is fixed before any draw: ``ceil(N / mean batch size)``
 epoch's length is known without planning it, and epochs that draw from the same sizes
 are equally long. Each size then gets its share of the iterations, rounded up or down at
 random, in random order. A few draws are exchanged for others where the batches would
-not hold exactly the epoch's images; the next epochs return what that took from a size,
-so that over a training the shares are those of the weights.
+not hold exactly the epoch's images; later epochs compensate for it, so that over a
+training the shares are those of the weights.
 """
 
 from __future__ import annotations
@@ -193,9 +193,9 @@ def share_iterations(
         num_samples: Samples of the epoch on one rank.
         distribution: What is drawn from.
         generator: Source of the draws, :func:`epoch_generator`.
-        drop_last: The batches hold at most the samples, and fewer than a largest batch
-            are left over. Otherwise they hold all samples, and would not without one
-            of the largest batches.
+        drop_last: The batches hold at most the samples, and fewer samples than the
+            largest batch are left over. ``False``: the batches hold all samples, and
+            fewer places than the largest batch stay empty.
         deficit: Shape ``(sizes,)``: iterations that each size lacks from earlier
             epochs. Defaults to zeros.
         even: Let the batches hold exactly the samples, as ``drop_last`` says.

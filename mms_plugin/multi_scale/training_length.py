@@ -94,10 +94,10 @@ class TrainingLength:
         runner.logger.warning(
             f"The {loop.iter} iterations of the checkpoint count as {done}, since the "
             f"epochs have another number of iterations now: {reason}. The learning "
-            "rate stays as configured."
+            "rate is not scaled for the new settings."
         )
         self._put_times_back(done - loop.iter)
-        # So that who reads the log can join it with the one before.
+        # Lets readers of the log join it with the previous run's.
         runner.visualizer.add_scalars({"train/resumed_at": loop.iter}, step=done)
         loop._iter = done
         runner.message_hub.update_info("iter", done)
@@ -112,13 +112,13 @@ class TrainingLength:
         """
         runner.logger.info(
             f"The training has {runner.max_iters} iterations in these settings, "
-            f"{saved_iters} in those of the checkpoint: schedules that end with it go "
-            "by the new number"
+            f"{saved_iters} in those of the checkpoint: schedules that end with the "
+            "training now end at the new number"
         )
         self._put_times_back(0)
 
     def _put_times_back(self, more: int) -> None:
-        """Give schedulers the times of these settings, and count so many steps more."""
+        """Restore the schedulers' times, and advance their step counts by ``more``."""
         for schedulers, times in self._times:
             for scheduler, own in zip(schedulers, times):
                 if scheduler.by_epoch:

@@ -28,8 +28,9 @@ class TrainingSettings:
         landscape: Shape ``(samples,)``, ``bool``: which images are at least as wide
             as high, where portrait and landscape images must not share a batch.
             ``None``: they may.
-        max_epochs: Epochs of the training that a curriculum grows over, or
-        max_iters: its iterations. Both ``None``: there is no curriculum.
+        max_epochs: Epochs that a curriculum grows over.
+        max_iters: Iterations that it grows over. With a curriculum one of the two is
+            set, without one none.
     """
 
     inner_sampler: Any

@@ -1,4 +1,4 @@
-"""Estimate the running statistics of batch norm again, the weights being fixed."""
+"""Estimate batch norm's running statistics again, with fixed weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write and move files so that no process ever finds a part of one."""
+"""Write and move files so that no process sees a partly written one."""
 
 from __future__ import annotations
 

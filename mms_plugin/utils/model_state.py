@@ -1,4 +1,4 @@
-"""Put back what a training pass changes in a model."""
+"""Restore what a training pass changes in a model."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["kept_model_state"]
 
 @contextmanager
 def kept_model_state(model: nn.Module) -> Iterator[None]:
-    """Put a model back as it was before a training pass; within, it has no gradients.
+    """Restore a model's state after a training pass; within, it has no gradients.
 
-    Gradients, buffers, frozen parameters and training flags are put back. Trainable
+    Gradients, buffers, frozen parameters and training flags are restored. Trainable
     weights are not, since a backward pass does not change them; neither is what a
     model keeps in other attributes, such as a list of past losses.
 

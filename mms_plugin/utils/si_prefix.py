@@ -8,7 +8,7 @@ __all__ = ["si_prefix"]
 
 
 def si_prefix(value: float) -> Tuple[float, str]:
-    """Return ``(1e12, 'T')`` for some 10^12; ``(1.0, '')`` below a million."""
+    """Return ``(1e12, 'T')`` from 1e12 on, ..., ``(1.0, '')`` below a million."""
     for factor, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G")):
         if value >= factor:
             return factor, prefix

@@ -2,7 +2,7 @@
 
 from run_files import train
 
-from mms_plugin.analysis import agvm_curves, running_mean, summarise_agvm
+from mms_plugin.analysis import agvm_curves, running_mean, summarize_agvm
 
 
 def test_curves_and_how_they_end():
@@ -18,7 +18,7 @@ def test_curves_and_how_they_end():
         "phi/neck": [(10, 0.9), (30, 0.3), (40, 0.5)],
     }
     # The last third of three is the last.
-    assert summarise_agvm(curves) == dict(mu=dict(neck=1.5), phi=dict(neck=0.5))
+    assert summarize_agvm(curves) == dict(mu=dict(neck=1.5), phi=dict(neck=0.5))
 
 
 def test_running_mean():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mms_plugin.evaluation.calibration import make_bins
-from mms_plugin.evaluation.conditions import summarise
+from mms_plugin.evaluation.conditions import summarize
 
 pytest.importorskip("matplotlib")
 
@@ -58,7 +58,7 @@ def result(checkpoint, size, value, corruption=None, severity=None):
     ],
 )
 def test_evaluation(tmp_path, results):
-    report = summarise(results, "m")
+    report = summarize(results, "m")
     draw_evaluation(report, {"a": "first", "b": "second"}, tmp_path / "e.png")
     picture = pixels(tmp_path / "e.png")[..., :3]
     assert min(picture.shape[:2]) > 200

@@ -4,7 +4,7 @@ from mms_plugin.evaluation.conditions import (
     Condition,
     headline_metric,
     plan_conditions,
-    summarise,
+    summarize,
     to_table,
 )
 
@@ -58,7 +58,7 @@ def result(checkpoint, size, value, corruption=None, severity=None):
 
 
 def test_table_over_sizes():
-    report = summarise(
+    report = summarize(
         [result("a", 64, 50), result("a", 96, 55.125), result("b", 64, None)],
         "accuracy/top1",
     )
@@ -72,7 +72,7 @@ def test_table_over_sizes():
 
 
 def test_table_under_corruptions():
-    report = summarise(
+    report = summarize(
         [
             result("a", None, 80.0),
             result("a", None, 60.0, "fog", 1),
@@ -117,7 +117,7 @@ def test_a_detector_that_finds_nothing_counts_as_zero():
         result("fog", 1, {metric: 0.3}),
         result("fog", 2, {}),
     ]
-    report = summarise(results, metric)
+    report = summarize(results, metric)
     (entry,) = report["summary"]
     assert entry["by_corruption"]["fog"] == pytest.approx(0.15)
     assert entry["relative_drop"] == pytest.approx(62.5)
@@ -126,9 +126,9 @@ def test_a_detector_that_finds_nothing_counts_as_zero():
     for one in results:
         if one["metrics"]:
             one["metrics"] = {"lvis/bbox_AP": one["metrics"][metric]}
-    report = summarise(results, "lvis/bbox_AP")
+    report = summarize(results, "lvis/bbox_AP")
     assert report["summary"][0]["relative_drop"] == pytest.approx(62.5)
     assert "0.3000" in to_table(report)
     # A metric that is no AP is not known there.
-    (entry,) = summarise([result(None, None, {})], "accuracy/top1")["summary"]
+    (entry,) = summarize([result(None, None, {})], "accuracy/top1")["summary"]
     assert entry["clean"] is None

@@ -4,7 +4,7 @@ from mms_plugin.evaluation.corruptions import (
     CORRUPTIONS,
     choose_corruptions,
     corrupted_pipeline,
-    summarise_corruptions,
+    summarize_corruptions,
 )
 
 
@@ -80,10 +80,10 @@ def test_nothing_is_loaded():
 
 def test_summary_by_hand():
     values = {("fog", 1): 60.0, ("fog", 5): 20.0, ("snow", 1): 50.0}
-    found = summarise_corruptions(80.0, values)
+    found = summarize_corruptions(80.0, values)
     # Each corruption counts once, however many severities it has.
     assert found["by_corruption"] == {"fog": 40.0, "snow": 50.0}
     assert found["mean"] == 45.0
     assert found["relative_drop"] == pytest.approx(43.75)  # 35 of 80
-    assert summarise_corruptions(0.0, values)["relative_drop"] is None
-    assert summarise_corruptions(None, values)["relative_drop"] is None
+    assert summarize_corruptions(0.0, values)["relative_drop"] is None
+    assert summarize_corruptions(None, values)["relative_drop"] is None

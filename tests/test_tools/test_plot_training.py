@@ -82,7 +82,7 @@ def test_several_side_by_side(written, tmp_path, capfd):
     tool.main([*runs, "--labels", "a", "b", "--out", str(tmp_path), "--json"])
     out, err = capfd.readouterr()
     document = json.loads(out)
-    assert "pixels in their place" in err
+    assert "the axis shows pixels instead" in err
     assert document["cost"] == "pixels"
     first, second = document["runs"]
     assert (first["label"], second["label"]) == ("a", "b")

@@ -73,9 +73,9 @@ class Task:
     pictures: Dict[str, str] = field(default_factory=dict)
 
 
-def summarise_arm(arm: Arm, baseline: Arm, base_size: int) -> Dict[str, Any]:
+def summarize_arm(arm: Arm, baseline: Arm, base_size: int) -> Dict[str, Any]:
     """Return the figures of one arm, and their ratios to the baseline's."""
-    from mms_plugin.analysis import summarise_agvm
+    from mms_plugin.analysis import summarize_agvm
 
     def total(one: Arm) -> Dict[str, float]:
         return dict(
@@ -110,7 +110,7 @@ def summarise_arm(arm: Arm, baseline: Arm, base_size: int) -> Dict[str, Any]:
         },
         ratio={name: own[name] / other[name] for name in own},
         curve=points,
-        **(dict(agvm=summarise_agvm(arm.agvm)) if arm.agvm else {}),
+        **(dict(agvm=summarize_agvm(arm.agvm)) if arm.agvm else {}),
     )
 
 
@@ -180,7 +180,7 @@ def assemble(tasks: Sequence[Task], about: Mapping[str, Any]) -> Dict[str, Any]:
                 baseline=task.arms[0].name,
                 note=task.note,
                 arms=[
-                    summarise_arm(arm, task.arms[0], task.base_size)
+                    summarize_arm(arm, task.arms[0], task.base_size)
                     for arm in task.arms
                 ],
                 pictures=dict(task.pictures),
