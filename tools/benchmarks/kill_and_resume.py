@@ -380,7 +380,7 @@ def told(mode: str, training: Training, codes: List[int]) -> bool:
     return all(said)
 
 
-def summarise(results: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+def summarize(results: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
     """Summarize the results by fault."""
     rows = []
     for mode in WHAT:
@@ -524,7 +524,7 @@ def main(argv: List[str]) -> None:
         for seed in range(args.first_seed, args.first_seed + args.runs):
             results.append(run_one(seed, folder, args, whole))
             print(json.dumps(results[-1]), file=sys.stderr, flush=True)
-        rows = summarise(results)
+        rows = summarize(results)
         emit(dict(ranks=args.ranks, rows=rows, runs=results))
     if not args.json:
         print(f"{args.ranks} ranks, {whole['iterations']} iterations\n")
