@@ -127,10 +127,8 @@ def _check_large_batch(options: Dict[str, Any]) -> None:
                 f"agvm_recipe has no argument {name!r}; its arguments are "
                 f"{', '.join(LARGE_BATCH_OPTIONS)}"
             )
-    # These do no harm without a batch size: commands set the ranks and the samples.
-    needing = set(options) - {"batch_size", "world_size", "num_samples", "keep"}
-    if "batch_size" not in options and needing:
-        name = sorted(needing)[0]
+    if options and "batch_size" not in options:
+        name = min(options, key=LARGE_BATCH_OPTIONS.index)
         raise ValueError(
             f"{name}={options[name]!r} needs batch_size=N, the number of images per "
             "update over all ranks"

@@ -148,9 +148,7 @@ def apply_recipes(
     config = copy.deepcopy(config)
     drop_scope(config)
     for name in wanted:
-        own = {k: v for k, v in options.items() if k in option_names(name)}
-        if "budget" not in options and "agvm" in wanted and name != "agvm":
-            own.pop("num_samples", None)  # it is for agvm only
+        own = _own_options(name, wanted, options)
 
         def report_line(line: str, name: str = name) -> None:
             if report is not None:
@@ -158,6 +156,20 @@ def apply_recipes(
 
         config = RECIPES[name](config, own, report_line if report else None)
     return config
+
+
+def _own_options(
+    name: str, wanted: Sequence[str], options: Mapping[str, Any]
+) -> Dict[str, Any]:
+    """Return the options of a recipe, without those that only another has a use for."""
+    own = {k: v for k, v in options.items() if k in option_names(name)}
+    unused: List[str] = []
+    if len(wanted) > 1 and name == "agvm" and "batch_size" not in options:
+        counts = ["num_samples", "world_size"] if "budget" in options else []
+        unused = ["keep", *counts]
+    elif "agvm" in wanted and name != "agvm" and "budget" not in options:
+        unused = ["num_samples", "world_size"]
+    return {k: v for k, v in own.items() if k not in unused}
 
 
 def _curriculum_options() -> Tuple[str, ...]:

@@ -47,6 +47,24 @@ def test_the_number_of_samples_may_be_for_agvm_only():
         apply_recipes(before, "vbs-cur", dict(num_samples=9))
 
 
+def test_options_of_several_recipes_may_be_for_one_of_them():
+    """With agvm: of the other, unless batch_size makes it use them too."""
+    before = classification(
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
+        train_cfg=dict(type="IterBasedTrainLoop", max_iters=1000),
+    )
+    options = dict(check_model=False, sizes=[112, 224])
+    after = apply_recipes(before, "vbs+agvm", dict(keep="images", **options))
+    assert after["train_cfg"]["max_iters"] == 400
+    counts = dict(num_samples=20_000, world_size=2)
+    budget = dict(budget=0.7, estimate="pixels")
+    after = apply_recipes(before, "vbs-cur+agvm", {**options, **budget, **counts})
+    assert after["optim_wrapper"]["agvm"] == dict(start_iter=100)
+    for recipes in ("vbs+agvm", "vbs-cur+agvm"):
+        with pytest.raises(ValueError, match="num_samples=9 needs batch_size=N"):
+            apply_recipes(before, recipes, dict(num_samples=9, **options))
+
+
 def test_unknown_names():
     with pytest.raises(ValueError, match="'vsb' is not one of vbs, vbs-cur, agvm"):
         apply_recipes(classification(), "vbs+vsb")

@@ -236,6 +236,9 @@ def test_with_the_sampler_and_a_budget_the_updates_are_counted():
         (dict(batch_size=8, interval=0), "interval must be an integer"),
         (dict(warmup_iters=5), "warmup_iters=5 needs batch_size"),
         (dict(base_batch_size=5), "base_batch_size=5 needs batch_size"),
+        (dict(keep="images"), "keep='images' needs batch_size"),
+        (dict(world_size=8), "world_size=8 needs batch_size"),
+        ({}, "num_samples=100 needs batch_size"),
     ],
 )
 def test_bad_input(options, words):
