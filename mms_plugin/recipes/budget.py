@@ -71,7 +71,7 @@ def refuse_unused_options(options: Mapping[str, Any]) -> None:
     """
     if "budget" in options:
         return
-    for name in ("times", "estimate", "num_samples"):
+    for name in ("times", "estimate", "num_samples", "world_size"):
         if name in options:
             raise ValueError(
                 f"{name}={options[name]!r} needs budget=B, a share of the cost"

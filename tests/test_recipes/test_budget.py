@@ -200,6 +200,7 @@ def test_smaller_sizes_reach_smaller_budgets():
         (dict(budget=0.7, world_size=0), "world_size must be an integer"),
         (dict(times="x.json"), "times='x.json' needs budget=B"),
         (dict(estimate="pixels"), "estimate='pixels' needs budget=B"),
+        (dict(world_size=8), "world_size=8 needs budget=B"),
     ],
 )
 def test_bad_input(options, words):
