@@ -91,8 +91,8 @@ def _nested(options: Dict[str, Any]) -> Dict[str, Any]:
         outer, dot, inner = key.partition(".")
         if not dot:
             nested[key] = value
-        elif isinstance(nested.setdefault(outer, {}), dict):
-            nested[outer][inner] = value
+        elif outer not in options:
+            nested.setdefault(outer, {})[inner] = value
         else:
             raise UserError(f"--recipe-options has {outer} twice, {key}={value}")
     return nested

@@ -71,3 +71,9 @@ def test_another_number_of_ranks_is_refused():
 def test_without_a_batch_nothing_is_told():
     after = convert(None, world_size=4, num_samples=320)
     assert after.optim_wrapper.get("accumulative_counts") is None
+
+
+@pytest.mark.parametrize("names", [("keep", "keep.a"), ("keep.a", "keep")])
+def test_an_option_and_a_part_of_it_are_refused_in_either_order(names):
+    with pytest.raises(cli.UserError, match="has keep twice, keep.a=images"):
+        convert(dict.fromkeys(names, "images"))
