@@ -416,19 +416,16 @@ def _report_losses(
     if lost[size].boxes == 0:
         return
     spared = [each for each in schedule.sizes if lost[each].boxes < 0.01]
+    if spared:
+        first = min(spared, key=lambda size: size[0] * size[1])
+        rest = f"less than 1 % of the boxes are lost from {size_text(first)} on"
+    else:
+        rest = "every size loses 1 % of the boxes or more"
     report(
         f"warning: at {size_text(size)}, the smallest size, {lost[size].boxes:.1%} "
         "of the annotated boxes become smaller than min_box_side=1 pixels, and "
-        f"{lost[size].images:.1%} of the images lose all of theirs; less than 1 % of "
-        f"the boxes are lost from {_smallest(spared)}"
+        f"{lost[size].images:.1%} of the images lose all of theirs; {rest}"
     )
-
-
-def _smallest(sizes: Sequence[Size]) -> str:
-    if not sizes:
-        return "none of the sizes"
-    height, width = min(sizes, key=lambda size: size[0] * size[1])
-    return f"{height}x{width} on"
 
 
 def _convert_variables(

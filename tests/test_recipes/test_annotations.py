@@ -91,5 +91,7 @@ def test_the_recipe_tells(dataset):
         "smaller than min_box_side=1 pixels, and 66.7% of the images lose all of "
         "theirs; less than 1 % of the boxes are lost from 256x256 on"
     )
+    (line,) = told(dataset, sizes=[64, 128])
+    assert line.endswith("theirs; every size loses 1 % of the boxes or more")
     assert told(dataset, sizes=[256, 320]) == []
     assert told(dict(dataset, ann_file="absent.json"), sizes=[64, 256]) == []
