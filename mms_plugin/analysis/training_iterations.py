@@ -43,11 +43,10 @@ _OF_SCHEDULE = (
 
 def sampler_config(config: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
     """Return the config of the batch sampler; ``None`` where it is another one."""
-    loader = config.get("train_dataloader")
-    sampler = loader.get("batch_sampler") if isinstance(loader, Mapping) else None
-    if not isinstance(sampler, Mapping):
+    if not is_multi_scale(config):
         return None
-    return sampler if is_multi_scale(config) else None
+    sampler: Mapping[str, Any] = config["train_dataloader"]["batch_sampler"]
+    return sampler
 
 
 def size_schedule(config: Mapping[str, Any], **changes: Any) -> GrowingSizes:

@@ -29,7 +29,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("checkpoint", help="checkpoint file or URL")
     parser.add_argument(
         "--num-bins",
-        type=int,
+        type=cli.whole_number(1),
         default=15,
         metavar="N",
         help="number of bins (default: 15)",
@@ -73,8 +73,6 @@ def evaluate(args: argparse.Namespace) -> Tuple[Dict[str, Any], str]:
     """Metrics and bins, and where the picture goes; no bins but on the main process."""
     config = cli.load_config(args.config, args.cfg_options)
     cli.check_checkpoint(args.checkpoint)
-    if args.num_bins < 1:
-        raise cli.UserError(f"--num-bins {args.num_bins} must be above 0")
     if args.out:
         cli.check_out(args.out, (".png",))
     if find_spec("matplotlib") is None:

@@ -14,6 +14,7 @@ from ..multi_scale.dry_run_plan import (
     points_of_training,
     worst_batches,
 )
+from ..multi_scale.image_sizes import sides_of_record
 from ..multi_scale.runner_parts import multi_scale_sampler
 from ..multi_scale.sized_index import sized_index_class
 
@@ -145,7 +146,7 @@ def _shapes_and_instances(dataset: Any) -> Optional[Tuple[np.ndarray, List[int]]
     try:
         for index in range(len(dataset)):
             record = dataset.get_data_info(index)
-            sides = record.get("height"), record.get("width")
+            sides = sides_of_record(record)
             objects = record.get("instances")
             if None in sides and objects is None:
                 return None

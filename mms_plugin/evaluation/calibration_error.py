@@ -157,7 +157,7 @@ class CalibrationError(BaseMetric):
             raise ValueError(
                 f"binning={binning!r} must be one of {[*BINNINGS, *ALIASES]}"
             )
-        self.num_bins = int(num_bins)
+        self.num_bins = num_bins
         self.norms = norms
         self.binning = spelled
         self.bins: Optional[List[Bin]] = None

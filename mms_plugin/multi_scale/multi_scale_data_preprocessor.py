@@ -9,7 +9,12 @@ from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import MODELS
 
 from ..registry import library_scope
-from .multi_scale_transform import parameters_of, parse_size_ratio, set_size
+from .multi_scale_transform import (
+    parameters_of,
+    parse_size_ratio,
+    scaled_size,
+    set_size,
+)
 from .sizes import TARGET_SIZE, Size
 
 __all__ = ["MultiScaleDataPreprocessor"]
@@ -111,9 +116,7 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
         return self._by_size[size]
 
     def _sides(self, size: Size) -> Tuple[int, int]:
-        height, width = (
-            int(side * ratio + 0.5) for side, ratio in zip(size, self.size_ratio)
-        )
+        height, width = scaled_size(size, self.size_ratio)
         return (width, height) if self.order == "wh" else (height, width)
 
     def _build(self, config: Mapping) -> Any:

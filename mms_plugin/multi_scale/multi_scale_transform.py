@@ -233,11 +233,7 @@ class MultiScaleTransform:
     def config_at(self, size: Size) -> Dict:
         """Return the config of the transform at ``(height, width)`` in pixels."""
         config = copy.deepcopy(self._config)
-        # Round half a pixel up; round() would round it to even.
-        size = (
-            math.floor(size[0] * self.size_ratio[0] + 0.5),
-            math.floor(size[1] * self.size_ratio[1] + 0.5),
-        )
+        size = scaled_size(size, self.size_ratio)
         sides = (size[1], size[0]) if self.order == "wh" else (size[0], size[1])
         if len(self.size_arg) == 2:
             for path, side in zip(self.size_arg, sides):
@@ -409,6 +405,13 @@ def parse_size_ratio(value: Any) -> Tuple[float, float]:
             f"but got {value!r}"
         )
     return float(pair[0]), float(pair[1])
+
+
+def scaled_size(size: Size, ratio: Tuple[float, float]) -> Size:
+    """Return a size times a ratio of heights and widths, in whole pixels."""
+    # Round half a pixel up; round() would round it to even.
+    height, width = (math.floor(s * r + 0.5) for s, r in zip(size, ratio))
+    return height, width
 
 
 def parameters_of(kind: Any) -> Tuple[List[str], bool]:

@@ -346,7 +346,7 @@ def test_reliability_by_hand(root, run_reliability, tmp_path):
 @pytest.mark.parametrize(
     "arguments, text",
     [
-        (["CKPT", "--num-bins", "0"], "--num-bins 0 must be above 0"),
+        (["CKPT", "--num-bins", "0"], "must be a whole number of at least 1"),
         (["CKPT", "--out", "x.jpg"], "--out x.jpg must end in .png"),
         (["CKPT", "--out", "/none/x.png"], "does not exist"),
         (["none.pth"], "checkpoint none.pth does not exist"),
