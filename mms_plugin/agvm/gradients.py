@@ -27,7 +27,11 @@ def gradients_of(params: Sequence[Tensor]) -> GradientDict:
 
 def all_finite(params: Sequence[Tensor]) -> bool:
     """Return whether no gradient has an infinite or undefined number."""
-    finite = [grad.isfinite().all() for grad in gradients_of(params).values()]
+    gradients = gradients_of(params).values()
+    finite = [
+        (grad.coalesce().values() if grad.is_sparse else grad).isfinite().all()
+        for grad in gradients
+    ]
     if not finite:
         return True
     # One transfer to the host; a model may lie on several devices.
