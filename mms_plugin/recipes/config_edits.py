@@ -7,6 +7,7 @@ import re
 from typing import (
     Any,
     Callable,
+    Iterator,
     List,
     Mapping,
     NamedTuple,
@@ -24,6 +25,7 @@ __all__ = [
     "assign",
     "kind_of",
     "nested_components",
+    "nested_configs",
     "short",
 ]
 
@@ -123,12 +125,28 @@ def nested_components(config: Mapping) -> List[Tuple[str, Sequence]]:
     return found
 
 
+def nested_configs(config: Any, place: str) -> Iterator[Tuple[str, Mapping]]:
+    """Yield a config and every mapping inside it, with their paths.
+
+    Args:
+        config: Config that is searched, through lists and tuples too.
+        place: Its own path, such as ``'model'``.
+    """
+    if isinstance(config, Mapping):
+        yield place, config
+        for key, value in config.items():
+            yield from nested_configs(value, f"{place}.{key}")
+    elif isinstance(config, (list, tuple)):
+        for index, value in enumerate(config):
+            yield from nested_configs(value, f"{place}[{index}]")
+
+
 def assign(config: Any, path: str, value: Any) -> None:
     """Set a value inside a config. Containers along the path are copied first.
 
     Args:
         config: Changed in place at the first key of the path only.
-        path: Path as :func:`nested_components` returns it.
+        path: Path as :func:`nested_components` or :func:`nested_configs` gives it.
         value: The new value.
     """
     keys: List[Union[int, str]] = [

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import inspect
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional
 
 from mmengine.registry import MODELS, DefaultScope
 
 from ..analysis.config_plan import config_plan, is_multi_scale
 from ..utils.lr_scaling import scaled_lr
 from ..utils.validation import is_number, parse_int
-from .config_edits import RecipeError, Report, assign, kind_of, short
+from .config_edits import RecipeError, Report, assign, kind_of, nested_configs, short
 from .iteration_counts import counts_iterations, scale_iterations, scheduler_list
 from .large_batch_numbers import (
     BatchShares,
@@ -356,13 +356,11 @@ def _synchronize_norms(config: Any, report: Report) -> None:
     if old is None:
         config["sync_bn"] = "torch"
         report("sync_bn: none -> 'torch' (batch norm over all ranks)")
-    model = config.get("model")
-    if not isinstance(model, Mapping):
-        return
     scope = str(config.get("default_scope") or "mmengine")
-    for path, part in _parts(model, ""):
+    for place, part in nested_configs(config.get("model"), "model"):
+        if "type" not in part:
+            continue
         if part.get("norm_eval", _default_norm_eval(part, scope)) is True:
-            place = f"model.{path}" if path else "model"
             norm = part.get("norm_cfg")
             if isinstance(norm, Mapping) and norm.get("requires_grad", True) is False:
                 report(
@@ -370,22 +368,8 @@ def _synchronize_norms(config: Any, report: Report) -> None:
                     "batch norm too (requires_grad=False)"
                 )
                 continue
-            if path:
-                assign(model, f"{path}.norm_eval", False)
-            else:
-                config["model"]["norm_eval"] = False
+            assign(config, f"{place}.norm_eval", False)
             report(f"{place}.norm_eval: True -> False")
-
-
-def _parts(value: Any, path: str) -> Iterator[Tuple[str, Mapping]]:
-    if isinstance(value, Mapping):
-        if "type" in value:
-            yield path, value
-        for key, nested in value.items():
-            yield from _parts(nested, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, (list, tuple)):
-        for index, nested in enumerate(value):
-            yield from _parts(nested, f"{path}[{index}]")
 
 
 def _default_norm_eval(part: Mapping, scope: str) -> bool:

@@ -6,7 +6,6 @@ import copy
 from typing import (
     Any,
     Dict,
-    Iterator,
     List,
     Mapping,
     NamedTuple,
@@ -16,7 +15,7 @@ from typing import (
 )
 
 from ..multi_scale.sizes import Size, side_length, size_text
-from .config_edits import RecipeError, kind_of, short
+from .config_edits import RecipeError, kind_of, nested_configs, short
 from .model_run import ModelRun, model_run
 
 # Arguments that set the input size of a network.
@@ -202,7 +201,7 @@ def learns_wrongly(model: Any, place: str = "model") -> Optional[Tuple[str, str]
     Returns:
         ``(place, reason)``; ``None`` if the config does not show one.
     """
-    for own, config in _components(model, place):
+    for own, config in nested_configs(model, place):
         name = kind_of(config).name
         if name in _LEARNS_WRONGLY:
             return own, f"{name}: {_LEARNS_WRONGLY[name]}"
@@ -219,7 +218,7 @@ def anchors_of_one_size(model: Any, place: str = "model") -> Optional[Tuple[str,
     Returns:
         ``(place, reason)``; ``None`` if the config does not show one.
     """
-    for own, config in _components(model, place):
+    for own, config in nested_configs(model, place):
         name, strides = kind_of(config).name, config.get("strides")
         if "Anchor" not in name:
             continue
@@ -250,7 +249,7 @@ def fixed_input(model: Any, place: str = "model") -> Optional[Tuple[str, str]]:
     found = learns_wrongly(model, place) or anchors_of_one_size(model, place)
     if found is not None:
         return found
-    for own, config in _components(model, place):
+    for own, config in nested_configs(model, place):
         name = kind_of(config).name
         if name in _FIXED:
             return own, f"{name}: {_FIXED[name]}"
@@ -265,13 +264,3 @@ def fixed_input(model: Any, place: str = "model") -> Optional[Tuple[str, str]]:
                 what = name or "the model"
                 return f"{own}.{key}", f"{what} is built for {short(value)} pixels"
     return None
-
-
-def _components(config: Any, place: str) -> Iterator[Tuple[str, Mapping]]:
-    if isinstance(config, Mapping):
-        yield place, config
-        for key, value in config.items():
-            yield from _components(value, f"{place}.{key}")
-    elif isinstance(config, (list, tuple)):
-        for index, value in enumerate(config):
-            yield from _components(value, f"{place}[{index}]")

@@ -11,6 +11,7 @@ from mms_plugin.recipes.config_edits import (
     assign,
     kind_of,
     nested_components,
+    nested_configs,
     short,
 )
 
@@ -57,6 +58,19 @@ def test_a_nested_value_is_replaced_in_a_copy(kind):
     assert changed["schedule"][0] == dict(epoch=3, pipeline=["new"])
     assert changed["transforms"] == changed["single"] == ["new"]
     assert config == untouched
+
+
+def test_every_config_inside_another():
+    inner = dict(type="A", sizes=[3, (4,)])
+    outer = dict(parts=[inner, 5, (dict(),)], own=inner)
+    found = list(nested_configs(outer, "model"))
+    assert found == [
+        ("model", outer),
+        ("model.parts[0]", inner),
+        ("model.parts[2][0]", {}),
+        ("model.own", inner),
+    ]
+    assert list(nested_configs(None, "model")) == []
 
 
 @pytest.mark.parametrize(
