@@ -47,7 +47,7 @@ class BatchAugments:
                 divisor = preprocessor.get("size_divisor") or 1
                 size = preprocessor.get("size")
                 if size is not None:
-                    self._sized[place] = _wrapping("size", "hw", size, base_size)
+                    self._sized[place] = _wrapping("size", size, base_size)
             self.pad_size_divisor = math.lcm(self.pad_size_divisor, divisor)
             augments = preprocessor.get("batch_augments")
             if isinstance(augments, (list, tuple)):
@@ -102,7 +102,7 @@ class BatchAugments:
         if name == "BatchResize":
             path = f"batch_augments.{index}.scale"
             bound = (min(augment["scale"]), max(augment["scale"]))
-            self._sized[place] = _wrapping(path, "hw", bound, self.base_size)
+            self._sized[place] = _wrapping(path, bound, self.base_size)
         elif name == "BatchFixedSizePad" and tuple(size or ()) == self.base_size:
             text = f"{name}(size={short(size)}) -> padding to a batch's largest image"
             self._left_out.append((place, index, text))
@@ -149,11 +149,9 @@ def preprocessor_size(config: Mapping) -> Optional[Size]:
     return batch_resize_size(config)
 
 
-def _wrapping(path: str, order: str, size: Any, base_size: Size) -> Dict[str, Any]:
+def _wrapping(path: str, size: Any, base_size: Size) -> Dict[str, Any]:
     """Return the arguments of ``MultiScaleDataPreprocessor`` without its defaults."""
     options: Dict[str, Any] = {} if path == "size" else dict(size_arg=path)
-    if order != "hw":
-        options["order"] = order
     height, width = size if isinstance(size, (list, tuple)) else (size, size)
     if (height, width) != base_size:
         pair = [height / base_size[0], width / base_size[1]]

@@ -297,7 +297,7 @@ class Steps:
             if branches and self._sets_sizes(branches):
                 ways = [way for branch in branches for way in self._paths(*branch)]
                 if kind_of(transform).name == APPLY:
-                    ways = _joined([[]], [[], *ways], own)
+                    ways = [[], *ways]
             elif _transparent(transform):
                 for path, inner in nested_components(transform):
                     nested = self._paths(inner, f"{own}.{path}")

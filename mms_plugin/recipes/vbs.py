@@ -157,9 +157,7 @@ def vbs_recipe(
                 "that is a multiple of the network's stride; name them: sizes=[...]",
             )
         sizes = [short_size(size) for size in chosen]
-    checked = checked_model(
-        config, base, _every_size(base, sizes), check_model, sizes_given
-    )
+    checked = checked_model(config, base, parse_sizes(sizes), check_model, sizes_given)
     config["model"] = checked.model
     if not sizes_given:
         sizes = [short_size(size) for size in checked.sizes]
@@ -440,10 +438,6 @@ def _convert_variables(
                 config[key] = copy.deepcopy(new)
                 report(f"{key}: converted as in the dataset")
                 break
-
-
-def _every_size(base: Size, sizes: Any) -> Tuple[Size, ...]:
-    return parse_sizes(sizes) if sizes is not None else (base,)
 
 
 def _with(config: Dict[str, Any], **options: Any) -> Dict[str, Any]:
