@@ -78,8 +78,8 @@ def counted_cost_model(
     beta = max(0.0, spent[0] / alpha - pixels[0])
     model = dict(alpha=1.0, beta=float(f"{beta:.3g}"))
     report(
-        f"cost_model: an image costs as much as {model['beta']:,.10g} pixels beside "
-        f"its own (training FLOPs at {ends[0][0]}x{ends[0][1]} and "
+        f"cost_model: each image costs as much as {model['beta']:,.10g} pixels more "
+        f"than it has (training FLOPs at {ends[0][0]}x{ends[0][1]} and "
         f"{ends[1][0]}x{ends[1][1]})"
     )
     return model
