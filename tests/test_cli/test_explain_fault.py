@@ -19,10 +19,6 @@ from mms_plugin.utils.setting_error import SettingError
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             r"process 7, was killed \(signal Killed\).* num_workers",
         ),
-        (
-            RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer"),
-            "another rank has ended",
-        ),
     ],
 )
 def test_faults_from_outside(error, words):
@@ -32,7 +28,43 @@ def test_faults_from_outside(error, words):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("sizes is empty"), RuntimeError("shapes do not match")]
+    "text",
+    [
+        # gloo's, most of them without the place in its sources, with which they begin.
+        "Connection closed by peer [127.0.0.1]:30464",
+        "Timed out waiting 20000ms for recv operation to complete",
+        "Application timeout caused pair closure",
+        "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Read error "
+        "[127.0.0.1]:30464: No route to host",
+        # The store's.
+        "Connection reset by peer",
+        "Broken pipe",
+        "Timed out after 601 seconds waiting for clients. 1/2 clients joined.",
+        "The client socket has timed out after 60000ms while trying to connect to "
+        "(127.0.0.1, 29500).",
+        "Socket Timeout",
+        "wait timeout after 300000ms, keys: /default_pg/0//rank_1",
+        "failed to recv, got 0 bytes",
+        # NCCL's.
+        "NCCL error: remote process exited or there was a network error",
+    ],
+)
+def test_a_rank_that_is_lost(text):
+    fault = explain_fault(RuntimeError(text))
+    assert fault.outside
+    assert fault.text.startswith("another rank has ended or no longer responds")
+    assert text in fault.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("sizes is empty"),
+        RuntimeError("shapes do not match"),
+        RuntimeError("CUDA error: the launch timed out and was terminated"),
+        # Of a connection that is not the ranks'.
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+    ],
 )
 def test_other_errors_say_it_themselves(error):
     assert explain_fault(error) is None

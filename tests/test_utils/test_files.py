@@ -6,7 +6,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -91,12 +90,20 @@ def test_a_folder_that_is_a_file(tmp_path):
         write_atomically(b"abc", tmp_path / "file" / "a.pth")
 
 
+def size_of(path):
+    """The bytes of a file that another process writes; -1 without one."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
 def test_a_killed_writer_leaves_one_of_the_two(tmp_path):
     path = tmp_path / "a.pth"
     old, new = bytes(4 << 20), bytes([1]) * (4 << 20)
     write_atomically(old, path)
-    seen = set()
-    for delay in range(12):
+    left = []
+    for step in range(12):
         writer = os.fork()
         if writer == 0:
             try:
@@ -105,15 +112,18 @@ def test_a_killed_writer_leaves_one_of_the_two(tmp_path):
                     write_atomically(old, path)
             finally:
                 os._exit(1)
-        time.sleep(0.003 + 0.002 * delay)
+        # Killed when so much of a file is written, from nothing to all of it.
+        part = tmp_path / f".a.pth.{writer}.part"
+        while size_of(part) < len(new) * step // 11:
+            assert os.waitpid(writer, os.WNOHANG) == (0, 0), "the writer has ended"
         os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
         assert path.read_bytes() in (old, new)
-        seen.update(os.listdir(tmp_path))
-    left = sorted(seen - {"a.pth"})
+        # Not if the file was renamed just before.
+        left += [part.name] if part.exists() else []
     assert left, "no write was hit"
-    removed = remove_leftovers(str(tmp_path))
-    assert set(removed) <= set(left) and os.listdir(tmp_path) == ["a.pth"]
+    assert remove_leftovers(str(tmp_path)) == sorted(left)
+    assert os.listdir(tmp_path) == ["a.pth"]
 
 
 def test_only_leftovers_are_removed(tmp_path):
