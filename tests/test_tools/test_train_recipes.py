@@ -148,7 +148,12 @@ class TestBadInput:
                 "--cfg-options train_dataloader.batch_sampler.type=Mine",
                 "--recipe vbs.agvm: train_dataloader.batch_sampler: Mine makes batches",
             ),
-            ("--recipe vbs+vbs-cur", "batch_sampler: is .* already"),
+            # The model has a stride of 32 pixels, its images sides of 32.
+            ("--recipe vbs", "stride of at least 32"),
+            (
+                "--recipe vbs+vbs-cur --recipe-options check_model=False",
+                "batch_sampler: is .* already",
+            ),
         ],
     )
     def test_is_one_line(self, config_file, tmp_path, capsys, arguments, words):
