@@ -59,7 +59,8 @@ def _killed_worker(text: str) -> Optional[Fault]:
 _LOST = re.compile(
     r"Connection closed by peer|Connection reset by peer|Broken pipe"
     r"|[Tt]imed out (?:waiting|after)|remote process exited"
-    r"|Socket Timeout|wait timeout|failed to recv|Application timeout|gloo/transport"
+    r"|Socket Timeout|[Ww]ait timeout|[Ff]ailed to (?:recv|send),"
+    r"|Application timeout|gloo/transport"
 )
 
 

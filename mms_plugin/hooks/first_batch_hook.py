@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Tuple
 
 from mmengine.hooks import Hook
@@ -54,6 +55,8 @@ class FirstBatchHook(Hook):
             batch = next(iter(load_batches(loader, choose_batches(loader, [point]))))
         except Exception as error:
             text = (message_lines(str(error)) or [type(error).__name__])[-1]
+            # A worker's begins with the path of its class.
+            text = re.sub(r"^(?:\w+\.)+(\w+: )", r"\1", text)
             raise ValueError(f"the first batch, {point}, fails to load: {text}") from (
                 error
             )

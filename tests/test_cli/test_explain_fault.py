@@ -44,7 +44,12 @@ def test_faults_from_outside(error, words):
         "(127.0.0.1, 29500).",
         "Socket Timeout",
         "wait timeout after 300000ms, keys: /default_pg/0//rank_1",
+        "Wait timeout",
         "failed to recv, got 0 bytes",
+        "Failed to recv, got 0 bytes. Connection was likely closed. Did the remote "
+        "server shutdown or crash?",
+        "Failed to send, sent 0 bytes. Connection was likely closed. Did the remote "
+        "server shutdown or crash?",
         # NCCL's.
         "NCCL error: remote process exited or there was a network error",
     ],

@@ -258,8 +258,8 @@ def test_settings_that_give_no_first_batch(train):
     code, text = train(pipeline=[dict(type="RefuseSample")], custom_hooks=hooks)
     (line,) = lines_of(text)
     assert code == 2 and "Traceback" not in text
-    assert "the first batch, 12 images of 4x4, fails to load: " in line
-    assert "depth must be 8, but is 16" in line
+    said = "fails to load: SettingError: depth must be 8, but is 16"
+    assert f"the first batch, 12 images of 4x4, {said}" in line
 
 
 class TestSaveAtomically:
