@@ -141,6 +141,21 @@ def test_ranks_with_seeds_of_their_own_resume_exactly(tmp_path):
 
 
 @pytest.mark.distributed
+def test_batch_norm_with_broadcast_buffers_resumes_exactly(tmp_path):
+    options = dict(num=101, hooks=[CURRICULUM], model=dict(type="ToyNormModel"))
+    options["wrapper"] = dict(broadcast_buffers=True)
+    options["checkpoint"] = dict(type="CheckpointHook", by_epoch=False, interval=3)
+    whole = train_on(tmp_path, 2, options)
+    cut = tmp_path / "cut"
+    train_on(cut, 2, dict(options, stop=5))
+    after = train_on(cut, 2, dict(options, resume=True))
+    for one, two in zip(after, whole):
+        assert one["samples"] == two["samples"][3:]
+        assert one["weight"] == two["weight"] != 0
+        assert one["statistics"] == two["statistics"]
+
+
+@pytest.mark.distributed
 def test_statistics_of_batch_norm_are_those_of_all_ranks(tmp_path):
     hooks = [CURRICULUM, dict(type="BaseSizeBatchNormHook", num_batches=3)]
     model = dict(type="ToyNormModel")

@@ -78,10 +78,12 @@ def main(out: str, options: str) -> None:
     )
     checkpoint = options.pop("checkpoint", dict(type="CheckpointHook"))
     model = options.pop("model", dict(type="RankModel"))
+    wrapper = dict(type="MMDistributedDataParallel", device_ids=None)
+    wrapper.update(options.pop("wrapper", {}))
     loader = toys.train_dataloader(**options)
     cfg = dict(
         model=model,
-        model_wrapper_cfg=dict(type="MMDistributedDataParallel", device_ids=None),
+        model_wrapper_cfg=wrapper,
         work_dir=out,
         train_dataloader=loader,
         train_cfg=train_cfg,
