@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope, init_default_scope
 from mmengine.runner import Runner
 
@@ -353,16 +354,20 @@ def test_a_file_that_cannot_be_read_is_named(scenes, broken, index):
 
 
 @pytest.mark.parametrize("index", [1, 2, 3])
-def test_what_is_fetched_for_it_has_the_size_of_the_batch(scenes, broken, index):
+def test_what_is_fetched_for_it_has_the_size_of_the_batch(
+    scenes, broken, index, caplog
+):
     if index == 1 and mmcv.__version__ == "2.0.0":
         pytest.skip("mmcv 2.0.0 fails on a garbled image in spite of ignore_empty")
     dataset = opened(scenes, broken, ignore_empty=True)
+    MMLogger.get_instance(f"broken-{index}").addHandler(caplog.handler)
     for size in ((64, 64), (96, 96)):
         np.random.seed(index)
         results = dataset[sized_index_class(size)(index)]
         assert results["img_path"].endswith("00000.jpg")
         assert max(results["img"].shape[:2]) == size[0]
         assert results["target_size"] == size
+    assert f"{index:05d}.jpg cannot be read; another image is loaded" in caplog.text
 
 
 # ------------------------------------------------------------------- real images
