@@ -346,7 +346,6 @@ def test_reliability_by_hand(root, run_reliability, tmp_path):
 @pytest.mark.parametrize(
     "arguments, text",
     [
-        (["CKPT", "--num-bins", "0"], "must be a whole number of at least 1"),
         (["CKPT", "--out", "x.jpg"], "--out x.jpg must end in .png"),
         (["CKPT", "--out", "/none/x.png"], "does not exist"),
         (["none.pth"], "checkpoint none.pth does not exist"),
@@ -356,6 +355,13 @@ def test_reliability_of_bad_input(root, run_reliability, tmp_path, arguments, te
     replaced = [root / "a.pth" if item == "CKPT" else item for item in arguments]
     with pytest.raises(cli.UserError, match=text):
         run_reliability(root / "config.py", *replaced, "--work-dir", tmp_path)
+
+
+def test_reliability_without_bins(root, run_reliability, capsys):
+    with pytest.raises(SystemExit):
+        run_reliability(root / "config.py", root / "a.pth", "--num-bins", 0)
+    text = "--num-bins: must be a whole number of at least 1, not '0'"
+    assert text in capsys.readouterr().err
 
 
 def test_reliability_among_some_of_the_classes(root, run_reliability, tmp_path):
