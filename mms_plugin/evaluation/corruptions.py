@@ -94,8 +94,8 @@ def corrupted_pipeline(
         ]
         place = max([place, *sized])
         # torchvision's transforms take and give PIL images, which no corruption does.
-        as_pil = kinds[: place + 1].count("NumpyToPIL")
-        while as_pil > kinds[: place + 1].count("PILToNumpy"):
+        turned = [k for k in kinds[: place + 1] if k in ("NumpyToPIL", "PILToNumpy")]
+        if turned[-1:] == ["NumpyToPIL"]:
             if "PILToNumpy" not in kinds[place + 1 :]:
                 raise ValueError(
                     f"the test pipeline [{', '.join(kinds)}] must turn its images back "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Tuple
 
 from mmengine.hooks import Hook
@@ -18,6 +17,7 @@ from ..multi_scale.multi_scale_variable_batch_sampler import (
 from ..multi_scale.runner_parts import multi_scale_sampler
 from ..multi_scale.sizes import Size, size_text
 from ..utils.error_text import message_lines
+from ..utils.setting_error import SettingError
 
 __all__ = ["FirstBatchHook"]
 
@@ -46,17 +46,14 @@ class FirstBatchHook(Hook):
         sampler = multi_scale_sampler(loader)
         if sampler is None:
             return
-        epoch = runner.epoch
-        if not isinstance(runner.train_loop, EpochBasedTrainLoop):  # counts none
-            epoch = 0 if sampler.endless else sampler.epoch_of(runner.iter)
-        size, batch_size = _first(sampler, epoch, runner.iter)
+        size, batch_size = _first(sampler, runner)
         point = DryRunPoint(size, batch_size)
         try:
             batch = next(iter(load_batches(loader, choose_batches(loader, [point]))))
         except Exception as error:
             text = (message_lines(str(error)) or [type(error).__name__])[-1]
             # A worker's begins with the path of its class.
-            text = re.sub(r"^(?:\w+\.)+(\w+: )", r"\1", text)
+            text = text.replace(f"{SettingError.__module__}.", "", 1)
             raise ValueError(f"the first batch, {point}, fails to load: {text}") from (
                 error
             )
@@ -70,14 +67,13 @@ class FirstBatchHook(Hook):
                 )
 
 
-def _first(
-    sampler: MultiScaleVariableBatchSampler, epoch: int, iteration: int
-) -> Tuple[Size, int]:
+def _first(sampler: MultiScaleVariableBatchSampler, runner: Runner) -> Tuple[Size, int]:
     """Return the size of the first batch, and its number of images."""
-    if sampler.endless:
-        plan = sampler.plan_iterations(iteration, iteration + 1)
-    else:
+    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    if by_epoch and not sampler.endless:
         # In other settings nothing may be left of a resumed epoch.
-        plan = sampler.plan(epoch) or sampler.plan(epoch + 1)
-    height, width, batch_size = plan[0]
+        plan = sampler.plan(runner.epoch) or sampler.plan(runner.epoch + 1)
+        height, width, batch_size = plan[0]
+    else:  # the epoch of other loops is always 0
+        height, width, batch_size = sampler.batch_at_iteration(runner.iter)
     return (height, width), batch_size

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 
 from ..registry import library_scope
 from .multi_scale_transform import (
-    parameters_of,
+    check_size_arg,
     parse_size_ratio,
     scaled_size,
     set_size,
@@ -67,7 +67,7 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
         self.order = order
         self.size_ratio = parse_size_ratio(size_ratio)
         self.preprocessor = self._build(self._config)
-        self._check_size_arg()
+        check_size_arg(size_arg, self._config, type(self.preprocessor))
         # Not registered as submodules: their buffers equal those of the configured one.
         self._by_size: Dict[Size, Any] = {}
 
@@ -86,24 +86,6 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
             if name.startswith("_") or "preprocessor" not in self._modules:
                 raise
             return getattr(self._modules["preprocessor"], name)
-
-    def _check_size_arg(self) -> None:
-        name, _, rest = self.size_arg.partition(".")
-        parameters, takes_any = parameters_of(type(self.preprocessor))
-        if name not in parameters and not takes_any:
-            raise ValueError(
-                f"size_arg must be an argument of {self._config['type']!r}, one of "
-                f"{sorted(parameters)}, but got {self.size_arg!r}"
-            )
-        if not rest:
-            return
-        try:
-            set_size(copy.deepcopy(self._config), self.size_arg, 0)
-        except (KeyError, IndexError, TypeError, ValueError):
-            raise ValueError(
-                "size_arg must lead to a nested config of the preprocessor, but got "
-                f"{self.size_arg!r} for {self._config!r}"
-            ) from None
 
     def __getstate__(self) -> Dict[str, Any]:
         return {**self.__dict__, "_by_size": {}}

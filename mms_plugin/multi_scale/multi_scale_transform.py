@@ -293,23 +293,9 @@ class MultiScaleTransform:
         )
 
     def _check_argument(self, path: str, size_arg: Any) -> None:
-        name, _, rest = path.partition(".")
-        parameters, takes_any = parameters_of(self._class)
         # For a class that is not known a default is a guess, which **kwargs would hide.
         named = size_arg is not None or _lookup(_DEFAULTS, self._class, None)
-        if name not in parameters and not (takes_any and named):
-            raise ValueError(
-                f"size_arg must be an argument of {self._config['type']!r}, one of "
-                f"{sorted(parameters)}, but got {path!r}"
-            )
-        if rest:
-            try:
-                set_size(copy.deepcopy(self._config), path, 0)
-            except (KeyError, IndexError, TypeError, ValueError):
-                raise ValueError(
-                    f"size_arg must lead to a nested config of the transform, but got "
-                    f"{path!r} for {self._config!r}"
-                ) from None
+        check_size_arg(path, self._config, self._class, kwargs_count=bool(named))
 
 
 def _resolve(kind: Any) -> Any:
@@ -414,7 +400,39 @@ def scaled_size(size: Size, ratio: Tuple[float, float]) -> Size:
     return height, width
 
 
-def parameters_of(kind: Any) -> Tuple[List[str], bool]:
+def check_size_arg(
+    path: str, config: Mapping, kind: Any, kwargs_count: bool = True
+) -> None:
+    """Refuse a path that is no argument of ``kind``, or leads nowhere in its config.
+
+    Args:
+        path: Name of an argument, or a dotted path into a nested config.
+        config: The config of ``kind``.
+        kind: What is built from the config.
+        kwargs_count: Whether ``**kwargs`` of ``kind`` take any name. Defaults to True.
+
+    Raises:
+        ValueError: See above.
+    """
+    name, _, rest = path.partition(".")
+    parameters, takes_any = _parameters(kind)
+    if name not in parameters and not (takes_any and kwargs_count):
+        raise ValueError(
+            f"size_arg must be an argument of {config['type']!r}, one of "
+            f"{sorted(parameters)}, but got {path!r}"
+        )
+    if not rest:
+        return
+    try:
+        set_size(copy.deepcopy(config), path, 0)
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise ValueError(
+            f"size_arg must lead to a nested config of {config['type']!r}, but got "
+            f"{path!r} for {config!r}"
+        ) from None
+
+
+def _parameters(kind: Any) -> Tuple[List[str], bool]:
     """Return the names of the arguments of ``kind``, and whether it takes others."""
     parameters = inspect.signature(_wrapped_class(kind)).parameters.values()
     named = [
