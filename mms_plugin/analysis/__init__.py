@@ -6,12 +6,8 @@ from .build_model import build_model
 from .config_plan import (
     ConfigPlan,
     EpochCount,
-    SampleCount,
     config_plan,
-    count_samples,
-    counted_size,
     curriculum_of,
-    fixed_size,
     is_multi_scale,
 )
 from .cost_fit import CostFit, Measurement, fit_cost, relative_errors
@@ -29,8 +25,10 @@ from .iteration_timer import Timing, is_out_of_memory, time_iterations
 from .model_flops import ModelFlops, UncountedError, model_flops, total_stride
 from .run_cost import RunCost, RunSizes, run_cost, run_sizes
 from .run_log import RunLog, Validation, read_run
+from .sample_count import SampleCount, count_samples
 from .training_cost import TrainingCost, cost_ratios, training_cost
 from .training_plan import fixed_size_plan, training_plan
+from .training_size import counted_size, fixed_size
 
 __all__ = [
     "ConfigPlan",

@@ -17,10 +17,11 @@ from typing import (
 import numpy as np
 
 from ..multi_scale.sizes import Size
-from .config_plan import counted_size, fixed_size, is_multi_scale
+from .config_plan import is_multi_scale
 from .run_log import RunLog
 from .training_iterations import size_schedule
 from .training_plan import EpochPlan
+from .training_size import counted_size, fixed_size
 
 __all__ = ["RunCost", "RunSizes", "run_cost", "run_sizes"]
 

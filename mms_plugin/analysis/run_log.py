@@ -24,6 +24,7 @@ from typing import (
 
 from mmengine.config import Config
 
+from ..utils.config_types import class_name
 from .training_plan import EpochPlan
 
 __all__ = ["RunLog", "Validation", "read_run"]
@@ -300,8 +301,7 @@ def _counts_epochs(
 ) -> bool:
     kind = loop.get("type")
     if kind is not None:
-        name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-        return name.rpartition(".")[2] != "IterBasedTrainLoop"
+        return class_name(kind) != "IterBasedTrainLoop"
     if "by_epoch" in loop:
         return bool(loop["by_epoch"])
     return any("epoch" in record for record in records)

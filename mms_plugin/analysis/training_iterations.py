@@ -17,6 +17,7 @@ from mmengine.runner.activation_checkpointing import turn_on_activation_checkpoi
 from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sized_index import sized_index_class
 from ..multi_scale.sizes import TARGET_SIZE, Size
+from ..utils.config_types import class_name
 from .batch_maker import batch_maker
 from .config_plan import is_multi_scale
 
@@ -264,11 +265,7 @@ def _without_downloads(value: Any) -> Any:
         kept = {}
         for key, item in value.items():
             kind = item.get("type") if isinstance(item, Mapping) else None
-            # A new-style config names the class.
-            pretrained = str(kind).rpartition(".")[2] in (
-                "Pretrained",
-                "PretrainedInit",
-            )
+            pretrained = class_name(kind) in ("Pretrained", "PretrainedInit")
             if key == "init_cfg" and pretrained:
                 continue
             if key == "pretrained" and isinstance(item, str):

@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import CheckpointHook
 
 from ..checkpoints.atomic_local_backend import BACKEND_NAME
+from ..utils.config_types import class_name
 from .errors import UserError
 from .launching import has_accelerator
 
@@ -28,9 +29,7 @@ def enable_amp(config: Config) -> None:
     wrapper = config.get("optim_wrapper")
     if not isinstance(wrapper, ConfigDict):
         raise UserError("--amp needs a config with optim_wrapper")
-    kind = wrapper.get("type", "OptimWrapper")
-    # A class, in a new-style config.
-    name = str(getattr(kind, "__name__", kind)).rpartition(".")[2]
+    name = class_name(wrapper.get("type", "OptimWrapper"))
     if name in ("AGVMOptimWrapper", "AmpAGVMOptimWrapper", "BFloat16AGVMOptimWrapper"):
         if has_accelerator():
             if name != "BFloat16AGVMOptimWrapper":
@@ -63,7 +62,7 @@ def add_dry_run(config: Config) -> None:
     hooks = list(config.get("custom_hooks") or [])
     for hook in hooks:
         kind = hook.get("type") if isinstance(hook, Mapping) else type(hook)
-        if getattr(kind, "__name__", kind) == "DryRunHook":
+        if class_name(kind) == "DryRunHook":
             return
     config.custom_hooks = [*hooks, dict(type="DryRunHook")]
     # The config that is written to the work dir must build anywhere.

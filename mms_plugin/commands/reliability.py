@@ -17,7 +17,7 @@ from mmengine.dist import is_main_process
 from .. import cli
 from ..evaluation import CalibrationError, ClassSubset
 from ..evaluation.calibration import BINNINGS, NORMS
-from ..recipes.config_edits import kind_of
+from ..utils.config_types import kind_of
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:

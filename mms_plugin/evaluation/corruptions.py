@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from .pipeline_size import Pipeline, transform_name, transform_size
+from ..utils.config_types import kind_of
+from .pipeline_size import Pipeline, transform_size
 
 __all__ = [
     "CORRUPTIONS",
@@ -79,7 +80,7 @@ def corrupted_pipeline(
         ValueError: The pipeline loads no image, or leaves a classifier's as a PIL
             image.
     """
-    kinds = [transform_name(item) for item in pipeline]
+    kinds = [kind_of(item).name for item in pipeline]
     loads = [number for number, kind in enumerate(kinds) if kind.startswith("Load")]
     images = [number for number in loads if "Annotation" not in kinds[number]]
     if not images:

@@ -6,6 +6,7 @@ import copy
 import math
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ..utils.config_types import kind_of
 from ..utils.validation import is_integer, is_number
 
 __all__ = [
@@ -34,13 +35,6 @@ _SIZE_ARGS: Dict[str, Tuple[str, ...]] = {
 _NOT_THE_SIDE = ("max_size", "crop_padding")
 
 
-def transform_name(transform: Mapping[str, Any]) -> str:
-    """Return a transform's name without its library, such as ``'CenterCrop'``."""
-    kind = transform.get("type")
-    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    return name.rpartition(".")[2].rpartition("/")[2]
-
-
 def _is_side(value: Any) -> bool:
     """Return whether it is a length: -1 and infinity stand for no bound in Resize."""
     return is_number(value) and 0 < value < math.inf
@@ -49,7 +43,7 @@ def _is_side(value: Any) -> bool:
 def transform_size(transform: Mapping[str, Any]) -> Optional[float]:
     """Return the shorter side that a transform sets in pixels, None if it sets none."""
     sides: List[float] = []
-    for name in _SIZE_ARGS.get(transform_name(transform), ()):
+    for name in _SIZE_ARGS.get(kind_of(transform).name, ()):
         if name in _NOT_THE_SIDE:
             continue
         value = transform.get(name)
@@ -73,7 +67,7 @@ def pipeline_size(pipeline: Pipeline) -> int:
     """
     sizes = [size for size in map(transform_size, pipeline) if size is not None]
     if not sizes:
-        names = ", ".join(transform_name(item) or repr(item) for item in pipeline)
+        names = ", ".join(kind_of(item).name or repr(item) for item in pipeline)
         raise ValueError(
             f"no size is found in the test pipeline [{names}]: none of "
             f"its transforms is one of {', '.join(sorted(_SIZE_ARGS))} with a size in "
@@ -112,9 +106,9 @@ def pipeline_at_size(pipeline: Pipeline, size: int) -> List[Dict[str, Any]]:
 
     changed: List[Any] = [copy.deepcopy(item) for item in pipeline]
     for transform in changed:
-        if transform_name(transform) == "EfficientNetCenterCrop":
+        if kind_of(transform).name == "EfficientNetCenterCrop":
             transform.setdefault("crop_padding", 32)  # its default, to be scaled too
-        for name in _SIZE_ARGS.get(transform_name(transform), ()):
+        for name in _SIZE_ARGS.get(kind_of(transform).name, ()):
             if transform.get(name) is not None:
                 transform[name] = scaled(transform[name])
     return changed
@@ -126,11 +120,11 @@ def describe_sizes(pipeline: Pipeline) -> str:
     for transform in pipeline:
         values = ", ".join(
             f"{name}={transform[name]}"
-            for name in _SIZE_ARGS.get(transform_name(transform), ())
+            for name in _SIZE_ARGS.get(kind_of(transform).name, ())
             if transform.get(name) is not None
         )
         if values:
-            parts.append(f"{transform_name(transform)}({values})")
+            parts.append(f"{kind_of(transform).name}({values})")
     return ", ".join(parts)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
+from ..utils.config_types import class_name
 from ..utils.nested_datasets import wrapped
 
 # Wrappers that take a built dataset and do not change its records.
@@ -232,9 +233,8 @@ def _explain_missing_sides(kind: Any, ann_file: Any) -> Iterator[None]:
     except KeyError as error:
         if error.args[:1] not in (("width",), ("height",)):
             raise
-        name = getattr(kind, "__name__", kind)
         raise ValueError(
             "ann_file must give 'width' and 'height' in pixels of each image, which "
-            f"{name} and group_by_aspect_ratio=True need, but {ann_file!r} lacks "
-            f"{error} of at least one"
+            f"{class_name(kind)} and group_by_aspect_ratio=True need, but "
+            f"{ann_file!r} lacks {error} of at least one"
         ) from error

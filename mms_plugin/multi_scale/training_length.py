@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from mmengine.runner import Runner
 
+from ..utils.config_types import class_name
 from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
 from .scheduler_times import (
     epoch_map,
@@ -154,7 +155,6 @@ def _matching(schedulers: Sequence, configs: Any) -> Optional[Sequence[dict]]:
         return None
     for scheduler, config in zip(schedulers, configs):
         kind = config.get("type") if isinstance(config, dict) else None
-        name = kind.rpartition(".")[2] if isinstance(kind, str) else None
-        if kind is not type(scheduler) and name != type(scheduler).__name__:
+        if class_name(kind) != type(scheduler).__name__:
             return None
     return configs

@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.registry import DATASETS
 
 from ..multi_scale.sizes import Size
-from .config_edits import kind_of
+from ..utils.config_types import kind_of
 from .datasets import inner_datasets
 
 __all__ = ["AnnotatedBoxes", "annotated_boxes", "keeps_ratio", "lost_shares"]

@@ -7,7 +7,8 @@ import math
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..multi_scale.sizes import Size
-from .config_edits import RecipeError, Report, kind_of, short
+from ..utils.config_types import kind_of
+from .config_edits import RecipeError, Report, short
 
 _PLACES = ("data_preprocessor", "model.data_preprocessor")
 

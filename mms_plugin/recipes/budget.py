@@ -11,14 +11,16 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 from mmengine.registry import DefaultScope
 
 from ..analysis.build_model import build_model
-from ..analysis.config_plan import config_plan, counted_size, fixed_size
+from ..analysis.config_plan import config_plan
 from ..analysis.iteration_costs import read_times
 from ..analysis.model_flops import ModelFlops, UncountedError, model_flops
 from ..analysis.training_cost import TrainingCost, cost_ratios, training_cost
 from ..analysis.training_iterations import size_schedule
+from ..analysis.training_size import counted_size, fixed_size
 from ..multi_scale.curriculum import ResolutionCurriculum, grown_sizes
 from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sizes import Size, short_size, side_length, size_text
+from ..utils.config_types import counts_iterations
 from ..utils.si_prefix import si_prefix
 from ..utils.validation import is_number, parse_int
 from .budget_search import (
@@ -30,7 +32,6 @@ from .budget_search import (
     solve_growth,
 )
 from .config_edits import RecipeError, Report
-from .iteration_counts import counts_iterations
 from .vbs import vbs_recipe
 
 __all__ = ["BUDGET_OPTIONS", "budget_options", "refuse_unused_options"]

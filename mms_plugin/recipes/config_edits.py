@@ -10,7 +10,6 @@ from typing import (
     Iterator,
     List,
     Mapping,
-    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -18,12 +17,10 @@ from typing import (
 )
 
 __all__ = [
-    "Kind",
     "RecipeError",
     "Report",
     "add_plugin_import",
     "assign",
-    "kind_of",
     "nested_components",
     "nested_configs",
     "short",
@@ -45,41 +42,6 @@ class RecipeError(ValueError):
         super().__init__(f"{place}: {reason}")
         self.place = place
         self.reason = reason
-
-
-class Kind(NamedTuple):
-    """Class that the ``type`` of a config names.
-
-    Attributes:
-        library: Package that the class comes from or is looked up in; ``''`` if
-            neither the config nor the scope names one.
-        name: Name of the class.
-    """
-
-    library: str
-    name: str
-
-
-def kind_of(config: Mapping, scope: str = "") -> Kind:
-    """Return the class that ``config['type']`` names.
-
-    Args:
-        config: Config of a component. Its ``type`` is a registered name or a class; its
-            ``_scope_`` takes precedence over ``scope``.
-        scope: Scope in which names are looked up. Defaults to ``''``.
-    """
-    kind = config.get("type")
-    library = config.get("_scope_") or scope
-    if kind is None:
-        return Kind(library, "")
-    if not isinstance(kind, str):  # a class, as in a config with lazy imports
-        module = getattr(kind, "__module__", "")
-        return Kind(module.partition(".")[0], getattr(kind, "__name__", repr(kind)))
-    if "/" in kind:  # mmpretrain's 'torchvision/Resize'
-        library, _, kind = kind.rpartition("/")
-    if "." in kind:
-        library = kind.partition(".")[0]
-    return Kind(library, kind.rpartition(".")[2])
 
 
 def add_plugin_import(config: Any, report: Optional[Report] = None) -> None:

@@ -8,9 +8,9 @@ from typing import Any, Dict, Mapping
 from mmengine.registry import DefaultScope
 
 from ..analysis.build_model import build_model
-from ..analysis.config_plan import counted_size
 from ..analysis.model_flops import UncountedError, model_flops
 from ..analysis.training_iterations import size_schedule
+from ..analysis.training_size import counted_size
 from ..multi_scale.sizes import side_length, size_text
 from .config_edits import RecipeError, Report
 from .vbs import vbs_recipe

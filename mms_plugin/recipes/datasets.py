@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any, Iterator, List, Mapping, Set, Tuple
 
-from .config_edits import RecipeError, Report, kind_of, short
+from ..utils.config_types import kind_of
+from .config_edits import RecipeError, Report, short
 from .pipelines import Pipeline, Steps
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any, Iterator, List, Mapping, Set, Tuple
 
-from .config_edits import RecipeError, Report, assign, kind_of, nested_components
+from ..utils.config_types import kind_of
+from .config_edits import RecipeError, Report, assign, nested_components
 from .pipelines import Pipeline, Steps
 
 # Default of skip_type_keys of mmdet's YOLOXModeSwitchHook.

@@ -5,25 +5,16 @@ from __future__ import annotations
 import copy
 from typing import Any, Callable, Dict, List, Mapping
 
+from ..utils.config_types import kind_of
 from ..utils.validation import is_integer
-from .config_edits import Report, kind_of, short
+from .config_edits import Report, short
 
-__all__ = ["ENDLESS", "counts_iterations", "scale_iterations", "scheduler_list"]
+__all__ = ["ENDLESS", "scale_iterations", "scheduler_list"]
 
 # Arguments of MMEngine's parameter schedulers that count iterations.
 _COUNTS = ("begin", "end", "T_max", "step_size", "total_iters", "total_steps")
 ENDLESS = 10**8
 """A scheduler whose end is at least this large does not end."""
-
-
-def counts_iterations(config: Mapping) -> bool:
-    """Return whether a config's training counts iterations instead of epochs."""
-    loop = config.get("train_cfg")
-    if not isinstance(loop, Mapping):
-        return False
-    if loop.get("type") is not None:
-        return kind_of(loop).name == "IterBasedTrainLoop"
-    return loop.get("by_epoch", True) is False
 
 
 def scheduler_list(config: Mapping) -> List[Any]:

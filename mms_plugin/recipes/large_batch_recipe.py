@@ -9,10 +9,11 @@ from typing import Any, Dict, Mapping, Optional
 from mmengine.registry import MODELS, DefaultScope
 
 from ..analysis.config_plan import config_plan, is_multi_scale
+from ..utils.config_types import counts_iterations, kind_of
 from ..utils.lr_scaling import scaled_lr
 from ..utils.validation import is_number, parse_int
-from .config_edits import RecipeError, Report, assign, kind_of, nested_configs, short
-from .iteration_counts import counts_iterations, scale_iterations, scheduler_list
+from .config_edits import RecipeError, Report, assign, nested_configs, short
+from .iteration_counts import scale_iterations, scheduler_list
 from .large_batch_numbers import (
     BatchShares,
     LargeBatchTimes,

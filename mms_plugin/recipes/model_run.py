@@ -28,10 +28,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..analysis.batch_maker import batch_maker
 from ..analysis.model_flops import call_on_meta, meta_state
 from ..multi_scale.sizes import Size
+from ..utils.config_types import kind_of
 from ..utils.error_text import message_lines
 from ..utils.feature_stride import feature_stride
 from ..utils.input_channels import input_channels
-from .config_edits import kind_of
 
 __all__ = ["ModelRun", "model_run"]
 

@@ -15,7 +15,8 @@ from typing import (
 )
 
 from ..multi_scale.sizes import Size, side_length, size_text
-from .config_edits import RecipeError, kind_of, nested_configs, short
+from ..utils.config_types import kind_of
+from .config_edits import RecipeError, nested_configs, short
 from .model_run import ModelRun, model_run
 
 # Arguments that set the input size of a network.

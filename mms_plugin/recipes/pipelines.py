@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ..utils.config_types import kind_of
 from ..utils.nested_transforms import APPLY, CHOICE, TRANSPARENT
-from .config_edits import RecipeError, Report, assign, kind_of, nested_components, short
+from .config_edits import RecipeError, Report, assign, nested_components, short
 from .size_transforms import (
     ALBUMENTATIONS,
     CUT,

@@ -9,7 +9,8 @@ import copy
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..multi_scale.multi_scale_transform import default_size_arg
-from .config_edits import Kind, kind_of, short
+from ..utils.config_types import Kind, kind_of
+from .config_edits import short
 
 Sides = Tuple[float, float]
 """``(height, width)`` in pixels. Borders may be negative."""

@@ -24,15 +24,16 @@ from ..multi_scale.sizes import (
     short_size,
     size_text,
 )
+from ..utils.config_types import counts_iterations, kind_of
 from ..utils.validation import parse_bool, parse_int
 from .annotations import annotated_boxes, keeps_ratio, lost_shares
 from .batch_augments import BatchAugments, batch_resize_size
-from .config_edits import RecipeError, Report, add_plugin_import, kind_of, short
+from .config_edits import RecipeError, Report, add_plugin_import, short
 from .datasets import convert_dataset, dataset_names, pipeline_chains, skip_type_keys
 from .default_sizes import default_sizes, scaled_to_side, sizes_of_range
 from .evaluation_size import evaluation_size
 from .hooks import check_hooks, convert_hooks, hook_pipelines, hook_skip_type_keys
-from .iteration_counts import counts_iterations, scale_iterations
+from .iteration_counts import scale_iterations
 from .models import checked_model
 from .pipelines import Steps
 from .size_transforms import Sides

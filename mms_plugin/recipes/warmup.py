@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, List, Mapping, NamedTuple
 
+from ..utils.config_types import counts_iterations, kind_of
 from ..utils.validation import is_integer
-from .config_edits import Report, kind_of, short
-from .iteration_counts import ENDLESS, counts_iterations, scheduler_list
+from .config_edits import Report, short
+from .iteration_counts import ENDLESS, scheduler_list
 
 __all__ = ["Warmup", "find_warmup", "warn_of_iteration_schedules"]
 

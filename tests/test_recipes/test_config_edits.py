@@ -9,32 +9,10 @@ from mms_plugin.recipes import RecipeError
 from mms_plugin.recipes.config_edits import (
     add_plugin_import,
     assign,
-    kind_of,
     nested_components,
     nested_configs,
     short,
 )
-
-
-class Resize:
-    pass
-
-
-@pytest.mark.parametrize(
-    "config, scope, kind",
-    [
-        (dict(type="Resize"), "", ("", "Resize")),
-        (dict(type="Resize"), "mmdet", ("mmdet", "Resize")),
-        (dict(type="Resize", _scope_="mmcv"), "mmdet", ("mmcv", "Resize")),
-        (dict(type="mmcv.Resize"), "mmdet", ("mmcv", "Resize")),
-        (dict(type="mmdet.datasets.transforms.Mosaic"), "", ("mmdet", "Mosaic")),
-        (dict(type="torchvision/Resize"), "mmpretrain", ("torchvision", "Resize")),
-        (dict(type=Resize), "mmdet", (__name__, "Resize")),
-        ({}, "mmdet", ("mmdet", "")),
-    ],
-)
-def test_the_class_that_a_type_names(config, scope, kind):
-    assert kind_of(config, scope) == kind
 
 
 @pytest.mark.parametrize("kind", [dict, ConfigDict])

@@ -1,7 +1,7 @@
 import pytest
 from mmengine.config import Config
 
-from mms_plugin.recipes.iteration_counts import counts_iterations, scale_iterations
+from mms_plugin.recipes.iteration_counts import scale_iterations
 
 
 def config():
@@ -99,11 +99,3 @@ def test_no_count_becomes_zero():
     changed = config()
     scale_iterations(changed, 1e-6, lambda line: None)
     assert changed.train_cfg.max_iters == changed.train_cfg.val_interval == 1
-
-
-def test_which_trainings_count_iterations():
-    assert counts_iterations(config())
-    assert counts_iterations(dict(train_cfg=dict(by_epoch=False, max_iters=1)))
-    assert not counts_iterations(dict(train_cfg=dict(by_epoch=True, max_epochs=1)))
-    assert not counts_iterations(dict(train_cfg=dict(max_epochs=1)))
-    assert not counts_iterations(dict())
