@@ -13,12 +13,13 @@ from .config_plan import (
 from .cost_fit import CostFit, Measurement, fit_cost, relative_errors
 from .flops import count_flops, images_of_plan, plan_flops, training_flops_per_image
 from .iteration_costs import (
-    EpochCost,
+    EpochTime,
     IterationCosts,
     batch_sizes_to_measure,
-    epoch_cost,
+    epoch_time,
     fill_batch_sizes,
     level_batch_sizes,
+    load_times,
     read_times,
 )
 from .iteration_timer import Timing, is_out_of_memory, time_iterations
@@ -33,7 +34,7 @@ from .training_size import counted_size, fixed_size
 __all__ = [
     "ConfigPlan",
     "CostFit",
-    "EpochCost",
+    "EpochTime",
     "EpochCount",
     "IterationCosts",
     "MakeBatch",
@@ -57,7 +58,7 @@ __all__ = [
     "count_samples",
     "counted_size",
     "curriculum_of",
-    "epoch_cost",
+    "epoch_time",
     "fill_batch_sizes",
     "fit_cost",
     "fixed_size",
@@ -66,6 +67,7 @@ __all__ = [
     "is_multi_scale",
     "is_out_of_memory",
     "level_batch_sizes",
+    "load_times",
     "model_flops",
     "plan_flops",
     "read_run",

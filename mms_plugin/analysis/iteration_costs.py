@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
 from ..multi_scale.sizes import Size, pixel_budget_batch_size, size_text
 from .cost_fit import CostFit, Measurement, fit_cost
 
 __all__ = [
-    "EpochCost",
+    "EpochTime",
     "IterationCosts",
     "batch_sizes_to_measure",
-    "epoch_cost",
+    "epoch_time",
     "fill_batch_sizes",
     "level_batch_sizes",
+    "load_times",
     "read_times",
 ]
 
@@ -172,7 +175,7 @@ def fill_batch_sizes(
     return table
 
 
-class EpochCost(NamedTuple):
+class EpochTime(NamedTuple):
     """What an epoch takes on one rank.
 
     Attributes:
@@ -186,13 +189,13 @@ class EpochCost(NamedTuple):
     slowest: float
 
 
-def epoch_cost(
+def epoch_time(
     costs: IterationCosts,
     sizes: Sequence[Size],
     batch_sizes: Sequence[int],
     weights: Sequence[float],
     num_samples: int,
-) -> EpochCost:
+) -> EpochTime:
     """Time of an epoch in which each size is drawn by its weight.
 
     Args:
@@ -211,9 +214,35 @@ def epoch_cost(
     images_each = sum(weight * images for weight, images, _ in drawn) / total
     seconds_each = sum(weight * seconds for weight, _, seconds in drawn) / total
     iterations = num_samples / images_each
-    return EpochCost(
+    return EpochTime(
         iterations, iterations * seconds_each, max(seconds for _, _, seconds in drawn)
     )
+
+
+def load_times(path: Any) -> Tuple[IterationCosts, Mapping[str, Any]]:
+    """Load a file that ``calibrate_batch_sizes.py --json`` wrote.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        Costs of iterations in seconds, and the whole document.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no such file.
+    """
+    if not isinstance(path, (str, os.PathLike)):  # open() accepts file descriptors
+        raise ValueError(
+            "times must be a file that calibrate_batch_sizes.py --json wrote, but got "
+            f"{path!r}"
+        )
+    try:
+        with open(path) as stream:
+            document = json.load(stream)
+    except RecursionError as error:
+        raise ValueError("its lists are nested too deeply") from error
+    return read_times(document), document
 
 
 def read_times(document: Mapping[str, Any]) -> IterationCosts:

@@ -17,7 +17,7 @@ from ..analysis import (
     Measurement,
     Timing,
     batch_sizes_to_measure,
-    epoch_cost,
+    epoch_time,
     fill_batch_sizes,
     is_out_of_memory,
     level_batch_sizes,
@@ -371,7 +371,7 @@ def evaluate(
 
     def predict(drawn: Sequence[Size], images: Sequence[int]) -> Dict[str, Any]:
         weights = schedule.weights if len(drawn) == len(sizes) else [1.0]
-        epoch = epoch_cost(costs, drawn, images, weights, measured["num_samples"])
+        epoch = epoch_time(costs, drawn, images, weights, measured["num_samples"])
         peak = None
         if memory is not None:
             peak = max(memory.at(*size, b) for size, b in zip(drawn, images))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os.path as osp
 import sys
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
@@ -22,8 +21,8 @@ from ..analysis import (
     counted_size,
     fixed_size,
     is_multi_scale,
+    load_times,
     model_flops,
-    read_times,
     total_stride,
     training_cost,
 )
@@ -244,16 +243,13 @@ def check_stride(model: Any, sizes: List[Size], name: str) -> None:
         )
 
 
-def load_times(name: Optional[str]) -> Optional[IterationCosts]:
+def measured_times(name: Optional[str]) -> Optional[IterationCosts]:
     """Read the measured times of iterations; ``None`` without a file."""
     if name is None:
         return None
     try:
-        with open(name) as stream:
-            document = json.load(stream)
-        times = read_times(document)
-    # Lists nested deep enough overflow the parser's stack.
-    except (OSError, ValueError, RecursionError) as error:
+        times, document = load_times(name)
+    except (OSError, ValueError) as error:
         raise cli.UserError(f"--times {name}: {cli.one_line(error)}") from error
     if document.get("clock") == "cpu":
         print(
@@ -268,7 +264,7 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
     """Return the document that ``--json`` prints."""
     if args.picture is not None:
         cli.check_out(args.picture, (".png",), "--picture")
-    times = load_times(args.times)
+    times = measured_times(args.times)
     jobs = load(args)
     if args.base_size is not None and all(is_multi_scale(job.config) for job in jobs):
         raise cli.UserError(

@@ -1,8 +1,5 @@
 """The multi-scale method: sizes, curriculum, sampler, dataset and transform."""
 
-import warnings
-from typing import Any
-
 from .curriculum import ResolutionCurriculum, grown_sizes
 from .growing_sizes import GrowingSizes
 from .keyed_permutation import KeyedPermutation
@@ -67,14 +64,3 @@ __all__ = [
     "size_in_use",
     "sized_index_class",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "SizeSchedule":
-        warnings.warn(
-            "mms_plugin.multi_scale.SizeSchedule is deprecated, use GrowingSizes",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return GrowingSizes
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .epoch_planner import LOOKUPS_PER_EPOCH
 from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
 from .sizes import Size
 
@@ -19,9 +18,6 @@ __all__ = [
     "too_large",
     "worst_batches",
 ]
-
-# The largest number of points of a training at which a curriculum is looked up.
-_MOST_LOOKUPS = 20_000
 
 NO_ROOM = "does not fit into the memory"
 """Text that every message of :func:`too_large` contains."""
@@ -60,7 +56,7 @@ def points_of_training(
     """
     growing = sampler.growing_sizes
     batches: Dict[Size, int] = {}
-    for fraction in _lookup_fractions(sampler):
+    for fraction in sampler.lookup_fractions():
         distribution = growing.distribution(fraction)
         batches.update(zip(distribution.sizes, distribution.batch_sizes))
     most = None if sampler.endless else len(sampler.inner_sampler)
@@ -78,28 +74,6 @@ def points_of_training(
         return image * point.batch_size, point.batch_size
 
     return sorted(points, key=cost, reverse=True)
-
-
-def _lookup_fractions(sampler: MultiScaleVariableBatchSampler) -> Iterator[float]:
-    """Yield the fractions of the training at which the sampler looks up its sizes."""
-    curriculum = sampler.curriculum
-    if curriculum is None:
-        yield 1.0
-    elif sampler.endless or not curriculum.by_epoch:
-        lookups = sampler.max_iters or LOOKUPS_PER_EPOCH * (sampler.max_epochs or 1)
-        lookups = min(lookups, _MOST_LOOKUPS)
-        for lookup in range(lookups):
-            yield lookup / lookups
-    elif sampler.max_epochs is not None:
-        for epoch in range(sampler.max_epochs):
-            yield epoch / sampler.max_epochs
-    else:
-        assert sampler.max_iters is not None
-        epoch = before = 0
-        while before < sampler.max_iters:
-            yield before / sampler.max_iters
-            epoch += 1
-            before = sampler.iterations_before(epoch)
 
 
 def chosen_images(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import warnings
 from dataclasses import replace
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -226,16 +225,6 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             settings = from_the_first_index(settings)  # workers have drawn far ahead
         self._use(settings)
 
-    @property
-    def schedule(self) -> GrowingSizes:
-        """Deprecated name of :attr:`growing_sizes`."""
-        warnings.warn(
-            "MultiScaleVariableBatchSampler.schedule is deprecated, use growing_sizes",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return self.growing_sizes
-
     def sizes_at(self, fraction: float) -> Tuple[Size, ...]:
         """Return what is drawn from after a fraction of the training, 0 to 1."""
         return self.growing_sizes.distribution(fraction).sizes
@@ -264,14 +253,24 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         if curriculum is None:
             return None
         by_epoch = curriculum.by_epoch and not self.endless
-        if by_epoch:
-            fractions = self._planner.epoch_fractions()
-        elif self.max_epochs is not None:
-            fractions = even_fractions(self.max_epochs * self._planner.lookups())
-        else:
-            assert self.max_iters is not None
-            fractions = even_fractions(self.max_iters)
+        fractions = self.lookup_fractions()
         return explain_without_effect(curriculum, self.sizes_at, fractions, by_epoch)
+
+    def lookup_fractions(self) -> List[float]:
+        """Return the fractions of the training at which its sizes are looked up.
+
+        Of very many within epochs about 4,096, evenly spaced. Without a curriculum
+        only the first, 0.
+        """
+        curriculum = self.curriculum
+        if curriculum is None:
+            return [0.0]
+        if curriculum.by_epoch and not self.endless:
+            return self._planner.epoch_fractions()
+        if self.max_epochs is not None:
+            return even_fractions(self.max_epochs * self._planner.lookups())
+        assert self.max_iters is not None
+        return even_fractions(self.max_iters)
 
     # Saving and resuming
 

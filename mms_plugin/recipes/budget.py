@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
-import os
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from mmengine.registry import DefaultScope
 
 from ..analysis.build_model import build_model
 from ..analysis.config_plan import config_plan
-from ..analysis.iteration_costs import read_times
+from ..analysis.iteration_costs import load_times
 from ..analysis.model_flops import ModelFlops, UncountedError, model_flops
 from ..analysis.training_cost import TrainingCost, cost_ratios, training_cost
 from ..analysis.training_iterations import size_schedule
@@ -226,7 +224,12 @@ def _costs(
             f"a training at {size_text(base)}"
         )
     if own.get("times") is not None:
-        times = _read_times(own["times"])
+        try:
+            times, _ = load_times(own["times"])
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"times={own['times']!r} cannot be read: {error}"
+            ) from error
         return _Costs(
             times.at,
             times.at(*size, batch_size),
@@ -263,20 +266,6 @@ def _costs(
 
     paid = batch_size * model.per_image[counted]
     return _Costs(flops, paid, size, counted, "training FLOPs", model, None)
-
-
-def _read_times(name: Any) -> Any:
-    if not isinstance(name, (str, os.PathLike)):  # open() accepts file descriptors
-        raise ValueError(
-            "times must be a file that calibrate_batch_sizes.py --json wrote, but got "
-            f"{name!r}"
-        )
-    try:
-        with open(name) as stream:
-            return read_times(json.load(stream))
-    # The parser raises RecursionError on deeply nested lists.
-    except (OSError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"times={name!r} cannot be read: {error}") from error
 
 
 # --------------------------------------------------------------------------- search

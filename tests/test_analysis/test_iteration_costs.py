@@ -1,3 +1,4 @@
+import json
 import random
 
 import pytest
@@ -7,9 +8,10 @@ from mms_plugin.analysis import (
     IterationCosts,
     Measurement,
     batch_sizes_to_measure,
-    epoch_cost,
+    epoch_time,
     fill_batch_sizes,
     level_batch_sizes,
+    load_times,
     read_times,
 )
 from mms_plugin.multi_scale import CostModel, cost_model_batch_size
@@ -120,14 +122,14 @@ def test_batch_sizes_to_measure(base, pixel, expected):
     assert batch_sizes_to_measure(base, pixel) == expected
 
 
-def test_epoch_cost_by_hand():
+def test_epoch_time_by_hand():
     costs = IterationCosts(FIT, exact((10, 20)))
     # An iteration of 8 images of 10: 1 + 8 * 3 = 25; of 4 of 20: 1 + 4 * 6 = 25.
     # One of the first in four, so 5 images an iteration.
-    cost = epoch_cost(costs, [(10, 10), (20, 20)], [8, 4], [1, 3], 1000)
+    cost = epoch_time(costs, [(10, 10), (20, 20)], [8, 4], [1, 3], 1000)
     assert cost == pytest.approx((200, 5000, 25))
     # A size that is never drawn is never the slowest.
-    cost = epoch_cost(costs, [(10, 10), (20, 20)], [8, 400], [1, 0], 1000)
+    cost = epoch_time(costs, [(10, 10), (20, 20)], [8, 400], [1, 0], 1000)
     assert cost == pytest.approx((125, 3125, 25))
 
 
@@ -166,3 +168,19 @@ def test_what_is_no_table_of_times(change, says):
     with pytest.raises(ValueError) as error:
         read_times({**document, **change})
     assert says in str(error.value)
+
+
+def test_load_times(tmp_path):
+    path = tmp_path / "times.json"
+    document = dict(cost_model=dict(overhead=1, alpha=2, beta=0), sizes=[], clock="cpu")
+    path.write_text(json.dumps(document))
+    costs, found = load_times(path)
+    assert costs.at(2, 3, 4) == pytest.approx(1 + 4 * 2 * 6)
+    assert found == document
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError):
+        load_times(path)
+    with pytest.raises(OSError):
+        load_times(tmp_path / "missing.json")
+    with pytest.raises(ValueError, match="but got 3"):
+        load_times(3)

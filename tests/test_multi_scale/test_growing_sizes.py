@@ -2,10 +2,8 @@
 
 import pytest
 
-import mms_plugin.multi_scale
 from mms_plugin.multi_scale import (
     GrowingSizes,
-    MultiScaleVariableBatchSampler,
     ResolutionCurriculum,
 )
 
@@ -41,13 +39,3 @@ def test_a_table_or_fixed_batches():
         table.set_curriculum(ResolutionCurriculum(start_sizes=[12]))
     fixed = GrowingSizes(8, 16, [8, 16], variable_batch=False)
     assert fixed.batch_sizes == (8, 8)
-
-
-def test_the_former_names_work_and_warn():
-    with pytest.warns(DeprecationWarning, match="use GrowingSizes"):
-        assert mms_plugin.multi_scale.SizeSchedule is GrowingSizes
-    sampler = MultiScaleVariableBatchSampler(range(50), 4, 8, seed=1)
-    with pytest.warns(DeprecationWarning, match="use growing_sizes"):
-        assert sampler.schedule is sampler.growing_sizes
-    with pytest.raises(AttributeError, match="NoSuchName"):
-        _ = mms_plugin.multi_scale.NoSuchName
