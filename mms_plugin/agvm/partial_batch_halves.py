@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import random
 from contextlib import contextmanager
 from functools import partial
 from typing import (
@@ -19,12 +18,11 @@ from typing import (
     Tuple,
 )
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..utils.model_state import kept_model_state
-from ..utils.random_state import kept_random_states
+from ..utils.random_state import kept_random_states, set_seeds
 from .batch_slicing import count_images, first_images
 from .gradients import (
     GradientDict,
@@ -157,15 +155,9 @@ class PartialBatchHalves(HalvesSource):
     def _new_seed(self) -> Iterator[None]:
         """Give all generators a new seed, and restore their states afterwards."""
         trainable = [param for param in self.params if param.requires_grad]
-        devices = sorted({t.device.index for t in trainable if t.device.type == "cuda"})
         with kept_random_states(param.device for param in trainable):
             # Otherwise the pass would use the random numbers of the next iteration.
-            seed = int(torch.randint(2**31, ()))
-            torch.default_generator.manual_seed(seed)
-            for device in devices:
-                torch.cuda.default_generators[device].manual_seed(seed)
-            np.random.seed(seed)
-            random.seed(seed)
+            set_seeds(int(torch.randint(2**31, ())))
             yield
 
     @contextmanager
