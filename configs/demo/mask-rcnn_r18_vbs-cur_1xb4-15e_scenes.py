@@ -38,5 +38,6 @@ custom_hooks = [
         end_sizes=[128],
         begin=0.05,
         end=0.9,
+        lr_scaling="sqrt",
     )
 ]

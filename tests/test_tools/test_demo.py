@@ -159,7 +159,7 @@ def test_own_figures_beside_the_documented():
     content = run_as_documented()
     header, first, *rest = documented.beside("detection", content, 0)
     assert header[2:4] == ["this run, seed 0", "documented, seed 0"]
-    assert first == ["SSc-FBS", "box mAP at 128 px", "1.0", "38.6", "38.6"]
+    assert first == ["SSc-FBS", "box mAP at 128 px", "1.0", "39.3", "39.1 ± 0.2"]
     assert len(rest) == 11  # three arms of two metrics, at two kinds of sizes
     # A seed that is not documented, and a run of other settings.
     assert documented.beside("detection", content, 5)[1][3] == "-"
