@@ -194,11 +194,14 @@ def test_runs_are_ordered_by_value_and_each_comes_once():
     ]
     assert [run[0] for run in runs[6:12]] == ["classification"] * 6
     for task, task_sides in sides.items():
-        main = list(main_arms(task_sides))
-        if task not in ("detection", "classification"):
-            main = main[:6]
-        assert all((task, name, 2) in runs for name in main)
-        assert all((task, name, 0) in runs for name in main_arms(task_sides))
+        if task in ("detection", "classification"):
+            first = later = list(main_arms(task_sides))
+        else:
+            first = later = ["SSc-FBS", "MSc-VBSWC wide lr sqrt", "SSc-FBS jitter"]
+            first = [*first, "SSc-FBS short", "MSc-VBSWC wide", "MSc-VBS", "MSc-FBS"]
+            assert {arm for t, arm, _ in runs if t == task} == set(first)
+        assert all((task, name, 2) in runs for name in later)
+        assert all((task, name, 0) in runs for name in first)
     assert all(("detection", n, 2) in runs for n in all_arms(sides["detection"]))
     for name in all_arms(sides["classification"]):
         assert ("classification", name, 0) in runs

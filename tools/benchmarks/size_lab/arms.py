@@ -101,6 +101,20 @@ CONSTANT = dict(schedule="constant")
 DECIDING = 6
 """Of the main arms the first ones, which decide the claims."""
 
+LATE_ARMS = (
+    BASELINE,
+    WIDE_SQRT,
+    "SSc-FBS jitter",
+    "SSc-FBS short",
+    WIDE,
+    "MSc-VBS",
+    "MSc-FBS",
+)
+"""Arms of the tasks whose trainings take longest."""
+
+LATE_DECIDING = 3
+"""Of them the first ones, which are trained with all seeds."""
+
 
 def main_arms(sides: SizeRange) -> Dict[str, SizeArm]:
     """Return the arms that the paper's claims are read from, by name."""
@@ -337,9 +351,9 @@ def order_runs(
     """Return ``(task, arm, seed)`` of all runs, the most telling ones first.
 
     All arms are trained with all seeds on drawn scenes, where a training takes
-    minutes. On photographs the ablations and the peers have the first seed only, and
-    so have all but the arms that decide the claims on nuclei and with a Swin
-    transformer, which are not trained long.
+    minutes. On photographs the ablations and the peers have the first seed only. On
+    nuclei and with a Swin transformer only :data:`LATE_ARMS` are trained, the first
+    :data:`LATE_DECIDING` of them with all seeds.
 
     Args:
         tasks: Sides by task, in the order of their value.
@@ -366,7 +380,7 @@ def order_runs(
         for seed in later:
             add(task, names[task] + reused[task], seed)
     for task in late:
-        add(task, names[task][:DECIDING], first)
+        add(task, LATE_ARMS[:LATE_DECIDING], first)
     for task in early:
         rest = [n for n in ablation_arms(tasks[task]) if n not in reused[task]]
         rest += peer_arms(tasks[task])
@@ -375,7 +389,7 @@ def order_runs(
             if task == "detection" or seed == first:
                 add(task, rest, seed)
     for task in late:
-        add(task, names[task][DECIDING:] + reused[task], first)
         for seed in later:
-            add(task, names[task][:DECIDING], seed)
+            add(task, LATE_ARMS[:LATE_DECIDING], seed)
+        add(task, LATE_ARMS[LATE_DECIDING:], first)
     return runs
