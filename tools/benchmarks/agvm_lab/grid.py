@@ -15,7 +15,13 @@ TASKS = {
     "mask-rcnn": "instance segmentation",
     "panoptic-fpn": "panoptic segmentation",
 }
-OTHER_MODELS = ("mask-rcnn", "retinanet", "panoptic-fpn", "faster-rcnn-swin")
+OTHER_MODELS = {
+    "mask-rcnn": 1.0,
+    "retinanet": 0.5,
+    "panoptic-fpn": 1.0,
+    "faster-rcnn-swin": 1.0,
+}
+"""Other models, and their rates as parts of Faster R-CNN's, as in mmdet's configs."""
 
 START_RATES: Dict[str, Dict[int, Tuple[float, ...]]] = {
     "sgd": {
@@ -416,7 +422,7 @@ def other_model(model: str, at_256: Sweep, at_16: Sweep) -> List[Arm]:
     """Return pairs of another model at batches 256 and 16, with one optimizer.
 
     Plain and AGVM at equal rates: those that are best for Faster R-CNN, for plain
-    training and for AGVM.
+    training and for AGVM, times the model's factor.
 
     Args:
         model: Name of the model.
@@ -426,7 +432,13 @@ def other_model(model: str, at_256: Sweep, at_16: Sweep) -> List[Arm]:
     bests = [at_256.best(False), at_256.best(True)]
     rates = [(256, rate) for rate in bests] + [(16, at_16.best(False))]
     return [
-        make_arm(at_256.key["optimizer"], batch, kind, rate, model=model)
+        make_arm(
+            at_256.key["optimizer"],
+            batch,
+            kind,
+            rate * OTHER_MODELS[model],
+            model=model,
+        )
         for batch, rate in dict.fromkeys(rates)
         for kind in (False, True)
         if rate is not None
