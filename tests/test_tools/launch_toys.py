@@ -1,5 +1,6 @@
 """What the launchers' tests train; imported by the config."""
 
+import faulthandler
 import json
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS, MODELS
+
+# A rank that hangs says where, before its test gives up.
+faulthandler.dump_traceback_later(200, exit=True)
 
 
 @MODELS.register_module()

@@ -1,10 +1,12 @@
 """The launch scripts: real processes over two nodes, and what they refuse."""
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,15 +37,16 @@ def start(tmp_path):
     )
     config.write_text("\n".join(f"{k} = {v!r}" for k, v in settings.items()))
     running = []
+    logs = []  # a pipe that nobody reads could fill up
 
     def start(work_dir, gpus, **environment):
         paths = [str(ROOT), str(TESTS), str(TESTS / "test_tools")]
+        logs.append(tmp_path / f"node{len(logs)}.log")
         process = subprocess.Popen(
             ["bash", str(ROOT / "tools" / "dist_train.sh"), str(config), str(gpus)]
             + ["--work-dir", str(work_dir), "--dry-run-sizes"],
-            stderr=subprocess.PIPE,
+            stderr=stack.enter_context(logs[-1].open("w")),
             stdout=subprocess.DEVNULL,
-            text=True,
             env={
                 **os.environ,
                 "OMP_NUM_THREADS": "1",
@@ -53,17 +56,23 @@ def start(tmp_path):
             },
         )
         running.append(process)
-        return process
 
-    yield start
+    def finish():
+        """Wait for all nodes."""
+        end = time.monotonic() + 240
+        try:
+            codes = [p.wait(max(1, end - time.monotonic())) for p in running]
+        except subprocess.TimeoutExpired:
+            codes = [p.poll() for p in running]
+        said = [log.read_text()[-9000:] for log in logs]
+        assert codes == [0] * len(running), "\n".join(said)
+
+    start.finish = finish
+    with contextlib.ExitStack() as stack:
+        yield start
     for process in running:
         if process.poll() is None:
             process.kill()
-
-
-def finish(process):
-    errors = process.communicate(timeout=240)[1]
-    assert process.returncode == 0, errors[-3000:]
 
 
 @pytest.mark.distributed
@@ -71,10 +80,9 @@ def finish(process):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="four processes, no four GPUs")
 def test_two_nodes_of_two_are_four_ranks(start, free_port, tmp_path):
     nodes = dict(NNODES="2", MASTER_ADDR="127.0.0.1", PORT=free_port())
-    second = start(tmp_path / "w", 2, NODE_RANK="1", **nodes)  # it waits
-    first = start(tmp_path / "w", 2, NODE_RANK="0", **nodes)
-    finish(first)
-    finish(second)
+    start(tmp_path / "w", 2, NODE_RANK="1", **nodes)  # it waits
+    start(tmp_path / "w", 2, NODE_RANK="0", **nodes)
+    start.finish()
     ranks = [json.loads((tmp_path / f"w/rank{r}.json").read_text()) for r in range(4)]
     assert "DryRunHook" in (tmp_path / "w/toy.py").read_text()
     # Rank by rank the samples that MMEngine's sampler gives to four ranks.
