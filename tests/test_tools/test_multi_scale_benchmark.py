@@ -197,8 +197,8 @@ def test_runs_are_ordered_by_value_and_each_comes_once():
         if task in ("detection", "classification"):
             first = later = list(main_arms(task_sides))
         else:
-            first = later = ["SSc-FBS", "MSc-VBSWC wide lr sqrt", "SSc-FBS jitter"]
-            first = [*first, "SSc-FBS short", "MSc-VBSWC wide", "MSc-VBS", "MSc-FBS"]
+            later = ["SSc-FBS", "MSc-VBSWC wide lr sqrt", "SSc-FBS jitter"]
+            first = [*later, "SSc-FBS short", "MSc-VBSWC wide", "MSc-VBS", "MSc-FBS"]
             assert {arm for t, arm, _ in runs if t == task} == set(first)
         assert all((task, name, 2) in runs for name in later)
         assert all((task, name, 0) in runs for name in first)
