@@ -32,7 +32,7 @@ START_RATES: Dict[str, Dict[int, Tuple[float, ...]]] = {
         1024: (0.08, 0.16, 0.32),
     },
     "adamw": {
-        16: (2e-4, 4e-4, 8e-4),
+        16: (4e-4, 8e-4, 1.6e-3),
         64: (8e-4, 1.6e-3, 3.2e-3),
         256: (1.6e-3, 3.2e-3, 6.4e-3),
         1024: (3.2e-3, 6.4e-3, 1.28e-2),
@@ -379,7 +379,7 @@ def schedules(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
 def edges(sweep: Sweep) -> List[Arm]:
     """Return arms at the lowest rate at which only AGVM diverges, if there is one.
 
-    They tell what it lacks there: a later start, a bound of the ratio, clipping,
+    Only where plain training is still within 10 % of its best. They tell what it lacks there: a later start, a bound of the ratio, clipping,
     which the recipe stops when AGVM starts, or an anchor of low variance (the RPN), so
     that the others are slowed down to it in place of the heads being sped up. With
     clipping plain training too.
@@ -387,7 +387,8 @@ def edges(sweep: Sweep) -> List[Arm]:
     plain, agvm = sweep.curves[False], sweep.curves[True]
     if any(rate not in plain or rate not in agvm for rate in sweep.rates):
         return []
-    lost = [rate for rate in sweep.rates if plain[rate] > 0 and agvm[rate] == 0]
+    good = 0.9 * max(plain.values())
+    lost = [rate for rate in sweep.rates if plain[rate] > good and agvm[rate] == 0]
     if not lost:
         return []
     key: Dict[str, Any] = dict(sweep.key, lr=lost[0])
@@ -419,10 +420,11 @@ def pretrained(
 
 
 def other_model(model: str, at_256: Sweep, at_16: Sweep) -> List[Arm]:
-    """Return pairs of another model at batches 256 and 16, with one optimizer.
+    """Return the arms of another model at batches 256 and 16, with one optimizer.
 
-    Plain and AGVM at equal rates: those that are best for Faster R-CNN, for plain
-    training and for AGVM, times the model's factor.
+    At the rates that are best for Faster R-CNN, times the model's factor: at batch 256
+    plain training and AGVM, each at its own, and plain training at AGVM's; at batch 16
+    only AGVM, for the variances.
 
     Args:
         model: Name of the model.
@@ -430,17 +432,15 @@ def other_model(model: str, at_256: Sweep, at_16: Sweep) -> List[Arm]:
         at_16: Likewise at batch 16.
     """
     factor = OTHER_MODELS[model][1]
-    bests = [at_256.best(False), at_256.best(True)]
-    rates = [(256, rate) for rate in bests] + [(16, at_16.best(False))]
+    best, agvm_best = at_256.best(False), at_256.best(True)
+    wanted = [
+        (256, False, best),
+        (256, False, agvm_best),
+        (256, True, agvm_best),
+        (16, True, at_16.best(False)),
+    ]
     return [
-        make_arm(
-            at_256.key["optimizer"],
-            batch,
-            kind,
-            rate * factor,
-            model=model,
-        )
-        for batch, rate in dict.fromkeys(rates)
-        for kind in (False, True)
+        make_arm(at_256.key["optimizer"], batch, agvm, rate * factor, model=model)
+        for batch, agvm, rate in dict.fromkeys(wanted)
         if rate is not None
     ]
