@@ -393,6 +393,19 @@ def test_marks_at_the_end_of_an_axis_are_within_the_picture(tmp_path):
     assert colored([4]) - colored([]) > 10
 
 
+def test_hollow_points_are_drawn_without_their_inside(tmp_path):
+    from matplotlib.image import imread
+
+    def black(hollow):
+        line = figures.Line("plain", [1, 2], [3, 4], hollow=hollow)
+        panel = figures.Panel("panel", [line])
+        figures.draw_panels([[panel]], tmp_path / "a.png", "x", "y", "title")
+        return (imread(tmp_path / "a.png")[..., :3] < 0.1).all(-1).sum()
+
+    assert black([]) - black([1]) == pytest.approx(black([1]) - black([1, 2]), abs=5)
+    assert black([]) - black([1]) > 10
+
+
 def test_a_long_title_stays_within_a_narrow_picture(tmp_path):
     from matplotlib.image import imread
 

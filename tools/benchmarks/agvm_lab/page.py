@@ -61,7 +61,9 @@ def _figure(page: Path, name: str, draw: Draw, results: Sequence[Result]) -> str
 def ap_over_batch(results: Sequence[Result], path: Path) -> str:
     """Draw AP at the best rate over the batch; return the caption, empty if none."""
     panels: List[Panel] = []
-    for optimizer in summary.optimizers(results):
+    names = summary.optimizers(results)
+    ticks = sorted({b for name in names for b in summary.batches(results, name)})
+    for optimizer in names:
         lines = []
         present = summary.batches(results, optimizer)
         for kind, label in KINDS.items():
@@ -79,12 +81,20 @@ def ap_over_batch(results: Sequence[Result], path: Path) -> str:
                         [best.mean for best in bests.values()],
                         [min(best.aps) for best in bests.values()],
                         [max(best.aps) for best in bests.values()],
+                        hollow=[b for b, best in bests.items() if not best.complete],
                     )
                 )
         if lines:
-            panels.append(Panel(tables.optimizer_name(optimizer), lines, present))
+            panels.append(Panel(tables.optimizer_name(optimizer), lines, ticks))
     title = "AP at the best rate; bars: lowest and highest of the seeds"
-    return _draw(panels and [panels], path, "batch", "box AP, percent", title)
+    return _draw(
+        panels and [panels],
+        path,
+        "batch",
+        "box AP, percent",
+        title,
+        hollow="neighboring rates pending",
+    )
 
 
 def ap_over_rate(results: Sequence[Result], path: Path) -> str:
@@ -184,9 +194,15 @@ def _measured_panel(arm: Result, key: str) -> Panel:
 
 
 def _draw(
-    rows: Any, path: Path, x_label: str, y_label: str, title: str, marks: str = ""
+    rows: Any,
+    path: Path,
+    x_label: str,
+    y_label: str,
+    title: str,
+    marks: str = "",
+    hollow: str = "",
 ) -> str:
     if not rows:
         return ""
-    draw_panels(rows, path, x_label, y_label, title, marks)
+    draw_panels(rows, path, x_label, y_label, title, marks, hollow)
     return title

@@ -37,6 +37,7 @@ class Line:
         marks: Positions on the horizontal axis to mark with a cross at the bottom, as
             where a training diverged.
         markers: Whether to mark the points. Defaults to True.
+        hollow: Positions on the horizontal axis of the points to draw hollow.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Line:
     high: Optional[Sequence[float]] = None
     marks: Sequence[float] = field(default_factory=tuple)
     markers: bool = True
+    hollow: Sequence[float] = field(default_factory=tuple)
 
 
 @dataclass
@@ -71,6 +73,7 @@ def draw_panels(
     y_label: str,
     title: str,
     mark_label: str = "",
+    hollow_label: str = "",
 ) -> None:
     """Draw panels in rows and write a PNG.
 
@@ -81,6 +84,7 @@ def draw_panels(
         y_label: Beside the left panels.
         title: Above all.
         mark_label: Name of the crosses in the legend; empty if there are none.
+        hollow_label: Name of the hollow points in the legend; empty if there are none.
     """
     columns = max(len(row) for row in rows)
     width = 1.2 + 3.3 * columns
@@ -93,7 +97,7 @@ def draw_panels(
         for axis in row_axes[len(row) :]:
             axis.set_visible(False)
         for panel, axis in zip(row, row_axes):
-            _draw_panel(axis, panel, styles, shown, mark_label)
+            _draw_panel(axis, panel, styles, shown, mark_label, hollow_label)
         row_axes[0].set_ylabel(y_label)
     for column in range(columns):
         lowest = [
@@ -130,6 +134,7 @@ def _draw_panel(
     styles: Mapping[str, Dict[str, Any]],
     shown: Dict[str, Any],
     mark_label: str,
+    hollow_label: str,
 ) -> None:
     axis.set_title(panel.title, fontsize=10)
     axis.grid(alpha=0.3)
@@ -139,6 +144,14 @@ def _draw_panel(
             style["marker"] = ""
         (drawn,) = axis.plot(line.x, line.y, markersize=5, linewidth=1.6, **style)
         shown.setdefault(line.name, drawn)
+        if len(line.hollow):
+            open_style = dict(
+                style, linestyle="", markerfacecolor="white", markersize=5, zorder=3
+            )
+            y = [line.y[list(line.x).index(position)] for position in line.hollow]
+            (hollow,) = axis.plot(line.hollow, y, **open_style)
+            if hollow_label:
+                shown.setdefault(f"{line.name}: {hollow_label}", hollow)
         if line.low is not None and line.high is not None:
             bars = np.abs(np.array([line.low, line.high]) - np.array(line.y))
             axis.errorbar(
