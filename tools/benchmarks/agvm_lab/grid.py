@@ -379,10 +379,11 @@ def schedules(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
 def edges(sweep: Sweep) -> List[Arm]:
     """Return arms at the lowest rate at which only AGVM diverges, if there is one.
 
-    Only where plain training is still within 10 % of its best. They tell what it lacks there: a later start, a bound of the ratio, clipping,
-    which the recipe stops when AGVM starts, or an anchor of low variance (the RPN), so
-    that the others are slowed down to it in place of the heads being sped up. With
-    clipping plain training too.
+    Only where plain training is still within 10 % of its best. They tell what AGVM
+    lacks there: a later start, a bound of the ratio, clipping, which the recipe stops
+    when AGVM starts, or an anchor of low variance (the RPN), so that the others are
+    slowed down to it in place of the heads being sped up. With clipping plain training
+    too.
     """
     plain, agvm = sweep.curves[False], sweep.curves[True]
     if any(rate not in plain or rate not in agvm for rate in sweep.rates):
