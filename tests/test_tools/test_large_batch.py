@@ -268,6 +268,8 @@ def test_the_lowest_rate_that_only_agvm_loses_is_looked_into():
         ("edge-bound-2", True),
         ("edge-clipped", True),
         ("edge-clipped", False),
+        ("edge-warmup", True),
+        ("edge-warmup", False),
     }
     assert {arm["lr"] for arm in found} == {0.16}
     assert {arm["name"] for arm in found} <= {a["name"] for a in grid.plan(results)}
@@ -363,6 +365,29 @@ def test_clipping_ends_with_the_warm_up_unless_told_otherwise(drawn):
         (clips,) = (hook for hook in hooks if hook["type"] == "ClipGradRangeHook")
         ends[variant] = clips["end"]
     assert ends == {"default": SMALL.clip_range(8)[1] * 2, "edge": None}
+
+
+def test_a_longer_warm_up_moves_clipping_and_the_start_of_agvm(drawn):
+    configs = [
+        config.runner_config(
+            grid.make_arm("sgd", 4, True, 0.5, warmup_factor=factor),
+            Protocol(train_images=1600, epochs=2, micro_batch=2),
+            drawn,
+            drawn,
+        )
+        for factor in (1, 2)
+    ]
+    # 800 updates of two iterations; the usual warm-up has 100.4 of them.
+    ends = [made["param_scheduler"][1]["end"] - 1 for made in configs]
+    assert ends == [201, 402]
+    usual, late = (
+        next(h for h in made["custom_hooks"] if h["type"] == "ClipGradRangeHook")
+        for made in configs
+    )
+    assert (usual["begin"], usual["end"]) == (2 * 89, 2 * 111)
+    assert (late["begin"], late["end"]) == (2 * 178, 2 * 223)
+    starts = [made["optim_wrapper"]["agvm"]["start_iter"] for made in configs]
+    assert starts == [usual["end"], late["end"]]
 
 
 def test_rates_warm_up_exponentially_and_fall_twice():

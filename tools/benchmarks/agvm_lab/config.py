@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -47,6 +48,9 @@ def runner_config(
             Defaults to random weights.
     """
     settings = arm["settings"]
+    protocol = dataclasses.replace(
+        protocol, warmup=protocol.warmup * settings.get("warmup_factor", 1)
+    )
     batch, ranks = arm["batch"], settings.get("ranks", 1)
     micro = protocol.micro(batch)
     counts = protocol.counts(batch) // ranks

@@ -381,9 +381,9 @@ def edges(sweep: Sweep) -> List[Arm]:
 
     Only where plain training is still within 10 % of its best. They tell what AGVM
     lacks there: a later start, a bound of the ratio, clipping, which the recipe stops
-    when AGVM starts, or an anchor of low variance (the RPN), so that the others are
-    slowed down to it in place of the heads being sped up. With clipping plain training
-    too.
+    when AGVM starts, a longer warm-up, or an anchor of low variance (the RPN), so that
+    the others are slowed down to it in place of the heads being sped up. With clipping
+    and with the longer warm-up plain training too.
     """
     plain, agvm = sweep.curves[False], sweep.curves[True]
     if any(rate not in plain or rate not in agvm for rate in sweep.rates):
@@ -396,13 +396,17 @@ def edges(sweep: Sweep) -> List[Arm]:
     bound = dict(ratio_range=(0.5, 2.0))
     # The multipliers are the inverse of those with the backbone as anchor.
     anchor = dict(anchor="rpn_head", ratio_range=(0.1, 2.0))
-    return [
+    arms = [
         make_arm(agvm=True, variant="edge-start-late", start_factor=2.0, **key),
         make_arm(agvm=True, variant="edge-anchor-rpn-head", agvm_args=anchor, **key),
         make_arm(agvm=True, variant="edge-bound-2", agvm_args=bound, **key),
-        make_arm(agvm=True, variant="edge-clipped", clip_to_end=True, **key),
-        make_arm(agvm=False, variant="edge-clipped", clip_to_end=True, **key),
     ]
+    for kind in (True, False):
+        arms += [
+            make_arm(agvm=kind, variant="edge-clipped", clip_to_end=True, **key),
+            make_arm(agvm=kind, variant="edge-warmup", warmup_factor=2.0, **key),
+        ]
+    return arms
 
 
 def pretrained(

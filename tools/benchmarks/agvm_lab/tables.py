@@ -247,7 +247,10 @@ _EDGES = {
     "edge-anchor-rpn-head": "AGVM, anchor RPN, ratio 0.1 to 2",
     "edge-bound-2": "AGVM, ratio at most 2",
     "edge-clipped": "clipped to the end",
+    "edge-warmup": "warm-up twice as long",
 }
+_EDGE_PAIRS = ("edge-clipped", "edge-warmup")
+"""Those that plain training has too."""
 
 
 def ablations(results: Sequence[Result]) -> str:
@@ -272,7 +275,7 @@ def edges(results: Sequence[Result]) -> str:
         usual = select(results, variant="default", seed=0, lr=rate, **key)
         for arm in [*sorted(usual, key=lambda arm: arm["agvm"]), *found]:
             name = _EDGES.get(arm["variant"], "AGVM" if arm["agvm"] else "plain")
-            if arm["variant"] == "edge-clipped":
+            if arm["variant"] in _EDGE_PAIRS:
                 name = f"{'AGVM' if arm['agvm'] else 'plain'}, {name}"
             ap = _box_ap(arm)
             if arm["diverged"]:
