@@ -137,8 +137,8 @@ class MultiScaleDataset:
             raise TypeError(
                 f"MultiScaleDataset takes dataset only, but got {', '.join(others)}. "
                 "They belong to the dataset inside. If this config inherits them, "
-                "write _delete_=True in its train_dataloader, beside type or "
-                "batch_size, to replace the inherited one"
+                "write _delete_=True beside type='MultiScaleDataset', to replace the "
+                "inherited dataset"
             )
         self._recorded: List[Recorded] = []
         self._tally = LossTally()

@@ -180,6 +180,7 @@ def vbs_recipe(
     report(f"{_LOADER}.batch_sampler: {old.name or 'none'} -> {_call(sampler)}")
     for line in checked.lines:
         report(line)
+    _report_squares(base, checked.sizes, report)
     _report_batches(schedule, report)
     _set_iterations(config, schedule, keep, report)
     warn_of_iteration_schedules(config, report)
@@ -393,6 +394,17 @@ def _set_iterations(
             f"{images:.3g} images on average instead of {schedule.batch_size}; "
             "keep='images' lowers it"
         )
+
+
+def _report_squares(base: Size, sizes: Sequence[Size], report: Report) -> None:
+    """Warn of sizes given as plain numbers, or square ones, around another base."""
+    if base[0] == base[1] or any(height != width for height, width in sizes):
+        return
+    alike = ", ".join(str(scaled_to_side(base, size[0])) for size in sizes)
+    report(
+        f"warning: sizes: all are square, but the base size is {size_text(base)}; with "
+        f"its proportions they are sizes=[{alike}]"
+    )
 
 
 def _report_losses(

@@ -225,7 +225,7 @@ def test_attributes_are_the_wrapped_data_sets():
 def test_arguments_of_an_inherited_dataset():
     with pytest.raises(TypeError, match="takes dataset only, but got data_root, pip"):
         MultiScaleDataset(ToyDataset(), data_root="data", pipeline=[])
-    with pytest.raises(TypeError, match="_delete_=True in its train_dataloader"):
+    with pytest.raises(TypeError, match="_delete_=True beside type='Mul"):
         MultiScaleDataset(ToyDataset(), data_root="data")
 
 

@@ -169,6 +169,21 @@ class TestWhatChanges:
         assert line.startswith("warning: param_scheduler[1]")
         assert "milestones=[700, 950]" in line
 
+    def test_square_sizes_around_a_base_that_is_not(self):
+        def warnings(**options):
+            lines = []
+            vbs_recipe(detection(), report=lines.append, **options)
+            return [line for line in lines if line.startswith("warning: sizes")]
+
+        (line,) = warnings(sizes=[416, 800])
+        assert line == (
+            "warning: sizes: all are square, but the base size is 800x1333; with its "
+            "proportions they are sizes=[(416, 693), (800, 1333)]"
+        )
+        assert len(warnings(sizes=dict(min=416, max=800, num=2))) == 1
+        assert warnings(sizes=[(416, 693), (800, 1333)]) == warnings() == []
+        assert warnings(sizes=[416, 800], base_size=800) == []
+
     def test_notes(self):
         config = detection(train_cfg=dict(by_epoch=False, max_iters=9000))
         config["train_dataloader"]["batch_size"] = 1

@@ -1,4 +1,4 @@
-"""Multi-scale trainings until the baseline is level: compute, accuracy, calibration.
+"""Multi-scale in longer trainings: compute, accuracy, calibration.
 
 Small models learn from scratch at a fixed size (SSc-FBS), with the library's own scale
 jitter, at many sizes (MSc-FBS, MSc-VBS), with the curriculum (MSc-VBSWC), and at a

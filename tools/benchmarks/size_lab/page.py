@@ -64,8 +64,19 @@ TITLES = {
 
 
 INTRODUCTION = """
+What MSc-VBS and its curriculum save and gain, against a fixed size, scale jitter and
+other schedules:
+
+    python tools/benchmarks/multi_scale.py --data-root DIR
+
+Data: `scenes`, 800 drawn images to train on and 400 to validate on; in `DIR`,
+`caltech20` (20 classes of Caltech-101, 1,673 and 412 images, as
+`caltech20/{train,val}/CLASS/*.jpg`) and [`nuclei`](datasets.md#nuclei). What is not
+there is left out.
+
 Small models trained from scratch, on two CPU cores or on a GPU (`device` in
 [results/multi_scale.json](results/multi_scale.json), which every number comes from).
+ECE and NLL measure the [calibration](evaluation.md#options).
 FLOPs are counted (forward and backward), and ratios are against SSc-FBS with the same
 seed. CPU time is processor time of the training iterations of the seeds trained on the
 CPU, on a machine on which other programs ran: an indication only. `±` is the standard
@@ -99,7 +110,7 @@ def write_page(results: Sequence[Result], page: Path, seeds: int) -> None:
             lines += ["No training is done yet."]
         blocks[name] = "\n".join(lines)
     blocks["arms"] = "\n".join(_arms())
-    update_page(page, "Multi-scale training until the baseline is level", blocks)
+    update_page(page, "Multi-scale in longer trainings", blocks)
 
 
 def _missing(results: Sequence[Result], seeds: int) -> List[str]:
@@ -244,13 +255,13 @@ def _arms() -> List[str]:
     texts = {
         "SSc-FBS": "one size, fixed batch",
         "SSc-FBS jitter": "the same with the library's own scale jitter: mmdet's "
-        "large-scale jitter (`RandomResize`, crop, pad) over the range of the "
-        "multi-scale arms; mmpretrain's `RandomResizedCrop` from 8 % of the image on, "
+        "large-scale jitter (`RandomResize`, crop, pad) over the sizes of MSc-VBSWC, "
+        "not of *wide*; mmpretrain's `RandomResizedCrop` from 8 % of the image on, "
         "50 % in the other arms",
         "SSc-FBS short": "SSc-FBS for as many epochs as cost MSc-VBSWC's pixels",
         "SSc-FBS jitter short": "the same with jitter",
-        "SSc-FBS lr 1.4": "SSc-FBS at 1.4 times the learning rate, the mean of "
-        "`lr sqrt` or more",
+        "SSc-FBS lr 1.4": "SSc-FBS at 1.4 times the learning rate, which is at "
+        "least the mean of `lr sqrt`",
         "MSc-FBS": "sizes drawn uniformly, fixed batch",
         "MSc-VBS": "sizes drawn uniformly, the batch holds the pixels of the base",
         "MSc-VBSWC": "MSc-VBS that starts with the two smallest sizes and has all of "
@@ -259,8 +270,9 @@ def _arms() -> List[str]:
         "MSc-VBSWC wide 0.63, wide 1.00": "the same for as many epochs as cost that "
         "share of SSc-FBS's pixels",
         "SSc-FBS 2.00": "SSc-FBS for twice the epochs",
-        "MSc-VBSWC wide lr sqrt 1.22": "*wide lr sqrt* for 0.63 of that compute",
-        "SSc-FBS jitter 1.26": "jitter for 0.63 of that compute",
+        "MSc-VBSWC wide lr sqrt 1.22": "*wide lr sqrt* for as many epochs as cost "
+        "1.22 times the pixels of SSc-FBS; the tables have its share of the FLOPs",
+        "SSc-FBS jitter 1.26": "jitter for 1.26 times the epochs of SSc-FBS",
         "… zoom 1.22, zoom 1.26": "with half of the jitter: images are only enlarged "
         "and cropped, so that objects do not become smaller",
         "MSc-VBSWC jitter, wide jitter": "jitter within the sizes of the curriculum: "
