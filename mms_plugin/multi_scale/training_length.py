@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from ..utils.config_types import class_name
 from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
+from .schedule_replay import replay_schedules
 from .scheduler_times import (
     epoch_map,
     last_iteration,
@@ -32,6 +33,7 @@ class TrainingLength:
 
     def __init__(self) -> None:
         self._times: List[Tuple[Sequence, List[Dict[str, Any]]]] = []
+        self._sampler: Optional[MultiScaleVariableBatchSampler] = None
 
     def correct(
         self, runner: Runner, sampler: MultiScaleVariableBatchSampler, assumed: int
@@ -44,6 +46,7 @@ class TrainingLength:
             assumed: Iterations of each epoch, as MMEngine assumed.
         """
         loop = runner.train_loop
+        self._sampler = sampler
         loop._max_iters = sampler.total_batches(loop.max_epochs)
         for schedulers, configs in _scheduler_lists(runner):
             retime_schedulers(
@@ -86,6 +89,8 @@ class TrainingLength:
     def count_from(self, runner: Runner, done: int, reason: str) -> None:
         """Count the iterations of a resumed training as the current settings do.
 
+        The learning rate becomes that of its schedule at this place.
+
         Args:
             runner: It has loaded its checkpoint.
             done: Iterations that are done, in the current settings.
@@ -97,7 +102,7 @@ class TrainingLength:
             f"epochs have another number of iterations now: {reason}. The learning "
             "rate is not scaled for the new settings."
         )
-        self._put_times_back(done - loop.iter)
+        self._restart_schedules(runner, done)
         # Lets readers of the log join it with the previous run's.
         runner.visualizer.add_scalars({"train/resumed_at": loop.iter}, step=done)
         loop._iter = done
@@ -106,6 +111,8 @@ class TrainingLength:
 
     def keep_times(self, runner: Runner, saved_iters: int) -> None:
         """Let the schedules of a resumed training end with it.
+
+        The learning rate becomes that of its schedule at this place.
 
         Args:
             runner: It has loaded its checkpoint, with the times of its schedulers.
@@ -116,18 +123,24 @@ class TrainingLength:
             f"{saved_iters} in those of the checkpoint: schedules that end with the "
             "training now end at the new number"
         )
-        self._put_times_back(0)
+        self._restart_schedules(runner, runner.iter)
 
-    def _put_times_back(self, more: int) -> None:
-        """Restore the schedulers' times, and advance their step counts by ``more``."""
+    def _restart_schedules(self, runner: Runner, done: int) -> None:
+        """Restore the schedulers' times, and put them where iteration ``done`` is."""
+        assert self._sampler is not None  # set by correct
+        starts = [
+            self._sampler.iterations_before(epoch) for epoch in range(runner.epoch + 1)
+        ]
+        lengths = [stop - start for start, stop in zip(starts, starts[1:])]
         for schedulers, times in self._times:
             for scheduler, own in zip(schedulers, times):
-                if scheduler.by_epoch:
-                    continue
-                state = {**scheduler.state_dict(), **own}
-                for place in ("last_step", "_global_step"):
-                    state[place] += more
-                scheduler.load_state_dict(state)
+                if not scheduler.by_epoch:
+                    scheduler.load_state_dict({**scheduler.state_dict(), **own})
+            if not replay_schedules(schedulers, lengths, done - starts[-1]):
+                runner.logger.warning(
+                    "The learning rate stays that of the checkpoint, since a "
+                    "scheduler follows the metrics of the validation"
+                )
 
 
 def _scheduler_lists(

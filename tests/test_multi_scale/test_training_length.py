@@ -1,8 +1,10 @@
 """The length of a training whose epochs are not equally long."""
 
-import pytest
+import math
 
-from mms_plugin.multi_scale.training_length import TrainingLength
+import pytest
+import toys
+from mmengine.hooks import Hook
 
 SCHEDULERS = [
     dict(
@@ -58,20 +60,55 @@ def test_iterations_that_were_counted_at_a_fixed_size(
     assert ("counts iterations and is set to" in caplog.text) is warns
 
 
-def test_a_resumed_training_counts_as_the_current_settings_do(make_runner):
-    runner = make_runner(param_scheduler=SCHEDULERS)
-    loop = runner.train_loop
-    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
-    length = TrainingLength()
-    sampler = loop.dataloader.batch_sampler
-    length.correct(runner, sampler, len(sampler))
-    loop._iter = 20
-    length.count_from(runner, 17, "batch_size is 6 (was 4)")
-    assert runner.iter == 17
-    assert runner.message_hub.get_info("iter") == 17
-    converted, by_epoch = runner.param_schedulers
-    assert (converted.last_step, by_epoch.last_step) == (-3, 0)
+class Rates(Hook):
+    """Notes the learning rate of each iteration."""
+
+    priority = "LOWEST"
+
+    def __init__(self):
+        self.of = {}
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.of[runner.iter] = runner.optim_wrapper.get_lr()["lr"][0]
+
+
+CONVERTED = dict(by_epoch=True, convert_to_iter_based=True)
+WARMUP = dict(type="LinearLR", start_factor=0.1, end=2, **CONVERTED)
+SCHEDULES = {
+    "cosine": [WARMUP, dict(type="CosineAnnealingLR", begin=2, T_max=3, **CONVERTED)],
+    "steps": [WARMUP, dict(type="MultiStepLR", begin=2, milestones=[1], **CONVERTED)],
+    "iterations": [
+        dict(type="LinearLR", start_factor=0.001, end=30, by_epoch=False),
+        dict(type="MultiStepLR", milestones=[4], by_epoch=True),
+    ],
+}
+
+
+@pytest.mark.parametrize("stopped, first, then", [(1, 4, 8), (3, 8, 4)])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_rates_after_a_recount_are_those_of_the_current_settings(
+    make_runner, tmp_path, schedule, stopped, first, then
+):
+    def train(batch_size, **changes):
+        rates = Rates()
+        runner = make_runner(
+            train_dataloader=toys.train_dataloader(batch_size=batch_size),
+            param_scheduler=SCHEDULES[schedule],
+            custom_hooks=[dict(type="MultiScaleSamplerHook")],
+            default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1)),
+            **changes,
+        )
+        runner.register_hook(rates)
+        runner.train()
+        return runner, rates.of
+
+    train(first)
+    checkpoint = tmp_path / "run" / f"epoch_{stopped}.pth"
+    resumed, rates = train(then, resume=True, load_from=str(checkpoint))
+    _, expected = train(then, work_dir=str(tmp_path / "other"))
+    assert len(rates) == len(expected) * (5 - stopped) / 5
+    assert rates == pytest.approx({i: expected[i] for i in rates})
+    assert resumed.message_hub.get_info("iter") == len(expected) - 1
 
 
 @pytest.mark.parametrize("stopped", [1, 2, 3])
@@ -91,7 +128,12 @@ def test_schedules_end_with_a_longer_training(make_runner, tmp_path, stopped):
         load_from=str(tmp_path / "run" / f"epoch_{stopped}.pth"),
         **settings,
     )
+    rates = Rates()
+    longer.register_hook(rates)
     longer.train()
     (cosine,) = longer.param_schedulers
     assert longer.iter == longer.max_iters == cosine.T_max
     assert longer.optim_wrapper.get_lr()["lr"][0] == pytest.approx(0.0, abs=1e-3)
+    # The rate does not begin at the end of the shorter schedule.
+    expected = [0.05 * (1 + math.cos(math.pi * i / cosine.T_max)) for i in rates.of]
+    assert list(rates.of.values()) == pytest.approx(expected)
