@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..multi_scale.base_size_batches import base_size_loader
+from ..multi_scale.inner_sampler import has_shares_of_sources
 from ..multi_scale.runner_parts import counts_iterations, required_sampler
 from ..utils.batch_norm import estimate_batch_norm, has_batch_norm
 from ..utils.main_process_warning import warn_on_main_process
@@ -64,7 +65,14 @@ class BaseSizeBatchNormHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Refuse what the hook does not support, and warn where it has no effect."""
-        required_sampler(runner.train_loop, type(self).__name__)
+        sampler = required_sampler(runner.train_loop, type(self).__name__)
+        inner = sampler.inner_sampler
+        if has_shares_of_sources(inner):
+            raise ValueError(
+                f"{type(self).__name__} needs batches of any training images, but "
+                f"{type(inner).__name__} gives each source its share of a batch. "
+                "Remove the hook"
+            )
         sharded = sharding_of(runner.model)
         if sharded is not None:
             raise ValueError(

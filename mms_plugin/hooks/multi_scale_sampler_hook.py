@@ -12,6 +12,7 @@ from mmengine.runner.base_loop import BaseLoop
 from ..checkpoints.sampler_checkpoint import SamplerCheckpoint
 from ..multi_scale.batch_lr_scaling import BatchLrScaling
 from ..multi_scale.image_size_check import ImageSizeCheck
+from ..multi_scale.inner_sampler import resumes_exactly
 from ..multi_scale.iteration_seeds import seed_iteration
 from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
@@ -55,7 +56,8 @@ class MultiScaleSamplerHook(Hook):
             to ``'none'``.
 
     Raises:
-        ValueError: An argument is not valid, or the training has another sampler.
+        ValueError: An argument is not valid, the training has another sampler, or
+            there are two of these hooks.
     """
 
     # Before ParamSchedulerHook, whose schedulers continue from the rate that they find,
@@ -82,6 +84,7 @@ class MultiScaleSamplerHook(Hook):
         if loop is None:  # validation or test only
             return
         sampler = self._sampler_of(loop)
+        self._check_only_one(runner)
         if sampler is self._sampler:  # trained a second time
             return
         self._sampler = sampler
@@ -94,6 +97,19 @@ class MultiScaleSamplerHook(Hook):
         self, loop: BaseLoop, sampler: MultiScaleVariableBatchSampler
     ) -> None:
         """Change the sampler's settings before the first iteration, if needed."""
+
+    def _check_only_one(self, runner: Runner) -> None:
+        names = [
+            type(hook).__name__
+            for hook in runner.hooks
+            if isinstance(hook, MultiScaleSamplerHook)
+        ]
+        if len(names) > 1:
+            raise ValueError(
+                f"custom_hooks has {len(names)} hooks of the multi-scale sampler, "
+                f"{' and '.join(names)}: leave one. ResolutionCurriculumHook does all "
+                "that MultiScaleSamplerHook does"
+            )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the sampler's place into the checkpoint."""
@@ -108,6 +124,12 @@ class MultiScaleSamplerHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Continue at the place in the training that was resumed from."""
         loop = runner.train_loop
+        inner = self._sampler_of(loop).inner_sampler
+        if loop.iter and not resumes_exactly(inner):
+            runner.logger.warning(
+                f"{type(inner).__name__} draws with a state that is in no checkpoint: "
+                "the images from here on are not those of an uninterrupted training"
+            )
         recount = self._checkpoint.resume(loop, self._sampler_of(loop))
         if recount is not None:
             self._length.count_from(runner, *recount)

@@ -18,6 +18,10 @@ _ENDLESS_SAMPLERS = {
     "GroupMultiSourceSampler",
 }
 
+# Samplers of mmdet that draw with a state which no checkpoint has: that of NumPy, or
+# one that goes on from epoch to epoch.
+_NOT_RESUMABLE = {"GroupMultiSourceSampler", "CustomSampleSizeSampler"}
+
 # How many indices from the start of an endless sampler can be given once more.
 KEPT_INDICES = 2**16
 
@@ -100,6 +104,16 @@ def is_endless(sampler: Any) -> bool:
     return any(base.__name__ in _ENDLESS_SAMPLERS for base in type(sampler).__mro__)
 
 
+def resumes_exactly(sampler: Any) -> bool:
+    """Return whether a resumed sampler continues as an uninterrupted one."""
+    return all(base.__name__ not in _NOT_RESUMABLE for base in type(sampler).__mro__)
+
+
+def has_shares_of_sources(sampler: Any) -> bool:
+    """Return whether each source has its share of every batch of the sampler."""
+    return hasattr(sampler, "source_ratio")
+
+
 def check_make_up(sampler: Any, batch_sizes: Iterable[int]) -> None:
     """Refuse batch sizes that cut the batches of a sampler of several sources.
 
@@ -114,7 +128,7 @@ def check_make_up(sampler: Any, batch_sizes: Iterable[int]) -> None:
         ValueError: A batch size is no multiple of the sampler's.
     """
     whole = getattr(sampler, "batch_size", None)
-    if not hasattr(sampler, "source_ratio") or not isinstance(whole, int):
+    if not has_shares_of_sources(sampler) or not isinstance(whole, int):
         return
     cut = sorted({size for size in batch_sizes if size % whole})
     if cut:
@@ -142,7 +156,8 @@ def shares_of(sampler: Any) -> Shares:
     total = on_rank * world_size
     distinct = total if dataset is None else len(dataset)
     if not padded and world_size > 1 and dataset is not None:
-        total = distinct
+        # The shares differ: only the sampler knows their sum.
+        total = int(getattr(sampler, "total_size", distinct))
     return Shares(rank, world_size, on_rank, total, distinct, padded)
 
 

@@ -5,14 +5,22 @@ from pathlib import Path
 import pytest
 import torch
 import toys
+from mmengine.dataset import DefaultSampler
 from mmengine.hooks import Hook
-from mmengine.registry import TRANSFORMS
+from mmengine.registry import DATA_SAMPLERS, TRANSFORMS
 from mmengine.runner.checkpoint import load_checkpoint
 from resume_toys import AGVM, CURRICULUM, INFINITE, ITERATIONS
 
 HOOK = dict(type="BaseSizeBatchNormHook", num_batches=5)
 SAMPLER = dict(type="MultiScaleSamplerHook")
 MODEL = dict(type="ToyNormModel")
+
+
+@DATA_SAMPLERS.register_module()
+class SharesOfSources(DefaultSampler):
+    """As mmdet's ``MultiSourceSampler``."""
+
+    source_ratio = (1, 4)
 
 
 def statistics(model):
@@ -175,6 +183,9 @@ def test_bad_input_and_settings_without_effect(make_runner):
         ValueError, match="num_batches must be an integer of at least 1"
     ):
         make_runner(custom_hooks=[dict(HOOK, num_batches=0)])
+    loader = toys.train_dataloader(sampler=dict(type="SharesOfSources"))
+    with pytest.raises(ValueError, match="SharesOfSources gives each source its share"):
+        run(make_runner, SAMPLER, HOOK, train_dataloader=loader)
     with pytest.raises(ValueError, match="needs the multi-scale batch sampler"):
         loader = toys.train_dataloader()
         del loader["batch_sampler"]

@@ -46,6 +46,23 @@ def test_shares(round_up):
     assert shares_of(SequentialSampler(DATA))[:3] == (0, 1, 10)
 
 
+def test_unequal_shares_of_a_part_of_the_data():
+    """As mmdet's ``CustomSampleSizeSampler``: an epoch is not the whole dataset."""
+
+    class Part:
+        dataset, total_size, round_up, world_size = DATA, 7, False, 2
+
+        def __init__(self, rank):
+            self.rank = rank
+
+        def __len__(self):
+            return len(range(self.rank, 7, 2))
+
+    for rank, on_rank in ((0, 4), (1, 3)):
+        shares = shares_of(Part(rank))
+        assert (shares.on_rank, shares.total) == (on_rank, 7)
+
+
 def test_an_endless_sampler_is_read_again_from_the_start():
     expected = list(itertools.islice(InfiniteSampler(DATA, seed=3), 30))
     indices = RewindableIndices(InfiniteSampler(DATA, seed=3))
