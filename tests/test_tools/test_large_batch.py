@@ -185,6 +185,7 @@ def test_plan_of_a_whole_benchmark():
     for backbone in ("scratch", "trained"):
         for batch in (256, 16):
             assert f"| SGD | {backbone} | {batch} |" in text
+    assert text.count("| AdamW | scratch | 1024 |") == 4
 
 
 @pytest.mark.parametrize("lost", ["plain", "AGVM"])

@@ -239,6 +239,8 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
     for name in main:
         sweep = Sweep(results, name, 1024)
         arms += sweep.arms() + _seeds(results, sweep, seeds)
+        # As many updates as batch 256 has.
+        arms += _both(sweep, variant="long", epoch_factor=4)
     for sweep in at_256.values():
         arms += _both(sweep, variant="vbs-cur", multi_scale=True)
     arms += schedules(results, at_256["sgd"], seeds)

@@ -343,7 +343,7 @@ def _variant_row(
 
 
 def long_runs(results: Sequence[Result]) -> str:
-    """Return the table of arms with twice the epochs, beside batch 16.
+    """Return the table of arms with more epochs, beside the usual ones and batch 16.
 
     From scratch, and with a pre-trained backbone.
     """
@@ -355,8 +355,9 @@ def long_runs(results: Sequence[Result]) -> str:
             for arm in found:
                 row = _run_row(arm)
                 rows.append([row[0], backbone, *row[1:]])
+            batches = sorted({16, *(arm["batch"] for arm in found)}, reverse=True)
             for kind in (False, True) if found else ():
-                for batch in (256, 16):
+                for batch in batches:
                     best = summary.best_of(results, optimizer, batch, kind, variant)
                     if best is not None:
                         rows.append(
