@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 from mmengine.config import Config
 
@@ -46,19 +46,18 @@ def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
         return config
     options = _nested(args.recipe_options or {})
     _describe_training(options, args)
-    lines: List[str] = []
+
+    def tell(name: str, line: str) -> None:
+        print(f"--recipe {name}: {line}", file=sys.stderr, flush=True)
+
     with setting_up(f"--recipe {args.recipe}"):
         config = apply_recipes(
             config,
             args.recipe,
             options,
             # Of several processes one tells, and only that one reads the annotations.
-            (lambda name, line: lines.append(f"--recipe {name}: {line}"))
-            if is_main_process()
-            else None,
+            tell if is_main_process() else None,
         )
-    if is_main_process():
-        print("\n".join(lines), file=sys.stderr)
     return config
 
 

@@ -255,7 +255,7 @@ def _costs(
         # The recipe may change the model, so that it runs at all sizes. Building a
         # model removes entries from its config.
         built = build_model(copy.deepcopy(probe))
-        model = model_flops(built, sizes, own.get("positive_rois"))
+        model = model_flops(built, sizes, own.get("positive_rois"), tell=report)
     except UncountedError as error:
         raise RecipeError(
             "model", f"{error}; estimate='pixels' assumes FLOPs proportional to pixels"

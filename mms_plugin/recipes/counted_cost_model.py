@@ -67,7 +67,7 @@ def counted_cost_model(
             # The recipe may change the model, so that it runs at all sizes. Building
             # a model removes entries from its config.
             built = build_model(copy.deepcopy(probe))
-            flops = model_flops(built, counted, positive_rois).per_image
+            flops = model_flops(built, counted, positive_rois, tell=report).per_image
         except UncountedError as error:
             raise RecipeError(
                 "model", f"{error}; cost_model=dict(alpha=..., beta=...) does without"

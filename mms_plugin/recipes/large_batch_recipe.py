@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
+from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
 from mmengine.registry import MODELS, DefaultScope
 
-from ..analysis.config_plan import config_plan, is_multi_scale
+from ..analysis.config_plan import ConfigPlan, config_plan, is_multi_scale
 from ..utils.config_types import counts_iterations, kind_of
 from ..utils.lr_scaling import scaled_lr
-from ..utils.validation import is_number, parse_int
+from ..utils.validation import is_integer, is_number, parse_int
 from .config_edits import RecipeError, Report, assign, nested_configs, short
 from .iteration_counts import scale_iterations, scheduler_list
 from .large_batch_numbers import (
@@ -20,6 +22,8 @@ from .large_batch_numbers import (
     large_batch_times,
     share_batch,
 )
+from .large_batch_schedule import is_converted_warmup, scale_rates, set_warmup
+from .save_between_updates import save_between_updates
 from .warmup import Warmup, find_warmup, warn_of_iteration_schedules
 
 __all__ = ["LARGE_BATCH_OPTIONS", "large_batch_recipe"]
@@ -36,8 +40,8 @@ LARGE_BATCH_OPTIONS = (
 """Options of :func:`large_batch_recipe`."""
 
 _LOADER = "train_dataloader"
-_WARMUP_FACTOR = 0.001
-_FOR_EVER = 10**9
+# As in mask-rcnn_r50_8xb2-lsj-50e_coco.py: 8 ranks with 2 images.
+_NAMED_BATCH = re.compile(r"_(\d+)xb(\d+)")
 
 # Any size will do: the number of updates does not depend on it.
 _ANY_SIZE = (64, 64)
@@ -49,7 +53,7 @@ def large_batch_recipe(
     lr_rule: str = "sqrt",
     warmup_iters: Optional[int] = None,
     base_batch_size: Optional[int] = None,
-    keep: str = "images",
+    keep: Optional[str] = None,
     world_size: int = 1,
     num_samples: Optional[int] = None,
     *,
@@ -75,7 +79,7 @@ def large_batch_recipe(
         base_batch_size: Batch size that the learning rate in the config is meant for.
             Defaults to None: ``auto_scale_lr.base_batch_size``.
         keep: What stays the same in a training that counts iterations: ``'images'``,
-            with fewer iterations, or ``'iterations'``. Defaults to ``'images'``.
+            with fewer iterations, or ``'iterations'``. Defaults to None: ``'images'``.
         world_size: Number of ranks. Defaults to 1.
         num_samples: Number of samples in the dataset. Defaults to None: counted from
             its annotations.
@@ -98,17 +102,24 @@ def large_batch_recipe(
         parse_int(num_samples, "num_samples")
     for name, value, valid in (
         ("lr_rule", lr_rule, ("sqrt", "linear", "none")),
-        ("keep", keep, ("images", "iterations")),
+        ("keep", keep, ("images", "iterations", None)),
     ):
         if value not in valid:
-            names = " or ".join(map(repr, valid))
+            names = " or ".join(repr(each) for each in valid if each)
             raise ValueError(f"{name} must be {names}, but got {value!r}")
     if base_batch_size is None and lr_rule != "none":
         _refuse_second_time(config)
-    keep_images = counts_iterations(config) and keep == "images"
+    keep_images = counts_iterations(config) and keep != "iterations"
     base = None
     if lr_rule != "none" or keep_images:
-        base = _base_batch_size(config, base_batch_size)
+        base = _base_batch_size(config, base_batch_size, report)
+    elif base_batch_size is not None:
+        report(
+            f"note: base_batch_size={base_batch_size} has no effect, since neither the "
+            "learning rate nor the number of iterations is scaled"
+        )
+    if keep is not None and not counts_iterations(config):
+        report(f"note: keep={keep!r} has no effect in a training that counts epochs")
     old_accumulation = config["optim_wrapper"].get("accumulative_counts", 1)
     shares = _share(config, batch_size, world_size, report)
     _scale_lr(config, shares, base, lr_rule, report)
@@ -116,11 +127,13 @@ def large_batch_recipe(
         _keep_images(config, base / old_accumulation, shares, report)
     warn_of_iteration_schedules(config, report)
     warmup = find_warmup(config)
-    times = _fit_times(config, shares, warmup_iters, warmup, num_samples, agvm or {})
-    _set_warmup(config, shares, times, warmup, report)
+    plan = _plan(config, shares, num_samples)
+    times = _fit_times(plan, shares, warmup_iters, warmup, agvm or {})
+    set_warmup(config, shares, times, warmup, report)
     _set_clipping(config, shares, times, report)
     if world_size > 1:
         _synchronize_norms(config, report)
+    save_between_updates(config, plan, shares.accumulation, report)
     _report_measurements(times, report)
     return dict(
         start_iter=times.start * shares.accumulation,
@@ -129,21 +142,10 @@ def large_batch_recipe(
     )
 
 
-def _warmup_from() -> Dict[str, Any]:
-    """Return the scheduler that the recipe's warm-up starts from."""
-    return dict(
-        type="ConstantLR",
-        factor=_WARMUP_FACTOR,
-        by_epoch=False,
-        begin=0,
-        end=_FOR_EVER,
-    )
-
-
 def _refuse_second_time(config: Mapping) -> None:
     """Refuse a config that the recipe has converted: its rate is scaled already."""
     for index, scheduler in enumerate(scheduler_list(config)):
-        if isinstance(scheduler, Mapping) and dict(scheduler) == _warmup_from():
+        if is_converted_warmup(scheduler):
             raise RecipeError(
                 f"param_scheduler[{index}]",
                 "is the warm-up of this recipe, so the learning rate is that of a "
@@ -152,7 +154,7 @@ def _refuse_second_time(config: Mapping) -> None:
             )
 
 
-def _base_batch_size(config: Mapping, given: Any) -> int:
+def _base_batch_size(config: Any, given: Any, report: Report) -> int:
     if given is not None:
         return parse_int(given, "base_batch_size")
     known = (config.get("auto_scale_lr") or {}).get("base_batch_size")
@@ -162,7 +164,25 @@ def _base_batch_size(config: Mapping, given: Any) -> int:
             "is missing, so the batch size that the learning rate is meant for is "
             "unknown; set base_batch_size=N",
         )
-    return parse_int(known, "auto_scale_lr.base_batch_size")
+    base = parse_int(known, "auto_scale_lr.base_batch_size")
+    own: Any = (config.get(_LOADER) or {}).get("batch_size")
+    if is_integer(own) and own > base:
+        # mmdet's RTMDet inherits 16 from a schedule that it replaces.
+        raise RecipeError(
+            "auto_scale_lr.base_batch_size",
+            f"is {base}, but one rank alone has {own} images, so the learning rate is "
+            "not meant for this batch; set base_batch_size=N, the batch that it is "
+            "meant for",
+        )
+    name = Path(str(getattr(config, "filename", None) or "")).name
+    named = _NAMED_BATCH.search(name)
+    if named and int(named[1]) * int(named[2]) != base:
+        report(
+            f"note: the config's name says {named[1]} x {named[2]} images, and its "
+            f"auto_scale_lr.base_batch_size {base}; if the learning rate is meant for "
+            f"the former, set base_batch_size={int(named[1]) * int(named[2])}"
+        )
+    return base
 
 
 def _keep_images(
@@ -231,6 +251,7 @@ def _scale_lr(
             f"optim_wrapper.optimizer.lr: {rate:.6g} -> {optimizer['lr']:.6g} ({rule} "
             f"rule, from a batch of {base} to {shares.total})"
         )
+        scale_rates(config, optimizer["lr"] / rate, report)
     # MMEngine ignores accumulation, so that --auto-scale-lr has no effect with this.
     scaling = dict(config.get("auto_scale_lr") or dict(enable=False))
     old = scaling.get("base_batch_size")
@@ -243,20 +264,13 @@ def _scale_lr(
         )
 
 
-def _fit_times(
-    config: Any,
-    shares: BatchShares,
-    warmup_iters: Optional[int],
-    warmup: Warmup,
-    num_samples: Optional[int],
-    agvm: Mapping[str, Any],
-) -> LargeBatchTimes:
+def _plan(config: Any, shares: BatchShares, num_samples: Optional[int]) -> ConfigPlan:
     size = None if is_multi_scale(config) else _ANY_SIZE
     scope = str(config.get("default_scope") or "mmengine")
     try:
         with DefaultScope.overwrite_default_scope(scope):
             # Building the dataset to count samples removes entries from its config.
-            plan = config_plan(
+            return config_plan(
                 copy.deepcopy(config), num_samples, shares.world_size, size
             )
     except (KeyError, ValueError) as error:
@@ -264,6 +278,15 @@ def _fit_times(
             "train_cfg",
             f"the number of updates, which the recipe depends on, is unknown: {error}",
         ) from error
+
+
+def _fit_times(
+    plan: ConfigPlan,
+    shares: BatchShares,
+    warmup_iters: Optional[int],
+    warmup: Warmup,
+    agvm: Mapping[str, Any],
+) -> LargeBatchTimes:
     updates = plan.optimizer_updates
     if warmup_iters is None and warmup.epochs and plan.by_epoch:
         if warmup.epochs >= len(plan.epochs):
@@ -288,37 +311,6 @@ def _fit_times(
         agvm.get("interval"),
         agvm.get("momentum"),
         updates_of("stop_iter"),
-    )
-
-
-def _set_warmup(
-    config: Any,
-    shares: BatchShares,
-    times: LargeBatchTimes,
-    warmup: Warmup,
-    report: Report,
-) -> None:
-    schedulers = scheduler_list(config)
-    names = [kind_of(schedulers[index]).name for index in warmup.schedulers]
-    kept = [s for i, s in enumerate(schedulers) if i not in warmup.schedulers]
-    iterations = times.warmup * shares.accumulation
-    config["param_scheduler"] = [
-        _warmup_from(),
-        dict(
-            type="ExponentialLR",
-            gamma=(1 / _WARMUP_FACTOR) ** (1 / iterations),
-            by_epoch=False,
-            begin=0,
-            end=iterations + 1,
-        ),
-        *kept,
-    ]
-    length = f"{times.warmup} update" + ("s" if times.warmup > 1 else "")
-    if shares.accumulation > 1:
-        length += f" ({iterations} iterations)"
-    report(
-        f"param_scheduler: warm-up by {' and '.join(names) or 'none'} -> exponential "
-        f"warm-up from {_WARMUP_FACTOR} over {length}"
     )
 
 

@@ -19,7 +19,7 @@ OTHER_MODELS = {
     "mask-rcnn": ("sgd", 1.0),
     "retinanet": ("adamw", 0.5),  # with SGD it diverges in the warm-up
     "panoptic-fpn": ("sgd", 1.0),
-    "faster-rcnn-swin": ("adamw", 1.0),
+    "faster-rcnn-swin": ("adamw", 0.25),  # at the whole rate it diverges
 }
 """Other models: their optimizer, and their rates as parts of Faster R-CNN's, as in
 mmdet's configs."""
@@ -239,8 +239,10 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
     for name in main:
         sweep = Sweep(results, name, 1024)
         arms += sweep.arms() + _seeds(results, sweep, seeds)
-        # As many updates as batch 256 has.
-        arms += _both(sweep, variant="long", epoch_factor=4)
+        # As many updates as batch 256 has, at one rate.
+        longer: Dict[str, Any] = dict(variant="long", epoch_factor=4)
+        for kind in (False, True):
+            arms += _at_best(sweep, False, agvm=kind, **longer)
     for sweep in at_256.values():
         arms += _both(sweep, variant="vbs-cur", multi_scale=True)
     arms += schedules(results, at_256["sgd"], seeds)
