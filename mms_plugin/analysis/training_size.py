@@ -21,6 +21,8 @@ __all__ = [
 
 # Transforms that take one side and give squares.
 _SQUARE = ("EfficientNetRandomCrop", "EfficientNetCenterCrop")
+# Its size is given, and stays, where a resize that keeps the ratio follows.
+_CROP_AND_PAD = "RandomCenterCropPad"
 
 PHOTOGRAPH = (4, 3)
 """Long and short side of most photographs."""
@@ -79,6 +81,8 @@ def _ratio_kept_after(pipeline: Iterable[Mapping], keeps: bool) -> bool:
     for transform in pipeline:
         name = class_name(transform["type"])
         ends = [_ratio_kept_after(part, keeps) for part in branches(name, transform)]
+        if name == _CROP_AND_PAD:
+            return False
         if ends:
             keeps = all(ends)
         elif name == "MultiScaleTransform":
@@ -177,7 +181,9 @@ def _size_set_by(transform: Mapping, name: str, found: _SetSize) -> _SetSize:
             return _several(name)
         size = value if order == "hw" else value[::-1]
     counted = size
-    if keeps:
+    if keeps and found.size and not found.note:  # all images have this ratio
+        counted = _within(found.size, size)
+    elif keeps:
         text = f"{name} keeps the ratio within {size[1]} x {size[0]}"
         counted = _photograph(size)
     if text:
@@ -221,10 +227,15 @@ def _size_of(transform: Mapping) -> Tuple[Any, str]:
     return value, order
 
 
+def _within(image: Size, bounds: Size) -> Size:
+    """Return an image's size rescaled as mmdet's resizes with ``keep_ratio`` do."""
+    factor = min(max(bounds) / max(image), min(bounds) / min(image))
+    return int(image[0] * factor + 0.5), int(image[1] * factor + 0.5)
+
+
 def _photograph(bounds: Size) -> Size:
     """Return the size of a photograph rescaled into ``(height, width)`` bounds."""
-    factor = min(max(bounds) / _LONG, min(bounds) / _SHORT)
-    sides = int(_SHORT * factor + 0.5), int(_LONG * factor + 0.5)
+    sides = _within((_SHORT, _LONG), bounds)
     return sides if bounds[0] <= bounds[1] else sides[::-1]
 
 

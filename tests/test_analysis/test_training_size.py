@@ -27,6 +27,15 @@ LOAD = dict(type="LoadImageFromFile")
             (800, 1067),
             "keeps the ratio within 1333 x 800",
         ),
+        # What is exactly a square before it stays one: CenterNet.
+        (
+            [
+                dict(type="mmdet.RandomCenterCropPad", crop_size=(512, 512)),
+                dict(type="mmdet.Resize", scale=(640, 480), keep_ratio=True),
+            ],
+            (480, 480),
+            "",
+        ),
         (
             [
                 dict(type="mmpretrain.ResizeEdge", scale=256, edge="short"),
@@ -238,6 +247,7 @@ def test_sizes_that_keep_the_ratio():
 
 
 CROP = dict(type="mmdet.RandomCrop", crop_size=(384, 600))
+CENTER_CROP = dict(type="mmdet.RandomCenterCropPad", crop_size=(512, 512))
 EXACT = dict(type="MultiScaleTransform", transform=dict(type="mmdet.Resize"))
 KEEPS = dict(
     type="MultiScaleTransform", transform=dict(type="mmdet.Resize", keep_ratio=True)
@@ -264,6 +274,7 @@ def choice(*branches):
         ([EXACT], 100),
         ([choice([KEEPS], [EXACT])], 100),
         ([KEEPS, EXACT], 100),
+        ([CENTER_CROP, KEEPS], 100),
         ([EXACT, KEEPS, dict(type="mmdet.Pad", pad_to_square=True)], 100),  # YOLOX
     ],
 )
