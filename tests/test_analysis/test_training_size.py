@@ -31,9 +31,9 @@ LOAD = dict(type="LoadImageFromFile")
         (
             [
                 dict(type="mmdet.RandomCenterCropPad", crop_size=(512, 512)),
-                dict(type="mmdet.Resize", scale=(640, 480), keep_ratio=True),
+                dict(type="mmdet.Resize", scale=(384, 384), keep_ratio=True),
             ],
-            (480, 480),
+            (384, 384),
             "",
         ),
         (
