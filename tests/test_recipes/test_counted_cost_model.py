@@ -121,7 +121,7 @@ def test_bad_input(options, words):
 def test_a_model_that_cannot_be_counted(monkeypatch):
     from mms_plugin.recipes import counted_cost_model as module
 
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise module.UncountedError("model.backbone is not known to the counter")
 
     monkeypatch.setattr(module, "model_flops", fail)
