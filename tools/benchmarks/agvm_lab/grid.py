@@ -189,8 +189,8 @@ class Sweep:
             kind: curve(results, agvm=kind, variant=variant, **self.key)
             for kind in sweep_kinds(optimizer, batch)
         }
-        start = start_rates(optimizer, batch, variant)
-        self.rates = sweep_rates(start, list(self.curves.values()))
+        self.start = start_rates(optimizer, batch, variant)
+        self.rates = sweep_rates(self.start, list(self.curves.values()))
 
     def arms(self) -> List[Arm]:
         """Return all arms of the sweep, the middle rates first."""
@@ -239,10 +239,11 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
     for name in main:
         sweep = Sweep(results, name, 1024)
         arms += sweep.arms() + _seeds(results, sweep, seeds)
-        # As many updates as batch 256 has, at one rate.
-        longer: Dict[str, Any] = dict(variant="long", epoch_factor=4)
-        for kind in (False, True):
-            arms += _at_best(sweep, False, agvm=kind, **longer)
+        # As many updates as batch 256 has, at plain training's best rate so far.
+        rate = best_rate(sweep.curves[False])
+        if rate is not None and all(r in sweep.curves[False] for r in sweep.start):
+            longer: Dict[str, Any] = dict(sweep.key, variant="long", epoch_factor=4)
+            arms += [make_arm(agvm=kind, lr=rate, **longer) for kind in (False, True)]
     for sweep in at_256.values():
         arms += _both(sweep, variant="vbs-cur", multi_scale=True)
     arms += schedules(results, at_256["sgd"], seeds)
