@@ -53,8 +53,10 @@ def replay_schedules(
                 replayed._last_value[numbers[i]] for i in range(len(groups))
             ]
     if known:
+        names = {s.param_name for s in steady}
+        names |= {"betas" for s in steady if getattr(s, "use_betas", False)}
         for index, group in enumerate(groups):
-            group.update(scratch[numbers[index]])
+            group.update({name: scratch[numbers[index]][name] for name in names})
     return known
 
 
