@@ -1,28 +1,11 @@
 """The whole large-batch recipe as a config; its training: test_train_large_batch."""
 
 import pytest
-import torch
+from large_batch_toys import FASTER_RCNN, released, told_by, toy
 from mmengine.config import Config
 from mmengine.hub import get_config
-from mmengine.registry import PARAM_SCHEDULERS
 
 from mms_plugin.recipes import RecipeError, apply_recipes
-
-FASTER_RCNN = "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"
-
-
-def released(path=FASTER_RCNN, lines=None, **options):
-    pytest.importorskip(path.split("::")[0])
-    config = get_config(path)
-    text = config.pretty_text
-
-    def note(name, line):
-        if lines is not None:
-            lines.append(line)
-
-    after = apply_recipes(config, "agvm", options, note)
-    assert config.pretty_text == text
-    return after
 
 
 def test_batch_256_on_eight_ranks():
@@ -249,21 +232,6 @@ def test_bad_input(options, words):
     assert "\n" not in str(error.value)
 
 
-def toy():
-    return Config(
-        dict(
-            train_cfg=dict(by_epoch=True, max_epochs=3),
-            train_dataloader=dict(
-                batch_size=2,
-                sampler=dict(type="DefaultSampler"),
-                dataset=dict(type="X"),
-            ),
-            optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
-            auto_scale_lr=dict(base_batch_size=2),
-        )
-    )
-
-
 @pytest.mark.parametrize(
     "changes, options, words",
     [
@@ -313,13 +281,6 @@ def test_a_batch_that_cannot_be_that_of_the_rate():
     assert config.param_scheduler[2].eta_min == pytest.approx(before * 2)
 
 
-def told_by(config, **options):
-    """The lines that the recipe prints."""
-    lines = []
-    apply_recipes(config, "agvm", options, lambda name, line: lines.append(line))
-    return lines
-
-
 def test_a_name_with_another_batch_is_told(tmp_path):
     file = tmp_path / "net_4xb2-3e.py"
     toy().dump(str(file))
@@ -327,68 +288,6 @@ def test_a_name_with_another_batch_is_told(tmp_path):
     (note,) = [line for line in lines if "the config's name says" in line]
     assert "4 x 2 images, and its auto_scale_lr.base_batch_size 2" in note
     assert note.endswith("set base_batch_size=8")
-
-
-def rates_of(schedulers, lr, iterations):
-    """Learning rates as MMEngine's schedulers by iteration make them."""
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
-    built = [
-        PARAM_SCHEDULERS.build(dict(each), default_args=dict(optimizer=optimizer))
-        for each in schedulers
-    ]
-    rates = []
-    for _ in range(iterations):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        for scheduler in built:
-            scheduler.step()
-    return rates
-
-
-@pytest.mark.parametrize(
-    "own",
-    [
-        dict(type="PolyLR", eta_min=1e-2, power=0.9, begin=0, end=800),
-        dict(type="CosineAnnealingLR", eta_min=1e-2, T_max=800, end=800),
-        dict(type="CosineAnnealingLR", eta_min_ratio=0.1, begin=0, end=800),
-    ],
-)
-def test_the_rate_after_the_warm_up_is_that_of_the_schedule(own):
-    config = toy()
-    config.train_cfg = dict(type="IterBasedTrainLoop", max_iters=800)
-    config.param_scheduler = [dict(own, by_epoch=False)]
-    options = dict(batch_size=8, keep="iterations", num_samples=100)
-    config = apply_recipes(config, "agvm", options)
-    assert config.optim_wrapper.optimizer.lr == pytest.approx(0.2)
-    rates = rates_of(config.param_scheduler, 0.2, 800)
-    # 200 updates of four iterations, an eighth of which warm up.
-    assert max(rates) == rates[100] == pytest.approx(0.2)
-    assert rates[50] == pytest.approx(0.2 * 0.001**0.5)
-    assert rates[-1] == pytest.approx(0.02, rel=0.01)
-    # Half way down after half of the rest, but for PolyLR, which is above it.
-    half = 0.11 if own["type"] != "PolyLR" else 0.02 + 0.18 * 0.5**0.9
-    assert rates[450] == pytest.approx(half, rel=0.01)
-
-
-def test_a_schedule_by_epoch_that_begins_with_the_warm_up_is_told():
-    config = toy()
-    config.param_scheduler = [dict(type="CosineAnnealingLR", T_max=3, eta_min=1e-3)]
-    text = "\n".join(told_by(config, batch_size=8, num_samples=100))
-    assert "CosineAnnealingLR with eta_min, begins with the warm-up" in text
-
-
-def test_checkpoints_fall_between_updates():
-    lines = []
-    path = "mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py"
-    config = released(path, lines, batch_size=256, world_size=8)
-    assert config.default_hooks.checkpoint.interval == 5008 == 16 * 313
-    assert config.train_cfg.val_interval == 5008
-    assert not any("epochs end within" in line for line in lines)
-    # 100 samples are 50 iterations, 12 updates and two iterations more.
-    for samples, told in ((100, True), (96, False)):
-        options = dict(batch_size=8, num_samples=samples)
-        text = "\n".join(told_by(toy(), **options))
-        assert ("epochs end within the 4 iterations" in text) is told
 
 
 def test_options_without_effect_are_told():
