@@ -69,7 +69,9 @@ def _step(schedulers: Sequence[Any], times: int) -> None:
 def _initial(group: Dict[str, Any], names: Sequence[str]) -> Dict[str, Any]:
     """Return the settings of a group with the initial values of scheduled ones."""
     settings = {key: value for key, value in group.items() if key != "params"}
-    settings.update({name: group[f"initial_{name}"] for name in names})
+    for name in names:
+        # A checkpoint of a training without schedulers has no initial values.
+        settings[name] = group.get(f"initial_{name}", group[name])
     return settings
 
 

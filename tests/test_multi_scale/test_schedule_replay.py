@@ -115,5 +115,15 @@ def test_a_rate_that_follows_metrics_stays():
     assert not replay_schedules(schedulers[1:], [4], 0)
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `scheduler.step")
+def test_groups_of_a_checkpoint_without_schedulers():
+    wrapper, schedulers = built(CONFIGS["late start"])
+    for group in wrapper.param_groups:
+        del group["initial_lr"]
+    assert replay_schedules(schedulers, [20, 20], 0)
+    assert [s.last_step for s in schedulers] == [10]
+    assert wrapper.optimizer.param_groups[2]["lr"] == pytest.approx(0.002)
+
+
 def test_no_schedulers():
     assert not replay_schedules([], [3], 1)
