@@ -37,6 +37,7 @@ from .batch_maker import batch_maker, rois_per_image
 from .flops import count_flops, flop_counter, training_flops_per_image
 
 __all__ = [
+    "COUNTING",
     "ModelFlops",
     "UncountedError",
     "call_on_meta",
@@ -44,6 +45,9 @@ __all__ = [
     "model_flops",
     "total_stride",
 ]
+
+COUNTING = "counting FLOPs on the CPU"
+"""Start of each line of progress."""
 
 # Tables that are looked up, not multiplied with.
 _LOOKED_UP = (nn.Embedding, nn.EmbeddingBag)
@@ -119,7 +123,7 @@ def model_flops(
         flops: Dict[Size, float] = {}
         for size in part:
             number = f"{wanted.index(size) + 1} of {len(wanted)}"
-            tell(f"counting FLOPs on the CPU at {size_text(size)} ({number})")
+            tell(f"{COUNTING} at {size_text(size)} ({number})")
             flops[size] = _on_cpu(model, size, positive_rois, detector)
         return flops
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from mmengine.config import Config
 
@@ -38,6 +38,7 @@ def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
         UserError: There is no such recipe or option, or the config cannot be
             converted.
     """
+    from ..analysis.model_flops import COUNTING
     from ..recipes import apply_recipes
 
     if args.recipe is None:
@@ -47,8 +48,14 @@ def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
     options = _nested(args.recipe_options or {})
     _describe_training(options, args)
 
+    lines: List[str] = []
+
     def tell(name: str, line: str) -> None:
-        print(f"--recipe {name}: {line}", file=sys.stderr, flush=True)
+        told = f"--recipe {name}: {line}"
+        if line.startswith(COUNTING):  # takes minutes: at once, even if it fails
+            print(told, file=sys.stderr, flush=True)
+        else:
+            lines.append(told)
 
     with setting_up(f"--recipe {args.recipe}"):
         config = apply_recipes(
@@ -58,6 +65,8 @@ def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
             # Of several processes one tells, and only that one reads the annotations.
             tell if is_main_process() else None,
         )
+    if lines:
+        print("\n".join(lines), file=sys.stderr)
     return config
 
 

@@ -6,6 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from mms_plugin import cli
+from mms_plugin.analysis.model_flops import COUNTING
 from mms_plugin.cli.launching import launched_world_size
 
 
@@ -77,3 +78,24 @@ def test_without_a_batch_nothing_is_told():
 def test_an_option_and_a_part_of_it_are_refused_in_either_order(names):
     with pytest.raises(cli.UserError, match="has keep twice, keep.a=images"):
         convert(dict.fromkeys(names, "images"))
+
+
+def test_what_takes_long_is_told_at_once(monkeypatch, capsys):
+    """The changes only if all of them can be made."""
+
+    def apply(config, recipe, options, note):
+        note("vbs", "train_dataloader: changed")
+        note("vbs", f"{COUNTING} at 640x640 (1 of 3)")
+        assert "(1 of 3)" in capsys.readouterr().err
+        if fails:
+            raise ValueError("budget=0.1 cannot be reached")
+        return config
+
+    monkeypatch.setattr("mms_plugin.recipes.apply_recipes", apply)
+    fails = True
+    with pytest.raises(cli.UserError, match="budget=0.1 cannot be reached"):
+        convert(None)
+    assert capsys.readouterr().err == ""
+    fails = False
+    convert(None)
+    assert capsys.readouterr().err == "--recipe vbs: train_dataloader: changed\n"
