@@ -185,7 +185,13 @@ def test_plan_of_a_whole_benchmark():
     for backbone in ("scratch", "trained"):
         for batch in (256, 16):
             assert f"| SGD | {backbone} | {batch} |" in text
-    assert text.count("| AdamW | scratch | 1024 |") == 4
+    assert "| AdamW | scratch | 1024 |" in text
+    best = summary.best_of(results, "adamw", 1024, True, "long")
+    assert best.complete and len(best.aps) == 3
+    raised = grid.select(results, variant="mean-rate-long", lr=best.rate * 1.3)
+    assert [(arm["agvm"], arm["settings"]) for arm in raised] == [
+        (False, dict(epoch_factor=4))
+    ]
 
 
 @pytest.mark.parametrize("lost", ["plain", "AGVM"])

@@ -62,6 +62,9 @@ PRETRAINED_LONG = "pretrained-long"
 MEAN_RATE_BELOW = "mean-rate-below"
 """Variant: plain training, the rate below AGVM's best raised by AGVM's multipliers."""
 
+MEAN_RATE_LONG = "mean-rate-long"
+"""Variant: plain training with more epochs, at a rate raised by AGVM's multipliers."""
+
 MOST_RATES = 8
 """Rates of a sweep, with those that it is extended by."""
 
@@ -225,6 +228,7 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
         arms += sweep.arms()
     for sweep in at_256.values():
         arms += _seeds(results, sweep, seeds) + edges(sweep)
+    arms += long_at_1024(results, seeds)
     for name in main:
         arms += pretrained(results, name, at_16[name], seeds)
     for sweep in at_16.values():
@@ -239,11 +243,6 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
     for name in main:
         sweep = Sweep(results, name, 1024)
         arms += sweep.arms() + _seeds(results, sweep, seeds)
-        # As many updates as batch 256 has, at plain training's best rate so far.
-        rate = best_rate(sweep.curves[False])
-        if rate is not None and all(r in sweep.curves[False] for r in sweep.start):
-            longer: Dict[str, Any] = dict(sweep.key, variant="long", epoch_factor=4)
-            arms += [make_arm(agvm=kind, lr=rate, **longer) for kind in (False, True)]
     for sweep in at_256.values():
         arms += _both(sweep, variant="vbs-cur", multi_scale=True)
     arms += schedules(results, at_256["sgd"], seeds)
@@ -379,6 +378,25 @@ def schedules(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
             for seed in range(1, seeds)
         ]
     return arms
+
+
+def long_at_1024(results: Sequence[Result], seeds: int) -> List[Arm]:
+    """Return a sweep at batch 1024 with as many updates as batch 256 has.
+
+    With AdamW: with SGD it diverges. Plain training also at AGVM's mean multiplier
+    times its rate, at each rate that is trained: is its gain that of a larger rate?
+    """
+    sweep = Sweep(results, "adamw", 1024, "long", epoch_factor=4)
+    order = {rate: place for place, rate in enumerate((6.4e-3, 1.28e-2, 3.2e-3))}
+    arms = sorted(sweep.arms(), key=lambda arm: order.get(arm["lr"], len(order)))
+    for rate in sweep.rates:
+        own = dict(sweep.key, agvm=True, lr=rate, variant="long", seed=0)
+        for arm in select(results, **own):
+            if arm["mean_multipliers"] and not arm["diverged"]:
+                raised = raised_rate(rate, arm["mean_multipliers"])
+                plain: Dict[str, Any] = dict(sweep.key, agvm=False, epoch_factor=4)
+                arms.append(make_arm(lr=raised, variant=MEAN_RATE_LONG, **plain))
+    return arms + _seeds(results, sweep, seeds)
 
 
 def edges(sweep: Sweep) -> List[Arm]:

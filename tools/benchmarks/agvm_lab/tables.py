@@ -7,7 +7,15 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from mms_plugin.utils.tables import markdown_table
 
 from . import summary
-from .grid import MEAN_RATE_BELOW, PRETRAINED_LONG, Result, Sweep, curve, select
+from .grid import (
+    MEAN_RATE_BELOW,
+    MEAN_RATE_LONG,
+    PRETRAINED_LONG,
+    Result,
+    Sweep,
+    curve,
+    select,
+)
 from .grid import edges as grid_edges
 
 _NAMES = {"sgd": "SGD", "adamw": "AdamW", "lamb": "LAMB"}
@@ -100,6 +108,8 @@ def seeds(results: Sequence[Result]) -> str:
         ("default", False, "scratch", "plain"),
         ("default", True, "scratch", "AGVM"),
         (MEAN_RATE_BELOW, False, "scratch", "plain"),
+        ("long", False, "scratch", "plain, more epochs"),
+        ("long", True, "scratch", "AGVM, more epochs"),
         ("start-late", True, "scratch", "AGVM, start at twice the time"),
         ("edge-start-late", True, "scratch", "AGVM, start at twice the time"),
         ("pretrained", False, "trained", "plain"),
@@ -348,11 +358,17 @@ def long_runs(results: Sequence[Result]) -> str:
     From scratch, and with a pre-trained backbone.
     """
     rows = [["", "backbone", "batch", "updates", "", "rate", "AP"]]
-    kinds = {"default": ("long", "scratch"), "pretrained": (PRETRAINED_LONG, "trained")}
+    kinds = {
+        "default": (("long", MEAN_RATE_LONG), "scratch"),
+        "pretrained": ((PRETRAINED_LONG,), "trained"),
+    }
     for optimizer in summary.optimizers(results):
-        for variant, (longer, backbone) in kinds.items():
-            found = select(results, variant=longer, optimizer=optimizer)
-            for arm in found:
+        own = dict(optimizer=optimizer, seed=0)
+        for variant, (names, backbone) in kinds.items():
+            found = [
+                arm for name in names for arm in select(results, variant=name, **own)
+            ]
+            for arm in sorted(found, key=lambda arm: (arm["batch"], arm["lr"])):
                 row = _run_row(arm)
                 rows.append([row[0], backbone, *row[1:]])
             batches = sorted({16, *(arm["batch"] for arm in found)}, reverse=True)
