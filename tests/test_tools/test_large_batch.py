@@ -188,10 +188,10 @@ def test_plan_of_a_whole_benchmark():
     assert "| AdamW | scratch | 1024 |" in text
     best = summary.best_of(results, "adamw", 1024, True, "long")
     assert best.complete and len(best.aps) == 3
-    raised = grid.select(results, variant="mean-rate-long", lr=best.rate * 1.3)
-    assert [(arm["agvm"], arm["settings"]) for arm in raised] == [
-        (False, dict(epoch_factor=4))
-    ]
+    raised = grid.select(results, variant="mean-rate-long")
+    assert any(arm["lr"] == pytest.approx(best.rate * 1.3) for arm in raised)
+    for arm in raised:
+        assert not arm["agvm"] and arm["settings"] == dict(epoch_factor=4)
 
 
 @pytest.mark.parametrize("lost", ["plain", "AGVM"])

@@ -371,7 +371,7 @@ def long_runs(results: Sequence[Result]) -> str:
             for arm in sorted(found, key=lambda arm: (arm["batch"], arm["lr"])):
                 row = _run_row(arm)
                 rows.append([row[0], backbone, *row[1:]])
-            batches = sorted({16, *(arm["batch"] for arm in found)}, reverse=True)
+            batches = sorted({16, 256, *(a["batch"] for a in found)}, reverse=True)
             for kind in (False, True) if found else ():
                 for batch in batches:
                     best = summary.best_of(results, optimizer, batch, kind, variant)
