@@ -170,13 +170,15 @@ def test_two_hooks_of_the_sampler_are_refused(train):
         train("run", hooks=hooks)
 
 
-@DATA_SAMPLERS.register_module()
-class CustomSampleSizeSampler(DefaultSampler):
-    """Named as the one of mmdet, whose state is in no checkpoint."""
+# Known by the name of its class: that of mmdet's, whose state is in no checkpoint.
+DATA_SAMPLERS.register_module(
+    name="ForgetfulSampler",
+    module=type("CustomSampleSizeSampler", (DefaultSampler,), {}),
+)
 
 
 def test_a_sampler_that_does_not_resume_exactly_is_told(train):
-    loader = dict(sampler=dict(type="CustomSampleSizeSampler", shuffle=True))
+    loader = dict(sampler=dict(type="ForgetfulSampler", shuffle=True))
     cut = train("cut", stop=8, loader=loader)
     assert "is in no checkpoint" not in log_of(cut)
     resumed = train("cut", resume=True, loader=loader)
