@@ -47,7 +47,6 @@ def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
         return config
     options = _nested(args.recipe_options or {})
     _describe_training(options, args)
-
     lines: List[str] = []
 
     def tell(name: str, line: str) -> None:

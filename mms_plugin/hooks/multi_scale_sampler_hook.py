@@ -124,13 +124,14 @@ class MultiScaleSamplerHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Continue at the place in the training that was resumed from."""
         loop = runner.train_loop
-        inner = self._sampler_of(loop).inner_sampler
+        sampler = self._sampler_of(loop)
+        inner = sampler.inner_sampler
         if loop.iter and not resumes_exactly(inner):
             runner.logger.warning(
                 f"{type(inner).__name__} draws with a state that is in no checkpoint: "
                 "the images from here on are not those of an uninterrupted training"
             )
-        recount = self._checkpoint.resume(loop, self._sampler_of(loop))
+        recount = self._checkpoint.resume(loop, sampler)
         if recount is not None:
             self._length.count_from(runner, *recount)
         elif loop.iter and not counts_iterations(loop):

@@ -136,7 +136,8 @@ class TrainingLength:
             for scheduler, own in zip(schedulers, times):
                 if not scheduler.by_epoch:
                     scheduler.load_state_dict({**scheduler.state_dict(), **own})
-            if not replay_schedules(schedulers, lengths, done - starts[-1]):
+            followed = replay_schedules(schedulers, lengths, done - starts[-1])
+            if schedulers and not followed:
                 runner.logger.warning(
                     "The learning rate stays that of the checkpoint, since a "
                     "scheduler follows the metrics of the validation"

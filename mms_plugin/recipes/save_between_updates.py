@@ -37,7 +37,7 @@ def save_between_updates(
         _round_up(config, hooks, checkpoint, accumulation, report)
         return
     ends = itertools.accumulate(epoch.iterations for epoch in plan.epochs)
-    if not counts_iterations(config) and any(end % accumulation for end in ends):
+    if plan.by_epoch and any(end % accumulation for end in ends):
         report(
             f"note: epochs end within the {accumulation} iterations of an update, and "
             "a checkpoint does not have their gradients: resuming there loses them. To "

@@ -192,8 +192,8 @@ class Sweep:
             kind: curve(results, agvm=kind, variant=variant, **self.key)
             for kind in sweep_kinds(optimizer, batch)
         }
-        self.start = start_rates(optimizer, batch, variant)
-        self.rates = sweep_rates(self.start, list(self.curves.values()))
+        start = start_rates(optimizer, batch, variant)
+        self.rates = sweep_rates(start, list(self.curves.values()))
 
     def arms(self) -> List[Arm]:
         """Return all arms of the sweep, the middle rates first."""
@@ -387,8 +387,7 @@ def long_at_1024(results: Sequence[Result], seeds: int) -> List[Arm]:
     times its rate, at each rate that is trained: is its gain that of a larger rate?
     """
     sweep = Sweep(results, "adamw", 1024, "long", epoch_factor=4)
-    order = {rate: place for place, rate in enumerate((6.4e-3, 1.28e-2, 3.2e-3))}
-    arms = sorted(sweep.arms(), key=lambda arm: order.get(arm["lr"], len(order)))
+    arms = sweep.arms()
     for rate in sweep.rates:
         own = dict(sweep.key, agvm=True, lr=rate, variant="long", seed=0)
         for arm in select(results, **own):
