@@ -173,6 +173,8 @@ class Sweep:
         optimizer: Name of the optimizer.
         batch: Images per update.
         variant: What the arms are called besides. Defaults to ``'default'``.
+        wait: Whether :meth:`best` waits for all rates; else it is the best so far.
+            Defaults to ``True``.
         settings: Settings of the variant.
     """
 
@@ -182,8 +184,10 @@ class Sweep:
         optimizer: str,
         batch: int,
         variant: str = "default",
+        wait: bool = True,
         **settings: Any,
     ) -> None:
+        self.wait = wait
         self.key: Dict[str, Any] = dict(
             model="faster-rcnn", optimizer=optimizer, batch=batch
         )
@@ -206,9 +210,9 @@ class Sweep:
         ]
 
     def best(self, agvm: bool) -> Optional[float]:
-        """Return the best rate once all rates are known; None before."""
+        """Return the best rate once all rates are known (``wait``); None before."""
         values = self.curves[agvm]
-        if any(rate not in values for rate in self.rates):
+        if self.wait and any(rate not in values for rate in self.rates):
             return None
         return best_rate(values)
 
@@ -385,8 +389,9 @@ def long_at_1024(results: Sequence[Result], seeds: int) -> List[Arm]:
 
     With AdamW: with SGD it diverges. Plain training also at AGVM's mean multiplier
     times its rate, at each rate that is trained: is its gain that of a larger rate?
+    An arm takes long, so that further seeds do not wait for all rates.
     """
-    sweep = Sweep(results, "adamw", 1024, "long", epoch_factor=4)
+    sweep = Sweep(results, "adamw", 1024, "long", wait=False, epoch_factor=4)
     arms = sweep.arms()
     for rate in sweep.rates:
         own = dict(sweep.key, agvm=True, lr=rate, variant="long", seed=0)
