@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from ..multi_scale.size_losses import SizeLosses, losses_since
 from ..multi_scale.sizes import Size
+from ..utils.first_iteration import first_iteration
 
 __all__ = ["BatchView", "DrawnObject", "ImageView", "batch_view", "first_batches"]
 
@@ -163,7 +164,8 @@ def batch_view(
             f"the dataset must give dicts with 'inputs', but gives "
             f"{type(samples[0]).__name__}"
         )
-    data = preprocessor(loader.collate_fn(samples), training=True)
+    with first_iteration():
+        data = preprocessor(loader.collate_fn(samples), training=True)
     inputs = data.get("inputs") if isinstance(data, dict) else None
     if not isinstance(inputs, torch.Tensor) or inputs.dim() != 4:
         found = getattr(inputs, "shape", type(inputs).__name__)

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from ..multi_scale.sizes import Size
+from ..utils.first_iteration import first_iteration
 from ..utils.model_state import kept_model_state
 from ..utils.random_state import kept_random_states
 
@@ -121,7 +122,7 @@ def training_flops_per_image(
         raise ValueError(f"batch_size={batch_size!r} must be at least 1")
     run = _mmengine_loss if loss is None else loss
     flops: Dict[Size, float] = {}
-    with kept_model_state(model), kept_random_states():
+    with kept_model_state(model), kept_random_states(), first_iteration():
         model.train()
         for height, width in sizes:
             if (height, width) in flops:

@@ -16,6 +16,7 @@ __all__ = [
     "batch_sizes_to_measure",
     "epoch_time",
     "fill_batch_sizes",
+    "fitting_batch_sizes",
     "level_batch_sizes",
     "load_times",
     "read_times",
@@ -172,6 +173,40 @@ def fill_batch_sizes(
                 f"no image of {size_text(size)} fits into {budget / 1e9:g} GB: an "
                 f"iteration of one takes {costs.at(*size, 1) / 1e9:.3g} GB"
             )
+    return table
+
+
+def fitting_batch_sizes(
+    batch_sizes: Sequence[int],
+    sizes: Sequence[Size],
+    fits: Mapping[Size, Mapping[int, bool]],
+) -> List[int]:
+    """Lower batch sizes to what fits into the memory, by what was measured.
+
+    A batch size as large as one that does not fit, or larger, becomes the largest
+    smaller one that does.
+
+    Args:
+        batch_sizes: One of each size.
+        sizes: ``(height, width)`` in pixels.
+        fits: By size, whether each measured batch size fits.
+
+    Raises:
+        ValueError: No smaller one that was measured fits.
+    """
+    table = list(batch_sizes)
+    for index, size in enumerate(sizes):
+        measured = fits.get(size, {})
+        failed = [images for images, fit in measured.items() if not fit]
+        if not failed or table[index] < min(failed):
+            continue
+        fitting = [b for b, fit in measured.items() if fit and b < min(failed)]
+        if not fitting:
+            raise ValueError(
+                f"{min(failed)} images of {size_text(size)} do not fit into the "
+                "memory, and fewer were not measured: measure smaller batches as well"
+            )
+        table[index] = max(fitting)
     return table
 
 

@@ -18,6 +18,7 @@ from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sized_index import sized_index_class
 from ..multi_scale.sizes import TARGET_SIZE, Size
 from ..utils.config_types import class_name
+from ..utils.first_iteration import first_iteration
 from .batch_maker import batch_maker
 from .config_plan import is_multi_scale
 
@@ -222,7 +223,8 @@ class TrainingIterations:
         self._look_at_last()
 
         def iteration() -> None:
-            self._last = self.model.train_step(data, self._optim_wrapper)
+            with first_iteration():
+                self._last = self.model.train_step(data, self._optim_wrapper)
 
         return iteration
 

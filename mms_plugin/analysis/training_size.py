@@ -118,7 +118,9 @@ def fixed_size_with_note(config: Any) -> Tuple[Size, Size, Optional[str]]:
     model = config.get("model")
     own = model.get("data_preprocessor") if isinstance(model, Mapping) else None
     preprocessor = own or config.get("data_preprocessor") or {}
-    for augment in preprocessor.get("batch_augments") or []:
+    augments = preprocessor.get("batch_augments")
+    # mmpretrain's are a mapping; none of them resizes.
+    for augment in augments if isinstance(augments, (list, tuple)) else ():
         if "Resize" in class_name(augment["type"]):
             found = _several(class_name(augment["type"]))
     if found.size is None or found.counted is None:

@@ -36,10 +36,12 @@ class _ConfigOptions(DictAction):
                 parser.error(f"{option_string} takes key=value pairs, not {value!r}")
             try:
                 options[key] = self._parse_iterable(text)
-            except (AssertionError, ValueError, SyntaxError, IndexError):
+            except (
+                AssertionError, ValueError, SyntaxError, IndexError, RecursionError,
+            ):  # fmt: skip
                 parser.error(
                     f"{option_string}: the value of {value!r} does not parse; write "
-                    'lists as key="[a,b]" or key=a,b'
+                    'lists as key="[a,b]" or key=a,b, and a dict key by key: key.a=1'
                 )
         previous = getattr(namespace, self.dest, None) or {}
         setattr(namespace, self.dest, {**previous, **options})

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from typing import NamedTuple, Optional
+
+from mmengine.dist import get_world_size
 
 from ..checkpoints.not_saved_error import CheckpointNotSavedError
 from ..utils.error_text import message_lines
@@ -36,7 +39,8 @@ def explain_fault(error: BaseException) -> Optional[Fault]:
         return Fault(text, True)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Fault(f"the disk is full: {text}; make room", True)
-    return _killed_worker(text) or _lost_rank(error) or _bad_sample(error)
+    found = _killed_worker(text) or _slow_worker(text) or _bad_sample(error)
+    return found or _lost_rank(error)
 
 
 def _killed_worker(text: str) -> Optional[Fault]:
@@ -55,6 +59,18 @@ def _killed_worker(text: str) -> Optional[Fault]:
     )
 
 
+def _slow_worker(text: str) -> Optional[Fault]:
+    match = re.search(r"DataLoader timed out after ([\d.]+) seconds", text)
+    if match is None:
+        return None
+    return Fault(
+        f"the DataLoader's workers gave no batch within {match[1]} s, its timeout: the "
+        "storage hangs or is slow, or a batch takes longer; raise timeout or "
+        "num_workers of the dataloader, or set timeout=0",
+        True,
+    )
+
+
 # What gloo, NCCL and the store say of a rank that is gone.
 _LOST = re.compile(
     r"Connection closed by peer|Connection reset by peer|Broken pipe"
@@ -66,6 +82,9 @@ _LOST = re.compile(
 
 def _lost_rank(error: BaseException) -> Optional[Fault]:
     if not isinstance(error, RuntimeError) or _LOST.search(str(error)) is None:
+        return None
+    # The processes may not have been connected yet.
+    if max(get_world_size(), int(os.environ.get("WORLD_SIZE", 1))) == 1:
         return None
     lines = message_lines(str(error))
     return Fault(

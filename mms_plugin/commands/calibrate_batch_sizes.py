@@ -19,6 +19,7 @@ from ..analysis import (
     batch_sizes_to_measure,
     epoch_time,
     fill_batch_sizes,
+    fitting_batch_sizes,
     is_out_of_memory,
     level_batch_sizes,
     relative_errors,
@@ -39,6 +40,7 @@ from ..multi_scale import (
     parse_cost_model,
     pixel_budget_batch_size,
 )
+from ..multi_scale.sizes import size_text
 from ..recipes.batch_augments import BatchAugments, preprocessor_size
 
 GB = 10**9
@@ -349,13 +351,24 @@ def evaluate(
         costs = IterationCosts.of(times)
         memory = IterationCosts.of(memories, conservative=True) if memories else None
     base, batch_size, sizes = schedule.base_size, schedule.batch_size, schedule.sizes
+    fits: Dict[Size, Dict[int, bool]] = {size: {} for size in points}
+    for (height, width, number), timing in timings.items():
+        fits[height, width][number] = timing.seconds is not None
     if args.memory_budget is not None:
         if memory is None:
             raise cli.UserError("--memory-budget: this device counts no memory")
         with cli.setting_up("--memory-budget"):
             table = fill_batch_sizes(memory, args.memory_budget * GB, sizes)
     else:
+        if not fits[base].get(batch_size, True):
+            raise cli.UserError(
+                f"{batch_size} images of {size_text(base)}, the base batch, do not fit "
+                "into the memory of this device: lower train_dataloader.batch_size or "
+                "--batch-size"
+            )
         table = level_batch_sizes(costs, batch_size, base, sizes)
+    with cli.setting_up("batch_sizes (--measure names those to measure)"):
+        table = fitting_batch_sizes(table, sizes, fits)
     rules = {
         "pixel_budget": [pixel_budget_batch_size(batch_size, base, s) for s in sizes],
         "batch_sizes": table,
@@ -375,12 +388,18 @@ def evaluate(
         peak = None
         if memory is not None:
             peak = max(memory.at(*size, b) for size, b in zip(drawn, images))
+        too_large = [
+            f"{b} images of {size_text(size)}"
+            for size, b in zip(drawn, images)
+            if any(not fit and b >= other for other, fit in fits[size].items())
+        ]
         return dict(
             batch_sizes=list(images),
             iterations=epoch.iterations,
             seconds=epoch.seconds,
             slowest_iteration=epoch.slowest,
             peak_memory=peak,
+            out_of_memory=too_large,
         )
 
     prediction: Dict[str, Any] = dict(num_samples=measured["num_samples"])
@@ -479,6 +498,9 @@ def show(document: Dict[str, Any], memory_budget: Optional[float]) -> None:
     print("to paste into train_dataloader.batch_sampler, one of:")
     if pasted is None:
         print("  (no cost_model: the time did not rise with the pixels)")
+    elif document["prediction"]["cost_model"]["out_of_memory"]:
+        too_large = ", ".join(document["prediction"]["cost_model"]["out_of_memory"])
+        print(f"  (no cost_model: by it {too_large} do not fit into the memory)")
     else:
         print(f"  cost_model=dict(alpha={pasted['alpha']}, beta={pasted['beta']:.10g})")
     print(f"  batch_sizes={document['batch_sizes']}  # each {goal}\n")
@@ -503,6 +525,7 @@ def show_prediction(prediction: Dict[str, Any], counts_memory: bool) -> None:
             f"{rule['seconds']:9.1f}{rule['slowest_iteration'] / base:8.2f}x"
             + (f"{rule['peak_memory'] / GB:9.2f}" if counts_memory else "")
             + f"  {images}"
+            + ("" if not rule["out_of_memory"] else "  (out of memory)")
         )
     saving = prediction["saving"]
     word = "less" if saving >= 0 else "more"

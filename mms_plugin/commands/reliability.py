@@ -7,10 +7,11 @@ confidences, and writes the bins as JSON beside it.
 from __future__ import annotations
 
 import argparse
+import copy
 import os.path as osp
 import sys
 from importlib.util import find_spec
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Tuple
 
 from mmengine.dist import is_main_process
 
@@ -64,8 +65,10 @@ def among_the_classes_of(evaluator: Any, metric: Dict[str, Any]) -> Dict[str, An
     """
     metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
     for own in metrics:
-        if isinstance(own, Mapping) and kind_of(own).name == "ClassSubset":
-            return dict(own, metric=metric)
+        if isinstance(own, dict) and kind_of(own).name == "ClassSubset":
+            changed: Dict[str, Any] = copy.copy(own)  # keeps a lazily imported class
+            changed["metric"] = metric
+            return changed
     return metric
 
 

@@ -11,8 +11,9 @@ import copy
 import os
 import os.path as osp
 import sys
+from glob import escape, glob
 from importlib.util import find_spec
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
@@ -39,6 +40,9 @@ from ..evaluation.pipeline_size import (
 )
 from ..utils.files import write_atomically
 from ..utils.host_versions import require
+
+STEM = "evaluation"
+"""Name of the files with the results of several evaluations."""
 
 
 def parse_args(argv: List[str]) -> argparse.Namespace:
@@ -90,7 +94,8 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
         metavar="FILE",
         help="write the metrics to FILE.json, or every prediction to FILE.pkl; with "
         "several sizes, corruptions or checkpoints FILE.json, FILE.png and FILE.md "
-        "are written (default: evaluation.json in the work dir)",
+        "are written (default: evaluation.json in the work dir, where an earlier one "
+        "is kept under another name)",
     )
     parser.add_argument(
         "--json",
@@ -120,8 +125,16 @@ def test_pipeline(config: Config) -> List[Dict[str, Any]]:
     return found[0]
 
 
-def use_test_data(config: Config, name: str) -> None:
-    """Put another config's test data and evaluator into the config."""
+def use_test_data(
+    config: Config, name: str, options: Optional[Mapping[str, Any]]
+) -> None:
+    """Put another config's test data and evaluator into the config.
+
+    Args:
+        config: Changed in place.
+        name: Of the other config.
+        options: ``--cfg-options``; those of the test data are meant for the new one.
+    """
     other = cli.load_config(name)
     if other.get("test_dataloader") is None or other.get("test_evaluator") is None:
         raise cli.UserError(
@@ -131,6 +144,7 @@ def use_test_data(config: Config, name: str) -> None:
     dataset = change_pipelines(other.test_dataloader.dataset, lambda _: pipeline)
     config.test_dataloader.dataset = ConfigDict(dataset)
     config.test_evaluator = other.test_evaluator
+    config.merge_from_dict(dict(options or {}))
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -153,7 +167,7 @@ def load_config(args: argparse.Namespace) -> Config:
         )
     if args.test_data:
         with cli.setting_up(f"--test-data {args.test_data}"):
-            use_test_data(config, args.test_data)
+            use_test_data(config, args.test_data, args.cfg_options)
     config.resume = False
     cli.set_dataloader_defaults(config)
     return config
@@ -293,6 +307,20 @@ def short_names(checkpoints: List[str]) -> Dict[str, str]:
     return {path: "/".join(name) for path, name in zip(checkpoints, names)}
 
 
+def keep_earlier(work_dir: str) -> None:
+    """Rename the results of an earlier evaluation, so that they are not replaced."""
+    earlier = [osp.join(work_dir, STEM + end) for end in (".json", ".md", ".png")]
+    earlier = [path for path in earlier if osp.exists(path)]
+    if not earlier:
+        return
+    number = 1
+    while glob(osp.join(escape(work_dir), f"{STEM}_{number}.*")):
+        number += 1
+    for path in earlier:
+        os.rename(path, osp.join(work_dir, f"{STEM}_{number}{osp.splitext(path)[1]}"))
+    print(f"An earlier {STEM} is kept as {STEM}_{number}.", file=sys.stderr)
+
+
 def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, Any]:
     """Evaluate all checkpoints under all conditions; write table, picture and JSON."""
     if args.out and not args.out.endswith(".json"):
@@ -305,7 +333,7 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
     conditions = plan(config, args)
     checkpoints = list(dict.fromkeys(args.checkpoint))
     cli.set_work_dir(config, args.work_dir)
-    out = args.out or osp.join(config.work_dir, "evaluation.json")
+    out = args.out or osp.join(config.work_dir, f"{STEM}.json")
     cli.prepare_launcher(config, args.launcher, args.local_rank)
 
     first = copy.deepcopy(config)
@@ -321,7 +349,8 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
                 (r["metrics"] for r in results if r["metrics"]), {}
             )
             metric = headline_metric(known, args.metric)
-        about: Dict[str, Any] = dict(config=args.config)
+        about: Dict[str, Any] = dict(config=args.config, test_data=args.test_data)
+        about["cfg_options"] = cli.plain(args.cfg_options or {})
         pipeline = test_pipeline(config)
         about["transforms"] = {
             str(size): describe_sizes(pipeline_at_size(pipeline, size))
@@ -337,6 +366,8 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
         if is_main_process():
             cli.write_json(report, out)
 
+    if args.out is None and is_main_process():
+        keep_earlier(config.work_dir)
     with cli.run_started(runner):
         report = report_of(
             run_conditions(runner, config, checkpoints, conditions, save)

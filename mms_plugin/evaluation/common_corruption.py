@@ -66,20 +66,27 @@ class CommonCorruption:
     Args:
         corruption: One of :data:`~mms_plugin.evaluation.corruptions.CORRUPTIONS`.
         severity: 1 to 5. Defaults to 1.
+        channel_order: Of the images: ``'bgr'``, as MMEngine's libraries load them, or
+            ``'rgb'``, as mmpretrain's CIFAR has them. Defaults to ``'bgr'``.
 
     Raises:
-        ValueError: Unknown corruption or severity; an image that is not uint8, or
-            has a side below 32 pixels.
+        ValueError: Unknown corruption, severity or order; no image, or one that is not
+            uint8, or has a side below 32 pixels.
         ImportError: The package is not installed.
     """
 
-    def __init__(self, corruption: str, severity: int = 1) -> None:
+    def __init__(
+        self, corruption: str, severity: int = 1, channel_order: str = "bgr"
+    ) -> None:
         if corruption not in CORRUPTIONS:
             raise ValueError(
                 f"corruption={corruption!r} must be one of {', '.join(CORRUPTIONS)}"
             )
         if severity not in SEVERITIES or isinstance(severity, bool):
             raise ValueError(f"severity={severity!r} must be one of 1, 2, 3, 4, 5")
+        if channel_order not in ("bgr", "rgb"):
+            raise ValueError(f"channel_order={channel_order!r} must be 'bgr' or 'rgb'")
+        self.channel_order = channel_order
         self.corruption = corruption
         self.severity = severity
         # A missing package is not first noticed by a worker, and what Numba compiles
@@ -89,7 +96,12 @@ class CommonCorruption:
             _compile_glass_blur()
 
     def __call__(self, results: Dict[str, Any]) -> Dict[str, Any]:
-        """Replace ``results['img']``, ``(height, width, 3)`` uint8 BGR."""
+        """Replace ``results['img']``, ``(height, width, 3)`` uint8."""
+        if "img" not in results:
+            raise SettingError(
+                "there is no image to corrupt: CommonCorruption comes after the "
+                "transform that loads it"
+            )
         results["img"] = self.apply(results["img"])
         return results
 
@@ -99,8 +111,7 @@ class CommonCorruption:
         """Return the corrupted image, of the same shape.
 
         Args:
-            image: ``(height, width, 3)`` uint8 BGR, as MMEngine's libraries load it,
-                or ``(height, width)``; not changed.
+            image: ``(height, width, 3)`` uint8, or ``(height, width)``; not changed.
         """
         channels = 1 if image.ndim == 2 else image.shape[2]
         if image.dtype != np.uint8 or channels not in (1, 3):
@@ -118,7 +129,8 @@ class CommonCorruption:
             )
         color = image.ndim == 3 and image.shape[2] == 3
         # The package takes RGB; snow, frost and JPEG are not alike in both orders.
-        ordered = np.ascontiguousarray(image[..., ::-1] if color else image)
+        turned = color and self.channel_order == "bgr"
+        ordered = np.ascontiguousarray(image[..., ::-1] if turned else image)
         seed = zlib.crc32(
             np.ascontiguousarray(image).tobytes(),
             zlib.crc32(f"{self.corruption}/{self.severity}".encode()),
@@ -136,11 +148,11 @@ class CommonCorruption:
         finally:
             np.random.set_state(before)
         if color:
-            return np.ascontiguousarray(corrupted[..., ::-1])
+            return np.ascontiguousarray(corrupted[..., ::-1] if turned else corrupted)
         return np.ascontiguousarray(corrupted[..., 0].reshape(image.shape))
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(corruption={self.corruption!r}, "
-            f"severity={self.severity})"
+            f"severity={self.severity}, channel_order={self.channel_order!r})"
         )

@@ -69,7 +69,8 @@ def corrupted_pipeline(
     The corruption comes where the benchmarks have it: for classification (a pipeline
     that ends with ``PackInputs``) after the last transform that sets the size, as
     ImageNet-C's images are corrupted at the size that the network sees; for
-    everything else right after the image is loaded, at its full size.
+    everything else right after the image is loaded, at its full size. A classifier's
+    pipeline that loads nothing gets RGB images from its dataset, as CIFAR's does.
 
     Args:
         pipeline: Configs of transforms; not changed.
@@ -83,13 +84,15 @@ def corrupted_pipeline(
     kinds = [kind_of(item).name for item in pipeline]
     loads = [number for number, kind in enumerate(kinds) if kind.startswith("Load")]
     images = [number for number in loads if "Annotation" not in kinds[number]]
-    if not images:
+    classifies = "PackInputs" in kinds
+    given = classifies and not loads  # by the dataset
+    if not images and not given:
         raise ValueError(
             f"the test pipeline [{', '.join(kinds)}] loads no image that could be "
             "corrupted: no transform named Load..."
         )
-    place = images[-1]
-    if "PackInputs" in kinds:
+    place = images[-1] if images else -1
+    if classifies:
         sized = [
             n for n, item in enumerate(pipeline) if transform_size(item) is not None
         ]
@@ -105,6 +108,8 @@ def corrupted_pipeline(
             place = kinds.index("PILToNumpy", place + 1)
     result: List[Any] = [copy.copy(item) for item in pipeline]
     added = dict(type="CommonCorruption", corruption=corruption, severity=severity)
+    if given:
+        added["channel_order"] = "rgb"
     return [*result[: place + 1], added, *result[place + 1 :]]
 
 

@@ -41,7 +41,8 @@ class AtomicCheckpointHook(CheckpointHook):
     - An old checkpoint (beyond ``max_keep_ckpts``, or the previous best) is removed
       after the new one and ``last_checkpoint`` have been written, so that the disk
       needs space for one checkpoint more. Old checkpoints that a killed run did not
-      remove are removed when it is resumed.
+      remove are removed when it is resumed. Those of another folder stay, if the run
+      goes on in a new one.
     - If rank 0 fails to save, all ranks raise an error; none waits for another.
 
     The first point holds for a local or mounted disk. With ``out_dir`` or
@@ -61,6 +62,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     backend_args: Any
     file_backend: Any
+    best_ckpt_path: Optional[str]
 
     def __init__(self, interval: int = -1, **kwargs: Any) -> None:
         super().__init__(interval=interval, **kwargs)
@@ -90,6 +92,7 @@ class AtomicCheckpointHook(CheckpointHook):
             own = {k: v for k, v in (self.backend_args or {}).items() if k != "backend"}
             self.backend_args = dict(own, backend=BACKEND_NAME)
         super().before_train(runner)
+        self._keep_to_own_best()
         self.file_backend = DelayedRemovalBackend(self.file_backend)
         if is_main_process() and _uses_atomic_backend(self.backend_args):
             for folder in {str(self.out_dir), runner.work_dir}:
@@ -104,6 +107,28 @@ class AtomicCheckpointHook(CheckpointHook):
             return
         with self._saving():
             super().after_train(runner)
+
+    def _keep_to_own_best(self) -> None:
+        """Forget best checkpoints of another folder, which are not this run's.
+
+        The checkpoint of a resumed run names them by their path. If the run has been
+        copied or moved, they are here under the same names.
+        """
+
+        def own(path: Optional[str]) -> Optional[str]:
+            if not path:
+                return None
+            here = self.file_backend.join_path(self.out_dir, osp.basename(path))
+            backend = self.file_backend
+            return here if backend.isfile(here) or backend.isdir(here) else None
+
+        if self.save_best is None:
+            return
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = own(self.best_ckpt_path)
+        else:
+            paths = self.best_ckpt_path_dict
+            paths.update({key: own(path) for key, path in paths.items()})
 
     def _remove_left_outdated(self, runner: Runner) -> None:
         """Remove what the run that is resumed had no time to remove."""

@@ -10,6 +10,7 @@ from mms_plugin.analysis import (
     batch_sizes_to_measure,
     epoch_time,
     fill_batch_sizes,
+    fitting_batch_sizes,
     level_batch_sizes,
     load_times,
     read_times,
@@ -184,3 +185,16 @@ def test_load_times(tmp_path):
         load_times(tmp_path / "missing.json")
     with pytest.raises(ValueError, match="but got 3"):
         load_times(3)
+
+
+def test_batch_sizes_stay_below_those_that_did_not_fit():
+    fits = {
+        (10, 10): {4: True, 8: True, 16: False, 32: False},
+        (20, 20): {2: True, 4: True},
+    }
+    sizes = [(10, 10), (20, 20), (30, 30)]
+    assert fitting_batch_sizes([15, 9, 3], sizes, fits) == [15, 9, 3]
+    assert fitting_batch_sizes([16, 9, 3], sizes, fits) == [8, 9, 3]
+    assert fitting_batch_sizes([40, 9, 3], sizes, fits) == [8, 9, 3]
+    with pytest.raises(ValueError, match="4 images of 20x20 do not fit"):
+        fitting_batch_sizes([1, 5], sizes[:2], {(20, 20): {4: False, 8: False}})

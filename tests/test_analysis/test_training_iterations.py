@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.logging import MessageHub
 from mmengine.registry import DATASETS, MODELS
 from toys import PIPELINE, ToyModel, train_dataloader
 
@@ -33,6 +34,16 @@ class LosesItsWay(ToyModel):
         losses = super().forward(**inputs)
         return {k: v * (1.0 if len(self.shapes) < 3 else torch.nan) for k, v in
                 losses.items()}  # fmt: skip
+
+
+@MODELS.register_module()
+class AsksForTheEpoch(ToyModel):
+    """As mmdet's TOOD does: fails where no training sets one."""
+
+    def forward(self, **inputs):
+        hub = MessageHub.get_current_instance()
+        assert hub.get_info("epoch") < 4 and hub.get_info("iter") == 0
+        return super().forward(**inputs)
 
 
 def config(model="ToyModel", **kwargs):
@@ -123,6 +134,12 @@ def test_a_loss_that_is_no_number_is_noted(tmp_path):
         # Noted when the iteration after it is prepared.
         assert training.lost == (turn > 2)
         iteration()
+
+
+def test_models_that_ask_for_the_epoch(tmp_path):
+    training = TrainingIterations(config("AsksForTheEpoch"), str(tmp_path))
+    training.prepare(RealBatches(config(), 4, (8, 8))(8, 8, 2))()
+    assert training.model.shapes == [(2, 3, 8, 8)]
 
 
 def test_checkpoint(tmp_path):

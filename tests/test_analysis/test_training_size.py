@@ -211,6 +211,14 @@ def test_a_pipeline_without_one_size(pipeline, model, message):
         config_plan(plain(pipeline=pipeline, model=model), 8)
 
 
+def test_a_classifiers_mixup_is_a_mapping():
+    augments = dict(augments=[dict(type="Mixup", alpha=0.2)])
+    pytest.importorskip("mmpretrain")
+    config = plain(pipeline=[dict(type="mmpretrain.RandomResizedCrop", scale=24)])
+    config.data_preprocessor = dict(batch_augments=augments)
+    assert fixed_size(config)[0] == (24, 24)
+
+
 @pytest.mark.parametrize("other, alike", [(8, True), (16, False)])
 def test_the_size_of_datasets_side_by_side(other, alike):
     pytest.importorskip("mmcv")

@@ -19,6 +19,14 @@ def test_options_are_values_by_dotted_keys(parse):
     assert parse("a.py").cfg_options is None
 
 
+@pytest.mark.parametrize("value", ["[1,2", "[dict(type='A',b=1)]"])
+def test_a_value_that_does_not_parse_is_one_line(parse, capsys, value):
+    with pytest.raises(SystemExit):
+        parse("a.py", "--cfg-options", f"b={value}")
+    text = capsys.readouterr().err
+    assert "does not parse" in text and text.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", ["--local_rank", "--local-rank"])
 def test_the_rank_of_old_launchers(parse, name):
     assert parse("a.py", name, 3).local_rank == 3

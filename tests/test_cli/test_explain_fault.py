@@ -19,6 +19,10 @@ from mms_plugin.utils.setting_error import SettingError
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             r"process 7, was killed \(signal Killed\).* num_workers",
         ),
+        (
+            RuntimeError("DataLoader timed out after 60 seconds"),
+            "no batch within 60 s.* raise timeout or num_workers",
+        ),
     ],
 )
 def test_faults_from_outside(error, words):
@@ -54,7 +58,11 @@ def test_faults_from_outside(error, words):
         "NCCL error: remote process exited or there was a network error",
     ],
 )
-def test_a_rank_that_is_lost(text):
+def test_a_rank_that_is_lost(text, monkeypatch):
+    # One process is not left by another.
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert explain_fault(RuntimeError(text)) is None
+    monkeypatch.setenv("WORLD_SIZE", "2")
     fault = explain_fault(RuntimeError(text))
     assert fault.outside
     assert fault.text.startswith("another rank has ended or no longer responds")
@@ -99,6 +107,15 @@ def test_a_sample_that_does_not_load(num_workers):
     fault = raised_by(ValueError("a.jpg is cut short"), num_workers)
     assert not fault.outside
     assert fault.text.startswith("failed to load a sample: ValueError: a.jpg is cut")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_storage_that_does_not_answer_is_no_lost_rank(num_workers, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    error = RuntimeError("failed to load http://a/1.jpg: Connection reset by peer")
+    fault = raised_by(error, num_workers)
+    assert not fault.outside
+    assert fault.text.startswith("failed to load a sample: RuntimeError: failed to")
 
 
 def test_settings_without_samples():

@@ -51,6 +51,8 @@ def test_is_the_package_on_rgb(image):
         )
         found = CommonCorruption(name, 3).apply(image)
         assert (found[..., ::-1] == expected).all()
+        rgb = image[..., ::-1]
+        assert (CommonCorruption(name, 3, "rgb").apply(rgb) == expected).all()
 
 
 def test_grey_images(image):
@@ -89,6 +91,7 @@ def test_the_number_of_workers_does_not_matter(name):
         (dict(corruption="fog", severity=0), "severity=0"),
         (dict(corruption="fog", severity=6), "severity=6"),
         (dict(corruption="fog", severity=True), "severity=True"),
+        (dict(corruption="fog", channel_order="gbr"), "channel_order='gbr'"),
     ],
 )
 def test_bad_arguments(arguments, text):
@@ -102,6 +105,8 @@ def test_bad_images():
         transform.apply(np.zeros((31, 40, 3), np.uint8))
     with pytest.raises(ValueError, match="must be uint8, but is float32"):
         transform.apply(np.zeros((40, 40, 3), np.float32))
+    with pytest.raises(ValueError, match="comes after the transform that loads it"):
+        transform(dict(img_path="a.png"))
 
 
 def test_missing_package(monkeypatch):

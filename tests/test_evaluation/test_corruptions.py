@@ -71,6 +71,19 @@ def test_detection_is_corrupted_as_loaded():
     assert changed[:3] == ["mmcv.LoadImageFromFile", "CommonCorruption", "Resize"]
 
 
+def test_a_dataset_that_gives_the_images_as_rgb():
+    """mmpretrain's CIFAR."""
+    (added, packed) = corrupted_pipeline([dict(type="PackInputs")], "fog", 1)
+    assert packed == dict(type="PackInputs")
+    assert added == dict(
+        type="CommonCorruption", corruption="fog", severity=1, channel_order="rgb"
+    )
+    resized = [dict(type="Resize", scale=64), dict(type="PackInputs")]
+    assert kinds(corrupted_pipeline(resized, "fog", 1)) == [
+        "Resize", "CommonCorruption", "PackInputs",
+    ]  # fmt: skip
+
+
 def test_nothing_is_loaded():
     with pytest.raises(ValueError, match=r"\[LoadAnnotations, PackInputs\] loads no"):
         corrupted_pipeline(

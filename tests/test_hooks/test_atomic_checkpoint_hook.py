@@ -25,9 +25,9 @@ class Wave(toys.CountSamples):
 
     values = (1.0, 3.0, 2.0, 5.0, 4.0)
 
-    def __init__(self):
+    def __init__(self, first=1):
         super().__init__()
-        self.calls = 0
+        self.calls = first - 1
 
     def compute_metrics(self, results):
         self.calls += 1
@@ -291,6 +291,28 @@ def test_a_copied_run_leaves_the_original_alone(train, tmp_path):
         load_from=str(folder / "run" / "epoch_5.pth"),
     )
     assert "epoch_3.pth" in files(folder / "run")
+
+
+@pytest.mark.parametrize("save_best", ["acc", ["acc", "loss"]])
+def test_the_best_of_another_folder_stays(train, tmp_path, save_best):
+    hook = dict(interval=1, save_best=save_best, rule="greater")
+    short = dict(by_epoch=True, max_epochs=2)
+    folder = train("AtomicCheckpointHook", hook, train_cfg=short, **VALIDATION)
+    before = files(folder / "run")
+    best = [name for name in before if name.startswith("best_")]
+    assert best and all(name.endswith("epoch_2.pth") for name in best)
+    shutil.copytree(folder / "run", tmp_path / "copy" / "run")
+    evaluator = dict(val_evaluator=dict(type="Wave", first=3))
+    for other in ("elsewhere", "copy"):
+        train(
+            "AtomicCheckpointHook", hook, folder=other, resume=True,
+            load_from=str(folder / "run" / "epoch_2.pth"),
+            **{**VALIDATION, **evaluator},
+        )  # fmt: skip
+        assert files(folder / "run") == before
+        # The best of the copy itself has gone, for the better one.
+        later = [name for name in files(tmp_path / other / "run") if "best_" in name]
+        assert later == [name.replace("_2.", "_4.") for name in best]
 
 
 def test_numbers_that_come_again_do_not_remove_what_is_resumed(make_runner, tmp_path):

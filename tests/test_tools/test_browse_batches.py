@@ -139,6 +139,12 @@ def test_a_detector(tmp_path, capsys):
     assert drawn.mask.sum() == pytest.approx(400, rel=0.15)
     tool.main([str(path), "--out", str(tmp_path / "out")])
     assert "64 × 64 px, 2 images, 25.0% of the pixels" in capsys.readouterr().out
+    # YOLOX's asks which iteration it is.
+    augment = "dict(type='BatchSyncRandomResize', random_size_range=(64, 96))"
+    with open(path, "a") as stream:
+        stream.write(f"model['data_preprocessor']['batch_augments'] = [{augment}]\n")
+    tool.main([str(path), "--out", str(tmp_path / "out")])
+    assert "64 × 64 px, 2 images, 25.0% of the pixels" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_a_batch_that_does_not_fit_is_noted(multi_scale_config, capsys):
     assert "32x64       8  out of memory" in capsys.readouterr().out
 
 
-def on_an_accelerator(*options, overhead=0.1):
+def on_an_accelerator(*options, overhead=0.1, failed=((50, 50, 32),)):
     """What is made of measurements that an accelerator might have given."""
     args = tool.parse_args(["config.py", *options])
     schedule = GrowingSizes(8, 100, [50, 100, 200], weights=[1, 2, 1])
@@ -143,7 +143,7 @@ def on_an_accelerator(*options, overhead=0.1):
         for size, batch_sizes in points.items()
         for b in batch_sizes
     }
-    timings[50, 50, 32] = tool.Timing(None)
+    timings.update({point: tool.Timing(None) for point in failed})
     measured = dict(timings=timings, device="GPU", batches="made up", num_samples=900)
     return tool.evaluate(args, schedule, points, dict(measured, loading={}))
 
@@ -179,6 +179,33 @@ def test_time_and_memory_of_an_accelerator(capsys):
     assert "50x50      32  out of memory" in shown and "peak GB" in shown
     assert "cost_model=dict(alpha=1.0, beta=10000)" in shown
     assert "batch_sizes=[12, 8, 3]  # each as long as 8 images of 100x100" in shown
+    # 32 images of 50x50 were measured, and did not fit.
+    assert prediction["pixel_budget"]["out_of_memory"] == ["32 images of 50x50"]
+    assert "  32, 8, 2  (out of memory)" in shown
+    assert shown.count("out of memory") == 2
+
+
+def test_nothing_that_did_not_fit_is_to_be_pasted(capsys):
+    failed = [(50, 50, 32), (200, 200, 8), (200, 200, 4)]
+    document = on_an_accelerator("--memory-budget", "1.9", failed=failed)
+    # 41, 18 and 5 images would fill it by the fit; 16 and 2 were measured and fit.
+    assert document["batch_sizes"] == [16, 18, 2]
+    tool.show(document, 1.9)
+    assert "batch_sizes=[16, 18, 2]  # each within 1.9 GB" in capsys.readouterr().out
+    document = on_an_accelerator(failed=[(50, 50, 16), (50, 50, 32)])
+    assert document["batch_sizes"] == [12, 8, 3]
+    measured = ("--measure", "2", "8", "12")
+    document = on_an_accelerator(*measured, failed=[(50, 50, 12), (200, 200, 12)])
+    assert document["batch_sizes"] == [8, 8, 3]
+    tool.show(document, None)
+    shown = capsys.readouterr().out
+    assert "(no cost_model: by it 12 images of 50x50 do not fit" in shown
+    assert "cost_model=" not in shown
+
+
+def test_a_base_batch_that_does_not_fit(capsys):
+    with pytest.raises(tool.cli.UserError, match="8 images of 100x100, the base batch"):
+        on_an_accelerator(failed=[(100, 100, 8)])
 
 
 def test_times_that_are_mostly_overhead_level_no_batches(capsys):
@@ -199,7 +226,7 @@ def test_times_that_are_mostly_overhead_level_no_batches(capsys):
 
 
 def test_memory_budget(capsys):
-    document = on_an_accelerator("--memory-budget", "2")
+    document = on_an_accelerator("--memory-budget", "2", failed=())
     # 1 GB left for images of 20, 50 and 170 MB
     assert document["batch_sizes"] == [50, 20, 5]
     assert document["prediction"]["batch_sizes"]["peak_memory"] <= 2e9 * (1 + 1e-6)

@@ -190,10 +190,17 @@ def test_corruptions(root, run_test, tmp_path):
     assert summary["relative_drop"] == pytest.approx(100 * (clean - mean) / clean)
     # Other workers, another batch size: the same corruptions of the same images.
     run_test(
-        *arguments, "--work-dir", tmp_path / "two", "--cfg-options",
+        *arguments, "--work-dir", tmp_path / "one", "--cfg-options",
         "test_dataloader.num_workers=2", "test_dataloader.batch_size=7",
     )  # fmt: skip
-    again = json.loads((tmp_path / "two" / "evaluation.json").read_text())
+    # The results of the first evaluation are kept.
+    kept = json.loads((tmp_path / "one" / "evaluation_1.json").read_text())
+    assert kept == report
+    assert all((tmp_path / "one" / f"evaluation_1.{e}").exists() for e in ("md", "png"))
+    again = json.loads((tmp_path / "one" / "evaluation.json").read_text())
+    assert again["cfg_options"] == {
+        "test_dataloader.num_workers": 2, "test_dataloader.batch_size": 7,
+    }  # fmt: skip
     for first, second in zip(report["results"], again["results"]):
         assert second["metrics"] == pytest.approx(first["metrics"], rel=1e-5)
 
@@ -226,15 +233,16 @@ def test_test_data_of_another_config(root, run_test, tmp_path):
     for label in (2, 11):
         shutil.copytree(folders[label], data / str(label))
     (tmp_path / "data.py").write_text(
-        f"""
+        """
 test_dataloader = dict(dataset=dict(
-    type='ImageNetVariant', data_root={str(data)!r}, pipeline=[dict(type='Other')]))
+    type='ImageNetVariant', data_root='nowhere', pipeline=[dict(type='Other')]))
 test_evaluator = dict(type='ClassSubset', metric=dict(type='Accuracy', topk=(1, )))
 """
     )
     run_test(
         root / "config.py", root / "a.pth", "--test-data", tmp_path / "data.py",
-        "--work-dir", tmp_path / "w", "--out", tmp_path / "m.json",
+        "--work-dir", tmp_path / "w", "--out", tmp_path / "m.json", "--cfg-options",
+        f"test_dataloader.dataset.data_root={data}",
     )  # fmt: skip
     metrics = json.loads((tmp_path / "m.json").read_text())
     scores, labels = predict(root, "a", 64)
@@ -277,7 +285,7 @@ def test_bad_input_is_one_line(root, run_test, tmp_path, arguments, text):
     "pipeline, arguments, text",
     [
         ("[Load, Pack]", ["--sizes", 64], "no size is found in the test pipeline"),
-        ("[Resize, Pack]", ["--corruptions", "fog"], "loads no image"),
+        ("[Resize, Pack]", ["--corruptions", "fog"], "there is no image to corrupt"),
     ],
 )
 def test_pipelines_that_cannot_be_changed(

@@ -155,3 +155,24 @@ def test_analysis_tools(new_style, trained_new_style, run_tool, tmp_path):
         )
         assert done.returncode == 0, (name, done.stderr[-3000:])
         assert json.loads(done.stdout), name
+
+
+def test_reliability_keeps_the_class_that_a_config_imports(tmp_path):
+    from mms_plugin import cli
+    from mms_plugin.commands.reliability import among_the_classes_of
+
+    path = tmp_path / "config.py"
+    path.write_text(
+        "from mms_plugin.evaluation import CalibrationError, ClassSubset\n"
+        "test_evaluator = dict(type=ClassSubset, class_indices=[3, 1],\n"
+        "                      metric=dict(type=CalibrationError))\n"
+    )
+    config = cli.load_config(str(path))
+    config.test_evaluator = among_the_classes_of(
+        config.get("test_evaluator"), dict(type="CalibrationError", num_bins=3)
+    )
+    config.dump(tmp_path / "dumped.py")  # as a runner does
+    own = cli.load_config(str(tmp_path / "dumped.py")).test_evaluator
+    assert own.type == "mms_plugin.evaluation.ClassSubset"
+    assert own.metric == dict(type="CalibrationError", num_bins=3)
+    assert own.class_indices == [3, 1]
