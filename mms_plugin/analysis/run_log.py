@@ -24,6 +24,7 @@ from typing import (
 
 from mmengine.config import Config
 
+from ..multi_scale.size_log import SIZES_FILE
 from ..utils.config_types import class_name
 from .training_plan import EpochPlan
 
@@ -160,7 +161,8 @@ def read_run(work_dir: Any) -> RunLog:
     """Read what a training of any MMEngine library logged.
 
     Each start of a training has a folder of its own, in which MMEngine's local backend
-    (``LocalVisBackend``, on by default) writes ``vis_data/scalars.json``. A resumed
+    (``LocalVisBackend``, on by default) writes ``vis_data/scalars.json``, and the hooks
+    of the sampler ``vis_data/sizes.json``. A resumed
     training counts from its checkpoint: what an earlier start did beyond that is
     left out. A start that did not resume leaves out all before it.
 
@@ -174,13 +176,13 @@ def read_run(work_dir: Any) -> RunLog:
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise ValueError(f"work dir {folder} {what}")
-    files = [folder / _SCALARS] if (folder / _SCALARS).is_file() else []
-    files += sorted(folder.glob(f"*/{_SCALARS.as_posix()}"))
+    starts = [each for each in [folder, *sorted(folder.glob("*"))] if _has_log(each)]
+    files = [start / _SCALARS for start in starts if (start / _SCALARS).is_file()]
     if not files:
         raise ValueError(f"work dir {folder} {_why_no_log(folder)}")
     log = RunLog(folder)
-    for file in files:
-        _join(log, file)
+    for start in starts:
+        _join(log, start)
     if not log.starts:
         raise ValueError(
             f"work dir {folder} has no record of a training yet: {files[-1]} is "
@@ -202,17 +204,23 @@ def _why_no_log(folder: Path) -> str:
     return "has no */vis_data/scalars.json, the log of MMEngine's LocalVisBackend"
 
 
-def _join(log: RunLog, file: Path) -> None:
+def _has_log(start: Path) -> bool:
+    return (start / _SCALARS).is_file() or (start / SIZES_FILE).is_file()
+
+
+def _join(log: RunLog, start: Path) -> None:
     """Add a start to what was before it."""
-    records, broken = _read_lines(file)
-    log.unreadable_lines += broken
-    steps = [record["step"] for record in records if _is_training(record)]
+    records, broken = _read_lines(start / _SCALARS)
+    drawn, broken_sizes = _read_lines(start / SIZES_FILE)
+    log.unreadable_lines += broken + broken_sizes
+    if not drawn:  # of versions that wrote both to one file
+        drawn = [r for r in records if _DRAWN[0] in r or _RESUMED_AT in r]
+    steps = [r["step"] for r in [*records, *drawn] if _is_training(r)]
     if not steps:  # only a validation
         return
-    start = file.parent.parent
     config, error = log.config, log.config_error
     log.config = None
-    _read_config(log, [file.parent / "config.py"])
+    _read_config(log, [start / _SCALARS.parent / "config.py"])
     resumed = True
     if log.config is not None:
         resumed = bool(log.config.get("resume", False))
@@ -221,17 +229,12 @@ def _join(log: RunLog, file: Path) -> None:
     first = 0
     log.shift = log.shift if resumed and log.starts else 0
     if resumed and log.starts:
-        for record in records:
+        for record in drawn:
             if _RESUMED_AT in record:
                 log.shift += int(record[_RESUMED_AT]) - record["step"]
         first = min(steps) + log.shift
     if log.shift:
-        records = [
-            {**record, "step": record["step"] + log.shift}
-            if _is_training(record)
-            else record
-            for record in records
-        ]
+        records, drawn = _shifted(records, log.shift), _shifted(drawn, log.shift)
         steps = [step + log.shift for step in steps]
     log.records = [record for record in log.records if record["step"] < first]
     log.drawn = {step: size for step, size in log.drawn.items() if step < first}
@@ -243,25 +246,28 @@ def _join(log: RunLog, file: Path) -> None:
         log.ranks[max(first, 1)] = log.world_size
 
     loop = (log.config or {}).get("train_cfg") or {}
-    log.by_epoch = _counts_epochs(loop, records)
+    log.by_epoch = _counts_epochs(loop, [*records, *drawn])
     hooks = (log.config or {}).get("default_hooks") or {}
     logger = hooks.get("logger") or {}
-    for record in records:
+    for record in drawn:
         if all(_is_number(record.get(name)) for name in _DRAWN):
             height, width, batch_size = (int(record[name]) for name in _DRAWN)
             log.drawn[record["step"]] = (height, width, batch_size)
-        elif "iter" in record:
-            log.records.append(record)
+    log.records += [record for record in records if "iter" in record]
     log.records = _later_wins(log.records)
     log.iterations = max(steps)
-    log.validations += _validations(records, log, loop, logger)
+    ends = {int(r["epoch"]): r["step"] for r in drawn if _is_number(r.get("epoch"))}
+    log.validations += _validations(records, log, loop, logger, ends)
     log.validations.sort(key=lambda one: one.iteration)
     if log.validations:
         log.iterations = max(log.iterations, log.validations[-1].iteration)
 
 
 def _read_lines(file: Path) -> Tuple[List[Dict[str, Any]], int]:
-    records, broken = [], 0
+    records: List[Dict[str, Any]] = []
+    broken = 0
+    if not file.is_file():
+        return records, broken
     with file.open(encoding="utf-8", errors="replace") as stream:
         for line in stream:
             if not line.strip():
@@ -276,6 +282,13 @@ def _read_lines(file: Path) -> Tuple[List[Dict[str, Any]], int]:
             else:
                 broken += 1
     return records, broken
+
+
+def _shifted(records: List[Dict[str, Any]], by: int) -> List[Dict[str, Any]]:
+    return [
+        {**record, "step": record["step"] + by} if _is_training(record) else record
+        for record in records
+    ]
 
 
 def _is_number(value: Any) -> bool:
@@ -312,11 +325,20 @@ def _validations(
     log: RunLog,
     loop: Mapping[str, Any],
     logger: Mapping[str, Any],
+    ends: Mapping[int, int],
 ) -> Iterator[Validation]:
     """Read the curves of one start.
 
     MMEngine notes the epoch, or 0 in a training by iterations.
+
+    Args:
+        records: Of the start, in their order.
+        log: What is known of the training so far.
+        loop: ``train_cfg``.
+        logger: Config of ``LoggerHook``.
+        ends: The last iteration by epoch, where it is known.
     """
+    among = any(_DRAWN[0] in record for record in records)  # every iteration is there
     notes_iteration = not logger.get("log_metric_by_epoch", True)
     length = _epoch_length(log, int(logger.get("interval", 10) or 10))
     interval = loop.get("val_interval", 1000) if loop else 1
@@ -332,10 +354,12 @@ def _validations(
         step, done = record["step"], before
         if notes_iteration:
             done = step + log.shift
-        elif not log.drawn and log.by_epoch and length is not None:
+        elif log.by_epoch and step in ends:
+            done = ends[step]
+        elif not among and log.by_epoch and length is not None:
             # The log may pass over an epoch's last iterations.
             done = max(done, round(step * length))
-        elif not log.drawn and not log.by_epoch and isinstance(interval, int):
+        elif not among and not log.by_epoch and isinstance(interval, int):
             # The log may pass over the iterations since the last validation.
             done = -(-done // max(1, interval)) * max(1, interval)
             done = max(done, validated + interval)

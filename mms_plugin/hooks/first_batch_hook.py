@@ -10,7 +10,12 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..dry_run.trial_batches import choose_batches, load_batches
 from ..multi_scale.dry_run_plan import DryRunPoint
-from ..multi_scale.image_size_check import divisor_of, is_larger, sizes_in_batch
+from ..multi_scale.image_size_check import (
+    divisor_of,
+    is_larger,
+    resizes_batches,
+    sizes_in_batch,
+)
 from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
 )
@@ -28,7 +33,8 @@ class FirstBatchHook(Hook):
 
     It tests a pipeline that a recipe has converted: images are loaded, go through all
     transforms at that size, and are collated. If they are larger than the size, some
-    transform sets another one, and the hook raises an error.
+    transform sets another one, and the hook raises an error; not if the size is set
+    later, by the data preprocessor.
 
     The batch is loaded by a worker process of its own and thrown away, so that the
     training is the same with the hook and without. Without
@@ -57,6 +63,8 @@ class FirstBatchHook(Hook):
             raise ValueError(f"the first batch, {point}, fails to load: {text}") from (
                 error
             )
+        if resizes_batches(runner.model):
+            return
         divisor = divisor_of(runner.cfg.get("train_dataloader"))
         for height, width in sizes_in_batch(batch):
             if is_larger((height, width), size, divisor):

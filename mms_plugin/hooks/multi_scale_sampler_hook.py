@@ -46,8 +46,8 @@ class MultiScaleSamplerHook(Hook):
 
     In each iteration it records ``train/height``, ``train/width`` (pixels) and
     ``train/batch_size`` (images per rank) in the message hub, so that they are in the
-    log, and as scalars in the visualizer. Once an epoch it logs how many images and
-    boxes each size has lost, summed over the ranks.
+    log, and in ``vis_data/sizes.json`` beside MMEngine's ``scalars.json``. Once an
+    epoch it logs how many images and boxes each size has lost, summed over the ranks.
 
     Args:
         lr_scaling: Scale the learning rate of an iteration with its batch size relative

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping, Optional, Set
+from typing import Any, Iterator, Mapping, Optional, Sequence, Set, Tuple
 
 import torch
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch.nn import ModuleList
 
 from .multi_scale_data_preprocessor import MultiScaleDataPreprocessor
 from .sizes import Size, size_text
 
-__all__ = ["ImageSizeCheck", "is_larger", "sizes_in_batch", "size_divisor"]
+__all__ = [
+    "ImageSizeCheck",
+    "is_larger",
+    "resizes_batches",
+    "size_divisor",
+    "sizes_in_batch",
+]
 
 
 class ImageSizeCheck:
@@ -34,6 +41,8 @@ class ImageSizeCheck:
         if size in self._checked:
             return
         self._checked.add(size)
+        if resizes_batches(runner.model):
+            return
         divisor = divisor_of(runner.cfg.get("train_dataloader"))
         for image in sizes_in_batch(data_batch):
             if is_larger(image, size, divisor):
@@ -44,15 +53,29 @@ class ImageSizeCheck:
                     "a MultiScaleTransform."
                 )
                 return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        padded = _padded_size(getattr(model, "data_preprocessor", None))
-        if padded is not None and is_larger(padded, size):
-            runner.logger.warning(
-                f"A batch of {size_text(size)} is padded to {size_text(padded)} by the "
-                "data preprocessor. Pad to the size of the batch: "
-                "model.data_preprocessor=dict(type='MultiScaleDataPreprocessor', "
-                "preprocessor=dict(...))"
-            )
+        for argument, padded in _own_sizes(_preprocessor(runner.model)):
+            if is_larger(padded, size):
+                runner.logger.warning(
+                    f"A batch of {size_text(size)} is padded or resized to "
+                    f"{size_text(padded)} by the data preprocessor. Let it take the "
+                    "size of the batch: "
+                    "model.data_preprocessor=dict(type='MultiScaleDataPreprocessor', "
+                    f"preprocessor=dict(...), size_arg={argument!r})"
+                )
+
+
+def resizes_batches(model: Any) -> bool:
+    """Return whether the data preprocessor resizes batches to their size.
+
+    Then the images of the data loader have other ones.
+    """
+    preprocessor = _preprocessor(model)
+    return isinstance(preprocessor, MultiScaleDataPreprocessor) and preprocessor.resizes
+
+
+def _preprocessor(model: Any) -> Any:
+    own = model.module if is_model_wrapper(model) else model
+    return getattr(own, "data_preprocessor", None)
 
 
 def sizes_in_batch(batch: Any) -> Iterator[Size]:
@@ -96,11 +119,33 @@ def divisor_of(loader: Any) -> int:
     return size_divisor(loader) if isinstance(dataset, Mapping) else 32
 
 
-def _padded_size(preprocessor: Any) -> Optional[Size]:
-    """Return the size that mmseg's data preprocessor pads every batch to, if any."""
-    size = getattr(preprocessor, "size", None)
+def _own_sizes(preprocessor: Any) -> Iterator[Tuple[str, Size]]:
+    """Yield arguments of a data preprocessor that set one size, and these sizes.
+
+    mmseg's pads to ``size``, mmdet's ``BatchFixedSizePad`` too; ``BatchResize`` resizes
+    to ``min_size`` and ``max_size``.
+    """
     if isinstance(preprocessor, MultiScaleDataPreprocessor):
+        return
+    size = _two_sides(getattr(preprocessor, "size", None))
+    if size is not None:
+        yield "size", size
+    augments = getattr(preprocessor, "batch_augments", None)
+    for index, augment in enumerate(_items(augments)):
+        size = _two_sides(getattr(augment, "size", None))
+        if size is not None:
+            yield f"batch_augments.{index}.size", size
+        sides = (getattr(augment, "min_size", None), getattr(augment, "max_size", None))
+        size = _two_sides(sides)
+        if size is not None:
+            yield f"batch_augments.{index}.scale", size
+
+
+def _items(augments: Any) -> Sequence[Any]:
+    return list(augments) if isinstance(augments, (list, tuple, ModuleList)) else []
+
+
+def _two_sides(value: Any) -> Optional[Size]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
         return None
-    if not isinstance(size, (tuple, list)) or len(size) != 2:
-        return None
-    return (size[0], size[1]) if all(isinstance(side, int) for side in size) else None
+    return (value[0], value[1]) if all(isinstance(s, int) for s in value) else None

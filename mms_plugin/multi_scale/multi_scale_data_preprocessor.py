@@ -42,6 +42,10 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
         size_ratio: The size relative to the batch's, a number or ``(height, width)``.
             Defaults to 1.
 
+    Attributes:
+        resizes: Whether the size is one to resize to (mmdet's ``BatchResize``), not one
+            to pad to, so that images come in any size.
+
     Raises:
         ValueError: An argument is not valid.
     """
@@ -64,6 +68,8 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
         self._scope = library_scope()
         self._config: Dict[str, Any] = copy.deepcopy(dict(preprocessor))
         self.size_arg = size_arg
+        # The libraries' resizes take a scale, their paddings a size.
+        self.resizes = size_arg.rpartition(".")[2] == "scale"
         self.order = order
         self.size_ratio = parse_size_ratio(size_ratio)
         self.preprocessor = self._build(self._config)

@@ -34,6 +34,13 @@ def replay_schedules(
     if not steady:
         return False
     groups = steady[0].optimizer.param_groups
+    for scheduler in steady:
+        # A checkpoint with other groups (of AGVM's modules) has its own number of them.
+        if len(scheduler.base_values) != len(groups):
+            scheduler.base_values = [
+                _initial(group, [scheduler.param_name])[scheduler.param_name]
+                for group in groups
+            ]
     kinds = _kinds_of_groups(steady, groups)
     copies, scratch = _started_again(steady, groups, list(kinds.values()))
     by_iteration = [s for s in copies if not s.by_epoch]

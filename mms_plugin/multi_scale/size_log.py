@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+import json
+import os
+from typing import Any, Tuple
 
-from mmengine.runner import Runner
+from mmengine.dist import is_main_process
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from .sizes import Size, size_text
 
-__all__ = ["SizeLog"]
+__all__ = ["SIZES_FILE", "SizeLog", "append_to_sizes_file"]
+
+SIZES_FILE = os.path.join("vis_data", "sizes.json")
+"""In the folder of a start of a training: a line of JSON for every iteration.
+
+Not in MMEngine's ``scalars.json`` beside it, whose lines other tools expect to be those
+of ``LoggerHook``, and not in the visualizer, whose backends may send each line over the
+network.
+"""
 
 
 class SizeLog:
@@ -34,10 +45,23 @@ class SizeLog:
     def batch(self, runner: Runner, batch: Tuple[int, int, int]) -> None:
         """Record ``(height, width, batch_size)`` of an iteration.
 
-        It goes to the message hub, which the log reads, and to the visualizer.
+        It goes to the message hub, which the log reads, and to :data:`SIZES_FILE`.
         """
         names = ("train/height", "train/width", "train/batch_size")
         scalars = dict(zip(names, batch))
         for key, value in scalars.items():
             runner.message_hub.update_scalar(key, value)
-        runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
+        place = dict(step=runner.iter + 1)
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            place["epoch"] = runner.epoch + 1
+        append_to_sizes_file(runner, {**scalars, **place})
+
+
+def append_to_sizes_file(runner: Runner, record: Any) -> None:
+    """Append a line to :data:`SIZES_FILE`, on the main process."""
+    if not is_main_process():
+        return
+    path = os.path.join(runner.log_dir, SIZES_FILE)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "a") as stream:
+        stream.write(json.dumps(record) + "\n")

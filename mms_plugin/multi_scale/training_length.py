@@ -16,6 +16,7 @@ from .scheduler_times import (
     retime_schedulers,
     times_of,
 )
+from .size_log import append_to_sizes_file
 
 __all__ = ["TrainingLength"]
 
@@ -104,7 +105,7 @@ class TrainingLength:
         )
         self._restart_schedules(runner, done)
         # Lets readers of the log join it with the previous run's.
-        runner.visualizer.add_scalars({"train/resumed_at": loop.iter}, step=done)
+        append_to_sizes_file(runner, {"train/resumed_at": loop.iter, "step": done})
         loop._iter = done
         runner.message_hub.update_info("iter", done)
         runner.optim_wrapper.initialize_count_status(runner.model, done, loop.max_iters)

@@ -46,6 +46,12 @@ _BACKBONES = (
     "visual_encoder",
 )
 
+# Images of a batch, unless another number is asked for.
+_IMAGES = 2
+
+_Run = Callable[[Size, int], Any]
+"""Runs a part of a model on a number of images of one size."""
+
 # Runs by the config of the model. Most configs of a folder share a few models.
 _RUNS: Dict[str, Optional[ModelRun]] = {}
 
@@ -70,17 +76,23 @@ class ModelRun:
         stride: Stride of the last feature map of the backbone; ``None`` if unknown.
         takes_small_maps: Whether the backbone has an argument ``pad_small_map`` that
             is off.
+        synchronizes: Whether batch norm is over all ranks (SyncBN).
     """
 
     def __init__(self, build: Callable[[], nn.Module], base_size: Size) -> None:
         self._build = build
-        self._failures: Dict[Size, Optional[str]] = {base_size: None}
-        self._run: Optional[Callable[[Size], Any]] = None
+        self._failures: Dict[Tuple[Size, int], Optional[str]] = {
+            (base_size, _IMAGES): None
+        }
+        self._run: Optional[_Run] = None
         self._way = 0
         self.ran: Optional[str] = None
         self.stride: Optional[int] = None
         model = build()
         self.takes_small_maps = _takes_small_maps(model)
+        self.synchronizes = any(
+            isinstance(module, nn.SyncBatchNorm) for module in model.modules()
+        )
         maps: List[Any] = []
         backbone = getattr(model, "backbone", None)
         if isinstance(backbone, nn.Module):
@@ -88,7 +100,7 @@ class ModelRun:
                 lambda module, args, out: maps.append(out)
             )
         for self._way, (name, run) in enumerate(_ways(model.train())):
-            if _failure(run, base_size) is None:
+            if _failure(run, base_size, _IMAGES) is None:
                 self.ran = name
                 self._keep(run)
                 break
@@ -97,18 +109,18 @@ class ModelRun:
         if self.ran is not None and maps:
             self.stride = feature_stride(maps[-1], base_size)
 
-    def failure(self, size: Size) -> Optional[str]:
-        """Return the error of the model at a size; ``None`` if it runs."""
+    def failure(self, size: Size, images: int = _IMAGES) -> Optional[str]:
+        """Return the error of the model on a batch; ``None`` if it runs."""
         assert self.ran is not None
-        if size not in self._failures:
+        if (size, images) not in self._failures:
             if self._run is None:
                 ways = itertools.islice(_ways(self._build().train()), self._way, None)
                 self._keep(next(ways)[1])
             assert self._run is not None
-            self._failures[size] = _failure(self._run, size)
-        return self._failures[size]
+            self._failures[size, images] = _failure(self._run, size, images)
+        return self._failures[size, images]
 
-    def _keep(self, run: Callable[[Size], Any]) -> None:
+    def _keep(self, run: _Run) -> None:
         self._run = run
         _BUILT.append(self)
         while len(_BUILT) > _MOST_BUILT:
@@ -266,7 +278,7 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def _ways(model: nn.Module) -> Iterator[Tuple[str, Callable[[Size], Any]]]:
+def _ways(model: nn.Module) -> Iterator[Tuple[str, _Run]]:
     """Yield ways to run a model, most of it first and the faster way first."""
     any_model: Any = model
     if not isinstance(model, _Features):
@@ -278,18 +290,20 @@ def _ways(model: nn.Module) -> Iterator[Tuple[str, Callable[[Size], Any]]]:
             on_meta = batch_maker(model, device="meta")
             yield (
                 "all of it",
-                _OnMeta(model, lambda size: dict(on_meta(2, *size), mode="tensor")),
+                _OnMeta(model, lambda size, n: dict(on_meta(n, *size), mode="tensor")),
             )
             yield (
                 "all of it",
-                _OnFake(model, lambda size: dict(make_batch(2, *size), mode="tensor")),
+                _OnFake(
+                    model, lambda size, n: dict(make_batch(n, *size), mode="tensor")
+                ),
             )
     parts = [("its backbone", any_model.backbone)] if _backbone(model) else []
     if hasattr(model, "extract_feat"):
         parts.insert(0, ("its backbone and neck", _FeaturesOf(model)))
     for name, part in parts:
-        yield name, _OnMeta(part, lambda size: _images(model, size, "meta"))
-        yield name, _OnFake(part, lambda size: _images(model, size, "cpu"))
+        yield name, _OnMeta(part, lambda size, n: _images(model, size, n, "meta"))
+        yield name, _OnFake(part, lambda size, n: _images(model, size, n, "cpu"))
 
 
 class _FeaturesOf(nn.Module):
@@ -304,13 +318,13 @@ class _FeaturesOf(nn.Module):
 class _OnMeta:
     """Run a module on meta tensors: fast, but fails if shapes depend on values."""
 
-    def __init__(self, module: nn.Module, make_batch: Callable[[Size], Any]) -> None:
+    def __init__(self, module: nn.Module, make_batch: _Run) -> None:
         self._module = module
         self._state = meta_state(module)
         self._make_batch = make_batch
 
-    def __call__(self, size: Size) -> None:
-        batch = self._make_batch(size)
+    def __call__(self, size: Size, images: int) -> None:
+        batch = self._make_batch(size, images)
         if isinstance(batch, torch.Tensor):
             call_on_meta(self._module, self._state, batch)
         else:
@@ -320,12 +334,12 @@ class _OnMeta:
 class _OnFake:
     """Run a module on PyTorch's fake tensors, mixed with its own real tensors."""
 
-    def __init__(self, module: nn.Module, make_batch: Callable[[Size], Any]) -> None:
+    def __init__(self, module: nn.Module, make_batch: _Run) -> None:
         self._module = module
         self._make_batch = make_batch
 
-    def __call__(self, size: Size) -> None:
-        batch = self._make_batch(size)
+    def __call__(self, size: Size, images: int) -> None:
+        batch = self._make_batch(size, images)
         with FakeTensorMode(allow_non_fake_inputs=True), _FewOperators():
             if isinstance(batch, torch.Tensor):
                 self._module(batch)
@@ -360,17 +374,17 @@ def _backbone(model: nn.Module) -> bool:
     return isinstance(getattr(model, "backbone", None), nn.Module)
 
 
-def _images(model: nn.Module, size: Size, device: str) -> torch.Tensor:
+def _images(model: nn.Module, size: Size, number: int, device: str) -> torch.Tensor:
     preprocessor: Any = getattr(model, "data_preprocessor", model)
     divisor = getattr(preprocessor, "pad_size_divisor", 1)
     height, width = (-(-side // divisor) * divisor for side in size)
-    return torch.zeros(2, input_channels(model), height, width, device=device)
+    return torch.zeros(number, input_channels(model), height, width, device=device)
 
 
-def _failure(run: Callable[[Size], Any], size: Size) -> Optional[str]:
+def _failure(run: _Run, size: Size, images: int) -> Optional[str]:
     try:
         with _quietly(), torch.no_grad():
-            run(size)
+            run(size, images)
     except Exception as error:  # a model may raise anything
         text = (message_lines(str(error)) or [""])[0].strip()
         return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -82,6 +82,7 @@ def checked_model(
     sizes: Sequence[Size],
     check: Any = "run",
     sizes_given: bool = False,
+    images: Optional[Mapping[Size, int]] = None,
 ) -> CheckedModel:
     """Check that a model can be trained at several sizes.
 
@@ -93,6 +94,8 @@ def checked_model(
             falls back to ``'names'`` if that is not possible. ``'names'`` looks at the
             config only. False does not check. Defaults to ``'run'``.
         sizes_given: The user set the sizes, so none is left out. Defaults to False.
+        images: Images per rank of a batch by size. Some models do not train on one.
+            Defaults to None: more than one.
 
     Raises:
         RecipeError: If the model does not run at the sizes, or does not learn correctly
@@ -123,7 +126,51 @@ def checked_model(
                 "model: only its config was checked, since it does not run without data"
             ]
         )
-    return _run_at(run, config, base_size, sizes, sizes_given)
+    checked = _run_at(run, config, base_size, sizes, sizes_given)
+    return _run_on_one_image(run, base_size, checked, sizes_given, images or {})
+
+
+def _run_on_one_image(
+    run: ModelRun,
+    base_size: Size,
+    checked: CheckedModel,
+    sizes_given: bool,
+    images: Mapping[Size, int],
+) -> CheckedModel:
+    """Check the sizes whose batches have a single image on a rank.
+
+    Batch norm over pooled features, as in PSPNet, has one value per channel there. In
+    SyncBN it has those of the other ranks.
+    """
+    single = [size for size in checked.sizes if images.get(size) == 1]
+    if base_size in single:  # as in the training that is converted
+        return checked
+    failing = [size for size in single if run.failure(size, 1) is not None]
+    if not failing:
+        return checked
+    names = ", ".join(size_text(size) for size in failing)
+    reason = run.failure(failing[0], 1)
+    if run.synchronizes:
+        line = (
+            f"warning: at {names} a batch has one image, on which the model does not "
+            f"train with a single rank ({reason}); with SyncBN on several ranks it "
+            "does. For one rank, leave out these sizes or raise "
+            "train_dataloader.batch_size"
+        )
+        return checked._replace(lines=[*checked.lines, line])
+    if sizes_given:
+        raise RecipeError(
+            "sizes",
+            f"at {names} a batch has one image, on which the model does not train "
+            f"({reason}); leave them out, or raise train_dataloader.batch_size; "
+            "check_model=False converts the config anyway",
+        )
+    line = (
+        f"model: does not train on one image, so sizes with such batches are left out: "
+        f"{names}"
+    )
+    sizes = tuple(size for size in checked.sizes if size not in failing)
+    return checked._replace(sizes=sizes, lines=[*checked.lines, line])
 
 
 def _run_at(

@@ -158,7 +158,19 @@ def vbs_recipe(
                 "that is a multiple of the network's stride; name them: sizes=[...]",
             )
         sizes = [short_size(size) for size in chosen]
-    checked = checked_model(config, base, parse_sizes(sizes), check_model, sizes_given)
+    images: Dict[Size, int] = {}
+    if batch_sizes is None or sizes_given:
+        images = _images_by_size(
+            loader["batch_size"],
+            short_size(base),
+            sizes,
+            batch_sizes=batch_sizes,
+            cost_model=cost_model,
+            variable_batch=variable_batch,
+        )
+    checked = checked_model(
+        config, base, parse_sizes(sizes), check_model, sizes_given, images
+    )
     config["model"] = checked.model
     if not sizes_given:
         sizes = [short_size(size) for size in checked.sizes]
@@ -350,6 +362,15 @@ def _check_sizes(batch_size: int, sampler: Mapping, hook: Mapping) -> GrowingSiz
         arguments = {k: v for k, v in hook.items() if k != "type"}
         schedule.set_curriculum(ResolutionCurriculumHook(**arguments).curriculum)
     return schedule
+
+
+def _images_by_size(
+    batch_size: int, base_size: Any, sizes: Any, **rule: Any
+) -> Dict[Size, int]:
+    """Return the images per rank of a full batch by size."""
+    given = {key: value for key, value in rule.items() if value is not None}
+    schedule = GrowingSizes(batch_size, base_size=base_size, sizes=sizes, **given)
+    return dict(zip(schedule.sizes, schedule.batch_sizes))
 
 
 def _report_batches(schedule: GrowingSizes, report: Report) -> None:

@@ -83,20 +83,24 @@ def test_a_training_resumed_with_another_batch_size_is_joined(make_runner, tmp_p
     assert (log.starts, log.epochs, log.iterations) == (2, 5, 80)
 
 
-def test_what_was_redone_counts_once(tmp_path):
+@pytest.mark.parametrize("together", [True, False])
+def test_what_was_redone_counts_once(tmp_path, together):
     write_start(
         tmp_path,
         "20260101_000000",
-        [drawn(s, 8, 8, 4) for s in (1, 2)]
+        [drawn(s, 8, 8, 4, 1) for s in (1, 2)]
         + [train(2, 1), validation(1, top1=10.0)]
-        + [drawn(s, 8, 8, 4) for s in (3, 4)]
-        + [train(4, 2), validation(2, top1=20.0), drawn(5, 8, 8, 4)],
+        + [drawn(s, 8, 8, 4, 2) for s in (3, 4)]
+        + [train(4, 2), validation(2, top1=20.0), drawn(5, 8, 8, 4, 3)],
+        together=together,
     )
     write_start(
         tmp_path,
         "20260102_000000",
-        [drawn(s, 4, 6, 9) for s in (3, 4)] + [train(4, 2), validation(2, top1=30.0)],
+        [drawn(s, 4, 6, 9, 2) for s in (3, 4)]
+        + [train(4, 2), validation(2, top1=30.0)],
         config="resume = True",
+        together=together,
     )
     log = read_run(tmp_path)
     assert log.plan == [(8, 8, 4)] * 2 + [(4, 6, 9)] * 2
@@ -108,29 +112,30 @@ def test_what_was_redone_counts_once(tmp_path):
     assert log.iterations == 4
 
 
-def test_a_start_that_counts_its_checkpoint_in_another_batch_size(tmp_path):
+@pytest.mark.parametrize("together", [True, False])
+def test_a_start_that_counts_its_checkpoint_in_another_batch_size(tmp_path, together):
     def epochs(numbers, length, batch_size, first=0):
         for number, epoch in enumerate(numbers):
             steps = [first + number * length + i + 1 for i in range(length)]
-            yield from (drawn(step, 8, 8, batch_size) for step in steps)
+            yield from (drawn(step, 8, 8, batch_size, epoch) for step in steps)
             yield train(steps[-1], epoch)
             yield validation(epoch, top1=10.0 * epoch)
 
     machine = "GPU number: {}"
     write_start(
         tmp_path, "20260101_000000", list(epochs((1, 2, 3), 20, 4)),
-        text=machine.format(1),
+        text=machine.format(1), together=together,
     )  # fmt: skip
     # Continued after epoch 2, whose 40 iterations count as 10 on two ranks.
     again = {"train/resumed_at": 40, "step": 10}
     write_start(
         tmp_path, "20260102_000000", [again, *epochs((3, 4), 5, 8, first=10)],
-        config="resume = True", text=machine.format(2),
+        config="resume = True", text=machine.format(2), together=together,
     )  # fmt: skip
     # Continued once more, as it was.
     write_start(
         tmp_path, "20260103_000000", list(epochs((5,), 5, 8, first=20)),
-        config="resume = True", text=machine.format(2),
+        config="resume = True", text=machine.format(2), together=together,
     )  # fmt: skip
     log = read_run(tmp_path)
     assert log.plan == [(8, 8, 4)] * 40 + [(8, 8, 8)] * 15
@@ -141,6 +146,31 @@ def test_a_start_that_counts_its_checkpoint_in_another_batch_size(tmp_path):
     cost = run_cost(run_sizes(log), log.iterations, log.world_sizes)
     assert cost.after(40) == 64 * 4 * 40
     assert cost.total == 64 * (4 * 40 + 2 * 8 * 15)
+
+
+def test_epochs_of_unequal_length(tmp_path):
+    """Validated at their ends, which the logger passes over."""
+    records, step = [], 0
+    for epoch, length in ((1, 3), (2, 7), (3, 5)):
+        for step in range(step + 1, step + length + 1):  # noqa: B020
+            records.append(drawn(step, 8, 8, 4, epoch))
+        records.append(validation(epoch, top1=float(epoch)))
+    records.append(train(10, 2))
+    write_start(tmp_path, "20260101_000000", records)
+    log = read_run(tmp_path)
+    assert [(v.epoch, v.iteration) for v in log.validations] == [
+        (1, 3),
+        (2, 10),
+        (3, 15),
+    ]
+    # A start that was killed before the logger's first line.
+    more = [drawn(s, 4, 4, 16, 4) for s in (16, 17)]
+    folder = write_start(tmp_path, "20260102_000000", more, config="resume = True")
+    (folder / "scalars.json").unlink()
+    log = read_run(tmp_path)
+    assert (log.starts, log.iterations, log.plan[-3:]) == (
+        2, 17, [(8, 8, 4), (4, 4, 16), (4, 4, 16)],
+    )  # fmt: skip
 
 
 def test_more_validations_than_logged_iterations(tmp_path):

@@ -2,7 +2,8 @@
 
 import pytest
 import toys
-from mmengine.registry import TRANSFORMS
+from mmengine.model import BaseDataPreprocessor
+from mmengine.registry import MODELS, TRANSFORMS
 
 from mms_plugin import cli
 from mms_plugin.hooks import FirstBatchHook
@@ -21,10 +22,11 @@ class FailsAt:
         return results
 
 
-def trained(make_runner, *transforms, **sampler):
+def trained(make_runner, *transforms, model=None, **sampler):
     pipeline = [toys.PIPELINE[0], *transforms, toys.PIPELINE[-1]]
     dataset = dict(type="ToyDataset", num=100, pipeline=pipeline)
     runner = make_runner(
+        model=model or dict(type="ToyModel"),
         train_dataloader=toys.train_dataloader(dataset=dataset, **sampler),
         train_cfg=dict(by_epoch=True, max_epochs=1),
     )
@@ -55,6 +57,25 @@ def test_a_transform_of_another_size(make_runner):
     words = "must have images of 6x6, but got one of 9x9: a transform"
     with pytest.raises(ValueError, match=words):
         trained(make_runner, wrong, sizes=[6])
+
+
+@MODELS.register_module()
+class ResizesBatches(BaseDataPreprocessor):
+    """As mmdet's with ``BatchResize``."""
+
+    def __init__(self, scale):
+        super().__init__()
+
+
+def test_a_size_that_the_data_preprocessor_sets(make_runner):
+    wrapped = dict(
+        type="MultiScaleDataPreprocessor",
+        preprocessor=dict(type="ResizesBatches", scale=(9, 9)),
+        size_arg="scale",
+    )
+    model = dict(type="ToyModel", data_preprocessor=wrapped)
+    loaded = dict(type="MakeImage", scale=(9, 9))
+    assert trained(make_runner, loaded, sizes=[6], model=model).iter > 0
 
 
 @TRANSFORMS.register_module()

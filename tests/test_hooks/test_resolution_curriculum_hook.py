@@ -153,19 +153,24 @@ def test_sizes_are_logged(make_runner, tmp_path):
         ),
     )
     runner.train()
-    lines = [
-        json.loads(line)
-        for path in Path(runner.log_dir).glob("vis_data/scalars.json")
-        for line in path.read_text().splitlines()
-    ]
-    drawn = [line for line in lines if "train/height" in line]
+
+    def lines_of(name):
+        text = (Path(runner.log_dir) / "vis_data" / name).read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    drawn = lines_of("sizes.json")
     assert [
         (d["train/height"], d["train/width"], d["train/batch_size"]) for d in drawn
     ] == planned(runner)
     assert [d["step"] for d in drawn] == list(range(1, runner.max_iters + 1))
-    # MMEngine's own line of the log has them too.
-    logged = [line for line in lines if "loss" in line]
-    assert logged and all(line["batch_size"] >= 1 for line in logged)
+    lengths = [len(runner.train_dataloader.batch_sampler.plan(e)) for e in range(5)]
+    assert [d["epoch"] for d in drawn] == [
+        epoch + 1 for epoch, length in enumerate(lengths) for _ in range(length)
+    ]
+    # Tools take each line of MMEngine's own log for one of its LoggerHook.
+    logged = lines_of("scalars.json")
+    assert logged and all("loss" in line and "lr" in line for line in logged)
+    assert all(line["batch_size"] >= 1 for line in logged)
     text = "".join(p.read_text() for p in Path(runner.log_dir).glob("*.log"))
     assert "Epoch 1: drawing from 2 sizes: 4x4, 6x6" in text
     assert "Epoch 5: drawing from 5 sizes" in text
@@ -174,9 +179,9 @@ def test_sizes_are_logged(make_runner, tmp_path):
     )
     accumulator = events.EventAccumulator(str(Path(runner.log_dir) / "vis_data"))
     accumulator.Reload()
-    assert [e.value for e in accumulator.Scalars("train/height")] == [
-        h for h, _, _ in planned(runner)
-    ]
+    heights = [h for h, _, _ in planned(runner)]
+    events = accumulator.Scalars("height")
+    assert events and all(e.value == heights[e.step - 1] for e in events)
 
 
 @pytest.mark.parametrize("scaling, power", [("none", 0), ("sqrt", 0.5), ("linear", 1)])

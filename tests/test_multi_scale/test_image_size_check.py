@@ -1,12 +1,19 @@
 """Images that do not have the size of their batch are told of."""
 
+import logging
+from types import SimpleNamespace
+
 import pytest
 import torch
 import toys
 from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import MODELS
 
-from mms_plugin.multi_scale.image_size_check import is_larger, sizes_in_batch
+from mms_plugin.multi_scale.image_size_check import (
+    ImageSizeCheck,
+    is_larger,
+    sizes_in_batch,
+)
 
 HOOK = dict(type="MultiScaleSamplerHook")
 
@@ -15,6 +22,14 @@ class PadsToOneSize(BaseDataPreprocessor):
     """As mmseg's, as far as it matters here."""
 
     size = (12, 12)
+
+
+@MODELS.register_module()
+class ResizesTo(BaseDataPreprocessor):
+    """As mmdet's with ``BatchResize``, as far as it matters here."""
+
+    def __init__(self, scale):
+        super().__init__()
 
 
 def warnings_of(make_runner, caplog, pipeline, **changes):
@@ -50,10 +65,44 @@ def test_a_preprocessor_that_pads_to_one_size_is_told_of(make_runner, caplog):
         model=dict(type="ToyModel", data_preprocessor=preprocessor),
     )  # fmt: skip
     assert sorted(text[:35] for text in found) == [
-        "A batch of 4x4 is padded to 12x12 b",
-        "A batch of 6x6 is padded to 12x12 b",
+        "A batch of 4x4 is padded or resized",
+        "A batch of 6x6 is padded or resized",
     ]
+    assert "to 12x12 by the data preprocessor" in found[0]
     assert "type='MultiScaleDataPreprocessor'" in found[0]
+    assert "size_arg='size')" in found[0]
+
+
+@pytest.mark.parametrize("name", ["BatchFixedSizePad", "BatchResize"])
+def test_batch_augmentations_of_one_size_are_told_of(caplog, name):
+    pytest.importorskip("mmdet.models")
+    argument = "size" if name == "BatchFixedSizePad" else "scale"
+    augment = {"type": f"mmdet.{name}", argument: (12, 16)}
+    preprocessor = MODELS.build(
+        dict(type="mmdet.DetDataPreprocessor", batch_augments=[augment])
+    )
+    runner = SimpleNamespace(
+        cfg={},
+        model=SimpleNamespace(data_preprocessor=preprocessor),
+        logger=logging.getLogger("test_image_size_check"),
+    )
+    check = ImageSizeCheck()
+    for side in (6, 6, 12):
+        check(runner, (side, side), dict(inputs=[torch.zeros(3, side, side)]))
+    (text,) = [record.getMessage() for record in caplog.records]
+    assert text.startswith("A batch of 6x6 is padded or resized to 12x16 by the data")
+    assert text.endswith(f"size_arg='batch_augments.0.{argument}')")
+
+
+def test_images_that_the_preprocessor_resizes(make_runner, caplog):
+    wrapped = dict(
+        type="MultiScaleDataPreprocessor",
+        preprocessor=dict(type="ResizesTo", scale=(12, 12)),
+        size_arg="scale",
+    )
+    pipeline = [dict(type="MakeImage", scale=(12, 12)), dict(type="CollectToy")]
+    model = dict(type="ToyModel", data_preprocessor=wrapped)
+    assert warnings_of(make_runner, caplog, pipeline, model=model) == []
 
 
 @pytest.mark.parametrize(

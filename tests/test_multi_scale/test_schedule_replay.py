@@ -125,5 +125,20 @@ def test_groups_of_a_checkpoint_without_schedulers():
     assert wrapper.optimizer.param_groups[2]["lr"] == pytest.approx(0.002)
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `scheduler.step")
+def test_schedules_of_a_checkpoint_with_fewer_groups():
+    wrapper, schedulers = built(CONFIGS["late start"])
+    for scheduler in schedulers:
+        saved = scheduler.state_dict()
+        saved.update(base_values=[0.1], _last_value=[0.1])
+        scheduler.load_state_dict(saved)
+    assert replay_schedules(schedulers, [20, 20], 0)
+    rates = [group["lr"] for group in wrapper.param_groups]
+    # The base settings are those of the optimizer itself.
+    assert rates == pytest.approx([rate * 0.01 for rate in (*RATES, 0.1)])
+    train(schedulers, [], 5)  # later steps leave no group out
+    assert schedulers[0].get_last_value() == pytest.approx(rates)
+
+
 def test_no_schedulers():
     assert not replay_schedules([], [3], 1)

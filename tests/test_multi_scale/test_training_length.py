@@ -3,8 +3,10 @@
 import math
 
 import pytest
+import torch
 import toys
 from mmengine.hooks import Hook
+from mmengine.registry import MODELS, TRANSFORMS
 
 SCHEDULERS = [
     dict(
@@ -137,3 +139,89 @@ def test_schedules_end_with_a_longer_training(make_runner, tmp_path, stopped):
     # The rate does not begin at the end of the shorter schedule.
     expected = [0.05 * (1 + math.cos(math.pi * i / cosine.T_max)) for i in rates.of]
     assert list(rates.of.values()) == pytest.approx(expected)
+
+
+@MODELS.register_module()
+class TwoParts(toys.ToyModel):
+    """Has two modules for AGVM."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone, self.head = torch.nn.Linear(1, 2), torch.nn.Linear(2, 2)
+
+    def forward(self, inputs, i, target_size=None, mode="loss"):
+        losses = super().forward(inputs, i, target_size, mode)
+        x = self.head(self.backbone(inputs.mean((1, 2, 3))[:, None]))
+        return dict(losses, loss_x=(x - 1).pow(2).mean())
+
+
+@TRANSFORMS.register_module()
+class CollectWithoutSize:
+    def __call__(self, results):
+        image = torch.from_numpy(results["img"]).permute(2, 0, 1)
+        return dict(inputs=image, i=torch.tensor(results["i"]))
+
+
+FIXED_SIZE = dict(
+    batch_size=4,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    collate_fn=dict(type="default_collate"),
+    dataset=dict(
+        type="ToyDataset",
+        pipeline=[
+            dict(type="MakeImage", scale=(8, 8)),
+            dict(type="CollectWithoutSize"),
+        ],
+    ),
+)
+AGVM = dict(
+    type="AGVMOptimWrapper",
+    constructor="AGVMOptimWrapperConstructor",
+    optimizer=dict(type="SGD", lr=0.1),
+    agvm=dict(start_iter=2, interval=2, momentum=0.5),
+)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("before", ["plain", "multi-scale", "other modules"])
+def test_rates_of_every_group_when_agvm_is_added_on_resume(
+    make_runner, tmp_path, before
+):
+    hook = dict(type="ResolutionCurriculumHook", start_sizes=[4, 6])
+    multi_scale = dict(custom_hooks=[hook])
+    common = dict(
+        model=dict(type="TwoParts"),
+        param_scheduler=SCHEDULES["cosine"],
+        default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1)),
+    )
+    then = dict(common, **multi_scale, optim_wrapper=AGVM)
+    if before == "plain":
+        first = dict(common, train_dataloader=FIXED_SIZE)
+    elif before == "multi-scale":
+        first = dict(common, **multi_scale)
+    else:
+        whole = dict(AGVM["agvm"], modules=["backbone"])
+        first = dict(then, optim_wrapper=dict(AGVM, agvm=whole))
+    shorter = 5 if before == "plain" else 4
+    make_runner(train_cfg=dict(by_epoch=True, max_epochs=shorter), **first).train()
+
+    def train(**changes):
+        seen = {}
+
+        class See(Hook):
+            priority = "LOWEST"
+
+            def before_train_iter(self, runner, batch_idx, data_batch=None):
+                groups = runner.optim_wrapper.optimizer.param_groups
+                seen[runner.iter] = [group["lr"] for group in groups]
+
+        runner = make_runner(**then, **changes)
+        runner.register_hook(See())
+        runner.train()
+        return seen
+
+    resumed = train(resume=True, load_from=str(tmp_path / "run" / "epoch_2.pth"))
+    expected = train(work_dir=str(tmp_path / "other"))
+    assert 0 < len(resumed) < len(expected) and len(expected[0]) == 3
+    for iteration, rates in resumed.items():
+        assert rates == pytest.approx(expected[iteration])

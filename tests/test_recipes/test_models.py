@@ -112,3 +112,43 @@ def test_ways_to_check_a_model(value):
         vbs_recipe(classification(), check_model=value)
     with pytest.raises(ValueError, match="check_model must be one of"):
         checked_model(config, (224, 224), [(224, 224)], value)
+
+
+@pytest.mark.parametrize("norm", ["BN", "SyncBN"])
+def test_a_model_that_does_not_train_on_one_image(norm):
+    """PSPNet normalizes a map of one pixel: with one image there is one value."""
+    pytest.importorskip("mmseg")
+    config = get_config("mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py")
+    for part in ("backbone", "decode_head", "auxiliary_head"):
+        config.model[part].norm_cfg = dict(type=norm, requires_grad=True)
+    sizes = [(48, 48), (64, 64), (80, 80), (96, 96)]
+    ran = ["model: runs from 48x48 to 96x96 (all of it was run)"]
+    images = dict(zip(sizes, (3, 2, 1, 1)))
+    checked = checked_model(config, (64, 64), sizes, images=images)
+    assert checked.lines[:1] == ran
+    if norm == "BN":
+        assert checked.sizes == ((48, 48), (64, 64))
+        assert checked.lines[1].endswith("batches are left out: 80x80, 96x96")
+        with pytest.raises(RecipeError, match="at 80x80, 96x96 a batch has one image"):
+            checked_model(config, (64, 64), sizes, sizes_given=True, images=images)
+    else:
+        assert checked.sizes == tuple(sizes)
+        assert checked.lines[1].startswith("warning: at 80x80, 96x96 a batch has one")
+        assert "with SyncBN on several ranks it does" in checked.lines[1]
+    # With more images; and where the base batch has one, as in the config itself.
+    for enough in (dict.fromkeys(sizes, 2), dict.fromkeys(sizes, 1)):
+        checked = checked_model(config, (64, 64), sizes, images=enough)
+        assert (checked.sizes, checked.lines) == (tuple(sizes), ran)
+
+
+def test_the_recipe_counts_the_images_of_a_batch():
+    pytest.importorskip("mmseg")
+    config = get_config("mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py")
+    for part in ("backbone", "decode_head", "auxiliary_head"):
+        config.model[part].norm_cfg = dict(type="BN", requires_grad=True)
+    for batch_size, largest in ((2, (512, 1024)), (4, (640, 1280))):
+        config.train_dataloader.batch_size = batch_size
+        converted = vbs_recipe(config)
+        assert converted.train_dataloader.batch_sampler.sizes[-1] == largest
+    converted = vbs_recipe(config, variable_batch=False)
+    assert converted.train_dataloader.batch_sampler.sizes[-1] == (640, 1280)
