@@ -32,6 +32,8 @@ model = dict(
         preprocessor=_base_.model.data_preprocessor,
     )
 )
+# Else cuDNN searches anew with each size.
+env_cfg = dict(cudnn_benchmark=False)
 custom_hooks = [dict(type="ResolutionCurriculumHook", schedule="constant")]
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=max_iters)

@@ -30,8 +30,14 @@ param_scheduler = [
         begin=0,
         end=warmup_iters + 1,
     ),
+    # From the end of the warm-up, which begins below its eta_min, four times as high.
     dict(
-        type="PolyLR", eta_min=1e-4, power=0.9, begin=0, end=max_iters, by_epoch=False
+        type="PolyLR",
+        eta_min=4e-4,
+        power=0.9,
+        begin=warmup_iters,
+        end=max_iters,
+        by_epoch=False,
     ),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=1000)

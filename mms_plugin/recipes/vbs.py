@@ -210,6 +210,7 @@ def vbs_recipe(
     config[_LOADER] = new_loader
     augments.leave_out(config, report)
     augments.wrap(config, report)
+    _turn_off_cudnn_benchmark(config, report)
     convert_hooks(config, steps, rewritten, report)
     _convert_variables(config, rewritten, report)
     hooks = list(config.get("custom_hooks") or ())
@@ -415,6 +416,16 @@ def _set_iterations(
             f"{images:.3g} images on average instead of {schedule.batch_size}; "
             "keep='images' lowers it"
         )
+
+
+def _turn_off_cudnn_benchmark(config: Any, report: Report) -> None:
+    """Let cuDNN not search for the fastest algorithms, anew with each input size."""
+    environment = config.get("env_cfg")
+    if isinstance(environment, Mapping) and environment.get("cudnn_benchmark"):
+        changed: Any = copy.copy(environment)
+        changed["cudnn_benchmark"] = False
+        config["env_cfg"] = changed
+        report("env_cfg.cudnn_benchmark: True -> False")
 
 
 def _report_squares(base: Size, sizes: Sequence[Size], report: Report) -> None:

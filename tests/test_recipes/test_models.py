@@ -141,6 +141,18 @@ def test_a_model_that_does_not_train_on_one_image(norm):
         assert (checked.sizes, checked.lines) == (tuple(sizes), ran)
 
 
+def test_cudnn_does_not_search_anew_with_each_size():
+    config = classification()
+    lines = []
+    assert "env_cfg" not in vbs_recipe(config, report=lines.append)
+    config["env_cfg"] = dict(cudnn_benchmark=True, mp_cfg=dict(opencv_num_threads=0))
+    assert vbs_recipe(config, report=lines.append)["env_cfg"] == dict(
+        cudnn_benchmark=False, mp_cfg=dict(opencv_num_threads=0)
+    )
+    assert config["env_cfg"]["cudnn_benchmark"] is True
+    assert lines.count("env_cfg.cudnn_benchmark: True -> False") == 1
+
+
 def test_the_recipe_counts_the_images_of_a_batch():
     pytest.importorskip("mmseg")
     config = get_config("mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py")

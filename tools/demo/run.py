@@ -432,6 +432,8 @@ def run_demo(args: argparse.Namespace, argv: Sequence[str]) -> Dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     # The configs read where the data is from here.
     os.environ["MMS_SCENES"] = str((folder / "scenes").absolute())
+    # Its figures are those of CPUs, and mmcv's operators may be built without CUDA.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     # Threads that spin while they wait take the cores from the data's workers: on two
     # busy cores an iteration took 20 times as long. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

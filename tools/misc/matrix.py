@@ -188,7 +188,10 @@ class Combination:
         if self.is_marked("slice", key):
             return (self.folder / "summary.txt").read_text()
         print(f"{self.name}: testing; log: {self.log.relative_to(ROOT)}", flush=True)
-        code = self.run(str(self.python), "-m", "pytest", "-q", *arguments)
+        code = self.run(
+            *(str(self.python), "-m", "pytest", "-q", *arguments),
+            CUDA_VISIBLE_DEVICES="",  # as `make test`
+        )
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         summary = next((line for line in reversed(lines) if line.strip()), "")
         summary = summary.strip("= ")

@@ -9,13 +9,31 @@ the EMA takes in the batch norms' statistics. CVNets trains in mixed precision: 
 
 max_epochs = 100
 
+# A parameter that one of the custom_keys names is exempt from the other settings, so
+# that the norms and biases of the backbones are named too. The longest key counts.
+backbone_norms = (
+    *(".bn1", ".bn2", ".bn3", ".downsample.1"),  # ResNet
+    *("backbone.conv1.bn", "backbone.conv2.bn", "backbone.layers.0.bn"),
+    *(".expand_conv.bn", ".depthwise_conv.bn", ".linear_conv.bn"),
+)
+backbone_biases = (".se.conv1.conv.bias", ".se.conv2.conv.bias")  # EfficientNet
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=4e-5),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
-        custom_keys=dict(backbone=dict(lr_mult=0.1)),
+        custom_keys={
+            "backbone": dict(lr_mult=0.1),
+            **{
+                name: dict(lr_mult=0.1, decay_mult=0.0)
+                for name in (
+                    *[f"{norm}.weight" for norm in backbone_norms],
+                    *[f"{norm}.bias" for norm in backbone_norms],
+                    *backbone_biases,
+                )
+            },
+        },
     ),
 )
 param_scheduler = [
