@@ -145,7 +145,10 @@ def test_recipes_of_a_model_differ_in_nothing_else(name, configs):
         changed |= {"train_cfg", "param_scheduler", "default_hooks", "model"}
     if name.startswith("deeplabv3"):  # no search for algorithms at each size
         own, base = dict(ours.env_cfg), dict(other.env_cfg)
-        assert (own.pop("cudnn_benchmark"), base.pop("cudnn_benchmark")) == (False, True)
+        assert (own.pop("cudnn_benchmark"), base.pop("cudnn_benchmark")) == (
+            False,
+            True,
+        )
         assert own == base
         changed |= {"env_cfg"}
     if name.startswith("rtmdet"):  # parts of its pipelines
