@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from mms_plugin.utils.tables import markdown_table
@@ -49,9 +50,14 @@ def best_rates(results: Sequence[Result]) -> str:
     ]
     open_sweeps = False
     for optimizer in summary.optimizers(results):
-        for batch in summary.batches(results, optimizer):
+        places = [(batch, "default") for batch in summary.batches(results, optimizer)]
+        longer = select(
+            results, optimizer=optimizer, model="faster-rcnn", variant="long"
+        )
+        places += [(batch, "long") for batch in sorted({a["batch"] for a in longer})]
+        for batch, variant in sorted(places):
             bests = [
-                summary.best_of(results, optimizer, batch, kind)
+                summary.best_of(results, optimizer, batch, kind, variant)
                 for kind in (False, True)
             ]
             plain, agvm = bests
@@ -139,6 +145,14 @@ def seeds(results: Sequence[Result]) -> str:
                     row = [optimizer_name(optimizer), str(batch), backbone]
                     rows.append([*row, f"{rate:g}", name, aps])
     return markdown_table(rows, (0, 2, 4, 5)) if len(rows) > 1 else NOTHING
+
+
+def _mean_ap(arms: Sequence[Result]) -> str:
+    """Return the mean AP of the seeds of an arm, with the lowest and the highest."""
+    aps = [arm["ap"] for arm in arms if not arm["diverged"]]
+    if len(aps) < 2 or len(aps) < len(arms):
+        return ", ".join(map(_box_ap, arms))
+    return f"{statistics.mean(aps):.1f} ({min(aps):.1f} to {max(aps):.1f})"
 
 
 def _box_ap(arm: Result) -> str:
@@ -363,14 +377,17 @@ def long_runs(results: Sequence[Result]) -> str:
         "pretrained": ((PRETRAINED_LONG,), "trained"),
     }
     for optimizer in summary.optimizers(results):
-        own = dict(optimizer=optimizer, seed=0)
         for variant, (names, backbone) in kinds.items():
             found = [
-                arm for name in names for arm in select(results, variant=name, **own)
+                arm
+                for name in names
+                for arm in select(results, variant=name, optimizer=optimizer)
             ]
-            for arm in sorted(found, key=lambda arm: (arm["batch"], arm["lr"])):
-                row = _run_row(arm)
-                rows.append([row[0], backbone, *row[1:]])
+            places = {(a["batch"], a["lr"], a["agvm"]) for a in found}
+            for batch, rate, kind in sorted(places):
+                arms = select(found, batch=batch, lr=rate, agvm=kind)
+                row = _run_row(arms[0])
+                rows.append([row[0], backbone, *row[1:-1], _mean_ap(arms)])
             batches = sorted({16, 256, *(a["batch"] for a in found)}, reverse=True)
             for kind in (False, True) if found else ():
                 for batch in batches:
