@@ -292,6 +292,9 @@ def test_metadata_and_check_agree():
     for extra in ("mmengine", "cls", "det", "onedl-cls", "onedl-det"):
         for text in extras[extra]:
             need = requirements.Requirement(text)
+            if need.name == "setuptools":  # for what the originals import of it
+                assert str(need.specifier) == "<81" and not extra.startswith("onedl")
+                continue
             host = hosts[need.name]
             bounds = {part.operator: part.version for part in need.specifier}
             assert host_versions._release(bounds[">="]) >= host_versions._release(
