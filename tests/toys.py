@@ -63,6 +63,15 @@ class CollectToy:
         )
 
 
+@TRANSFORMS.register_module()
+class CollectWithoutSize:
+    """The same of a pipeline at a fixed size."""
+
+    def __call__(self, results):
+        image = torch.from_numpy(results["img"]).permute(2, 0, 1)
+        return dict(inputs=image, i=torch.tensor(results["i"]))
+
+
 @MODELS.register_module()
 class ToyModel(BaseModel):
     """One weight; remembers the shapes, the samples and the rates it has seen."""

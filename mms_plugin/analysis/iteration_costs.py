@@ -15,6 +15,7 @@ __all__ = [
     "IterationCosts",
     "batch_sizes_to_measure",
     "epoch_time",
+    "exceeds_memory",
     "fill_batch_sizes",
     "fitting_batch_sizes",
     "level_batch_sizes",
@@ -176,6 +177,16 @@ def fill_batch_sizes(
     return table
 
 
+def exceeds_memory(batch_size: int, fits: Mapping[int, bool]) -> bool:
+    """Return whether a batch is as large as one that does not fit, or larger.
+
+    Args:
+        batch_size: Images.
+        fits: Whether each measured batch size fits, at the same size of the images.
+    """
+    return any(not fit and batch_size >= images for images, fit in fits.items())
+
+
 def fitting_batch_sizes(
     batch_sizes: Sequence[int],
     sizes: Sequence[Size],
@@ -197,13 +208,12 @@ def fitting_batch_sizes(
     table = list(batch_sizes)
     for index, size in enumerate(sizes):
         measured = fits.get(size, {})
-        failed = [images for images, fit in measured.items() if not fit]
-        if not failed or table[index] < min(failed):
+        if not exceeds_memory(table[index], measured):
             continue
-        fitting = [b for b, fit in measured.items() if fit and b < min(failed)]
+        fitting = [b for b in measured if not exceeds_memory(b, measured)]
         if not fitting:
             raise ValueError(
-                f"{min(failed)} images of {size_text(size)} do not fit into the "
+                f"{min(measured)} images of {size_text(size)} do not fit into the "
                 "memory, and fewer were not measured: measure smaller batches as well"
             )
         table[index] = max(fitting)

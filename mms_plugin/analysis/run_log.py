@@ -162,9 +162,9 @@ def read_run(work_dir: Any) -> RunLog:
 
     Each start of a training has a folder of its own, in which MMEngine's local backend
     (``LocalVisBackend``, on by default) writes ``vis_data/scalars.json``, and the hooks
-    of the sampler ``vis_data/sizes.json``. A resumed
-    training counts from its checkpoint: what an earlier start did beyond that is
-    left out. A start that did not resume leaves out all before it.
+    of the sampler ``vis_data/sizes.json``. A resumed training counts from its
+    checkpoint: what an earlier start did beyond that is left out. A start that did not
+    resume leaves out all before it.
 
     Args:
         work_dir: Folder of the training, or of one of its starts.

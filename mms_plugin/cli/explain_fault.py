@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 from typing import NamedTuple, Optional
 
@@ -13,6 +12,7 @@ from ..checkpoints.not_saved_error import CheckpointNotSavedError
 from ..utils.error_text import message_lines
 from ..utils.files import NotWrittenError
 from ..utils.setting_error import SettingError
+from .launching import launched_world_size
 
 __all__ = ["Fault", "explain_fault"]
 
@@ -84,7 +84,7 @@ def _lost_rank(error: BaseException) -> Optional[Fault]:
     if not isinstance(error, RuntimeError) or _LOST.search(str(error)) is None:
         return None
     # The processes may not have been connected yet.
-    if max(get_world_size(), int(os.environ.get("WORLD_SIZE", 1))) == 1:
+    if max(get_world_size(), launched_world_size("pytorch")) == 1:
         return None
     lines = message_lines(str(error))
     return Fault(

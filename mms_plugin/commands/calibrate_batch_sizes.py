@@ -18,6 +18,7 @@ from ..analysis import (
     Timing,
     batch_sizes_to_measure,
     epoch_time,
+    exceeds_memory,
     fill_batch_sizes,
     fitting_batch_sizes,
     is_out_of_memory,
@@ -391,7 +392,7 @@ def evaluate(
         too_large = [
             f"{b} images of {size_text(size)}"
             for size, b in zip(drawn, images)
-            if any(not fit and b >= other for other, fit in fits[size].items())
+            if exceeds_memory(b, fits[size])
         ]
         return dict(
             batch_sizes=list(images),

@@ -114,12 +114,12 @@ class AtomicCheckpointHook(CheckpointHook):
         The checkpoint of a resumed run names them by their path. If the run has been
         copied or moved, they are here under the same names.
         """
+        backend = self.file_backend
 
         def own(path: Optional[str]) -> Optional[str]:
             if not path:
                 return None
-            here = self.file_backend.join_path(self.out_dir, osp.basename(path))
-            backend = self.file_backend
+            here = backend.join_path(self.out_dir, osp.basename(path))
             return here if backend.isfile(here) or backend.isdir(here) else None
 
         if self.save_best is None:

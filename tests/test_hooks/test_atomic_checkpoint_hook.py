@@ -52,19 +52,15 @@ VALIDATION = dict(
         dataset=dict(
             type="ToyDataset",
             num=4,
-            pipeline=[dict(type="MakeImage", scale=(8, 8)), dict(type="Plain")],
+            pipeline=[
+                dict(type="MakeImage", scale=(8, 8)),
+                dict(type="CollectWithoutSize"),
+            ],
         ),
     ),
     val_cfg=dict(),
     val_evaluator=dict(type="Wave"),
 )
-
-
-@toys.TRANSFORMS.register_module()
-class Plain:
-    def __call__(self, results):
-        image = torch.from_numpy(results["img"]).permute(2, 0, 1)
-        return dict(inputs=image, i=torch.tensor(results["i"]))
 
 
 @register_backend("half_way")

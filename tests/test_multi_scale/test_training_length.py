@@ -6,7 +6,7 @@ import pytest
 import torch
 import toys
 from mmengine.hooks import Hook
-from mmengine.registry import MODELS, TRANSFORMS
+from mmengine.registry import MODELS
 
 SCHEDULERS = [
     dict(
@@ -153,13 +153,6 @@ class TwoParts(toys.ToyModel):
         losses = super().forward(inputs, i, target_size, mode)
         x = self.head(self.backbone(inputs.mean((1, 2, 3))[:, None]))
         return dict(losses, loss_x=(x - 1).pow(2).mean())
-
-
-@TRANSFORMS.register_module()
-class CollectWithoutSize:
-    def __call__(self, results):
-        image = torch.from_numpy(results["img"]).permute(2, 0, 1)
-        return dict(inputs=image, i=torch.tensor(results["i"]))
 
 
 FIXED_SIZE = dict(

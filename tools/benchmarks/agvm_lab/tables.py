@@ -152,7 +152,12 @@ def _mean_ap(arms: Sequence[Result]) -> str:
     aps = [arm["ap"] for arm in arms if not arm["diverged"]]
     if len(aps) < 2 or len(aps) < len(arms):
         return ", ".join(map(_box_ap, arms))
-    return f"{statistics.mean(aps):.1f} ({min(aps):.1f} to {max(aps):.1f})"
+    return _mean_and_range(aps)
+
+
+def _mean_and_range(aps: Sequence[float]) -> str:
+    mean = f"{statistics.mean(aps):.1f}"
+    return mean if len(aps) < 2 else f"{mean} ({min(aps):.1f} to {max(aps):.1f})"
 
 
 def _box_ap(arm: Result) -> str:
@@ -162,9 +167,7 @@ def _box_ap(arm: Result) -> str:
 def _best_cells(best: Optional[summary.Best]) -> List[str]:
     if best is None:
         return ["", ""]
-    ap = f"{best.mean:.1f}"
-    if len(best.aps) > 1:
-        ap += f" ({min(best.aps):.1f} to {max(best.aps):.1f})"
+    ap = _mean_and_range(best.aps)
     if best.diverged:
         ap += f"; {best.diverged} of {best.diverged + len(best.aps)} seeds diverged"
     return [f"{best.rate:g}" + ("" if best.complete else " ?"), ap]
