@@ -26,14 +26,14 @@ mmdet's configs."""
 
 START_RATES: Dict[str, Dict[int, Tuple[float, ...]]] = {
     "sgd": {
-        16: (0.01, 0.02, 0.04),
-        64: (0.02, 0.04, 0.08),
+        16: (0.02, 0.04, 0.08),
+        64: (0.04, 0.08, 0.16),
         256: (0.04, 0.08, 0.16),
         1024: (0.02, 0.04, 0.08),  # it diverges at 0.08
     },
     "adamw": {
         16: (4e-4, 8e-4, 1.6e-3),
-        64: (8e-4, 1.6e-3, 3.2e-3),
+        64: (1.6e-3, 3.2e-3, 6.4e-3),
         256: (1.6e-3, 3.2e-3, 6.4e-3),
         1024: (3.2e-3, 6.4e-3, 1.28e-2),
     },
@@ -240,6 +240,8 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
         # The variances at batch 16 come from this one.
         arms += _at_best(sweep, False, agvm=True)
         arms += _seeds(results, sweep, seeds)
+    for name in main:
+        arms += Sweep(results, name, 64).arms()
     for sweep in at_256.values():
         arms += ablations(results, sweep)
     for sweep in at_256.values():
@@ -252,8 +254,6 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
     arms += schedules(results, at_256["sgd"], seeds)
     for model, (name, _) in OTHER_MODELS.items():
         arms += other_model(model, at_256[name], at_16[name])
-    for name in main:
-        arms += Sweep(results, name, 64).arms()
     for batch in (256, 1024):
         sweep = Sweep(results, "lamb", batch)
         arms += sweep.arms() + _at_best(sweep, False, agvm=True)
