@@ -41,6 +41,19 @@ class MissingHostError(ImportError):
     """An optional host library is needed and is not installed."""
 
 
+def pip_install(distribution: str, versions: str) -> str:
+    """Return the command that installs a distribution in a range of versions.
+
+    mmcv is published as source only. Its build imports torch and ``pkg_resources``,
+    neither of which pip's isolated build environment has.
+    """
+    command = f'pip install "{distribution}{versions}"'
+    if distribution != "mmcv":
+        return command
+    isolated = command.replace("install", "install --no-build-isolation")
+    return f'pip install "setuptools<81" wheel && {isolated}'
+
+
 class Host(NamedTuple):
     """One host library and the range ``minimum <= version < below``.
 
@@ -65,7 +78,7 @@ class Host(NamedTuple):
     @property
     def pip_command(self) -> str:
         """The command that installs a supported version."""
-        return f'pip install "{self.distributions[0]}{self.supported}"'
+        return pip_install(self.distributions[0], self.supported)
 
 
 class Installed(NamedTuple):
@@ -206,12 +219,10 @@ def check_combination(installed: Mapping[str, Installed]) -> None:
         if release is None or end is None or first_refused is None:
             continue
         if release < end and mmcv_release >= first_refused:
-            remedy = f'pip install "mmcv>=2.0.0,<{conflict.mmcv_below}"'
+            remedy = pip_install(mmcv.distribution, f">=2.0.0,<{conflict.mmcv_below}")
             if mmcv.distribution.startswith("onedl-"):
                 fork = next(host for host in FORKS if host.name == conflict.name)
                 remedy = f"pip uninstall -y {conflict.name} && {fork.pip_command}"
-            elif mmcv.distribution != "mmcv":
-                remedy = remedy.replace("mmcv>", f"{mmcv.distribution}>")
             raise UnsupportedVersionError(
                 f"{conflict.name} {library.version} needs mmcv "
                 f">=2.0.0,<{conflict.mmcv_below}, but {mmcv.distribution} "
