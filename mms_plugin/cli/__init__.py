@@ -27,7 +27,13 @@ from .host_noise import quiet_hosts
 from .launching import is_main_process, leave_process_group, prepare_launcher
 from .load_config import enter_scope, library_configs, load_config
 from .output import json_on_stdout, plain, write_json
-from .paths import check_checkpoint, check_out, make_folder, set_work_dir
+from .paths import (
+    check_checkpoint,
+    check_out,
+    make_folder,
+    name_for_test,
+    set_work_dir,
+)
 from .recipe_arguments import add_recipe_arguments, apply_recipe_arguments
 from .resume_choice import check_ranks_resume_alike, choose_checkpoint_to_resume
 from .runs import (
@@ -65,6 +71,7 @@ __all__ = [
     "load_config",
     "loading_checkpoint",
     "make_folder",
+    "name_for_test",
     "one_line",
     "plain",
     "prepare_launcher",

@@ -43,6 +43,18 @@ def set_work_dir(config: Config, work_dir: Optional[str]) -> None:
     make_folder(config.work_dir, "--work-dir")
 
 
+def name_for_test(config: Config) -> None:
+    """Let the runner write the config as ``<name>_test.py``.
+
+    A test uses the work dir of the training, whose config it would replace: with
+    ``--recipe`` that is the only converted one.
+    """
+    stem, ending = osp.splitext(config.filename)
+    if not stem.endswith("_test"):
+        # MMEngine writes the config under the name of its file, which has no setter.
+        vars(config)["_filename"] = f"{stem}_test{ending}"
+
+
 def make_folder(folder: str, argument: str) -> None:
     """Make a folder that is written to.
 

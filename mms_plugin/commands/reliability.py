@@ -98,6 +98,7 @@ def evaluate(args: argparse.Namespace) -> Tuple[Dict[str, Any], str]:
     config.resume = False
     cli.set_dataloader_defaults(config)
     cli.set_work_dir(config, args.work_dir)
+    cli.name_for_test(config)
     cli.prepare_launcher(config, args.launcher, args.local_rank)
     with cli.setting_up("the runner cannot be built"):
         runner = cli.build_runner(config)

@@ -183,6 +183,7 @@ def evaluate_once(config: Config, args: argparse.Namespace) -> Dict[str, Any]:
     """Evaluate one checkpoint, as the libraries' own tools do."""
     config.load_from = args.checkpoint[0]
     cli.set_work_dir(config, args.work_dir)
+    cli.name_for_test(config)
     cli.prepare_launcher(config, args.launcher, args.local_rank)
     with cli.setting_up("the runner cannot be built"):
         runner = cli.build_runner(config)
@@ -333,6 +334,7 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
     conditions = plan(config, args)
     checkpoints = list(dict.fromkeys(args.checkpoint))
     cli.set_work_dir(config, args.work_dir)
+    cli.name_for_test(config)
     out = args.out or osp.join(config.work_dir, f"{STEM}.json")
     cli.prepare_launcher(config, args.launcher, args.local_rank)
 

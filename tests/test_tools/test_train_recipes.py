@@ -84,6 +84,25 @@ def test_the_dumped_config_trains_by_itself(trained, run_tool, tmp_path):
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
+@pytest.mark.parametrize(
+    ("command", "written"),
+    [("test.py", False), ("analysis_tools/reliability.py", True)],
+)
+def test_a_test_leaves_the_dumped_config(
+    trained, config_file, run_tool, tmp_path, command, written
+):
+    """MMEngine writes the config of every run into its work dir."""
+    work_dir, _ = trained
+    dumped = (work_dir / "tiny_resnet.py").read_text()
+    (tmp_path / "tiny_resnet.py").write_text(dumped)
+    config = tmp_path / "tiny_resnet.py" if written else config_file
+    checkpoint = work_dir / "epoch_2.pth"
+    done = run_tool(command, config, checkpoint, "--work-dir", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "tiny_resnet.py").read_text() == dumped
+    assert "test_dataloader" in (tmp_path / "tiny_resnet_test.py").read_text()
+
+
 @pytest.mark.parametrize("written", [False, True])
 def test_resume(trained, config_file, run_tool, tmp_path, written):
     """With the original config and the recipe, or with the written config."""
