@@ -93,10 +93,10 @@ def test_architecture_names_what_exists():
     assert named - {"__getitem__"} <= defined
 
 
-def test_architecture_names_every_room():
+def test_architecture_names_every_folder():
     text = (ROOT / "docs/architecture.md").read_text()
-    rooms = {file.parent.name for file in ROOT.glob("mms_plugin/*/__init__.py")}
-    assert rooms <= set(re.findall(r"^\| `(\w+)` \|", text, flags=re.M))
+    folders = {file.parent.name for file in ROOT.glob("mms_plugin/*/__init__.py")}
+    assert folders <= set(re.findall(r"^\| `(\w+)` \|", text, flags=re.M))
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/msc_vbs.md"])

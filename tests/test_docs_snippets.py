@@ -167,7 +167,7 @@ def check_config(name):
         assert (ROOT / name).is_file(), name
     else:
         # The user's own, or a placeholder.
-        assert re.match(r"[\w.$]+$", name), name
+        assert re.match(r"(work_dirs/\w+/)?[\w.$]+$", name), name
 
 
 def check_arguments(module, words):

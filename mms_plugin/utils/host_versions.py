@@ -129,6 +129,7 @@ CONFLICTS: Tuple[Conflict, ...] = (
     Conflict("mmdet", "4.0.0", "2.2.0"),
     Conflict("mmpretrain", "1.1.0", "2.1.0"),
     Conflict("mmpretrain", "1.2.0", "2.2.0"),
+    Conflict("mmseg", "2.0.0", "2.2.0"),
 )
 
 
@@ -212,7 +213,7 @@ def check_combination(installed: Mapping[str, Installed]) -> None:
     for conflict in CONFLICTS:
         library = installed.get(conflict.name)
         # The forks have no such limit.
-        if library is None or library.distribution != conflict.name:
+        if library is None or library.distribution.startswith("onedl-"):
             continue
         release, end = _release(library.version), _release(conflict.below)
         first_refused = _release(conflict.mmcv_below)
@@ -221,8 +222,10 @@ def check_combination(installed: Mapping[str, Installed]) -> None:
         if release < end and mmcv_release >= first_refused:
             remedy = pip_install(mmcv.distribution, f">=2.0.0,<{conflict.mmcv_below}")
             if mmcv.distribution.startswith("onedl-"):
-                fork = next(host for host in FORKS if host.name == conflict.name)
-                remedy = f"pip uninstall -y {conflict.name} && {fork.pip_command}"
+                forks = [host for host in FORKS if host.name == conflict.name]
+                install = [host.pip_command for host in forks]
+                uninstall = f"pip uninstall -y {library.distribution}"
+                remedy = " && ".join([uninstall, *install])
             raise UnsupportedVersionError(
                 f"{conflict.name} {library.version} needs mmcv "
                 f">=2.0.0,<{conflict.mmcv_below}, but {mmcv.distribution} "

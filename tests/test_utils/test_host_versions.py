@@ -181,6 +181,7 @@ class TestCombinations:
             ("mmdet", "3.2.0", "2.2.0", "2.2.0"),
             ("mmpretrain", "1.0.0", "2.1.0", "2.1.0"),
             ("mmpretrain", "1.1.1", "2.2.0", "2.2.0"),
+            ("mmseg", "1.2.2", "2.2.0", "2.2.0"),
         ],
     )
     def test_what_does_not_load_is_named(self, name, version, mmcv, below):
@@ -227,6 +228,15 @@ class TestCombinations:
             )
         assert "onedl-mmcv 2.3.6 is installed" in str(caught.value)
         assert 'pip install "onedl-mmdetection>=3.5.1,<4.0.0"' in str(caught.value)
+
+    def test_an_original_without_a_fork_beside_the_forks_mmcv(self):
+        with pytest.raises(UnsupportedVersionError, match="-y mmsegmentation$"):
+            check_combination(
+                {
+                    "mmseg": Installed("mmsegmentation", "1.2.2"),
+                    "mmcv": Installed("onedl-mmcv", "2.3.6"),
+                }
+            )
 
 
 class TestForks:

@@ -56,7 +56,7 @@ DRAWN_LONG = (
 """Those of the figure of long trainings."""
 
 TITLES = {
-    "detection": "Detection: Faster R-CNN on drawn scenes",
+    "detection": "Detection: Faster R-CNN on synthetic scenes",
     "classification": "Classification: ResNet-18 on photographs",
     "nuclei": "Detection: Mask R-CNN on nuclei",
     "classification-swin": "Classification: a small Swin on photographs",
@@ -69,7 +69,7 @@ other schedules:
 
     python tools/benchmarks/multi_scale.py --data-root DIR
 
-Data: `scenes`, 800 drawn images to train on and 400 to validate on; in `DIR`,
+Data: `scenes`, 800 synthetic images to train on and 400 to validate on; in `DIR`,
 `caltech20` (20 classes of Caltech-101, 1,673 and 412 images, as
 `caltech20/{train,val}/CLASS/*.jpg`) and [`nuclei`](datasets.md#nuclei). What is not
 there is left out.
