@@ -53,7 +53,7 @@ def make_runner(tmp_path):
 
     count, runners = [0], []
 
-    def make(from_cfg=True, **changes):
+    def make(from_cfg=True, kind=Runner, **changes):
         count[0] += 1
         cfg = dict(
             model=dict(type="ToyModel"),
@@ -67,7 +67,7 @@ def make_runner(tmp_path):
             log_level="WARNING",
         )
         cfg.update(changes)
-        runners.append(Runner.from_cfg(Config(cfg)) if from_cfg else Runner(**cfg))
+        runners.append(kind.from_cfg(Config(cfg)) if from_cfg else kind(**cfg))
         return runners[-1]
 
     yield make

@@ -19,6 +19,7 @@ from typing import (
 )
 
 import torch
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from ..utils.model_state import kept_model_state
@@ -89,6 +90,10 @@ class PartialBatchHalves(HalvesSource):
             yield
             return
         model = getattr(model, "module", model)
+        self.failure = _own_loss(model)
+        if self.failure:
+            yield
+            return
 
         def inspect_call(_: nn.Module, args: Tuple, kwargs: Dict[str, Any]) -> None:
             call = inspect.signature(model.forward).bind(*args, **kwargs)
@@ -209,6 +214,16 @@ class PartialBatchHalves(HalvesSource):
                 tensors_from_list(self.params, state["weights"]),
                 int(state["size"]),
             )
+
+
+def _own_loss(model: nn.Module) -> Optional[str]:
+    """Return why the loss of a training step is not that of the model's call."""
+    if "train_step" in vars(model):
+        return "its train_step is compiled, into which no part of a batch can be put"
+    own = getattr(type(model), "train_step", BaseModel.train_step)
+    if own is not BaseModel.train_step:
+        return f"{type(model).__name__} has its own train_step, perhaps of another loss"
+    return None
 
 
 class _LastIteration(NamedTuple):

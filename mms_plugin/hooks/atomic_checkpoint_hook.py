@@ -13,12 +13,13 @@ from typing import Any, Dict, Iterator, List, Optional
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 from ..checkpoints.atomic_local_backend import BACKEND_NAME
 from ..checkpoints.delayed_removal_backend import DelayedRemovalBackend
 from ..checkpoints.not_saved_error import CheckpointNotSavedError, raise_on_all_ranks
 from ..utils.files import move_atomically, remove_leftovers, write_atomically
+from ..utils.main_process_warning import warn_on_main_process
 
 __all__ = ["OUTDATED_KEY", "AtomicCheckpointHook", "CheckpointNotSavedError"]
 
@@ -47,7 +48,8 @@ class AtomicCheckpointHook(CheckpointHook):
 
     The first point holds for a local or mounted disk. With ``out_dir`` or
     ``backend_args`` of another backend, or with ``file_client_args``, it depends on
-    that backend.
+    that backend; with MMEngine's ``FlexibleRunner`` on its strategy, which writes the
+    checkpoint itself, and a warning says so.
 
     Args:
         interval: Period of saving, in epochs or iterations. Defaults to -1: never.
@@ -92,6 +94,12 @@ class AtomicCheckpointHook(CheckpointHook):
             own = {k: v for k, v in (self.backend_args or {}).items() if k != "backend"}
             self.backend_args = dict(own, backend=BACKEND_NAME)
         super().before_train(runner)
+        if isinstance(runner, FlexibleRunner):
+            warn_on_main_process(
+                f"{type(self).__name__}: the strategy of FlexibleRunner writes the "
+                "checkpoints itself: one that is cut short by a full disk or a killed "
+                "process replaces an earlier one of its name"
+            )
         self._keep_to_own_best()
         self.file_backend = DelayedRemovalBackend(self.file_backend)
         if is_main_process() and _uses_atomic_backend(self.backend_args):

@@ -39,7 +39,8 @@ class BaseSizeBatchNormHook(Hook):
     resumed and extended has the weights that it would have had without the hook, and
     running statistics that continue from the new ones. The images and their
     augmentation depend on the seed only. A training that is stopped early is left as it
-    is.
+    is. If the estimate fails, as with too little memory for a batch at the base size,
+    the statistics stay and a warning says why.
 
     Use it in place of mmpretrain's ``PreciseBNHook``, which does not support a batch
     sampler.
@@ -108,7 +109,15 @@ class BaseSizeBatchNormHook(Hook):
             devices = {parameter.device for parameter in model.parameters()}
             with kept_random_states(devices):
                 set_seeds(mixed_seed(seed, self.num_batches))
-                layers = estimate_batch_norm(model, loader, _forward_of(model))
+                try:
+                    layers = estimate_batch_norm(model, loader, _forward_of(model))
+                except Exception as error:  # a finished training must not be lost
+                    runner.logger.warning(
+                        f"{type(self).__name__}: the statistics of batch norm of {name}"
+                        " stay those of the training, since estimating them at the "
+                        f"base size failed: {type(error).__name__}: {error}"
+                    )
+                    continue
             if not layers:
                 if has_batch_norm(model):
                     self._warn_without_effect(

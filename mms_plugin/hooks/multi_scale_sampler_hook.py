@@ -113,6 +113,7 @@ class MultiScaleSamplerHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the sampler's place into the checkpoint."""
+        self._log.flush(runner)  # a resumed training adds to it
         loop = built_train_loop(runner)
         if loop is not None:
             self._checkpoint.save(checkpoint, loop, self._sampler_of(loop))
@@ -197,6 +198,7 @@ class MultiScaleSamplerHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Log what each size has lost of the dataset."""
+        self._log.flush(runner)
         if counts_iterations(runner.train_loop):
             self._losses.log(runner, f"Iteration {runner.iter}")
         else:

@@ -9,6 +9,8 @@ import math
 from bisect import bisect_right
 from typing import Any, Callable, Optional, Sequence, Tuple, Union
 
+from mmengine.utils import get_object_from_string
+
 from ..utils.validation import is_number, parse_bool
 from .sizes import Size, parse_sizes, side_length
 
@@ -34,7 +36,8 @@ class ResolutionCurriculum:
             at ``milestones``. ``'constant'`` draws from the end sizes from the first
             iteration on. A callable maps the fraction of the time from ``begin`` to
             ``end`` that has passed, 0 to 1, to the growth, 0 to 1; it is checked at
-            construction. Defaults to ``'linear'``.
+            construction. In a config, whose text MMEngine writes into the work dir, it
+            is named, as ``'my_package.my_module.growth'``. Defaults to ``'linear'``.
         start_sizes: Sizes drawn from at the start, ints or ``(height, width)``, or a
             range dict. Defaults to the smallest quarter of the sampler's sizes,
             rounded up.
@@ -63,10 +66,14 @@ class ResolutionCurriculum:
         by_epoch: bool = True,
         end_sizes: Any = None,
     ) -> None:
+        if isinstance(schedule, str) and "." in schedule:
+            named = get_object_from_string(schedule)
+            schedule = named if callable(named) else schedule
         if not callable(schedule) and schedule not in SCHEDULES:
             raise ValueError(
-                f"schedule must be one of {list(SCHEDULES)} or a callable from [0, 1] "
-                f"to [0, 1], but got {schedule!r}"
+                f"schedule must be one of {list(SCHEDULES)}, or a callable from [0, 1] "
+                "to [0, 1] or its name, such as 'my_package.my_module.growth', but got "
+                f"{schedule!r}"
             )
         for name, value in (("begin", begin), ("end", end)):
             if not _is_fraction(value):

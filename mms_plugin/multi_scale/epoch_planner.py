@@ -242,11 +242,13 @@ class EpochPlanner:
             )
         if not used and not 0 < len(plan) <= fewest:
             # Where sizes grow within the epoch only the plan shows it.
+            remedy = "drop_last=False and round_up=True of the sampler"
+            if settings.landscape is not None:
+                remedy = f"group_by_aspect_ratio=False, {remedy}"
             raise ValueError(
                 f"epoch {epoch} must have a batch, and an image for every rank in each "
                 f"of its batches, but has {len(plan)} batches and at least {fewest} "
-                "images per rank; lower batch_size, or set drop_last=False and "
-                "round_up=True of the sampler"
+                f"images per rank; lower batch_size, or set {remedy}"
             )
         return plan
 

@@ -157,10 +157,7 @@ class MultiScaleTransform:
         size = size_in_use() or results.get(TARGET_SIZE)
         if size is None:
             raise SettingError(
-                f"results['{TARGET_SIZE}'] must be set for {self!r}: wrap the "
-                "dataset, train_dataloader.dataset=dict(type='MultiScaleDataset', "
-                "dataset=dict(...)), and draw its batches with train_dataloader."
-                "batch_sampler=dict(type='MultiScaleVariableBatchSampler', ...)"
+                f"results['{TARGET_SIZE}'] must be set for {self!r}: {_no_size()}"
             )
         shape = _image_shape(results)
         try:
@@ -281,7 +278,7 @@ class MultiScaleTransform:
 
     def _shortest_side(self, shape: Size, size: Size) -> float:
         """Return the shortest side that an image may have when it fits into a size."""
-        ratios = self._config.get("ratio_range", (1.0,))
+        ratios = self._config.get("ratio_range") or (1.0,)
         return float(min(shape) * max(size) / max(max(shape), 1) * min(ratios))
 
     def _no_side_left(self, shape: Size, size: Size) -> SettingError:
@@ -296,6 +293,24 @@ class MultiScaleTransform:
         # For a class that is not known a default is a guess, which **kwargs would hide.
         named = size_arg is not None or _lookup(_DEFAULTS, self._class, None)
         check_size_arg(path, self._config, self._class, kwargs_count=bool(named))
+
+
+def _no_size() -> str:
+    """Return why a sample has no size, and what to do."""
+    draw = (
+        "draw its batches with train_dataloader.batch_sampler="
+        "dict(type='MultiScaleVariableBatchSampler', ...)"
+    )
+    if loading_sample() is not None:
+        return (
+            f"MultiScaleDataset was given a plain index, which has no size. {draw}. To "
+            "look at them, run `mms browse` in place of a loop over the dataset"
+        )
+    return (
+        "wrap the dataset, train_dataloader.dataset=dict(type='MultiScaleDataset', "
+        f"dataset=dict(...)), and {draw}. A pipeline for validation or test has the "
+        "plain transform in its place"
+    )
 
 
 def _resolve(kind: Any) -> Any:

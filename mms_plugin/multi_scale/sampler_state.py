@@ -63,8 +63,8 @@ def epoch_state(
     position = max(position - planner.iterations_done_elsewhere(epoch), 0)
     state.update(iteration=iteration, epoch=epoch, position=position)
     state.update(started=list(planner.started))
-    if position:
-        begun = planner.used_before(epoch)
+    begun = planner.used_before(epoch)
+    if position or begun:
         plan = planner.shared_plan(epoch, begun)
         used = begun + _images_of_ranks(planner.settings, plan, position, begun)
         state.update(begun=begun, images=used, plan=plan_digest(plan))
@@ -259,7 +259,7 @@ def _started_epoch(
 ) -> Tuple[StartedEpoch, int]:
     """Return the epoch of a checkpoint and the position in its plan."""
     epoch, position = state["epoch"], state["position"]
-    if position == 0:
+    if not state.get("images"):
         return StartedEpoch(epoch, 0), 0
     settings = planner.settings
     if state["num_samples"] != settings.num_samples:

@@ -73,7 +73,14 @@ def sized_batch(indices: Iterable[int], size: Size, seed: int) -> SizedBatch:
     An index that comes more than once has another seed each time, so that its image
     is augmented anew.
     """
-    batch = SizedBatch(map(sized_index_class(size), indices))
+    indices = list(indices)
+    try:
+        batch = SizedBatch(map(sized_index_class(size), indices))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "the sampler in the batch sampler must give whole numbers as indices, but "
+            f"gave {indices[0]!r}"
+        ) from error
     # One for all of them: in place of a dictionary for each index.
     shared = {"seed": seed}
     for index in batch:

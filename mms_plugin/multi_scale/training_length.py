@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 from ..utils.config_types import class_name
 from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
@@ -58,6 +58,9 @@ class TrainingLength:
                 assumed,
             )
             self._warn_of_late_times(runner, sampler, schedulers, configs)
+        # FlexibleRunner has told its wrapper before the hooks are asked.
+        if isinstance(runner, FlexibleRunner):
+            _count_iterations(runner, loop.iter)
         # Loading a checkpoint overwrites these times with the old ones.
         self._times = [
             (schedulers, [times_of(s) for s in schedulers])
@@ -108,7 +111,7 @@ class TrainingLength:
         append_to_sizes_file(runner, {"train/resumed_at": loop.iter, "step": done})
         loop._iter = done
         runner.message_hub.update_info("iter", done)
-        runner.optim_wrapper.initialize_count_status(runner.model, done, loop.max_iters)
+        _count_iterations(runner, done)
 
     def keep_times(self, runner: Runner, saved_iters: int) -> None:
         """Let the schedules of a resumed training end with it.
@@ -143,6 +146,17 @@ class TrainingLength:
                     "The learning rate stays that of the checkpoint, since a "
                     "scheduler follows the metrics of the validation"
                 )
+
+
+def _count_iterations(runner: Runner, done: int) -> None:
+    """Tell the optimizer wrapper how many iterations are done, and how many there are.
+
+    It accumulates the gradients of the last ones by what is left. DeepSpeed's wrapper
+    does not ask.
+    """
+    wrapper = runner.optim_wrapper
+    if hasattr(wrapper, "initialize_count_status"):
+        wrapper.initialize_count_status(runner.model, done, runner.max_iters)
 
 
 def _scheduler_lists(

@@ -68,10 +68,14 @@ class TrainingSettings:
             used: Images of the epoch, of all ranks, that were used before.
         """
         most, fewest = self.shares.left(used)
-        spare = 0
-        if self.landscape is not None:
-            spare = spare_images(self.growing_sizes.largest_batch)
-        return max(fewest - spare, 0) if self.drop_last else most + spare
+        return max(fewest - self.spare, 0) if self.drop_last else most + self.spare
+
+    @property
+    def spare(self) -> int:
+        """Images per rank by which a plan with aspect ratios differs from the share."""
+        if self.landscape is None:
+            return 0
+        return spare_images(self.growing_sizes.largest_batch)
 
 
 def check_inner_sampler(settings: TrainingSettings) -> None:
@@ -97,11 +101,14 @@ def check_inner_sampler(settings: TrainingSettings) -> None:
             settings.capacity(), distribution, settings.drop_last
         )
         if not iterations:
+            needed = f"{math.ceil(distribution.mean_batch_size)} images on average"
+            remedy = "drop_last=False"
+            if settings.landscape is not None:
+                needed += f" and {settings.spare} more for group_by_aspect_ratio=True"
+                remedy += " or group_by_aspect_ratio=False"
             raise ValueError(
                 f"drop_last=True needs a dataset of at least one batch per rank, "
-                f"{math.ceil(distribution.mean_batch_size)} images on average over "
-                f"the sizes, but got {fewest}; lower batch_size or set "
-                "drop_last=False"
+                f"{needed}, but got {fewest}; lower batch_size or set {remedy}"
             )
         if iterations > fewest and settings.landscape is not None:
             raise ValueError(

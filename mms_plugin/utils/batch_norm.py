@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable, List
+from typing import Any, Callable, Iterable, List, Optional
 
 import torch
 from mmengine.dist import all_reduce
@@ -35,10 +35,17 @@ def estimate_batch_norm(
 
     Returns:
         int: Number of layers with new statistics.
+
+    Raises:
+        Exception: That of ``run`` or ``batches``, on the rank that it happened on, and
+            a ``RuntimeError`` on the others. The statistics are then the old ones.
     """
+    failure: Optional[Exception] = None
     with kept_model_state(model), torch.no_grad():
         model.train()
         norms = _tracking_norms(model)
+        if not norms:
+            return 0
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
@@ -46,16 +53,20 @@ def estimate_batch_norm(
         try:
             for batch in batches:
                 run(batch)
+        except Exception as error:  # the other ranks must not wait for this one
+            failure = error
         finally:
             for norm, momentum in zip(norms, momenta):
                 norm.momentum = momentum
         sums = [_weighted_statistics(norm) for norm in norms]
-    if not sums:
-        return 0
-    flat = torch.cat(sums)
+    flat = torch.cat([sums[0].new_tensor([failure is not None]), *sums])
     all_reduce(flat, "sum")
+    if failure is not None:
+        raise failure
+    if flat[0] > 0:
+        raise RuntimeError("it failed on another rank")
     updated = 0
-    for norm, total in zip(norms, flat.split([len(each) for each in sums])):
+    for norm, total in zip(norms, flat[1:].split([len(each) for each in sums])):
         if total[0] > 0:
             mean, var = (total[1:] / total[0]).chunk(2)
             norm.running_mean.copy_(mean)

@@ -330,16 +330,38 @@ class Normed(ToyDetector):
 
 
 class Twice(ToyDetector):
-    def train_step(self, data, wrapper):
+    def step(self, data, wrapper):
         with wrapper.optim_context(self):
             losses = [self.parse_losses(self(part))[0] for part in data.chunk(2)]
         wrapper.update_params(sum(losses))
 
 
+class OwnStep(ToyDetector):
+    """Trains on another loss than that of its output."""
+
+    def train_step(self, data, wrapper):
+        with wrapper.optim_context(self):
+            losses = self(data)
+        wrapper.update_params(2 * self.parse_losses(losses)[0])
+
+    step = train_step
+
+
+class Compiled(ToyDetector):
+    """As MMEngine's ``compile=True`` makes a model."""
+
+    def __init__(self):
+        super().__init__()
+        self.train_step = torch.compile(self.train_step, backend="eager")
+
+    def step(self, data, wrapper):
+        train_iteration(self, wrapper, data)
+
+
 def _steps(model, wrapper, batches):
     for batch in batches:
-        if isinstance(model, Twice):
-            model.train_step(batch, wrapper)
+        if hasattr(model, "step"):
+            model.step(batch, wrapper)
         else:
             train_iteration(model, wrapper, batch)
 
@@ -350,6 +372,8 @@ def _steps(model, wrapper, batches):
         (Reader, "it was called without a batch", 4),
         (Normed, "it failed on 1 images of a batch: ValueError: Expected more", 3),
         (Twice, "it is called more than once in an iteration", 4),
+        (OwnStep, "OwnStep has its own train_step", 4),
+        (Compiled, "its train_step is compiled", 4),
     ],
 )
 def test_where_it_cannot_it_compares_consecutive_iterations(kind, words, measured):

@@ -12,6 +12,7 @@ import toys
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS, METRICS, MODELS
+from mmengine.runner import FlexibleRunner
 from resume_toys import Stop
 
 from mms_plugin import AtomicCheckpointHook
@@ -336,6 +337,18 @@ def test_numbers_that_come_again_do_not_remove_what_is_resumed(make_runner, tmp_
         train(9, 8, resume=True)
         assert "iter_8.pth" in files(folder)
         assert (folder / "last_checkpoint").read_text().endswith("iter_8.pth")
+
+
+def test_it_says_where_it_does_not_write(make_runner, caplog):
+    runner = make_runner(
+        kind=FlexibleRunner,
+        env_cfg=dict(),
+        default_hooks=dict(checkpoint=dict(type="AtomicCheckpointHook", interval=1)),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+    )
+    runner.logger.addHandler(caplog.handler)
+    runner.train()
+    assert "strategy of FlexibleRunner writes the checkpoints itself" in caplog.text
 
 
 def test_it_is_a_checkpoint_hook():

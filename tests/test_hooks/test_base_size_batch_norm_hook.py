@@ -7,7 +7,7 @@ import torch
 import toys
 from mmengine.dataset import DefaultSampler
 from mmengine.hooks import Hook
-from mmengine.registry import DATA_SAMPLERS, TRANSFORMS
+from mmengine.registry import DATA_SAMPLERS, MODELS, TRANSFORMS
 from mmengine.runner.checkpoint import load_checkpoint
 from resume_toys import AGVM, CURRICULUM, INFINITE, ITERATIONS
 
@@ -168,6 +168,32 @@ def test_images_loaded_for_it_are_no_losses_of_the_training(make_runner):
     dataset = runner.train_dataloader.dataset
     images = sum(losses.images for losses in dataset.size_losses().values())
     assert images == 2 * len(dataset)
+
+
+@MODELS.register_module()
+class FailsAtTheBaseSize(toys.ToyNormModel):
+    """As a model whose batch at the base size does not fit into the memory."""
+
+    def forward(self, inputs, **kwargs):
+        if not torch.is_grad_enabled() and kwargs.get("mode") == "loss":
+            raise RuntimeError("out of memory")
+        return super().forward(inputs, **kwargs)
+
+
+def test_a_failure_does_not_lose_the_finished_training(make_runner, tmp_path, caplog):
+    whole = run(make_runner, SAMPLER, work_dir=str(tmp_path / "without"))
+    caplog.clear()
+    runner = make_runner(
+        model=dict(type="FailsAtTheBaseSize"),
+        custom_hooks=[dict(SAMPLER), dict(HOOK)],
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+    )
+    runner.logger.addHandler(caplog.handler)
+    runner.train()
+    assert caplog.text.count("failed: RuntimeError: out of memory") == 1
+    assert statistics(runner.model) == statistics(whole.model)
+    assert runner.model.norm.momentum == 0.1
+    assert Path(runner.work_dir, "epoch_2.pth").is_file()
 
 
 def test_few_images_are_given_twice(make_runner):

@@ -120,6 +120,9 @@ def test_default_start_is_the_smallest_quarter():
         (dict(begin="0.1"), "begin must be a fraction"),
         (dict(schedule="step", milestones=["0.2"]), "milestones for schedule='step'"),
         (dict(schedule="quadratic"), "'quadratic'"),
+        (dict(schedule="math.quadratic"), "'math.quadratic'"),
+        (dict(schedule="no_such_module.growth"), "'no_such_module.growth'"),
+        (dict(schedule="math.pi"), "'math.pi'"),
         (dict(schedule="step", milestones=[0.5, 0.2]), "ascending"),
         (dict(schedule="step", milestones=[0.5, 0.5]), "ascending"),
         (dict(schedule="step", milestones=[]), "ascending"),
@@ -139,6 +142,11 @@ def test_bad_arguments(kwargs, says):
 def test_start_sizes_outside_the_range(side):
     with pytest.raises(ValueError, match=rf"start_sizes .* {side}"):
         ResolutionCurriculum(start_sizes=[side]).resolve_start_sizes(SIZES)
+
+
+def test_a_callable_by_its_name():
+    curriculum = ResolutionCurriculum(schedule="math.sqrt", end=1.0)
+    assert curriculum.growth(0.25) == 0.5
 
 
 @pytest.mark.parametrize("result", [2.0, -0.5, None, float("nan")])

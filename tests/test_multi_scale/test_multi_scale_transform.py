@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import TRANSFORMS, init_default_scope
-from toys import MakeImage
+from toys import PIPELINE, MakeImage
 
-from mms_plugin.multi_scale import MultiScaleTransform
+from mms_plugin.multi_scale import MultiScaleDataset, MultiScaleTransform
 
 IMAGE = np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3)
 
@@ -284,6 +284,19 @@ def test_a_size_that_the_transform_refuses_without_a_word():
         transform.at((48, 64))
     assert "mmdet.RandomCrop" in str(error.value)
     assert "crop_size of 48x64 (height x width)" in str(error.value)
+
+
+def test_a_loop_over_the_dataset_says_that_its_indices_have_no_size():
+    dataset = MultiScaleDataset(dict(type="ToyDataset", num=2, pipeline=PIPELINE))
+    with pytest.raises(ValueError, match="given a plain index.*run `mms browse`"):
+        next(iter(dataset))
+
+
+def test_what_fails_in_a_transform_is_said(scope):
+    """Not that its settings cannot be read."""
+    config = dict(type="mmcv.RandomResize", ratio_range=None)
+    with pytest.raises(AssertionError):  # mmcv's: its scale must be a pair
+        MultiScaleTransform(config)(sample())
 
 
 def test_a_sample_without_a_size_says_which_lines_to_add():

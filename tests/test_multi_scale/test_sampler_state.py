@@ -182,6 +182,20 @@ def test_resumed_with_other_ranks_again_and_again():
     assert sum(times.values()) == 200
 
 
+def test_a_state_of_a_training_that_has_just_been_resumed():
+    """Saved before the first batch of the rest, as by a hook in ``before_train``."""
+    (sampler,) = ranks(1, num=100, batch_size=4)
+    batches = epoch_of_rest([sampler], 0)
+    seen = flat(stopped_after(batches, 5))
+    state, done = sampler.state_at(5), 5
+    for batch_size in (5, 3):
+        (sampler,) = ranks(1, num=100, batch_size=batch_size)
+        done = sampler.resume(done, 0, state)
+        state = sampler.state_at(done, 0)
+    seen += flat(epoch_of_rest([sampler], 0))
+    assert sorted(seen) == list(range(100))
+
+
 @pytest.mark.parametrize("before, after", [(2, 2), (2, 3), (4, 1)])
 def test_endless_stream_with_other_ranks(before, after):
     curriculum = (ResolutionCurriculum(start_sizes=[4, 6]), None, 60)

@@ -91,6 +91,12 @@ def test_parts_of_a_batch_keep_size_and_seed():
         assert pickle.loads(pickle.dumps(part))[0].seed == 1
 
 
+def test_a_sampler_of_pairs_is_named():
+    """As mmdet's ``TrackImgSampler``, which gives a video and a frame."""
+    with pytest.raises(TypeError, match=r"whole numbers as indices, but gave \(0, 1\)"):
+        sized_batch([(0, 1), (0, 2)], (4, 4), 5)
+
+
 def test_arithmetic_gives_plain_integers():
     index = sized_index_class((8, 8))(3)
     assert index.seed is None

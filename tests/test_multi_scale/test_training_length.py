@@ -7,6 +7,7 @@ import torch
 import toys
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS
+from mmengine.runner import FlexibleRunner, Runner
 
 SCHEDULERS = [
     dict(
@@ -33,6 +34,28 @@ def test_the_loop_and_converted_schedulers(make_runner):
     converted, by_epoch = runner.param_schedulers
     assert sorted(converted.milestones) == [sum(lengths[:2]), sum(lengths[:4])]
     assert by_epoch.by_epoch and by_epoch.end == 1
+
+
+@pytest.mark.parametrize("accumulative_counts", [2, 3])
+def test_flexible_runner_accumulates_as_runner_does(make_runner, accumulative_counts):
+    """Its optimizer wrapper gets the length of the training before the hooks."""
+    hook = dict(type="ResolutionCurriculumHook")
+    weights = []
+    for kind in (Runner, FlexibleRunner):
+        runner = make_runner(
+            kind=kind,
+            env_cfg=dict(),
+            # Longer than with all sizes from the start, as MMEngine assumes.
+            custom_hooks=[dict(hook, start_sizes=[10, 12], end_sizes=[8])],
+            optim_wrapper=dict(
+                optimizer=dict(type="SGD", lr=0.1),
+                accumulative_counts=accumulative_counts,
+            ),
+        )
+        runner.train()
+        weights.append(runner.model.weight.detach().clone())
+    assert runner.iter == runner.max_iters > 100
+    assert torch.equal(*weights)
 
 
 @pytest.mark.parametrize(

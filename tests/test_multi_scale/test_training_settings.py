@@ -60,13 +60,21 @@ def test_settings_that_give_some_rank_no_batch(kwargs, says):
         check_inner_sampler(settings(**kwargs))
 
 
+def test_images_that_grouping_needs_are_named():
+    own = settings(num=40, batch_size=8, drop_last=True, landscape=np.ones(40, bool))
+    assert own.capacity() == 40 - own.spare
+    says = f"on average and {own.spare} more for group_by_aspect_ratio=True, but got 40"
+    with pytest.raises(ValueError, match=f"{says}.*or group_by_aspect_ratio=False"):
+        check_inner_sampler(own)
+
+
 def test_no_epoch_of_a_curriculum_may_be_without_a_batch():
     growing = GrowingSizes(4, 12, [4, 8, 12], batch_sizes=[16, 64, 8])
     growing.set_curriculum(
         ResolutionCurriculum(start_sizes=[4], end_sizes=[12], end=1.0)
     )
     # In the middle only 8 px, of 64 images a batch.
-    with pytest.raises(ValueError, match="64 images on average over the sizes"):
+    with pytest.raises(ValueError, match="64 images on average, but"):
         check_inner_sampler(
             settings(
                 num=30,

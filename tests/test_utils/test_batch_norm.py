@@ -1,5 +1,9 @@
 """Statistics of batch norm, estimated again."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -71,3 +75,44 @@ def test_a_failed_run_changes_nothing(batches):
         estimate_batch_norm(model, batches, run)
     assert all(torch.equal(value, before[n]) for n, value in model.state_dict().items())
     assert model.momentum == 0.1 and not model.training
+
+
+ONE_RANK_FAILS = """
+import sys
+from datetime import timedelta
+import torch
+import torch.distributed as dist
+from mms_plugin.utils.batch_norm import estimate_batch_norm
+
+rank, store = sys.argv[1:]
+dist.init_process_group(
+    "gloo", init_method=f"file://{store}", rank=int(rank), world_size=2,
+    timeout=timedelta(seconds=60),
+)
+model = torch.nn.BatchNorm1d(3)
+size = 1 if rank == "0" else 4
+try:
+    estimate_batch_norm(model, [torch.ones(size, 3)], model)
+except Exception as error:
+    print(f"{type(error).__name__}: {str(error)[:25]}")
+print(model.running_mean.tolist())
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.distributed
+def test_no_rank_waits_for_one_that_has_failed(tmp_path):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", ONE_RANK_FAILS, str(rank), str(tmp_path / "store")],
+            cwd=Path(__file__).resolve().parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=120)[0].splitlines() for process in processes]
+    assert said == [
+        ["ValueError: Expected more than 1 valu", "[0.0, 0.0, 0.0]"],
+        ["RuntimeError: it failed on another rank", "[0.0, 0.0, 0.0]"],
+    ]
