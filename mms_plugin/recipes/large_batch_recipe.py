@@ -125,8 +125,8 @@ def large_batch_recipe(
     _scale_lr(config, shares, base, lr_rule, report)
     if keep_images and base is not None:
         _keep_images(config, base / old_accumulation, shares, report)
-    warn_of_iteration_schedules(config, report)
     warmup = find_warmup(config)
+    warn_of_iteration_schedules(config, warmup, report)
     plan = _plan(config, shares, num_samples)
     times = _fit_times(plan, shares, warmup_iters, warmup, agvm or {})
     set_warmup(config, shares, times, warmup, report)

@@ -37,7 +37,7 @@ from .iteration_counts import scale_iterations
 from .models import checked_model
 from .pipelines import Steps
 from .size_transforms import Sides
-from .warmup import warn_of_iteration_schedules
+from .warmup import find_warmup, warn_of_iteration_schedules
 
 __all__ = ["vbs_recipe"]
 
@@ -195,7 +195,7 @@ def vbs_recipe(
     _report_squares(base, checked.sizes, report)
     _report_batches(schedule, report)
     _set_iterations(config, schedule, keep, report)
-    warn_of_iteration_schedules(config, report)
+    warn_of_iteration_schedules(config, find_warmup(config), report)
     place, names = f"{_LOADER}.dataset", dataset_names(loader["dataset"])
     report(f"{place}: {names} -> MultiScaleDataset({names})")
     rewritten: List[Tuple[Any, Any]] = []
