@@ -212,9 +212,7 @@ def _share(
         )
     report(line)
     if shares.images != own:
-        changed: Any = copy.copy(loader)
-        changed["batch_size"] = shares.images
-        config[_LOADER] = changed
+        assign(config, f"{_LOADER}.batch_size", shares.images)
         report(f"{_LOADER}.batch_size: {own} -> {shares.images}")
     wrapper = config["optim_wrapper"]
     accumulated = wrapper.get("accumulative_counts", 1)

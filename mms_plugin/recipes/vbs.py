@@ -28,7 +28,7 @@ from ..utils.config_types import counts_iterations, kind_of
 from ..utils.validation import parse_bool, parse_int
 from .annotations import annotated_boxes, keeps_ratio, lost_shares
 from .batch_augments import BatchAugments, batch_resize_size
-from .config_edits import RecipeError, Report, add_plugin_import, short
+from .config_edits import RecipeError, Report, add_plugin_import, assign, short
 from .datasets import convert_dataset, dataset_names, pipeline_chains, skip_type_keys
 from .default_sizes import default_sizes, scaled_to_side, sizes_of_range
 from .evaluation_size import evaluation_size
@@ -422,9 +422,7 @@ def _turn_off_cudnn_benchmark(config: Any, report: Report) -> None:
     """Let cuDNN not search for the fastest algorithms, anew with each input size."""
     environment = config.get("env_cfg")
     if isinstance(environment, Mapping) and environment.get("cudnn_benchmark"):
-        changed: Any = copy.copy(environment)
-        changed["cudnn_benchmark"] = False
-        config["env_cfg"] = changed
+        assign(config, "env_cfg.cudnn_benchmark", False)
         report("env_cfg.cudnn_benchmark: True -> False")
 
 
