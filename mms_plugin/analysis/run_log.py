@@ -25,7 +25,7 @@ from typing import (
 from mmengine.config import Config
 
 from ..multi_scale.size_log import SIZES_FILE
-from ..utils.config_types import class_name
+from ..utils.config_types import counts_iterations
 from .training_plan import EpochPlan
 
 __all__ = ["RunLog", "Validation", "read_run"]
@@ -312,11 +312,8 @@ def _later_wins(records: Iterable[Dict[str, Any]]) -> List[Dict[str, Any]]:
 def _counts_epochs(
     loop: Mapping[str, Any], records: Iterable[Mapping[str, Any]]
 ) -> bool:
-    kind = loop.get("type")
-    if kind is not None:
-        return class_name(kind) != "IterBasedTrainLoop"
-    if "by_epoch" in loop:
-        return bool(loop["by_epoch"])
+    if loop.get("type") is not None or "by_epoch" in loop:
+        return not counts_iterations(dict(train_cfg=loop))
     return any("epoch" in record for record in records)
 
 
