@@ -11,6 +11,8 @@ from ..agvm import AGVMConfig
 from ..agvm.agvm_config import arguments_to_fit
 from ..agvm.fit_measurements import DELAY, WARMUP_PART
 from ..agvm.update_direction import has_update_direction
+from ..agvm.wrapper_names import PLAIN, WITH_AGVM
+from ..utils.config_types import class_name
 from ..utils.validation import is_integer, is_number
 from .config_edits import RecipeError, Report, add_plugin_import
 from .large_batch_recipe import LARGE_BATCH_OPTIONS, large_batch_recipe
@@ -18,11 +20,6 @@ from .warmup import find_warmup
 
 __all__ = ["agvm_recipe"]
 
-_WRAPPERS = {
-    "OptimWrapper": "AGVMOptimWrapper",
-    "AmpOptimWrapper": "AmpAGVMOptimWrapper",
-    "BFloat16OptimWrapper": "BFloat16AGVMOptimWrapper",
-}
 _CONSTRUCTOR = "AGVMOptimWrapperConstructor"
 
 
@@ -67,16 +64,14 @@ def agvm_recipe(
             "recipe agvm needs optim_wrapper=dict(optimizer=dict(...)) in the config, "
             f"but found {wrapper!r}."
         )
-    kind = wrapper.get("type", "OptimWrapper")
-    kind = kind if isinstance(kind, str) else kind.__name__
-    name = kind.split(".")[-1]
-    if name not in {*_WRAPPERS, *_WRAPPERS.values()}:
+    name = class_name(wrapper.get("type", "OptimWrapper"))
+    if name not in PLAIN + WITH_AGVM:
         raise ValueError(
-            f"recipe agvm cannot replace optim_wrapper.type={kind!r}. It replaces "
-            f"{', '.join(_WRAPPERS)}."
+            f"recipe agvm cannot replace optim_wrapper.type={name!r}. It replaces "
+            f"{', '.join(PLAIN)}."
         )
     _check_optimizer(wrapper["optimizer"], str(config.get("default_scope") or ""))
-    wrapper["type"] = _WRAPPERS.get(name, name)
+    wrapper["type"] = dict(zip(PLAIN, WITH_AGVM)).get(name, name)
     report(f"optim_wrapper.type: {name} -> {wrapper['type']}")
     constructor = wrapper.get("constructor", "DefaultOptimWrapperConstructor")
     if constructor != _CONSTRUCTOR:
