@@ -8,10 +8,9 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 
 from mmengine.registry import DefaultScope
 
-from ..analysis.build_model import build_model
 from ..analysis.config_plan import config_plan
 from ..analysis.iteration_costs import load_times
-from ..analysis.model_flops import ModelFlops, UncountedError, model_flops
+from ..analysis.model_flops import ModelFlops
 from ..analysis.training_cost import TrainingCost, cost_ratios, training_cost
 from ..analysis.training_iterations import size_schedule
 from ..analysis.training_size import counted_size, fixed_size
@@ -30,6 +29,7 @@ from .budget_search import (
     solve_growth,
 )
 from .config_edits import RecipeError, Report
+from .counted_flops import counted_flops
 from .vbs import vbs_recipe
 
 __all__ = ["BUDGET_OPTIONS", "budget_options", "refuse_unused_options"]
@@ -251,15 +251,8 @@ def _costs(
     if not isinstance(probe.get("model"), Mapping):
         raise RecipeError("model", "is missing")
     sizes = {*counted_as.values(), counted}
-    try:
-        # The recipe may change the model, so that it runs at all sizes. Building a
-        # model removes entries from its config.
-        built = build_model(copy.deepcopy(probe))
-        model = model_flops(built, sizes, own.get("positive_rois"), tell=report)
-    except UncountedError as error:
-        raise RecipeError(
-            "model", f"{error}; estimate='pixels' assumes FLOPs proportional to pixels"
-        ) from error
+    remedy = "estimate='pixels' assumes FLOPs proportional to pixels"
+    model = counted_flops(probe, sizes, own.get("positive_rois"), remedy, report)
 
     def flops(height: int, width: int, images: int) -> float:
         return images * model.per_image[counted_as[height, width]]
