@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from mmengine.registry import DefaultScope
@@ -30,7 +29,7 @@ from .budget_search import (
 )
 from .config_edits import RecipeError, Report
 from .counted_flops import counted_flops
-from .vbs import vbs_recipe
+from .vbs import vbs_cur_recipe
 
 __all__ = ["BUDGET_OPTIONS", "budget_options", "refuse_unused_options"]
 
@@ -124,8 +123,7 @@ def budget_options(
         options["keep"] = "images"
     scope = str(config.get("default_scope") or "mmengine")
     with DefaultScope.overwrite_default_scope(scope):
-        curriculum, others = _split(options)
-        probe = vbs_recipe(config, curriculum or True, **others)
+        probe = vbs_cur_recipe(config, options)
         schedule = _sizes_to_try(probe, options)
         costs = _costs(config, probe, schedule, own_options, report)
         choice = _search(probe, schedule, costs, budget, _are_fixed(options))
@@ -166,13 +164,6 @@ def _check_options(
         )
     if own.get("times") is not None and own.get("estimate") is not None:
         raise ValueError("estimate='pixels' must be left out with times")
-
-
-def _split(options: Mapping[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-    """Split options into arguments of the hook and of :func:`vbs_recipe`."""
-    known = inspect.signature(vbs_recipe).parameters
-    hook = {k: v for k, v in options.items() if k not in known}
-    return hook, {k: v for k, v in options.items() if k in known}
 
 
 def _are_fixed(options: Mapping[str, Any]) -> bool:
@@ -332,9 +323,9 @@ def _as_planned(
     key = "seconds" if costs.what == "time" else "train_flops"
     tried: List[BudgetChoice] = []
     for _ in range(_CORRECTIONS):
-        curriculum, others = _split({**options, **_chosen(choice, base)})
-        others["check_model"] = False  # it was checked before the search
-        converted = vbs_recipe(config, curriculum, **others)
+        # The model was checked before the search.
+        changes = {**_chosen(choice, base), "check_model": False}
+        converted = vbs_cur_recipe(config, {**options, **changes})
         ratios = cost_ratios(planned(converted), baseline)
         cost, updates = ratios[key], ratios["iterations"]
         assert cost is not None and updates is not None

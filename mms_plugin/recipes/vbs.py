@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import (
     Any,
     Dict,
@@ -39,7 +40,7 @@ from .pipelines import Steps
 from .size_transforms import Sides
 from .warmup import find_warmup, warn_of_iteration_schedules
 
-__all__ = ["vbs_recipe"]
+__all__ = ["vbs_cur_recipe", "vbs_recipe"]
 
 _LOADER = "train_dataloader"
 _SAMPLER = "MultiScaleVariableBatchSampler"
@@ -218,6 +219,29 @@ def vbs_recipe(
     config["custom_hooks"] = [*hooks, hook]
     add_plugin_import(config, report)
     return config
+
+
+def vbs_cur_recipe(
+    config: Any, options: Mapping[str, Any], report: Optional[Report] = None
+) -> Any:
+    """Convert a config to sizes that grow (MSc-VBSWC), see :func:`vbs_recipe`.
+
+    Args:
+        config: A config, as a dict or an MMEngine ``Config``. It is not changed.
+        options: Arguments of :func:`vbs_recipe` and of
+            :class:`ResolutionCurriculumHook`, together.
+        report: See :func:`vbs_recipe`.
+
+    Returns:
+        A converted copy of the config.
+
+    Raises:
+        ValueError: As :func:`vbs_recipe`.
+    """
+    known = inspect.signature(vbs_recipe).parameters
+    curriculum = {k: v for k, v in options.items() if k not in known}
+    others = {k: v for k, v in options.items() if k in known}
+    return vbs_recipe(config, curriculum or True, report=report, **others)
 
 
 class _OldBatchSampler(NamedTuple):
