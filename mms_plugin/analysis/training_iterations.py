@@ -14,7 +14,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner, load_checkpoint
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 
-from ..multi_scale.growing_sizes import GrowingSizes
+from ..multi_scale.growing_sizes import SAMPLER_ARGUMENTS, GrowingSizes
 from ..multi_scale.sized_index import sized_index_class
 from ..multi_scale.sizes import TARGET_SIZE, Size
 from ..utils.config_types import class_name
@@ -32,15 +32,6 @@ __all__ = [
 
 MakeData = Callable[[int, int, int], Any]
 """``(height, width, batch_size)`` to what a data loader gives."""
-
-_OF_SCHEDULE = (
-    "base_size",
-    "sizes",
-    "weights",
-    "batch_sizes",
-    "variable_batch",
-    "cost_model",
-)
 
 
 def sampler_config(config: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
@@ -64,7 +55,7 @@ def size_schedule(config: Mapping[str, Any], **changes: Any) -> GrowingSizes:
         ValueError: An argument is not valid; neither a sampler nor ``sizes``.
     """
     sampler = sampler_config(config) or {}
-    arguments = {key: sampler[key] for key in _OF_SCHEDULE if key in sampler}
+    arguments = {key: sampler[key] for key in SAMPLER_ARGUMENTS if key in sampler}
     if "sizes" in changes:
         for key in ("sizes", "weights", "batch_sizes"):
             arguments.pop(key, None)

@@ -16,8 +16,9 @@ from typing import (
     Union,
 )
 
+from ..analysis.config_plan import BY_ASPECT_RATIO, PLAIN_BATCH_SAMPLERS
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
-from ..multi_scale.growing_sizes import GrowingSizes
+from ..multi_scale.growing_sizes import SAMPLER_ARGUMENTS, GrowingSizes
 from ..multi_scale.sizes import (
     Size,
     parse_size,
@@ -51,10 +52,6 @@ _LR_SCALING = "sqrt"
 
 # Points of a training over which its batch sizes are averaged.
 _PROBES = 1000
-
-# Batch samplers that can be replaced: torch's and mmdet's.
-_BY_ASPECT_RATIO = ("AspectRatioBatchSampler", "TrackAspectRatioBatchSampler")
-_BATCH_SAMPLERS = ("BatchSampler", *_BY_ASPECT_RATIO)
 
 _REFUSED_SAMPLERS = {
     "MultiSourceSampler": "its batches have a fixed share of each source",
@@ -286,14 +283,14 @@ def _old_batch_sampler(loader: Mapping) -> _OldBatchSampler:
         raise RecipeError(
             place, f"is {_SAMPLER} already; the recipe is for configs without it"
         )
-    if name not in _BATCH_SAMPLERS:
+    if name not in PLAIN_BATCH_SAMPLERS:
         raise RecipeError(
             place,
             f"{name} makes batches in its own way and cannot be replaced; only "
-            f"{', '.join(_BATCH_SAMPLERS)} can",
+            f"{', '.join(PLAIN_BATCH_SAMPLERS)} can",
         )
     return _OldBatchSampler(
-        name, name in _BY_ASPECT_RATIO, config.get("drop_last", drop_last)
+        name, name in BY_ASPECT_RATIO, config.get("drop_last", drop_last)
     )
 
 
@@ -377,12 +374,8 @@ def _check_sizes(batch_size: int, sampler: Mapping, hook: Mapping) -> GrowingSiz
     for name in ("group_by_aspect_ratio", "drop_last"):
         if name in sampler:
             parse_bool(sampler[name], name)
-    names = (
-        "base_size", "sizes", "weights", "batch_sizes", "variable_batch", "cost_model",
-    )  # fmt: skip
-    schedule = GrowingSizes(
-        batch_size, **{name: sampler[name] for name in names if name in sampler}
-    )
+    given = {name: sampler[name] for name in SAMPLER_ARGUMENTS if name in sampler}
+    schedule = GrowingSizes(batch_size, **given)
     if hook["type"] == _CURRICULUM_HOOK:
         arguments = {k: v for k, v in hook.items() if k != "type"}
         schedule.set_curriculum(ResolutionCurriculumHook(**arguments).curriculum)
