@@ -17,7 +17,6 @@ __all__ = [
     "explain_quiet_module",
     "explain_without_effect",
     "first_measured_iterations",
-    "measured_updates",
     "moved_share",
     "needed_measurements",
 ]
@@ -57,24 +56,6 @@ def needed_measurements(momentum: float, share: float = ENOUGH_SHARE) -> int:
     return count
 
 
-def measured_updates(
-    config: AGVMConfig, begin: int, end: int, accumulative_counts: int = 1
-) -> range:
-    """Return the updates that a measurement precedes, as ``config.measures`` does.
-
-    Args:
-        config: Arguments of AGVM.
-        begin: First update to look at, counted from 0 over the training.
-        end: The update after the last one to look at.
-        accumulative_counts: Iterations per update. Defaults to 1.
-    """
-    first = -(-config.start_iter // accumulative_counts)
-    if config.stop_iter is not None:
-        end = min(end, -(-config.stop_iter // accumulative_counts))
-    intervals = max(0, -(-(begin - first) // config.interval))
-    return range(first + intervals * config.interval, end, config.interval)
-
-
 def first_measured_iterations(
     config: AGVMConfig, accumulative_counts: int = 1
 ) -> Optional[Tuple[int, int]]:
@@ -90,8 +71,8 @@ def first_measured_iterations(
         of iterations. None if nothing is measured.
     """
     begin = max(config.start_iter // accumulative_counts, 1)
-    updates = measured_updates(
-        config, begin, begin + config.interval + 2, accumulative_counts
+    updates = config.measured_updates(
+        begin, begin + config.interval + 2, accumulative_counts
     )
     if not updates:
         return None
@@ -129,7 +110,7 @@ def explain_without_effect(
     begin = max(done // accumulative_counts, int(compares_updates))
     end = -(-total // accumulative_counts)
     count = measured_before + len(
-        measured_updates(config, begin, end, accumulative_counts)
+        config.measured_updates(begin, end, accumulative_counts)
     )
     if _is_enough(config, count):
         return None
@@ -149,7 +130,7 @@ def explain_without_effect(
     remedies = _remedies(config, begin, end, accumulative_counts, measured_before)
     hint = ""
     fitted = config.fitted(FITTED, end, accumulative_counts)
-    fitted_updates = measured_updates(fitted, begin, end, accumulative_counts)
+    fitted_updates = fitted.measured_updates(begin, end, accumulative_counts)
     if _is_enough(fitted, measured_before + len(fitted_updates)):
         hint = f" Or set {', '.join(FITTED)} to None to fit them to the training."
     if count:
