@@ -14,6 +14,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner, load_checkpoint
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 
+from ..dry_run.trial_updates import stop_learning
 from ..multi_scale.growing_sizes import SAMPLER_ARGUMENTS, GrowingSizes
 from ..multi_scale.sized_index import sized_index_class
 from ..multi_scale.sizes import TARGET_SIZE, Size
@@ -201,10 +202,7 @@ class TrainingIterations:
             )
         self.model.train()
         self._optim_wrapper: Any = runner.build_optim_wrapper(config.optim_wrapper)
-        for wrapper in getattr(self._optim_wrapper, "optim_wrappers", {"": None}):
-            own = self._optim_wrapper[wrapper] if wrapper else self._optim_wrapper
-            for group in own.optimizer.param_groups:
-                group["lr"] = 0.0 * group["lr"]
+        stop_learning(self._optim_wrapper)
         self._optim_wrapper.initialize_count_status(self.model, 0, 10**9)
         self._last: Any = None
         self.lost = False
