@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Dict, List, Tuple
+from typing import Dict, List, Tuple
 
 from mmengine.dist import all_gather_object
 from mmengine.runner import Runner
 
-from .size_losses import SizeLosses, describe_losses, losses_since
+from .size_losses import SizeLosses, describe_losses, losses_of, losses_since
 from .sizes import Size
 
 __all__ = ["SizeLossLog", "loss_lines"]
@@ -29,7 +29,7 @@ class SizeLossLog:
 
     def start(self, runner: Runner) -> None:
         """Count from here on, without what a dry run has loaded."""
-        self._before = _totals(runner)
+        self._before = losses_of(runner.train_loop.dataloader.dataset)
 
     def log(self, runner: Runner, when: str) -> None:
         """Log the losses since the last call, which all ranks must make together.
@@ -38,7 +38,7 @@ class SizeLossLog:
             runner: Runner of the training.
             when: Part of the training that has ended, such as ``'Epoch 3'``.
         """
-        now = _totals(runner)
+        now = losses_of(runner.train_loop.dataloader.dataset)
         own = losses_since(now, self._before)
         self._before = now
         for line, level in loss_lines(_summed(all_gather_object(own))):
@@ -57,12 +57,6 @@ def loss_lines(losses: Dict[Size, SizeLosses]) -> List[Tuple[str, int]]:
             level = logging.WARNING if lost > _MANY else logging.INFO
             lines.append((f"at {height}x{width} {describe_losses(own)}", level))
     return lines
-
-
-def _totals(runner: Runner) -> Dict[Size, SizeLosses]:
-    dataset: Any = runner.train_loop.dataloader.dataset
-    losses = getattr(dataset, "size_losses", None)
-    return losses() if callable(losses) else {}
 
 
 def _summed(of_ranks: List[Dict[Size, SizeLosses]]) -> Dict[Size, SizeLosses]:

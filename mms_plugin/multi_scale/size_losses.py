@@ -34,6 +34,7 @@ __all__ = [
     "describe_losses",
     "loading",
     "loading_sample",
+    "losses_of",
     "losses_since",
 ]
 
@@ -197,6 +198,12 @@ def loading(
         _loading.reset(token)
         # Mixed images (MultiImageMixDataset) pass transforms after their pipelines.
         sample.count(images=0)
+
+
+def losses_of(dataset: Any) -> Dict[Size, SizeLosses]:
+    """Return the losses of a dataset so far; empty for those that count none."""
+    losses = getattr(dataset, "size_losses", None)
+    return losses() if callable(losses) else {}
 
 
 def losses_since(
