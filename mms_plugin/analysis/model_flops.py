@@ -29,7 +29,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from ..multi_scale.sizes import Size, size_text
+from ..multi_scale.sizes import Size, ordered_sizes, size_text
 from ..utils.feature_stride import feature_stride
 from ..utils.host_versions import require
 from ..utils.input_channels import input_channels
@@ -100,7 +100,7 @@ def model_flops(
         UncountedError: A module fails, or its operators are not known to the counter.
         ValueError: A model of another kind; ``positive_rois`` that it cannot have.
     """
-    wanted = sorted(set(sizes), key=lambda size: size[0] * size[1])
+    wanted = ordered_sizes(set(sizes))
     batch_maker(model, positive_rois)  # what is wrong with the arguments
     libraries = {base.__module__.partition(".")[0] for base in type(model).__mro__}
     detector = "mmdet" in libraries

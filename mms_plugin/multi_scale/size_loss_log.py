@@ -9,7 +9,7 @@ from mmengine.dist import all_gather_object
 from mmengine.runner import Runner
 
 from .size_losses import SizeLosses, describe_losses, losses_of, losses_since
-from .sizes import Size
+from .sizes import Size, ordered_sizes
 
 __all__ = ["SizeLossLog", "loss_lines"]
 
@@ -65,4 +65,4 @@ def _summed(of_ranks: List[Dict[Size, SizeLosses]]) -> Dict[Size, SizeLosses]:
         for size, losses in each.items():
             before = sums.get(size, SizeLosses())
             sums[size] = SizeLosses(*(a + b for a, b in zip(before, losses)))
-    return dict(sorted(sums.items(), key=lambda item: item[0][0] * item[0][1]))
+    return {size: sums[size] for size in ordered_sizes(sums)}

@@ -25,7 +25,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from .path_in_errors import raise_with_path
-from .sizes import Size
+from .sizes import Size, ordered_sizes
 
 __all__ = [
     "LoadingSample",
@@ -101,8 +101,7 @@ class LossTally:
         for height, width, *counts in rows[rows[:, 0] > 0].tolist():
             before = sums.get((height, width), [0] * len(counts))
             sums[height, width] = [a + b for a, b in zip(before, counts)]
-        ordered = sorted(sums, key=lambda size: (size[0] * size[1], size))
-        return {size: SizeLosses(*sums[size]) for size in ordered}
+        return {size: SizeLosses(*sums[size]) for size in ordered_sizes(sums)}
 
 
 class LoadingSample:

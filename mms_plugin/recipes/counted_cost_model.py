@@ -8,7 +8,7 @@ from mmengine.registry import DefaultScope
 
 from ..analysis.training_iterations import size_schedule
 from ..analysis.training_size import counted_size
-from ..multi_scale.sizes import side_length, size_text
+from ..multi_scale.sizes import ordered_sizes, side_length, size_text
 from .config_edits import Report
 from .counted_flops import counted_flops
 from .vbs import vbs_recipe
@@ -53,7 +53,7 @@ def counted_cost_model(
     scope = str(config.get("default_scope") or "mmengine")
     with DefaultScope.overwrite_default_scope(scope):
         probe = vbs_recipe(config, **options)
-        sizes = sorted(size_schedule(probe).sizes, key=lambda size: size[0] * size[1])
+        sizes = ordered_sizes(size_schedule(probe).sizes)
         ends = (sizes[0], sizes[-1])
         if side_length(ends[0]) == side_length(ends[1]):
             raise ValueError(

@@ -21,6 +21,7 @@ from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from ..multi_scale.growing_sizes import SAMPLER_ARGUMENTS, GrowingSizes
 from ..multi_scale.sizes import (
     Size,
+    ordered_sizes,
     parse_size,
     parse_sizes,
     short_size,
@@ -351,7 +352,7 @@ def _chosen_sizes(
     shortest = [min(size) for size in sizes]
     if min(shortest) <= min(base) <= max(shortest):
         sizes.append(base)
-    return tuple(sorted(set(sizes), key=lambda size: (size[0] * size[1], size)))
+    return tuple(ordered_sizes(set(sizes)))
 
 
 def _sampler_hook(
