@@ -30,6 +30,7 @@ from torch import nn
 from torch.func import functional_call
 
 from ..multi_scale.sizes import Size, ordered_sizes, size_text
+from ..utils.error_text import on_one_line
 from ..utils.feature_stride import feature_stride
 from ..utils.host_versions import require
 from ..utils.input_channels import input_channels
@@ -436,9 +437,9 @@ def _watched(model: nn.Module) -> Iterator[None]:
             yield
     except Exception as error:
         where = f"in {running[-1]}" if running else "in its loss or backward pass"
-        text = " ".join(str(error).split()) or type(error).__name__
         raise UncountedError(
-            f"FLOPs cannot be counted {where}: {type(error).__name__}: {text}"
+            f"FLOPs cannot be counted {where}: {type(error).__name__}: "
+            f"{on_one_line(error)}"
         ) from error
     finally:
         for handle in handles:

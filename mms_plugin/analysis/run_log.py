@@ -26,6 +26,7 @@ from mmengine.config import Config
 
 from ..multi_scale.size_log import SIZES_FILE
 from ..utils.config_types import counts_iterations
+from ..utils.error_text import first_line
 from .training_plan import EpochPlan
 
 __all__ = ["RunLog", "Validation", "read_run"]
@@ -412,8 +413,7 @@ def _read_config(log: RunLog, candidates: List[Path]) -> None:
             with contextlib.redirect_stdout(io.StringIO()):
                 log.config = Config.fromfile(str(path))
         except Exception as error:  # whatever a config's imports raise
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            log.config_error = f"{path} does not load: {first}"
+            log.config_error = f"{path} does not load: {first_line(error)}"
             continue
         log.config_error = ""
         return

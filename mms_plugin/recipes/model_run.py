@@ -29,7 +29,7 @@ from ..analysis.batch_maker import batch_maker
 from ..analysis.model_flops import call_on_meta, meta_state
 from ..multi_scale.sizes import Size
 from ..utils.config_types import kind_of
-from ..utils.error_text import message_lines
+from ..utils.error_text import first_line
 from ..utils.feature_stride import feature_stride
 from ..utils.input_channels import input_channels
 
@@ -386,8 +386,8 @@ def _failure(run: _Run, size: Size, images: int) -> Optional[str]:
         with _quietly(), torch.no_grad():
             run(size, images)
     except Exception as error:  # a model may raise anything
-        text = (message_lines(str(error)) or [""])[0].strip()
-        return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        text, name = first_line(error), type(error).__name__
+        return text if text == name else f"{name}: {text}"
     return None
 
 
