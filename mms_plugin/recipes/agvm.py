@@ -12,7 +12,7 @@ from ..agvm.agvm_config import arguments_to_fit
 from ..agvm.fit_measurements import DELAY, WARMUP_PART
 from ..agvm.update_direction import has_update_direction
 from ..agvm.wrapper_names import PLAIN, WITH_AGVM
-from ..utils.config_types import class_name
+from ..utils.config_types import class_name, scope_of
 from ..utils.validation import is_integer, is_number
 from .config_edits import RecipeError, Report, add_plugin_import
 from .large_batch_recipe import LARGE_BATCH_OPTIONS, large_batch_recipe
@@ -70,7 +70,7 @@ def agvm_recipe(
             f"recipe agvm cannot replace optim_wrapper.type={name!r}. It replaces "
             f"{', '.join(PLAIN)}."
         )
-    _check_optimizer(wrapper["optimizer"], str(config.get("default_scope") or ""))
+    _check_optimizer(wrapper["optimizer"], scope_of(config))
     wrapper["type"] = dict(zip(PLAIN, WITH_AGVM)).get(name, name)
     report(f"optim_wrapper.type: {name} -> {wrapper['type']}")
     constructor = wrapper.get("constructor", "DefaultOptimWrapperConstructor")
@@ -104,7 +104,7 @@ def agvm_recipe(
 
 def _check_optimizer(optimizer: Any, scope: str) -> None:
     """Refuse an optimizer of which AGVM does not know the update direction."""
-    with OPTIMIZERS.switch_scope_and_registry(scope or "mmengine") as registry:
+    with OPTIMIZERS.switch_scope_and_registry(scope) as registry:
         kind = optimizer.get("type") if isinstance(optimizer, dict) else None
         kind = registry.get(kind) if isinstance(kind, str) else kind
     if isinstance(kind, type) and not has_update_direction(kind):

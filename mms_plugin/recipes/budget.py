@@ -16,7 +16,7 @@ from ..analysis.training_size import counted_size, fixed_size
 from ..multi_scale.curriculum import ResolutionCurriculum, grown_sizes
 from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sizes import Size, short_size, side_length, size_text
-from ..utils.config_types import counts_iterations
+from ..utils.config_types import counts_iterations, scope_of
 from ..utils.si_prefix import si_prefix
 from ..utils.validation import is_number, parse_int
 from .budget_search import (
@@ -121,8 +121,7 @@ def budget_options(
                 "needs keep='images'",
             )
         options["keep"] = "images"
-    scope = str(config.get("default_scope") or "mmengine")
-    with DefaultScope.overwrite_default_scope(scope):
+    with DefaultScope.overwrite_default_scope(scope_of(config)):
         probe = vbs_cur_recipe(config, options)
         schedule = _sizes_to_try(probe, options)
         costs = _costs(config, probe, schedule, own_options, report)

@@ -9,6 +9,7 @@ from mmengine.registry import DefaultScope
 from ..analysis.training_iterations import size_schedule
 from ..analysis.training_size import counted_size
 from ..multi_scale.sizes import ordered_sizes, side_length, size_text
+from ..utils.config_types import scope_of
 from .config_edits import Report
 from .counted_flops import counted_flops
 from .vbs import vbs_recipe
@@ -50,8 +51,7 @@ def counted_cost_model(
                 f"{name}={options[name]!r} must be left out with "
                 f"cost_model={FROM_FLOPS!r}, which chooses the batch sizes"
             )
-    scope = str(config.get("default_scope") or "mmengine")
-    with DefaultScope.overwrite_default_scope(scope):
+    with DefaultScope.overwrite_default_scope(scope_of(config)):
         probe = vbs_recipe(config, **options)
         sizes = ordered_sizes(size_schedule(probe).sizes)
         ends = (sizes[0], sizes[-1])

@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..analysis.batch_maker import batch_maker
 from ..analysis.model_flops import call_on_meta, meta_state
 from ..multi_scale.sizes import Size
-from ..utils.config_types import kind_of
+from ..utils.config_types import kind_of, scope_of
 from ..utils.error_text import first_line
 from ..utils.feature_stride import feature_stride
 from ..utils.input_channels import input_channels
@@ -141,7 +141,7 @@ def model_run(config: Mapping, base_size: Size) -> Optional[ModelRun]:
     model = config.get("model")
     if not isinstance(model, Mapping):
         return None
-    scope = str(config.get("default_scope") or "mmengine")
+    scope = scope_of(config)
     parts = _parts(model, config)
     for part in parts:
         key = f"{scope} {base_size} {_key(part)}"
@@ -196,7 +196,7 @@ def _parts(model: Mapping, config: Mapping) -> List[Mapping]:
 
 
 def _built(part: Mapping, config: Mapping, scope: str) -> nn.Module:
-    with _quietly(), _scope_of(config, scope):
+    with _quietly(), _in_scope(config, scope):
         return _build(_without_weights(part))
 
 
@@ -249,7 +249,7 @@ class _NoRandomWeights(TorchFunctionMode):
 
 
 @contextmanager
-def _scope_of(config: Mapping, scope: str) -> Iterator[None]:
+def _in_scope(config: Mapping, scope: str) -> Iterator[None]:
     imports = config.get("custom_imports")
     if isinstance(imports, Mapping):
         import_modules_from_strings(**imports)
