@@ -34,7 +34,7 @@ from ..utils.error_text import on_one_line
 from ..utils.feature_stride import feature_stride
 from ..utils.host_versions import require
 from ..utils.input_channels import input_channels
-from .batch_maker import batch_maker, rois_per_image
+from .batch_maker import batch_maker, libraries_of, rois_per_image
 from .flops import count_flops, flop_counter, training_flops_per_image
 
 __all__ = [
@@ -103,7 +103,7 @@ def model_flops(
     """
     wanted = ordered_sizes(set(sizes))
     batch_maker(model, positive_rois)  # what is wrong with the arguments
-    libraries = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    libraries = libraries_of(model)
     detector = "mmdet" in libraries
     rois = rois_per_image(model, positive_rois) if detector else None
     ways: List[Tuple[str, Callable[[Sequence[Size]], Dict[Size, float]]]] = []
