@@ -31,9 +31,6 @@ __all__ = [
     "size_schedule",
 ]
 
-MakeData = Callable[[int, int, int], Any]
-"""``(height, width, batch_size)`` to what a data loader gives."""
-
 
 def sampler_config(config: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
     """Return the config of the batch sampler; ``None`` where it is another one."""
