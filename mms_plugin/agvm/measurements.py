@@ -36,22 +36,25 @@ def moved_share(momentum: float, measurements: int) -> float:
 
 
 ENOUGH_SHARE = moved_share(0.97, 20)
-"""Share of the way below which the multipliers hardly leave 1: about 46 %."""
+"""Share of the way below which the multipliers hardly leave 1: about 46 %.
+
+That of twenty measurements with the default momentum.
+"""
 
 
-def needed_measurements(momentum: float, share: float = ENOUGH_SHARE) -> int:
+def needed_measurements(momentum: float) -> int:
     """Return the smallest number of measurements that moves a multiplier far enough.
+
+    Far enough is :data:`ENOUGH_SHARE` of the way from 1 to the target.
 
     Args:
         momentum: Weight of the old multiplier in the moving average, in [0, 1).
-        share: Share of the way from 1 to the target, in (0, 1). Defaults to that of
-            twenty measurements with the default momentum of 0.97.
     """
     if momentum <= 0.0:
         return 1
-    count = max(1, math.ceil(math.log(1.0 - share) / math.log(momentum) - 1e-9))
+    count = max(1, math.ceil(math.log(1.0 - ENOUGH_SHARE) / math.log(momentum) - 1e-9))
     # Logarithms round: step to the exact boundary.
-    while moved_share(momentum, count) < share:
+    while moved_share(momentum, count) < ENOUGH_SHARE:
         count += 1
     return count
 

@@ -26,6 +26,9 @@ from .size_transforms import (
 # Largest number of paths through a pipeline that are examined one by one.
 _MOST_PATHS = 64
 
+# Sizes that stand for a range.
+_SPREAD = 7
+
 _Path = List[Tuple[str, Mapping]]
 """Transforms and their places in the config, in the order that a sample passes."""
 
@@ -493,10 +496,10 @@ def _branches(transform: Any, place: str) -> List[Tuple[Sequence, str]]:
     ]
 
 
-def _spread(ends: Sequence[Sides], number: int = 7) -> List[Sides]:
+def _spread(ends: Sequence[Sides]) -> List[Sides]:
     """Return evenly spaced sizes between the ends of a range, both included."""
     (low, high) = (min(ends), max(ends))
-    steps = [i / (number - 1) for i in range(number)]
+    steps = [i / (_SPREAD - 1) for i in range(_SPREAD)]
     return [
         (low[0] + (high[0] - low[0]) * step, low[1] + (high[1] - low[1]) * step)
         for step in steps
