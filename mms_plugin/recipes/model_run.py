@@ -52,8 +52,10 @@ _IMAGES = 2
 _Run = Callable[[Size, int], Any]
 """Runs a part of a model on a number of images of one size."""
 
-# Runs by the config of the model. Most configs of a folder share a few models.
+# The last runs, by the config of the model: a budget checks the same model several
+# times, and the configs of a folder share a few models.
 _RUNS: Dict[str, Optional[ModelRun]] = {}
+_MOST_RUNS = 8
 
 # Runs whose model is in memory.
 _BUILT: List[ModelRun] = []
@@ -142,16 +144,19 @@ def model_run(config: Mapping, base_size: Size) -> Optional[ModelRun]:
     if not isinstance(model, Mapping):
         return None
     scope = scope_of(config)
-    parts = _parts(model, config)
-    for part in parts:
+    for part in _parts(model, config):
         key = f"{scope} {base_size} {_key(part)}"
-        if key not in _RUNS:
+        if key in _RUNS:
+            found = _RUNS.pop(key)
+        else:
             build = functools.partial(_built, part, config, scope)
             try:
-                _RUNS[key] = ModelRun(build, base_size)
+                found = ModelRun(build, base_size)
             except Exception:  # a library may raise anything
-                _RUNS[key] = None
-        found = _RUNS[key]
+                found = None
+        _RUNS[key] = found  # as the newest
+        if len(_RUNS) > _MOST_RUNS:
+            del _RUNS[next(iter(_RUNS))]
         if found is not None and found.ran is not None:
             return found
     return None
