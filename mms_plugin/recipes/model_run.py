@@ -258,6 +258,7 @@ def _in_scope(config: Mapping, scope: str) -> Iterator[None]:
     imports = config.get("custom_imports")
     if isinstance(imports, Mapping):
         import_modules_from_strings(**imports)
+    # MMEngine has no public way to put back the scopes that were there before.
     known = dict(DefaultScope._instance_dict)
     try:
         with DefaultScope.overwrite_default_scope(scope):
@@ -276,6 +277,7 @@ def _quietly() -> Iterator[None]:
         before = logging.root.manager.disable
         logging.disable(logging.ERROR)
         stack.callback(logging.disable, before)
+        # MMEngine has no public way to list its loggers.
         for logger in MMLogger._instance_dict.values():
             level = logger.level
             logger.setLevel(logging.CRITICAL)
