@@ -143,7 +143,7 @@ def _mmengine_loss(model: nn.Module, batch: Any) -> Any:
 
 
 def _sum_losses(losses: Any) -> torch.Tensor:
-    """Sum of what MMEngine's ``parse_losses`` would sum: the entries named loss."""
+    """Return the sum that MMEngine's ``parse_losses`` forms: of entries named loss."""
     if isinstance(losses, torch.Tensor):
         return losses.mean()
     total = torch.zeros(())

@@ -66,7 +66,8 @@ class RunLog:
         iterations: Done so far.
         records: Those of the training, by ascending iteration (``'step'``).
         drawn: ``(height, width, batch_size)`` on one rank by iteration, from 1, as
-            ``ResolutionCurriculumHook`` logs them; empty without it.
+            ``MultiScaleSamplerHook`` and ``ResolutionCurriculumHook`` log them; empty
+            without either.
         validations: By ascending iteration.
         world_size: Ranks of the last start; ``None`` where the text log does not say.
         ranks: Ranks by the first iteration that ran on them.

@@ -82,7 +82,7 @@ def leave_process_group() -> None:
 
 
 def _dist_timeout(config: Config) -> Optional[float]:
-    """MMEngine's ``env_cfg.dist_cfg.timeout``, in seconds.
+    """Return MMEngine's ``env_cfg.dist_cfg.timeout``, in seconds.
 
     Raises:
         UserError: It is no number above 0.

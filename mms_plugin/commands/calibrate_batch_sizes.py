@@ -185,7 +185,7 @@ def schedule_of(config: Config, args: argparse.Namespace) -> GrowingSizes:
 def points_of(
     schedule: GrowingSizes, measure: Optional[Sequence[int]]
 ) -> Dict[Size, List[int]]:
-    """Batch sizes to measure by size, the base size last where it is not listed."""
+    """Return the batch sizes to measure by size; an unlisted base size comes last."""
     base, batch_size = schedule.base_size, schedule.batch_size
     sizes = list(dict.fromkeys([*schedule.sizes, base]))
     points = {}

@@ -51,7 +51,8 @@ def agvm_recipe(
         A converted copy of the config.
 
     Raises:
-        TypeError: If there is no such argument.
+        TypeError: If there is no such argument, or an argument of AGVM has the wrong
+            type.
         ValueError: If there is no ``optim_wrapper`` or AGVM has no version of it, an
             argument is not valid, or the batch cannot be split among the ranks.
     """

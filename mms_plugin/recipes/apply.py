@@ -122,6 +122,7 @@ def apply_recipes(
         A converted copy of the config.
 
     Raises:
+        TypeError: If an argument of AGVM has the wrong type.
         ValueError: If a recipe or an option is unknown, or the config cannot be
             converted.
     """

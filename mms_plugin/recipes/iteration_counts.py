@@ -42,11 +42,12 @@ def checkpoint_by_iteration(config: Mapping) -> Mapping:
 def scale_iterations(config: Any, factor: float, report: Report) -> None:
     """Scale the length of a training that counts iterations.
 
-    ``max_iters``, the intervals of validation and checkpoints, the beginning of
-    checkpoints and of an ``EMAHook``, and the parameter schedulers that count
-    iterations are multiplied by the same factor. An interval that divides the number of
-    iterations is rounded up, so that it ends with the training as before. An
-    exponential scheduler reaches the same value in the new number of iterations.
+    ``max_iters``, the beginning and the intervals of validation and checkpoints, the
+    ``begin_iter`` of custom hooks such as ``EMAHook``, and the parameter schedulers
+    that count iterations are multiplied by the same factor. An interval that divides
+    the number of iterations is rounded up, so that the training has as many of them as
+    before. An exponential scheduler reaches the same value in the new number of
+    iterations.
 
     Args:
         config: Config of a training that counts iterations. It is changed in place.

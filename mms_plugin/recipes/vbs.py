@@ -84,9 +84,11 @@ def vbs_recipe(
     The batch sampler becomes :class:`MultiScaleVariableBatchSampler`, the training
     dataset is wrapped in :class:`MultiScaleDataset`, and the transforms that set a size
     are wrapped in :class:`MultiScaleTransform`. Pipelines that hooks switch to and
-    lists of transforms to skip are converted too. Learning-rate schedule, optimizer,
-    model, validation and test stay; with a curriculum the learning rate of an iteration
-    follows the root of its batch size.
+    lists of transforms to skip are converted too. Optimizer, validation and test stay.
+    The model changes only where its data preprocessor sets a size, or where
+    ``pad_small_map`` lets it run at small sizes. The learning-rate schedule is scaled
+    with ``keep='images'`` and stays otherwise; with a curriculum the learning rate of
+    an iteration follows the root of its batch size.
 
     The base size is the output size of the pipeline: that of its last resize, crop or
     pad. With ``keep_ratio`` that size is an upper bound, such as mmdet's
