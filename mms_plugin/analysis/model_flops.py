@@ -53,6 +53,9 @@ COUNTING = "counting FLOPs on the CPU"
 # Tables that are looked up, not multiplied with.
 _LOOKED_UP = (nn.Embedding, nn.EmbeddingBag)
 
+_Count = Callable[[Sequence[Size]], Dict[Size, float]]
+"""Counts the training FLOPs of one image at each of several sizes."""
+
 
 class UncountedError(ValueError):
     """A model whose FLOPs cannot be counted; names the module."""
@@ -106,7 +109,7 @@ def model_flops(
     libraries = libraries_of(model)
     detector = "mmdet" in libraries
     rois = rois_per_image(model, positive_rois) if detector else None
-    ways: List[Tuple[str, Callable[[Sequence[Size]], Dict[Size, float]]]] = []
+    ways: List[Tuple[str, _Count]] = []
     segmentor = _segmentor_part(model) if "mmseg" in libraries else None
     if prefer_meta and segmentor is not None:
         part_of = segmentor
@@ -128,20 +131,20 @@ def model_flops(
             flops[size] = _on_cpu(model, size, positive_rois, detector)
         return flops
 
-    ways.append(("CPU tensors", on_cpu))
-    for number, (name, count) in enumerate(ways):
-        try:
-            # The first size by itself: a layer that is not known ends the count early.
-            with _watched(model):
-                flops = count(wanted[:1])
-            with _watched(model):
-                flops.update(count(wanted[1:]))
-        except UncountedError:
-            if number + 1 < len(ways):
-                continue
-            raise
+    def counted(name: str, count: _Count) -> ModelFlops:
+        # The first size by itself: a layer that is not known ends the count early.
+        with _watched(model):
+            flops = count(wanted[:1])
+        with _watched(model):
+            flops.update(count(wanted[1:]))
         return ModelFlops(flops, name, rois)
-    raise AssertionError("the last way returns or raises")
+
+    for name, count in ways:
+        try:
+            return counted(name, count)
+        except UncountedError:
+            continue
+    return counted("CPU tensors", on_cpu)
 
 
 def total_stride(model: nn.Module, size: Size = (1024, 1024)) -> Optional[int]:
