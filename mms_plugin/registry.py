@@ -32,6 +32,7 @@ class LibraryRegistry(Registry):
 
 def library_scope() -> Optional[str]:
     """Return the innermost default scope other than ``mms_plugin``, or None."""
+    # MMEngine has no public way to get at the scopes around the current one.
     for scope in reversed(DefaultScope._instance_dict.values()):
         if scope.scope_name != SCOPE:
             return scope.scope_name
@@ -57,6 +58,7 @@ def drop_scope(config: Any) -> None:
         config: A config, as a dict or an MMEngine ``Config``.
     """
     if isinstance(config, Config):
+        # MMEngine has no public way to get at the dict itself: to_dict() copies it.
         config = config._cfg_dict
     if isinstance(config, dict):
         if config.get("_scope_") == SCOPE:

@@ -197,10 +197,23 @@ class AGVMConfig:
             update: Index of the update, from 0.
             accumulative_counts: Iterations per update. Defaults to 1.
         """
+        return bool(self.measured_updates(update, update + 1, accumulative_counts))
+
+    def measured_updates(
+        self, begin: int, end: int, accumulative_counts: int = 1
+    ) -> range:
+        """Return the updates that a measurement precedes.
+
+        Args:
+            begin: First update to look at, counted from 0 over the training.
+            end: The update after the last one to look at.
+            accumulative_counts: Iterations per update. Defaults to 1.
+        """
         first = -(-self.start_iter // accumulative_counts)
-        if update < first or (update - first) % self.interval:
-            return False
-        return self.stop_iter is None or update * accumulative_counts < self.stop_iter
+        if self.stop_iter is not None:
+            end = min(end, -(-self.stop_iter // accumulative_counts))
+        intervals = max(0, -(-(begin - first) // self.interval))
+        return range(first + intervals * self.interval, end, self.interval)
 
 
 def arguments_to_fit(config: Any) -> List[str]:

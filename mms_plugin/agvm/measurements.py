@@ -17,7 +17,6 @@ __all__ = [
     "explain_quiet_module",
     "explain_without_effect",
     "first_measured_iterations",
-    "measured_updates",
     "moved_share",
     "needed_measurements",
 ]
@@ -37,42 +36,27 @@ def moved_share(momentum: float, measurements: int) -> float:
 
 
 ENOUGH_SHARE = moved_share(0.97, 20)
-"""Share of the way below which the multipliers hardly leave 1: about 46 %."""
+"""Share of the way below which the multipliers hardly leave 1: about 46 %.
+
+That of twenty measurements with the default momentum.
+"""
 
 
-def needed_measurements(momentum: float, share: float = ENOUGH_SHARE) -> int:
+def needed_measurements(momentum: float) -> int:
     """Return the smallest number of measurements that moves a multiplier far enough.
+
+    Far enough is :data:`ENOUGH_SHARE` of the way from 1 to the target.
 
     Args:
         momentum: Weight of the old multiplier in the moving average, in [0, 1).
-        share: Share of the way from 1 to the target, in (0, 1). Defaults to that of
-            twenty measurements with the default momentum of 0.97.
     """
     if momentum <= 0.0:
         return 1
-    count = max(1, math.ceil(math.log(1.0 - share) / math.log(momentum) - 1e-9))
+    count = max(1, math.ceil(math.log(1.0 - ENOUGH_SHARE) / math.log(momentum) - 1e-9))
     # Logarithms round: step to the exact boundary.
-    while moved_share(momentum, count) < share:
+    while moved_share(momentum, count) < ENOUGH_SHARE:
         count += 1
     return count
-
-
-def measured_updates(
-    config: AGVMConfig, begin: int, end: int, accumulative_counts: int = 1
-) -> range:
-    """Return the updates that a measurement precedes, as ``config.measures`` does.
-
-    Args:
-        config: Arguments of AGVM.
-        begin: First update to look at, counted from 0 over the training.
-        end: The update after the last one to look at.
-        accumulative_counts: Iterations per update. Defaults to 1.
-    """
-    first = -(-config.start_iter // accumulative_counts)
-    if config.stop_iter is not None:
-        end = min(end, -(-config.stop_iter // accumulative_counts))
-    intervals = max(0, -(-(begin - first) // config.interval))
-    return range(first + intervals * config.interval, end, config.interval)
 
 
 def first_measured_iterations(
@@ -90,8 +74,8 @@ def first_measured_iterations(
         of iterations. None if nothing is measured.
     """
     begin = max(config.start_iter // accumulative_counts, 1)
-    updates = measured_updates(
-        config, begin, begin + config.interval + 2, accumulative_counts
+    updates = config.measured_updates(
+        begin, begin + config.interval + 2, accumulative_counts
     )
     if not updates:
         return None
@@ -129,7 +113,7 @@ def explain_without_effect(
     begin = max(done // accumulative_counts, int(compares_updates))
     end = -(-total // accumulative_counts)
     count = measured_before + len(
-        measured_updates(config, begin, end, accumulative_counts)
+        config.measured_updates(begin, end, accumulative_counts)
     )
     if _is_enough(config, count):
         return None
@@ -149,7 +133,7 @@ def explain_without_effect(
     remedies = _remedies(config, begin, end, accumulative_counts, measured_before)
     hint = ""
     fitted = config.fitted(FITTED, end, accumulative_counts)
-    fitted_updates = measured_updates(fitted, begin, end, accumulative_counts)
+    fitted_updates = fitted.measured_updates(begin, end, accumulative_counts)
     if _is_enough(fitted, measured_before + len(fitted_updates)):
         hint = f" Or set {', '.join(FITTED)} to None to fit them to the training."
     if count:

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from ..utils.error_text import first_line
 from .gradients import GradientDict, gradients_of
 from .halves_source import Halves, HalvesSource
 from .micro_batch import MicroBatch
@@ -95,7 +96,7 @@ class RankHalves(HalvesSource):
             raise ValueError(
                 "AGVM needs the communication hook of DistributedDataParallel, which "
                 "is taken (by fp16 compression or another optimizer wrapper). Remove "
-                f"the other hook. ({str(error).splitlines()[0]})"
+                f"the other hook. ({first_line(error)})"
             ) from error
 
     @contextmanager

@@ -11,7 +11,7 @@ from .config_plan import (
     is_multi_scale,
 )
 from .cost_fit import CostFit, Measurement, fit_cost, relative_errors
-from .flops import count_flops, images_of_plan, plan_flops, training_flops_per_image
+from .flops import count_flops, plan_flops, training_flops_per_image
 from .iteration_costs import (
     EpochTime,
     IterationCosts,
@@ -67,7 +67,6 @@ __all__ = [
     "fit_cost",
     "fixed_size",
     "fixed_size_plan",
-    "images_of_plan",
     "is_multi_scale",
     "is_out_of_memory",
     "level_batch_sizes",

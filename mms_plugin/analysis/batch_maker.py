@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Union
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from ..utils.host_versions import require
 from ..utils.input_channels import input_channels
 from ..utils.validation import is_integer
 
-__all__ = ["MakeBatch", "batch_maker", "rois_per_image"]
+__all__ = ["MakeBatch", "batch_maker", "libraries_of", "rois_per_image"]
 
 MakeBatch = Callable[[int, int, int], Dict[str, Any]]
 """``(batch_size, height, width)`` to the arguments of a model's ``mode='loss'``."""
@@ -22,6 +22,11 @@ _TINY_BOX = 1.0
 
 # Objects of an image where their number costs nothing.
 _OBJECTS = 4
+
+
+def libraries_of(model: nn.Module) -> Set[str]:
+    """Return the libraries that a model's class and its bases come from."""
+    return {base.__module__.partition(".")[0] for base in type(model).__mro__}
 
 
 def batch_maker(
@@ -58,7 +63,7 @@ def batch_maker(
         ValueError: A model of another kind; ``positive_rois`` that the model cannot
             have.
     """
-    libraries = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    libraries = libraries_of(model)
     if "mmdet" in libraries:
         return _detection_batches(model, positive_rois, device)
     if positive_rois is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from mmengine.runner import Runner
 
-from ..multi_scale.size_losses import SizeLosses, losses_since
+from ..multi_scale.size_losses import SizeLosses, losses_of, losses_since
 from ..multi_scale.sizes import Size
 from ..utils.first_iteration import first_iteration
 
@@ -156,9 +156,9 @@ def batch_view(
     Raises:
         ValueError: The preprocessor gives something else than ``(N, C, H, W)`` images.
     """
-    before = _losses(loader.dataset)
+    before = losses_of(loader.dataset)
     samples = [loader.dataset[index] for index in indices]
-    gone = losses_since(_losses(loader.dataset), before)
+    gone = losses_since(losses_of(loader.dataset), before)
     if not hasattr(samples[0], "keys"):
         raise ValueError(
             f"the dataset must give dicts with 'inputs', but gives "
@@ -192,11 +192,6 @@ def batch_view(
         shown,
         None if size is None else gone.get(size),
     )
-
-
-def _losses(dataset: Any) -> Dict[Size, SizeLosses]:
-    losses = getattr(dataset, "size_losses", None)
-    return losses() if callable(losses) else {}
 
 
 def _image_shape(sample: Any, loaded: Any) -> Size:

@@ -30,6 +30,8 @@ from .training_plan import EpochPlan, fixed_size_plan
 from .training_size import PHOTOGRAPH, counted_size, fixed_size_with_note, keeps_ratio
 
 __all__ = [
+    "BY_ASPECT_RATIO",
+    "PLAIN_BATCH_SAMPLERS",
     "ConfigPlan",
     "EpochCount",
     "config_plan",
@@ -46,11 +48,12 @@ _SHARING_SAMPLERS = (
     "ClassAwareSampler",
 )
 _ENDLESS_SAMPLERS = ("InfiniteSampler",)
-_BATCHERS = (
-    "BatchSampler",
-    "AspectRatioBatchSampler",
-    "TrackAspectRatioBatchSampler",
-)
+
+BY_ASPECT_RATIO = ("AspectRatioBatchSampler", "TrackAspectRatioBatchSampler")
+"""Batch samplers of mmdet that put images of similar aspect ratio in one batch."""
+
+PLAIN_BATCH_SAMPLERS = ("BatchSampler", *BY_ASPECT_RATIO)
+"""Batch samplers of torch and mmdet that make batches of one number of images."""
 
 
 class EpochCount(NamedTuple):
@@ -194,14 +197,13 @@ def config_plan(
             for sampler, count in ranks
         ]
     else:
-        if (
-            batch_config is not None
-            and class_name(batch_config["type"]) not in _BATCHERS
-        ):
+        plain = batch_config is None
+        batcher = "BatchSampler" if plain else class_name(batch_config["type"])
+        if batcher not in PLAIN_BATCH_SAMPLERS:
             raise ValueError(
                 f"train_dataloader.batch_sampler must be "
-                f"MultiScaleVariableBatchSampler or one of {list(_BATCHERS)} to be "
-                f"planned without data, but got {class_name(batch_config['type'])}"
+                f"MultiScaleVariableBatchSampler or one of {[*PLAIN_BATCH_SAMPLERS]} "
+                f"to be planned without data, but got {batcher}"
             )
         size, counted = base_size, counted_as or base_size
         if size is None or counted is None:

@@ -21,7 +21,6 @@ from ..utils.random_state import kept_random_states
 __all__ = [
     "count_flops",
     "flop_counter",
-    "images_of_plan",
     "plan_flops",
     "training_flops_per_image",
 ]
@@ -144,7 +143,7 @@ def _mmengine_loss(model: nn.Module, batch: Any) -> Any:
 
 
 def _sum_losses(losses: Any) -> torch.Tensor:
-    """Sum of what MMEngine's ``parse_losses`` would sum: the entries named loss."""
+    """Return the sum that MMEngine's ``parse_losses`` forms: of entries named loss."""
     if isinstance(losses, torch.Tensor):
         return losses.mean()
     total = torch.zeros(())
@@ -181,8 +180,3 @@ def plan_flops(
             )
         total += batch_size * flops_per_image_by_size[height, width]
     return total
-
-
-def images_of_plan(plan: Iterable[Tuple[int, int, int]]) -> int:
-    """Return the images of a plan of ``(height, width, batch_size)``."""
-    return sum(batch_size for _, _, batch_size in plan)

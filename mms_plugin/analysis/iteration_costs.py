@@ -65,7 +65,7 @@ class IterationCosts:
     def of(
         cls, measurements: Sequence[Measurement], conservative: bool = False
     ) -> IterationCosts:
-        """Fit and measurements in one; see :func:`fit_cost` for the errors."""
+        """Return what fits to measurements; see :func:`fit_cost` for the errors."""
         return cls(fit_cost(measurements), measurements, conservative)
 
     def at(self, height: int, width: int, batch_size: int) -> float:
@@ -241,7 +241,7 @@ def epoch_time(
     weights: Sequence[float],
     num_samples: int,
 ) -> EpochTime:
-    """Time of an epoch in which each size is drawn by its weight.
+    """Return the time of an epoch in which each size is drawn by its weight.
 
     Args:
         costs: Of an iteration, in seconds.

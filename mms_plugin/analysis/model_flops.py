@@ -29,11 +29,12 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from ..multi_scale.sizes import Size, size_text
+from ..multi_scale.sizes import Size, ordered_sizes, size_text
+from ..utils.error_text import on_one_line
 from ..utils.feature_stride import feature_stride
 from ..utils.host_versions import require
 from ..utils.input_channels import input_channels
-from .batch_maker import batch_maker, rois_per_image
+from .batch_maker import batch_maker, libraries_of, rois_per_image
 from .flops import count_flops, flop_counter, training_flops_per_image
 
 __all__ = [
@@ -51,6 +52,9 @@ COUNTING = "counting FLOPs on the CPU"
 
 # Tables that are looked up, not multiplied with.
 _LOOKED_UP = (nn.Embedding, nn.EmbeddingBag)
+
+_Count = Callable[[Sequence[Size]], Dict[Size, float]]
+"""Counts the training FLOPs of one image at each of several sizes."""
 
 
 class UncountedError(ValueError):
@@ -100,12 +104,12 @@ def model_flops(
         UncountedError: A module fails, or its operators are not known to the counter.
         ValueError: A model of another kind; ``positive_rois`` that it cannot have.
     """
-    wanted = sorted(set(sizes), key=lambda size: size[0] * size[1])
+    wanted = ordered_sizes(set(sizes))
     batch_maker(model, positive_rois)  # what is wrong with the arguments
-    libraries = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    libraries = libraries_of(model)
     detector = "mmdet" in libraries
     rois = rois_per_image(model, positive_rois) if detector else None
-    ways: List[Tuple[str, Callable[[Sequence[Size]], Dict[Size, float]]]] = []
+    ways: List[Tuple[str, _Count]] = []
     segmentor = _segmentor_part(model) if "mmseg" in libraries else None
     if prefer_meta and segmentor is not None:
         part_of = segmentor
@@ -127,20 +131,20 @@ def model_flops(
             flops[size] = _on_cpu(model, size, positive_rois, detector)
         return flops
 
-    ways.append(("CPU tensors", on_cpu))
-    for number, (name, count) in enumerate(ways):
-        try:
-            # The first size by itself: a layer that is not known ends the count early.
-            with _watched(model):
-                flops = count(wanted[:1])
-            with _watched(model):
-                flops.update(count(wanted[1:]))
-        except UncountedError:
-            if number + 1 < len(ways):
-                continue
-            raise
+    def counted(name: str, count: _Count) -> ModelFlops:
+        # The first size by itself: a layer that is not known ends the count early.
+        with _watched(model):
+            flops = count(wanted[:1])
+        with _watched(model):
+            flops.update(count(wanted[1:]))
         return ModelFlops(flops, name, rois)
-    raise AssertionError("the last way returns or raises")
+
+    for name, count in ways:
+        try:
+            return counted(name, count)
+        except UncountedError:
+            continue
+    return counted("CPU tensors", on_cpu)
 
 
 def total_stride(model: nn.Module, size: Size = (1024, 1024)) -> Optional[int]:
@@ -436,9 +440,9 @@ def _watched(model: nn.Module) -> Iterator[None]:
             yield
     except Exception as error:
         where = f"in {running[-1]}" if running else "in its loss or backward pass"
-        text = " ".join(str(error).split()) or type(error).__name__
         raise UncountedError(
-            f"FLOPs cannot be counted {where}: {type(error).__name__}: {text}"
+            f"FLOPs cannot be counted {where}: {type(error).__name__}: "
+            f"{on_one_line(error)}"
         ) from error
     finally:
         for handle in handles:

@@ -25,7 +25,8 @@ from typing import (
 from mmengine.config import Config
 
 from ..multi_scale.size_log import SIZES_FILE
-from ..utils.config_types import class_name
+from ..utils.config_types import counts_iterations
+from ..utils.error_text import first_line
 from .training_plan import EpochPlan
 
 __all__ = ["RunLog", "Validation", "read_run"]
@@ -65,7 +66,8 @@ class RunLog:
         iterations: Done so far.
         records: Those of the training, by ascending iteration (``'step'``).
         drawn: ``(height, width, batch_size)`` on one rank by iteration, from 1, as
-            ``ResolutionCurriculumHook`` logs them; empty without it.
+            ``MultiScaleSamplerHook`` and ``ResolutionCurriculumHook`` log them; empty
+            without either.
         validations: By ascending iteration.
         world_size: Ranks of the last start; ``None`` where the text log does not say.
         ranks: Ranks by the first iteration that ran on them.
@@ -312,11 +314,8 @@ def _later_wins(records: Iterable[Dict[str, Any]]) -> List[Dict[str, Any]]:
 def _counts_epochs(
     loop: Mapping[str, Any], records: Iterable[Mapping[str, Any]]
 ) -> bool:
-    kind = loop.get("type")
-    if kind is not None:
-        return class_name(kind) != "IterBasedTrainLoop"
-    if "by_epoch" in loop:
-        return bool(loop["by_epoch"])
+    if loop.get("type") is not None or "by_epoch" in loop:
+        return not counts_iterations(dict(train_cfg=loop))
     return any("epoch" in record for record in records)
 
 
@@ -415,8 +414,7 @@ def _read_config(log: RunLog, candidates: List[Path]) -> None:
             with contextlib.redirect_stdout(io.StringIO()):
                 log.config = Config.fromfile(str(path))
         except Exception as error:  # whatever a config's imports raise
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            log.config_error = f"{path} does not load: {first}"
+            log.config_error = f"{path} does not load: {first_line(error)}"
             continue
         log.config_error = ""
         return

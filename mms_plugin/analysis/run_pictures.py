@@ -42,6 +42,8 @@ _MOST_POINTS = 200
 _MOST_DOTS = 1500
 _STRETCHES = 90
 _MEANS = 30
+# Measurements of AGVM that one point is the mean of.
+_WINDOW = 9
 _FACTORS = (0.1, 0.2, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
 _DOTS, _MEAN = "#0072B2", "#D55E00"
 _MOST_TICKS = 12
@@ -315,18 +317,16 @@ def draw_metrics(
     save_figure(figure, path)
 
 
-def draw_agvm(
-    curves: Mapping[str, Mapping[str, Points]], path: PathLike, window: int = 9
-) -> None:
+def draw_agvm(curves: Mapping[str, Mapping[str, Points]], path: PathLike) -> None:
     """Draw AGVM's variances and multipliers by module, a row for each training.
+
+    A point of phi is the mean of nine measurements, so that one can tell the lines
+    apart; of fewer where there are few, of a fiftieth of them where there are many.
 
     Args:
         curves: ``(iteration, value)`` by ``'mu/<module>'`` and ``'phi/<module>'``
             (:func:`agvm_curves`), by the training's name.
         path: The PNG to write.
-        window: Measurements that a point of phi is the mean of, so that one can tell
-            the lines apart; fewer where there are few, a fiftieth of them where there
-            are many. Defaults to 9.
 
     Raises:
         ValueError: No training, or none with curves.
@@ -340,7 +340,7 @@ def draw_agvm(
     axes = figure.subplots(len(curves), 2, sharex=True, sharey="col", squeeze=False)
     for row, (name, own) in zip(axes, curves.items()):
         shortest = min((len(p) for k, p in own.items() if k[:4] == "phi/"), default=0)
-        of = max(1, min(window, shortest // 4), shortest // 50)
+        of = max(1, min(_WINDOW, shortest // 4), shortest // 50)
         for key, points in own.items():
             kind, _, module = key.partition("/")
             number = modules.index(module)

@@ -9,7 +9,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 from mmengine.registry import DATASETS
 
 from ..utils.config_types import class_name
-from ..utils.error_text import message_lines
+from ..utils.error_text import on_one_line
 
 __all__ = ["SampleCount", "count_samples", "samples_of_epoch"]
 
@@ -118,8 +118,8 @@ def _count_built(dataset: Mapping) -> Optional[SampleCount]:
     except Exception as error:  # of any kind: what the dataset makes of its files
         raise ValueError(
             f"{class_name(dataset['type'])} cannot be built from {path}: "
-            f"{type(error).__name__}: {' '.join(message_lines(str(error)))}; correct "
-            f"it, or {_SET_NUMBER}"
+            f"{type(error).__name__}: {on_one_line(error)}; correct it, or "
+            f"{_SET_NUMBER}"
         ) from error
 
 

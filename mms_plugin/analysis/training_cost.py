@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from ..multi_scale.sizes import Size, side_length
+from ..multi_scale.sizes import Size, ordered_sizes, side_length
 from .config_plan import ConfigPlan, EpochCount
 from .model_flops import ModelFlops
 
@@ -139,7 +139,7 @@ class TrainingCost(NamedTuple):
             for size, count in epoch.images.items():
                 images[size] = images.get(size, 0) + count
         table = []
-        for size in sorted(images, key=lambda size: (size[0] * size[1], size)):
+        for size in ordered_sizes(images):
             counted = self.plan.counted_as[size]
             flops = None if self.model is None else self.model.per_image[counted]
             table.append(

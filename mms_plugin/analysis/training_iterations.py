@@ -14,7 +14,8 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner, load_checkpoint
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 
-from ..multi_scale.growing_sizes import GrowingSizes
+from ..dry_run.trial_updates import stop_learning
+from ..multi_scale.growing_sizes import SAMPLER_ARGUMENTS, GrowingSizes
 from ..multi_scale.sized_index import sized_index_class
 from ..multi_scale.sizes import TARGET_SIZE, Size
 from ..utils.config_types import class_name
@@ -29,18 +30,6 @@ __all__ = [
     "sampler_config",
     "size_schedule",
 ]
-
-MakeData = Callable[[int, int, int], Any]
-"""``(height, width, batch_size)`` to what a data loader gives."""
-
-_OF_SCHEDULE = (
-    "base_size",
-    "sizes",
-    "weights",
-    "batch_sizes",
-    "variable_batch",
-    "cost_model",
-)
 
 
 def sampler_config(config: Mapping[str, Any]) -> Optional[Mapping[str, Any]]:
@@ -64,7 +53,7 @@ def size_schedule(config: Mapping[str, Any], **changes: Any) -> GrowingSizes:
         ValueError: An argument is not valid; neither a sampler nor ``sizes``.
     """
     sampler = sampler_config(config) or {}
-    arguments = {key: sampler[key] for key in _OF_SCHEDULE if key in sampler}
+    arguments = {key: sampler[key] for key in SAMPLER_ARGUMENTS if key in sampler}
     if "sizes" in changes:
         for key in ("sizes", "weights", "batch_sizes"):
             arguments.pop(key, None)
@@ -210,10 +199,7 @@ class TrainingIterations:
             )
         self.model.train()
         self._optim_wrapper: Any = runner.build_optim_wrapper(config.optim_wrapper)
-        for wrapper in getattr(self._optim_wrapper, "optim_wrappers", {"": None}):
-            own = self._optim_wrapper[wrapper] if wrapper else self._optim_wrapper
-            for group in own.optimizer.param_groups:
-                group["lr"] = 0.0 * group["lr"]
+        stop_learning(self._optim_wrapper)
         self._optim_wrapper.initialize_count_status(self.model, 0, 10**9)
         self._last: Any = None
         self.lost = False

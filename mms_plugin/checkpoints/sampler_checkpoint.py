@@ -9,7 +9,7 @@ from mmengine.runner.base_loop import BaseLoop
 from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
 )
-from ..multi_scale.runner_parts import counts_iterations
+from ..multi_scale.runner_parts import loop_counts_iterations
 from .resumed_iterator import ResumedIterator
 
 __all__ = ["SAMPLER_STATE", "Recount", "SamplerCheckpoint"]
@@ -60,7 +60,7 @@ class SamplerCheckpoint:
             sampler: Of its data loader.
         """
         meta = checkpoint["meta"]
-        epoch = None if counts_iterations(loop) else meta["epoch"]
+        epoch = None if loop_counts_iterations(loop) else meta["epoch"]
         checkpoint[SAMPLER_STATE] = sampler.state_at(meta["iter"], epoch)
 
     def remember(self, checkpoint: Mapping[str, Any]) -> None:
@@ -93,7 +93,7 @@ class SamplerCheckpoint:
         if loop.iter == 0:  # not resumed, though weights may have been loaded
             sampler.resume(0, None if sampler.endless else 0)
             return None
-        if counts_iterations(loop):
+        if loop_counts_iterations(loop):
             sampler.resume(loop.iter, None, state)
             loop.dataloader_iterator = ResumedIterator(
                 loop.dataloader,

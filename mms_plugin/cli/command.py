@@ -12,6 +12,7 @@ from typing import Callable, List, NoReturn
 import torch
 
 from ..checkpoints.safe_globals import check_by_default
+from ..utils.error_text import on_one_line
 from ..utils.files import NotWrittenError
 from .errors import UserError, debugging
 from .host_noise import quiet_hosts
@@ -39,7 +40,7 @@ def run_command(main: Callable[[List[str]], None]) -> NoReturn:
     except (UserError, NotWrittenError) as error:
         if debugging():
             raise
-        text = " ".join(str(error).split())
+        text = on_one_line(error)
         if error.__cause__ is not None:
             text += " (MMS_DEBUG=1 shows the traceback)"
         print(f"{osp.basename(sys.argv[0])}: error: {text}", file=sys.stderr)

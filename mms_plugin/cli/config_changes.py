@@ -7,6 +7,7 @@ from typing import Mapping
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import CheckpointHook
 
+from ..agvm.wrapper_names import PLAIN, WITH_AGVM
 from ..checkpoints.atomic_local_backend import BACKEND_NAME
 from ..utils.config_types import class_name
 from .errors import UserError
@@ -30,29 +31,22 @@ def enable_amp(config: Config) -> None:
     if not isinstance(wrapper, ConfigDict):
         raise UserError("--amp needs a config with optim_wrapper")
     name = class_name(wrapper.get("type", "OptimWrapper"))
-    if name in ("AGVMOptimWrapper", "AmpAGVMOptimWrapper", "BFloat16AGVMOptimWrapper"):
-        if has_accelerator():
-            if name != "BFloat16AGVMOptimWrapper":
-                wrapper.type = "AmpAGVMOptimWrapper"
-        else:
-            wrapper.type = "BFloat16AGVMOptimWrapper"
-            for key in ("loss_scale", "dtype", "use_fsdp"):
-                wrapper.pop(key, None)
-    elif name in ("OptimWrapper", "AmpOptimWrapper", "BFloat16OptimWrapper"):
-        if has_accelerator():
-            if name != "BFloat16OptimWrapper":
-                wrapper.type = "AmpOptimWrapper"
-                wrapper.setdefault("loss_scale", "dynamic")
-        else:
-            wrapper.type = "BFloat16OptimWrapper"
-            add_plugin_import(config)
-            for key in ("loss_scale", "dtype", "use_fsdp"):
-                wrapper.pop(key, None)
-    else:
+    if name not in PLAIN + WITH_AGVM:
         raise UserError(
             f"--amp knows OptimWrapper and AGVMOptimWrapper, not optim_wrapper.type "
             f"{name}; choose that library's own mixed-precision wrapper in the config"
         )
+    _, amp, bfloat16 = PLAIN if name in PLAIN else WITH_AGVM
+    if not has_accelerator():
+        wrapper.type = bfloat16
+        for key in ("loss_scale", "dtype", "use_fsdp"):
+            wrapper.pop(key, None)
+        if name in PLAIN:
+            add_plugin_import(config)
+    elif name != bfloat16:
+        wrapper.type = amp
+        if name in PLAIN:
+            wrapper.setdefault("loss_scale", "dynamic")
 
 
 def add_dry_run(config: Config) -> None:

@@ -27,14 +27,13 @@ def debugging() -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the innermost cause of an error in one line."""
+    """Return an error in one line; where a failed import has caused it, that import."""
     cause: BaseException = error
-    # A chain tells first what went wrong and last who noticed.
     while True:
         below = cause.__cause__ or (
             None if cause.__suppress_context__ else cause.__context__
         )
-        # KeyErrors come from registries and lookups that tell more above.
+        # Of other causes, such as the KeyErrors of registries, the error tells more.
         if below is None or not isinstance(below, ImportError):
             break
         cause = below
@@ -51,7 +50,7 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def setting_up(what: str) -> Iterator[None]:
-    """Errors while a run is set up are the user's input: one line, exit code 2."""
+    """Show errors while a run is set up as the user's input: one line, exit code 2."""
     try:
         yield
     except UserError:

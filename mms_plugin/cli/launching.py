@@ -17,6 +17,9 @@ from .errors import UserError
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
+# Variables in which the launchers give a process its rank.
+_RANKS = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
+
 
 def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None:
     """Set the launcher; without an accelerator, join the ranks by gloo.
@@ -26,12 +29,11 @@ def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None
     """
     os.environ.setdefault("LOCAL_RANK", str(local_rank))
     config.launcher = launcher
-    needed = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
     if launcher == "none":
         return
-    if needed[launcher] not in os.environ:
+    if _RANKS[launcher] not in os.environ:
         raise UserError(
-            f"--launcher {launcher} needs the variable {needed[launcher]}, which that "
+            f"--launcher {launcher} needs the variable {_RANKS[launcher]}, which that "
             "launcher sets; use tools/dist_train.sh, tools/dist_test.sh, "
             "tools/slurm_train.sh or torchrun -m mms_plugin"
         )
@@ -80,7 +82,7 @@ def leave_process_group() -> None:
 
 
 def _dist_timeout(config: Config) -> Optional[float]:
-    """MMEngine's ``env_cfg.dist_cfg.timeout``, in seconds.
+    """Return MMEngine's ``env_cfg.dist_cfg.timeout``, in seconds.
 
     Raises:
         UserError: It is no number above 0.
@@ -98,8 +100,7 @@ def _dist_timeout(config: Config) -> Optional[float]:
 
 def is_main_process() -> bool:
     """Return whether a launcher started this process as the first, or there is none."""
-    names = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
-    return all(os.environ.get(name, "0") == "0" for name in names)
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS.values())
 
 
 def has_accelerator() -> bool:

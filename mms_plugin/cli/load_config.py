@@ -14,6 +14,7 @@ from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 
 from ..registry import drop_scope
+from ..utils.config_types import scope_of
 from ..utils.host_versions import HOSTS, install_command
 from .errors import UserError, debugging, one_line
 
@@ -70,7 +71,7 @@ def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Confi
 
 def enter_scope(config: Optional[Config]) -> None:
     """Make the config's ``default_scope`` the current one, else MMEngine's."""
-    init_default_scope((config or {}).get("default_scope") or "mmengine")
+    init_default_scope(scope_of(config or {}))
 
 
 def _check_installed(library: str, user: str) -> None:

@@ -54,7 +54,7 @@ def write_json(document: Any, path: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """NumPy and torch numbers as Python's; NaN and infinities as null."""
+    """Return NumPy and torch numbers as Python's; NaN and infinities as None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

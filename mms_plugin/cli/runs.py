@@ -56,12 +56,12 @@ def check_first_batch(runner: Runner) -> None:
 
 @contextmanager
 def run_started(runner: Runner) -> Iterator[None]:
-    """Errors before the first iteration of a run are the user's input.
+    """Show errors before the first iteration of a run as the user's input.
 
     Datasets, samplers, hooks and optimizers are built and checked only inside
     ``runner.train()``. What fails there is shown in one line. What fails later ends
     with exit code 1: a fault from outside (a full disk, a killed worker, a lost rank)
-    with one line, a sample that cannot be made with one below its traceback, and
+    with one line, a sample that fails to load with one below its traceback, and
     everything else with its traceback.
     """
     note = _RunNotes()
@@ -109,7 +109,7 @@ def _loops(runner: Runner) -> List[BaseLoop]:
 
 @contextmanager
 def loading_checkpoint(name: str) -> Iterator[None]:
-    """Errors while a checkpoint is loaded name it, in one line; exit code 2."""
+    """Show errors while a checkpoint is loaded in one line that names it."""
     with setting_up(f"checkpoint {name} does not load"):
         try:
             yield

@@ -26,6 +26,7 @@ from ..analysis import (
     relative_errors,
     time_iterations,
 )
+from ..analysis.cost_fit import CostFit
 from ..analysis.model_flops import total_stride
 from ..analysis.training_iterations import (
     RealBatches,
@@ -184,7 +185,7 @@ def schedule_of(config: Config, args: argparse.Namespace) -> GrowingSizes:
 def points_of(
     schedule: GrowingSizes, measure: Optional[Sequence[int]]
 ) -> Dict[Size, List[int]]:
-    """Batch sizes to measure by size, the base size last where it is not listed."""
+    """Return the batch sizes to measure by size; an unlisted base size comes last."""
     base, batch_size = schedule.base_size, schedule.batch_size
     sizes = list(dict.fromkeys([*schedule.sizes, base]))
     points = {}
@@ -453,7 +454,7 @@ def show(document: Dict[str, Any], memory_budget: Optional[float]) -> None:
     """Print the document as text."""
     clock = {"wall": "wall-clock", "cpu": "CPU time"}[document["clock"]]
     print(f"device: {document['device']}; {clock}; batches: {document['batches']}\n")
-    model = document["cost_model"]
+    fit = CostFit(**document["cost_model"])
     counts_memory = document["memory_model"] is not None
     print(
         f"{'size':>11}{'images':>8}{'seconds':>10}{'spread':>8}{'fitted':>10}"
@@ -467,17 +468,15 @@ def show(document: Dict[str, Any], memory_budget: Optional[float]) -> None:
                 print(f"{name:>11}{images:8d}  out of memory")
                 continue
             quartiles = "-" if spread is None else f"{spread:.0%}"
-            fitted = model["overhead"] + images * (
-                model["alpha"] * size["height"] * size["width"] + model["beta"]
-            )
+            fitted = fit.at(size["height"], size["width"], images)
             print(
                 f"{name:>11}{images:8d}{seconds:10.4f}{quartiles:>8}{fitted:10.4f}"
                 f"{fitted / seconds - 1:+8.0%}"
                 + (f"{(memory or 0) / GB:9.2f}" if counts_memory else "")
             )
     print(
-        f"\nseconds = {model['overhead']:.3g} + images * ({model['alpha']:.3g} * height"
-        f" * width + {model['beta']:.3g}), off by "
+        f"\nseconds = {fit.overhead:.3g} + images * ({fit.alpha:.3g} * height"
+        f" * width + {fit.beta:.3g}), off by "
         f"{document['fit']['mean_relative_error']:.0%} on average, "
         f"{document['fit']['max_relative_error']:.0%} at most\n"
     )

@@ -118,7 +118,7 @@ def default_labels(work_dirs: Sequence[str]) -> List[str]:
 
 
 def flops_of(runs: List[Run]) -> Tuple[Optional[List[Dict[Size, float]]], str]:
-    """FLOPs of an image by size of each run's model; why not, where they are not."""
+    """Return the FLOPs of an image by size of each run's model; else None and why."""
     wanted: Dict[str, set] = {}
     keys = []
     for run in runs:
@@ -191,7 +191,7 @@ def chosen_metrics(runs: List[Run], names: Optional[List[str]]) -> List[str]:
 
 
 def metric_value(name: str, value: float) -> Optional[float]:
-    """COCO's -1 says that there is nothing to measure."""
+    """Return a metric's value; None for COCO's -1: there is nothing to measure."""
     return None if "mAP" in name and value == -1 else value
 
 

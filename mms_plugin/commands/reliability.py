@@ -73,7 +73,10 @@ def among_the_classes_of(evaluator: Any, metric: Dict[str, Any]) -> Dict[str, An
 
 
 def evaluate(args: argparse.Namespace) -> Tuple[Dict[str, Any], str]:
-    """Metrics and bins, and where the picture goes; no bins but on the main process."""
+    """Return metrics and bins, and where the picture goes.
+
+    Only the main process has bins.
+    """
     config = cli.load_config(args.config, args.cfg_options)
     cli.check_checkpoint(args.checkpoint)
     if args.out:

@@ -297,7 +297,7 @@ def run_conditions(
 
 
 def short_names(checkpoints: List[str]) -> Dict[str, str]:
-    """Names for legends: what tells the checkpoints apart."""
+    """Return names for legends: the part of each path that differs."""
     if len(checkpoints) == 1:
         return {checkpoints[0]: osp.basename(checkpoints[0])}
     names = [name.replace(os.sep, "/").split("/") for name in checkpoints]

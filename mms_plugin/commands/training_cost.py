@@ -196,7 +196,7 @@ def has_model_of(first: Job, job: Job) -> bool:
 def count(
     jobs: List[Job], plans: List[ConfigPlan], args: argparse.Namespace
 ) -> List[Optional[ModelFlops]]:
-    """Of each job's model; ``None`` for all where one is only to be estimated."""
+    """Return the FLOPs of each job's model; of none where one is to be estimated."""
     counted: Dict[str, ModelFlops] = {}
     models: List[Optional[ModelFlops]] = []
     # One model in two configs is counted once, at the sizes of both.
@@ -433,7 +433,7 @@ def size_rows(cost: Dict[str, Any]) -> List[List[str]]:
 
 
 def epoch_rows(cost: Dict[str, Any]) -> List[List[str]]:
-    """At most twelve of the epochs, the last among them; ``--json`` has all."""
+    """Return rows of at most twelve epochs, the last among them; JSON has all."""
     epochs = cost["epochs"]
     first = "epoch" if cost["by_epoch"] else "interval"
     rows = [[first, "iterations", "image sides", "pixels", "FLOPs"]]

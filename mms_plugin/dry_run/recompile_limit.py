@@ -8,7 +8,7 @@ from typing import Dict
 from mmengine.runner.base_loop import BaseLoop
 
 from ..multi_scale.dry_run_plan import recompilations
-from ..multi_scale.runner_parts import counts_iterations, multi_scale_sampler
+from ..multi_scale.runner_parts import loop_counts_iterations, multi_scale_sampler
 from .trial_batches import training_points
 
 __all__ = ["compiled_shapes", "raised_limits"]
@@ -25,7 +25,7 @@ def compiled_shapes(loop: BaseLoop) -> int:
     epochs: int = loop.max_epochs
     if sampler is not None and sampler.endless:
         epochs = 0
-    elif counts_iterations(loop):  # whose max_epochs is 1
+    elif loop_counts_iterations(loop):  # whose max_epochs is 1
         epochs = math.ceil(loop.max_iters / len(loader))
     drop_last = getattr(loader.batch_sampler, "drop_last", False)
     return recompilations(training_points(loader), epochs, drop_last)

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from ..multi_scale.dry_run_plan import NO_ROOM, DryRunPoint, too_large
 from ..utils.device import device_module, free_cache, is_out_of_memory, run_measured
-from ..utils.error_text import message_lines
+from ..utils.error_text import first_line
 from .trial_batches import base_batch_size
 from .trial_updates import accumulated_iterations, start_at, update_iterations
 
@@ -134,7 +134,8 @@ class Trial:
             self._loss_is_finite &= bool(loss.isfinite().all())
 
     def _describe(self, error: Exception) -> str:
-        text = _first_line(error)
+        text, name = first_line(error), type(error).__name__
+        text = text if name in text else f"{name}: {text}"
         # A batch that fails to load has filled the host's memory, not the device's.
         device = "the host" if self._batch is None else self._device
         where = f"{device}, rank {get_rank()}"
@@ -142,9 +143,3 @@ class Trial:
             return f"an iteration of {self._point} fails on {where}: {text}"
         batch_size = base_batch_size(self._runner.train_loop.dataloader)
         return too_large(self._point, batch_size, where, text)
-
-
-def _first_line(error: Exception) -> str:
-    name = type(error).__name__
-    text = (message_lines(str(error)) or [name])[0]
-    return text if name in text else f"{name}: {text}"

@@ -8,6 +8,7 @@ import torch
 from mmengine.model import is_model_wrapper
 from torch import nn
 
+from ..utils.error_text import on_one_line
 from ..utils.feature_stride import feature_stride
 from ..utils.input_channels import input_channels
 
@@ -78,7 +79,6 @@ def check_sizes(model: nn.Module, sizes: Sequence[int]) -> None:
         try:
             _run(model, size)
         except Exception as error:
-            text = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(
-                f"the model does not run at size {size}: {text}"
+                f"the model does not run at size {size}: {on_one_line(error)}"
             ) from error

@@ -141,6 +141,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def _remove_left_outdated(self, runner: Runner) -> None:
         """Remove what the run that is resumed had no time to remove."""
         here = osp.abspath(self.out_dir)
+        # MMEngine has no public way to ask whether a run is resumed, and from where.
         needed = [str(runner._load_from), *self._in_use()]
         kept = [osp.realpath(path) for path in needed]
         for path in self._left_outdated:
@@ -155,6 +156,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: Dict[str, Any]
     ) -> None:
+        # MMEngine has no public way to replace what writes a checkpoint and its name.
         with self._saving():
             self._forget_oldest(runner, step)
             name = self.filename_tmpl.format(step)

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..multi_scale.base_size_batches import base_size_loader
 from ..multi_scale.inner_sampler import has_shares_of_sources
-from ..multi_scale.runner_parts import counts_iterations, required_sampler
+from ..multi_scale.runner_parts import loop_counts_iterations, required_sampler
 from ..utils.batch_norm import estimate_batch_norm, has_batch_norm
 from ..utils.main_process_warning import warn_on_main_process
 from ..utils.random_state import kept_random_states, mixed_seed, set_seeds
@@ -93,7 +93,7 @@ class BaseSizeBatchNormHook(Hook):
     ) -> None:
         """Estimate the statistics after the last iteration."""
         loop = runner.train_loop
-        by_iteration = counts_iterations(loop)
+        by_iteration = loop_counts_iterations(loop)
         if not by_iteration and runner.epoch + 1 < loop.max_epochs:
             return  # the length of the training is not needed yet
         sampler = required_sampler(loop, type(self).__name__)

@@ -19,7 +19,7 @@ from ..multi_scale.multi_scale_variable_batch_sampler import (
 )
 from ..multi_scale.runner_parts import (
     built_train_loop,
-    counts_iterations,
+    loop_counts_iterations,
     required_sampler,
 )
 from ..multi_scale.size_log import SizeLog
@@ -88,9 +88,9 @@ class MultiScaleSamplerHook(Hook):
         if sampler is self._sampler:  # trained a second time
             return
         self._sampler = sampler
-        assumed = 0 if counts_iterations(loop) else len(loop.dataloader)
+        assumed = 0 if loop_counts_iterations(loop) else len(loop.dataloader)
         self.set_up_sampler(loop, sampler)
-        if not counts_iterations(loop):
+        if not loop_counts_iterations(loop):
             self._length.correct(runner, sampler, assumed)
 
     def set_up_sampler(
@@ -135,7 +135,7 @@ class MultiScaleSamplerHook(Hook):
         recount = self._checkpoint.resume(loop, sampler)
         if recount is not None:
             self._length.count_from(runner, *recount)
-        elif loop.iter and not counts_iterations(loop):
+        elif loop.iter and not loop_counts_iterations(loop):
             saved = self._checkpoint.saved_iters
             if saved not in (None, loop.max_iters):
                 self._length.keep_times(runner, saved)
@@ -144,7 +144,7 @@ class MultiScaleSamplerHook(Hook):
         """Start the epoch, and log which sizes it draws from."""
         self._losses.start(runner)
         loop = runner.train_loop
-        if counts_iterations(loop):
+        if loop_counts_iterations(loop):
             return
         sampler = self._sampler_of(loop)
         sampler.set_epoch(runner.epoch)
@@ -157,7 +157,7 @@ class MultiScaleSamplerHook(Hook):
         """Record the batch's size, seed the model, scale the learning rate."""
         loop = runner.train_loop
         sampler = self._sampler_of(loop)
-        if counts_iterations(loop):
+        if loop_counts_iterations(loop):
             drawn = sampler.sizes_of_iteration(runner.iter)
             self._log.sizes(runner, drawn, f"Iteration {runner.iter + 1}")
         if sampler.endless:
@@ -165,7 +165,7 @@ class MultiScaleSamplerHook(Hook):
             shared = batch[2]
         else:
             epoch = runner.epoch
-            if counts_iterations(loop):
+            if loop_counts_iterations(loop):
                 epoch = sampler.epoch_of(runner.iter)
             # Within a resumed epoch, batch_idx begins at 0.
             position = runner.iter - sampler.iterations_before(epoch)
@@ -187,7 +187,7 @@ class MultiScaleSamplerHook(Hook):
         """Restore the learning rate; log what the sizes of a pass have lost."""
         self._lr_scaling.restore()
         loop = runner.train_loop
-        if not counts_iterations(loop) or runner.iter + 1 == loop.max_iters:
+        if not loop_counts_iterations(loop) or runner.iter + 1 == loop.max_iters:
             return  # logged at the end of the epoch
         sampler, done = self._sampler_of(loop), runner.iter + 1
         if sampler.endless:  # about once a pass over the dataset
@@ -199,7 +199,7 @@ class MultiScaleSamplerHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Log what each size has lost of the dataset."""
         self._log.flush(runner)
-        if counts_iterations(runner.train_loop):
+        if loop_counts_iterations(runner.train_loop):
             self._losses.log(runner, f"Iteration {runner.iter}")
         else:
             self._losses.log(runner, f"Epoch {runner.epoch + 1}")

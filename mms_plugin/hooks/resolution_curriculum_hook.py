@@ -12,7 +12,7 @@ from ..multi_scale.curriculum import ResolutionCurriculum
 from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
 )
-from ..multi_scale.runner_parts import counts_iterations
+from ..multi_scale.runner_parts import loop_counts_iterations
 from ..utils.main_process_warning import warn_on_main_process
 from .multi_scale_sampler_hook import MultiScaleSamplerHook
 
@@ -74,7 +74,7 @@ class ResolutionCurriculumHook(MultiScaleSamplerHook):
         self, loop: BaseLoop, sampler: MultiScaleVariableBatchSampler
     ) -> None:
         """Give the sampler the curriculum."""
-        if not counts_iterations(loop):
+        if not loop_counts_iterations(loop):
             sampler.set_curriculum(self.curriculum, max_epochs=loop.max_epochs)
             return
         sampler.set_curriculum(self.curriculum, max_iters=loop.max_iters)
@@ -85,7 +85,7 @@ class ResolutionCurriculumHook(MultiScaleSamplerHook):
         """Warn of settings without effect; continue where the training stood."""
         loop = runner.train_loop
         remaining = loop.max_epochs - loop.epoch
-        if counts_iterations(loop):
+        if loop_counts_iterations(loop):
             remaining = loop.max_iters - loop.iter
         sampler = self._sampler_of(loop)
         text = sampler.explain_curriculum() if remaining > 0 else None

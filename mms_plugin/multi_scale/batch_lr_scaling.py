@@ -48,6 +48,7 @@ class BatchLrScaling:
         if self.rule == "none":
             return
         wrappers = plain_optim_wrappers(runner.optim_wrapper)
+        # MMEngine has no public way to ask for the iterations of an update.
         counts = [getattr(each, "_accumulative_counts", 1) for each in wrappers]
         self._recent = [*self._recent, relative_batch_size][-max(counts) :]
         for wrapper, count in zip(wrappers, counts):

@@ -18,15 +18,15 @@ MOST_FRACTIONS = 4096
 """The largest number of lookups within epochs that are checked."""
 
 
-def even_fractions(count: int, most: int = MOST_FRACTIONS) -> List[float]:
+def even_fractions(count: int) -> List[float]:
     """Return fractions ``0, 1/count, ...`` of the training, fewer if there are many.
+
+    At most about :data:`MOST_FRACTIONS`. The first and the last are always among them.
 
     Args:
         count: Number of lookups over the training, at least 1.
-        most: About the largest number to return. The first and the last are always
-            among them. Defaults to 4096.
     """
-    places = list(range(0, count, max(1, -(-count // most))))
+    places = list(range(0, count, max(1, -(-count // MOST_FRACTIONS))))
     if places[-1] != count - 1:
         places.append(count - 1)
     return [place / count for place in places]

@@ -20,6 +20,16 @@ from .sizes import (
     side_length,
 )
 
+SAMPLER_ARGUMENTS = (
+    "base_size",
+    "sizes",
+    "weights",
+    "batch_sizes",
+    "variable_batch",
+    "cost_model",
+)
+"""Arguments of the sampler that :class:`GrowingSizes` takes, beside ``batch_size``."""
+
 
 class GrowingSizes:
     """The sizes to draw from, which a curriculum lets grow over a training.

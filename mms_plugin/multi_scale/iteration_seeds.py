@@ -21,6 +21,7 @@ def seed_iteration(runner: Runner, seed: int) -> None:
         runner: Runner of the training.
         seed: Seed of the training.
     """
+    # MMEngine has no public way to ask for the arguments of set_randomness.
     randomness = getattr(runner, "_randomness_cfg", None) or {}
     rank = get_rank() if randomness.get("diff_rank_seed", False) else 0
     set_seeds(mixed_seed(seed, runner.iter, rank))

@@ -13,7 +13,7 @@ from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
 
 __all__ = [
     "built_train_loop",
-    "counts_iterations",
+    "loop_counts_iterations",
     "multi_scale_sampler",
     "plain_optim_wrappers",
     "required_sampler",
@@ -27,7 +27,7 @@ def built_train_loop(runner: Runner) -> Optional[BaseLoop]:
     return loop if isinstance(loop, BaseLoop) else None
 
 
-def counts_iterations(loop: BaseLoop) -> bool:
+def loop_counts_iterations(loop: BaseLoop) -> bool:
     """Return whether a loop counts iterations only, and no epochs."""
     return isinstance(loop, IterBasedTrainLoop)
 

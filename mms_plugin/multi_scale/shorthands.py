@@ -81,3 +81,7 @@ class MultiScaleRandomAffine(_Shorthand):
     """
 
     kind = "RandomAffine"
+
+
+SHORTHANDS = {kind.kind: kind.__name__ for kind in _Shorthand.__subclasses__()}
+"""Name of the shorthand of each transform that has one."""

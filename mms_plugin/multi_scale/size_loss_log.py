@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Dict, List, Tuple
+from typing import Dict, List, Tuple
 
 from mmengine.dist import all_gather_object
 from mmengine.runner import Runner
 
-from .size_losses import SizeLosses, describe_losses, losses_since
-from .sizes import Size
+from .size_losses import SizeLosses, describe_losses, losses_of, losses_since
+from .sizes import Size, ordered_sizes
 
 __all__ = ["SizeLossLog", "loss_lines"]
 
@@ -29,7 +29,7 @@ class SizeLossLog:
 
     def start(self, runner: Runner) -> None:
         """Count from here on, without what a dry run has loaded."""
-        self._before = _totals(runner)
+        self._before = losses_of(runner.train_loop.dataloader.dataset)
 
     def log(self, runner: Runner, when: str) -> None:
         """Log the losses since the last call, which all ranks must make together.
@@ -38,7 +38,7 @@ class SizeLossLog:
             runner: Runner of the training.
             when: Part of the training that has ended, such as ``'Epoch 3'``.
         """
-        now = _totals(runner)
+        now = losses_of(runner.train_loop.dataloader.dataset)
         own = losses_since(now, self._before)
         self._before = now
         for line, level in loss_lines(_summed(all_gather_object(own))):
@@ -59,16 +59,10 @@ def loss_lines(losses: Dict[Size, SizeLosses]) -> List[Tuple[str, int]]:
     return lines
 
 
-def _totals(runner: Runner) -> Dict[Size, SizeLosses]:
-    dataset: Any = runner.train_loop.dataloader.dataset
-    losses = getattr(dataset, "size_losses", None)
-    return losses() if callable(losses) else {}
-
-
 def _summed(of_ranks: List[Dict[Size, SizeLosses]]) -> Dict[Size, SizeLosses]:
     sums: Dict[Size, SizeLosses] = {}
     for each in of_ranks:
         for size, losses in each.items():
             before = sums.get(size, SizeLosses())
             sums[size] = SizeLosses(*(a + b for a, b in zip(before, losses)))
-    return dict(sorted(sums.items(), key=lambda item: item[0][0] * item[0][1]))
+    return {size: sums[size] for size in ordered_sizes(sums)}

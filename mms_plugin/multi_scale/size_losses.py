@@ -25,7 +25,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from .path_in_errors import raise_with_path
-from .sizes import Size
+from .sizes import Size, ordered_sizes
 
 __all__ = [
     "LoadingSample",
@@ -34,6 +34,7 @@ __all__ = [
     "describe_losses",
     "loading",
     "loading_sample",
+    "losses_of",
     "losses_since",
 ]
 
@@ -100,8 +101,7 @@ class LossTally:
         for height, width, *counts in rows[rows[:, 0] > 0].tolist():
             before = sums.get((height, width), [0] * len(counts))
             sums[height, width] = [a + b for a, b in zip(before, counts)]
-        ordered = sorted(sums, key=lambda size: (size[0] * size[1], size))
-        return {size: SizeLosses(*sums[size]) for size in ordered}
+        return {size: SizeLosses(*sums[size]) for size in ordered_sizes(sums)}
 
 
 class LoadingSample:
@@ -197,6 +197,12 @@ def loading(
         _loading.reset(token)
         # Mixed images (MultiImageMixDataset) pass transforms after their pipelines.
         sample.count(images=0)
+
+
+def losses_of(dataset: Any) -> Dict[Size, SizeLosses]:
+    """Return the losses of a dataset so far; empty for those that count none."""
+    losses = getattr(dataset, "size_losses", None)
+    return losses() if callable(losses) else {}
 
 
 def losses_since(

@@ -8,7 +8,17 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from numbers import Rational
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 
@@ -29,6 +39,11 @@ def size_text(size: Size) -> str:
 def short_size(size: Size) -> Union[int, Size]:
     """Return a resolution as configs have it: the side, if it is a square."""
     return size[0] if size[0] == size[1] else size
+
+
+def ordered_sizes(sizes: Iterable[Size]) -> List[Size]:
+    """Return sizes from few to many pixels; of as many pixels, the lower ones first."""
+    return sorted(sizes, key=lambda size: (size[0] * size[1], size))
 
 
 class SizeDistribution(NamedTuple):

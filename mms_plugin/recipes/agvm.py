@@ -11,6 +11,8 @@ from ..agvm import AGVMConfig
 from ..agvm.agvm_config import arguments_to_fit
 from ..agvm.fit_measurements import DELAY, WARMUP_PART
 from ..agvm.update_direction import has_update_direction
+from ..agvm.wrapper_names import PLAIN, WITH_AGVM
+from ..utils.config_types import class_name, scope_of
 from ..utils.validation import is_integer, is_number
 from .config_edits import RecipeError, Report, add_plugin_import
 from .large_batch_recipe import LARGE_BATCH_OPTIONS, large_batch_recipe
@@ -18,11 +20,6 @@ from .warmup import find_warmup
 
 __all__ = ["agvm_recipe"]
 
-_WRAPPERS = {
-    "OptimWrapper": "AGVMOptimWrapper",
-    "AmpOptimWrapper": "AmpAGVMOptimWrapper",
-    "BFloat16OptimWrapper": "BFloat16AGVMOptimWrapper",
-}
 _CONSTRUCTOR = "AGVMOptimWrapperConstructor"
 
 
@@ -54,7 +51,8 @@ def agvm_recipe(
         A converted copy of the config.
 
     Raises:
-        TypeError: If there is no such argument.
+        TypeError: If there is no such argument, or an argument of AGVM has the wrong
+            type.
         ValueError: If there is no ``optim_wrapper`` or AGVM has no version of it, an
             argument is not valid, or the batch cannot be split among the ranks.
     """
@@ -67,16 +65,14 @@ def agvm_recipe(
             "recipe agvm needs optim_wrapper=dict(optimizer=dict(...)) in the config, "
             f"but found {wrapper!r}."
         )
-    kind = wrapper.get("type", "OptimWrapper")
-    kind = kind if isinstance(kind, str) else kind.__name__
-    name = kind.split(".")[-1]
-    if name not in {*_WRAPPERS, *_WRAPPERS.values()}:
+    name = class_name(wrapper.get("type", "OptimWrapper"))
+    if name not in PLAIN + WITH_AGVM:
         raise ValueError(
-            f"recipe agvm cannot replace optim_wrapper.type={kind!r}. It replaces "
-            f"{', '.join(_WRAPPERS)}."
+            f"recipe agvm cannot replace optim_wrapper.type={name!r}. It replaces "
+            f"{', '.join(PLAIN)}."
         )
-    _check_optimizer(wrapper["optimizer"], str(config.get("default_scope") or ""))
-    wrapper["type"] = _WRAPPERS.get(name, name)
+    _check_optimizer(wrapper["optimizer"], scope_of(config))
+    wrapper["type"] = dict(zip(PLAIN, WITH_AGVM)).get(name, name)
     report(f"optim_wrapper.type: {name} -> {wrapper['type']}")
     constructor = wrapper.get("constructor", "DefaultOptimWrapperConstructor")
     if constructor != _CONSTRUCTOR:
@@ -109,7 +105,7 @@ def agvm_recipe(
 
 def _check_optimizer(optimizer: Any, scope: str) -> None:
     """Refuse an optimizer of which AGVM does not know the update direction."""
-    with OPTIMIZERS.switch_scope_and_registry(scope or "mmengine") as registry:
+    with OPTIMIZERS.switch_scope_and_registry(scope) as registry:
         kind = optimizer.get("type") if isinstance(optimizer, dict) else None
         kind = registry.get(kind) if isinstance(kind, str) else kind
     if isinstance(kind, type) and not has_update_direction(kind):

@@ -25,7 +25,7 @@ from .budget import BUDGET_OPTIONS, budget_options, refuse_unused_options
 from .config_edits import Report
 from .counted_cost_model import FROM_FLOPS, counted_cost_model
 from .large_batch_recipe import LARGE_BATCH_OPTIONS
-from .vbs import vbs_recipe
+from .vbs import vbs_cur_recipe, vbs_recipe
 
 __all__ = ["RECIPES", "apply_recipes", "option_names"]
 
@@ -41,9 +41,7 @@ def _vbs_cur(config: Any, options: Mapping[str, Any], report: Optional[Report]) 
         options = budget_options(config, options, report or (lambda line: None))
     refuse_unused_options(options)
     options = {k: v for k, v in options.items() if k not in BUDGET_OPTIONS}
-    curriculum = {k: v for k, v in options.items() if k in _curriculum_options()}
-    others = {k: v for k, v in options.items() if k not in curriculum}
-    return vbs_recipe(config, curriculum or True, report=report, **others)
+    return vbs_cur_recipe(config, options, report)
 
 
 def _with_cost_model(
@@ -124,6 +122,7 @@ def apply_recipes(
         A converted copy of the config.
 
     Raises:
+        TypeError: If an argument of AGVM has the wrong type.
         ValueError: If a recipe or an option is unknown, or the config cannot be
             converted.
     """

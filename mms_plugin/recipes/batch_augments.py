@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..multi_scale.sizes import Size
 from ..utils.config_types import kind_of
-from .config_edits import RecipeError, Report, short
+from .config_edits import RecipeError, Report, assign, short
 
 _PLACES = ("data_preprocessor", "model.data_preprocessor")
 
@@ -58,15 +57,10 @@ class BatchAugments:
 
     def leave_out(self, config: Any, report: Report) -> None:
         """Remove the augmentations that the sampler replaces from a config."""
-        for place in _PLACES:
+        for place, preprocessor in _preprocessors(config):
             indices = {i: text for where, i, text in self._left_out if where == place}
             if not indices:
                 continue
-            owner, _, key = place.rpartition(".")
-            if owner:
-                config[owner] = copy.copy(config[owner])
-            holder = config[owner] if owner else config
-            preprocessor = copy.copy(holder[key])
             kept: List[Any] = []
             for index, augment in enumerate(preprocessor["batch_augments"]):
                 if index not in indices:
@@ -75,22 +69,18 @@ class BatchAugments:
                 report(f"{place}.batch_augments[{index}]: {indices[index]}")
                 for name in ("pad_mask", "pad_seg"):
                     if augment.get(name):
-                        preprocessor[name] = True
-            preprocessor["batch_augments"] = kept or None
-            holder[key] = preprocessor
+                        assign(config, f"{place}.{name}", True)
+            assign(config, f"{place}.batch_augments", kept or None)
 
     def wrap(self, config: Any, report: Report) -> None:
         """Wrap the preprocessors that pad or resize, to use the size of the batch."""
         for place, options in self._sized.items():
-            owner, _, key = place.rpartition(".")
-            if owner:
-                config[owner] = copy.copy(config[owner])
-            holder = config[owner] if owner else config
-            own = holder[key]
+            own = dict(_preprocessors(config))[place]
             report(f"{place}: {kind_of(own).name} -> at the batch's size")
-            holder[key] = dict(
+            wrapper = dict(
                 type="MultiScaleDataPreprocessor", preprocessor=own, **options
             )
+            assign(config, place, wrapper)
 
     def _read(self, place: str, index: int, augment: Mapping) -> None:
         where, name = f"{place}.batch_augments[{index}]", kind_of(augment).name

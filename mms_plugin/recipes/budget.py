@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from mmengine.registry import DefaultScope
 
-from ..analysis.build_model import build_model
 from ..analysis.config_plan import config_plan
 from ..analysis.iteration_costs import load_times
-from ..analysis.model_flops import ModelFlops, UncountedError, model_flops
+from ..analysis.model_flops import ModelFlops
 from ..analysis.training_cost import TrainingCost, cost_ratios, training_cost
 from ..analysis.training_iterations import size_schedule
 from ..analysis.training_size import counted_size, fixed_size
 from ..multi_scale.curriculum import ResolutionCurriculum, grown_sizes
 from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sizes import Size, short_size, side_length, size_text
-from ..utils.config_types import counts_iterations
+from ..utils.config_types import counts_iterations, scope_of
 from ..utils.si_prefix import si_prefix
 from ..utils.validation import is_number, parse_int
 from .budget_search import (
@@ -30,7 +28,8 @@ from .budget_search import (
     solve_growth,
 )
 from .config_edits import RecipeError, Report
-from .vbs import vbs_recipe
+from .counted_flops import counted_flops
+from .vbs import vbs_cur_recipe
 
 __all__ = ["BUDGET_OPTIONS", "budget_options", "refuse_unused_options"]
 
@@ -122,10 +121,8 @@ def budget_options(
                 "needs keep='images'",
             )
         options["keep"] = "images"
-    scope = str(config.get("default_scope") or "mmengine")
-    with DefaultScope.overwrite_default_scope(scope):
-        curriculum, others = _split(options)
-        probe = vbs_recipe(config, curriculum or True, **others)
+    with DefaultScope.overwrite_default_scope(scope_of(config)):
+        probe = vbs_cur_recipe(config, options)
         schedule = _sizes_to_try(probe, options)
         costs = _costs(config, probe, schedule, own_options, report)
         choice = _search(probe, schedule, costs, budget, _are_fixed(options))
@@ -166,13 +163,6 @@ def _check_options(
         )
     if own.get("times") is not None and own.get("estimate") is not None:
         raise ValueError("estimate='pixels' must be left out with times")
-
-
-def _split(options: Mapping[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-    """Split options into arguments of the hook and of :func:`vbs_recipe`."""
-    known = inspect.signature(vbs_recipe).parameters
-    hook = {k: v for k, v in options.items() if k not in known}
-    return hook, {k: v for k, v in options.items() if k in known}
 
 
 def _are_fixed(options: Mapping[str, Any]) -> bool:
@@ -251,15 +241,8 @@ def _costs(
     if not isinstance(probe.get("model"), Mapping):
         raise RecipeError("model", "is missing")
     sizes = {*counted_as.values(), counted}
-    try:
-        # The recipe may change the model, so that it runs at all sizes. Building a
-        # model removes entries from its config.
-        built = build_model(copy.deepcopy(probe))
-        model = model_flops(built, sizes, own.get("positive_rois"), tell=report)
-    except UncountedError as error:
-        raise RecipeError(
-            "model", f"{error}; estimate='pixels' assumes FLOPs proportional to pixels"
-        ) from error
+    remedy = "estimate='pixels' assumes FLOPs proportional to pixels"
+    model = counted_flops(probe, sizes, own.get("positive_rois"), remedy, report)
 
     def flops(height: int, width: int, images: int) -> float:
         return images * model.per_image[counted_as[height, width]]
@@ -339,9 +322,9 @@ def _as_planned(
     key = "seconds" if costs.what == "time" else "train_flops"
     tried: List[BudgetChoice] = []
     for _ in range(_CORRECTIONS):
-        curriculum, others = _split({**options, **_chosen(choice, base)})
-        others["check_model"] = False  # it was checked before the search
-        converted = vbs_recipe(config, curriculum, **others)
+        # The model was checked before the search.
+        changes = {**_chosen(choice, base), "check_model": False}
+        converted = vbs_cur_recipe(config, {**options, **changes})
         ratios = cost_ratios(planned(converted), baseline)
         cost, updates = ratios[key], ratios["iterations"]
         assert cost is not None and updates is not None

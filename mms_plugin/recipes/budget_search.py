@@ -117,7 +117,6 @@ def solve_growth(
     cost: IterationCost,
     own: CostRates,
     by_images: bool,
-    points: int = _POINTS,
 ) -> Tuple[Optional[BudgetChoice], float]:
     """Find the begin and end of the growth that meet a budget.
 
@@ -129,7 +128,6 @@ def solve_growth(
         own: Cost, images and updates per unit of time of the original training.
         by_images: Count time in images, as for a training by epochs. Otherwise time is
             counted in iterations.
-        points: Points of the growth over which its cost is averaged. Defaults to 400.
 
     Returns:
         The choice, or ``None`` if there is none; and the lowest share of the cost that
@@ -150,11 +148,11 @@ def solve_growth(
 
     known: List[Tuple[SizeDistribution, CostRates]] = []
     growing = CostRates(0.0, 0.0, 0.0)
-    for point in range(points):
-        distribution = schedule.distribution((point + 0.5) / points)
+    for point in range(_POINTS):
+        distribution = schedule.distribution((point + 0.5) / _POINTS)
         if not known or known[-1][0] is not distribution:
             known.append((distribution, rates(distribution)))
-        growing = growing.plus(known[-1][1], 1.0 / points)
+        growing = growing.plus(known[-1][1], 1.0 / _POINTS)
     first, final = schedule.distribution(0.0), schedule.distribution(1.0)
     if not _ascends([first, *(each for each, _ in known), final]):
         return None, math.inf

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Dict, Mapping
 
 from mmengine.registry import DefaultScope
 
-from ..analysis.build_model import build_model
-from ..analysis.model_flops import UncountedError, model_flops
 from ..analysis.training_iterations import size_schedule
 from ..analysis.training_size import counted_size
-from ..multi_scale.sizes import side_length, size_text
-from .config_edits import RecipeError, Report
+from ..multi_scale.sizes import ordered_sizes, side_length, size_text
+from ..utils.config_types import scope_of
+from .config_edits import Report
+from .counted_flops import counted_flops
 from .vbs import vbs_recipe
 
 __all__ = ["FROM_FLOPS", "counted_cost_model"]
@@ -52,10 +51,9 @@ def counted_cost_model(
                 f"{name}={options[name]!r} must be left out with "
                 f"cost_model={FROM_FLOPS!r}, which chooses the batch sizes"
             )
-    scope = str(config.get("default_scope") or "mmengine")
-    with DefaultScope.overwrite_default_scope(scope):
+    with DefaultScope.overwrite_default_scope(scope_of(config)):
         probe = vbs_recipe(config, **options)
-        sizes = sorted(size_schedule(probe).sizes, key=lambda size: size[0] * size[1])
+        sizes = ordered_sizes(size_schedule(probe).sizes)
         ends = (sizes[0], sizes[-1])
         if side_length(ends[0]) == side_length(ends[1]):
             raise ValueError(
@@ -63,17 +61,10 @@ def counted_cost_model(
                 f"pixels, but got {', '.join(map(size_text, sizes))}; leave it out"
             )
         counted = [counted_size(probe, size) for size in ends]
-        try:
-            # The recipe may change the model, so that it runs at all sizes. Building
-            # a model removes entries from its config.
-            built = build_model(copy.deepcopy(probe))
-            flops = model_flops(built, counted, positive_rois, tell=report).per_image
-        except UncountedError as error:
-            raise RecipeError(
-                "model", f"{error}; cost_model=dict(alpha=..., beta=...) does without"
-            ) from error
+        remedy = "cost_model=dict(alpha=..., beta=...) does without"
+        of_model = counted_flops(probe, counted, positive_rois, remedy, report)
     pixels = [height * width for height, width in ends]
-    spent = [flops[size] for size in counted]
+    spent = [of_model.per_image[size] for size in counted]
     alpha = (spent[1] - spent[0]) / (pixels[1] - pixels[0])
     beta = max(0.0, spent[0] / alpha - pixels[0])
     model = dict(alpha=1.0, beta=float(f"{beta:.3g}"))

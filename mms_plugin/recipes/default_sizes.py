@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import List, Tuple
 
-from ..multi_scale.sizes import Size
+from ..multi_scale.sizes import Size, ordered_sizes
 
 # Smallest and largest size relative to the base, and the number of sizes, as in the
 # recipes of arXiv 2309.04502: 128 to 320 around 224 (ImageNet), 512 to 1280 around 1024
@@ -93,4 +93,4 @@ def _laid_out(
         other = max(math.floor(other / unit + 0.5) * unit, side)
         portrait = base_size[0] > base_size[1]
         sizes.append((int(other), side) if portrait else (side, int(other)))
-    return tuple(sorted(sizes, key=lambda size: (size[0] * size[1], size)))
+    return tuple(ordered_sizes(sizes))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any, Callable, Dict, List, Mapping
+from typing import Any, List, Mapping
 
 from ..utils.config_types import kind_of
 from ..utils.validation import is_integer
-from .config_edits import Report, short
+from .config_edits import Report, assign, short
 
-__all__ = ["ENDLESS", "scale_iterations", "scheduler_list"]
+__all__ = [
+    "ENDLESS",
+    "checkpoint_by_iteration",
+    "scale_iterations",
+    "scheduler_list",
+]
 
 # Arguments of MMEngine's parameter schedulers that count iterations.
 _COUNTS = ("begin", "end", "T_max", "step_size", "total_iters", "total_steps")
@@ -23,14 +27,27 @@ def scheduler_list(config: Mapping) -> List[Any]:
     return [schedulers] if isinstance(schedulers, Mapping) else list(schedulers)
 
 
+def checkpoint_by_iteration(config: Mapping) -> Mapping:
+    """Return ``default_hooks.checkpoint`` if it counts iterations.
+
+    An empty mapping stands for a hook that counts epochs, that is built already, or
+    that is missing.
+    """
+    checkpoint = (config.get("default_hooks") or {}).get("checkpoint")
+    if not isinstance(checkpoint, Mapping) or checkpoint.get("by_epoch", True):
+        return {}
+    return checkpoint
+
+
 def scale_iterations(config: Any, factor: float, report: Report) -> None:
     """Scale the length of a training that counts iterations.
 
-    ``max_iters``, the intervals of validation and checkpoints, the beginning of
-    checkpoints and of an ``EMAHook``, and the parameter schedulers that count
-    iterations are multiplied by the same factor. An interval that divides the number of
-    iterations is rounded up, so that it ends with the training as before. An
-    exponential scheduler reaches the same value in the new number of iterations.
+    ``max_iters``, the beginning and the intervals of validation and checkpoints, the
+    ``begin_iter`` of custom hooks such as ``EMAHook``, and the parameter schedulers
+    that count iterations are multiplied by the same factor. An interval that divides
+    the number of iterations is rounded up, so that the training has as many of them as
+    before. An exponential scheduler reaches the same value in the new number of
+    iterations.
 
     Args:
         config: Config of a training that counts iterations. It is changed in place.
@@ -54,59 +71,44 @@ def scale_iterations(config: Any, factor: float, report: Report) -> None:
         # Rounded down, the last interval would end just before the training does.
         return scaled(value) if remainder else -(-scaled(most) // number)
 
-    def change(
-        place: str, owner: Any, key: str, scale: Callable[[Any], Any] = scaled
-    ) -> None:
-        old = owner[key]
-        if isinstance(old, (list, tuple)):
-            new = [
-                (scaled(value[0]), scaled_interval(value[1]))
-                if isinstance(value, (list, tuple))
-                else scale(value)
-                for value in old
-            ]
-        else:
-            new = scale(old) if old else old
-        put(place, owner, key, new)
+    def scaled_values(values: Any) -> Any:
+        if not isinstance(values, (list, tuple)):
+            return scaled(values)
+        return type(values)(
+            # Of dynamic_intervals: the iteration it begins at, and the interval.
+            type(value)((scaled(value[0]), scaled_interval(value[1])))
+            if isinstance(value, (list, tuple))
+            else scaled(value)
+            for value in values
+        )
 
-    def put(place: str, owner: Any, key: str, new: Any) -> None:
-        old = owner[key]
+    def put(place: str, old: Any, new: Any) -> None:
         if new != old:
-            owner[key] = new
-            report(f"{place}.{key}: {short(old)} -> {short(new)}")
+            assign(config, place, new)
+            report(f"{place}: {short(old)} -> {short(new)}")
 
-    loop = copy.copy(config["train_cfg"])
+    loop = config["train_cfg"]
     for key in ("max_iters", "val_begin", "dynamic_intervals"):
-        if loop.get(key):
-            change("train_cfg", loop, key)
-    if loop.get("val_interval"):
-        change("train_cfg", loop, "val_interval", scaled_interval)
-    config["train_cfg"] = loop
-    schedulers = [copy.copy(scheduler) for scheduler in scheduler_list(config)]
+        put(f"train_cfg.{key}", loop.get(key), scaled_values(loop.get(key)))
+    interval = loop.get("val_interval")
+    put("train_cfg.val_interval", interval, scaled_interval(interval))
+    schedulers = scheduler_list(config)
+    if schedulers:
+        config["param_scheduler"] = schedulers
     for index, scheduler in enumerate(schedulers):
         if scheduler.get("by_epoch", True):
             continue
         place = f"param_scheduler[{index}]"
         for key in (*_COUNTS, "milestones", "periods"):
-            if scheduler.get(key):
-                change(place, scheduler, key)
+            put(f"{place}.{key}", scheduler.get(key), scaled_values(scheduler.get(key)))
         if kind_of(scheduler).name.startswith("Exponential"):
-            put(place, scheduler, "gamma", scheduler["gamma"] ** (1 / factor))
-    if schedulers:
-        config["param_scheduler"] = schedulers
-    hooks: Dict[str, Any] = config.get("default_hooks") or {}
-    checkpoint = hooks.get("checkpoint")
-    if isinstance(checkpoint, Mapping) and checkpoint.get("by_epoch", True) is False:
-        changed: Any = copy.copy(checkpoint)
-        if changed.get("interval"):
-            change("default_hooks.checkpoint", changed, "interval", scaled_interval)
-        if changed.get("save_begin"):
-            change("default_hooks.checkpoint", changed, "save_begin")
-        config["default_hooks"] = copy.copy(hooks)
-        config["default_hooks"]["checkpoint"] = changed
-    custom: List[Any] = list(config.get("custom_hooks") or ())
-    for index, hook in enumerate(custom):
-        if isinstance(hook, Mapping) and hook.get("begin_iter"):
-            custom[index] = copy.copy(hook)
-            change(f"custom_hooks[{index}]", custom[index], "begin_iter")
-            config["custom_hooks"] = custom
+            gamma = scheduler["gamma"]
+            put(f"{place}.gamma", gamma, gamma ** (1 / factor))
+    checkpoint = checkpoint_by_iteration(config)
+    for key, scale in (("interval", scaled_interval), ("save_begin", scaled)):
+        old = checkpoint.get(key)
+        put(f"default_hooks.checkpoint.{key}", old, scale(old))
+    for index, hook in enumerate(config.get("custom_hooks") or ()):
+        if isinstance(hook, Mapping):
+            old = hook.get("begin_iter")
+            put(f"custom_hooks[{index}].begin_iter", old, scaled(old))

@@ -11,7 +11,7 @@ from typing import Any, Dict, Mapping, Optional
 from mmengine.registry import MODELS, DefaultScope
 
 from ..analysis.config_plan import ConfigPlan, config_plan, is_multi_scale
-from ..utils.config_types import counts_iterations, kind_of
+from ..utils.config_types import counts_iterations, kind_of, scope_of
 from ..utils.lr_scaling import scaled_lr
 from ..utils.validation import is_integer, is_number, parse_int
 from .config_edits import RecipeError, Report, assign, nested_configs, short
@@ -125,8 +125,8 @@ def large_batch_recipe(
     _scale_lr(config, shares, base, lr_rule, report)
     if keep_images and base is not None:
         _keep_images(config, base / old_accumulation, shares, report)
-    warn_of_iteration_schedules(config, report)
     warmup = find_warmup(config)
+    warn_of_iteration_schedules(config, warmup, report)
     plan = _plan(config, shares, num_samples)
     times = _fit_times(plan, shares, warmup_iters, warmup, agvm or {})
     set_warmup(config, shares, times, warmup, report)
@@ -212,9 +212,7 @@ def _share(
         )
     report(line)
     if shares.images != own:
-        changed: Any = copy.copy(loader)
-        changed["batch_size"] = shares.images
-        config[_LOADER] = changed
+        assign(config, f"{_LOADER}.batch_size", shares.images)
         report(f"{_LOADER}.batch_size: {own} -> {shares.images}")
     wrapper = config["optim_wrapper"]
     accumulated = wrapper.get("accumulative_counts", 1)
@@ -266,9 +264,8 @@ def _scale_lr(
 
 def _plan(config: Any, shares: BatchShares, num_samples: Optional[int]) -> ConfigPlan:
     size = None if is_multi_scale(config) else _ANY_SIZE
-    scope = str(config.get("default_scope") or "mmengine")
     try:
-        with DefaultScope.overwrite_default_scope(scope):
+        with DefaultScope.overwrite_default_scope(scope_of(config)):
             # Building the dataset to count samples removes entries from its config.
             return config_plan(
                 copy.deepcopy(config), num_samples, shares.world_size, size
@@ -349,7 +346,7 @@ def _synchronize_norms(config: Any, report: Report) -> None:
     if old is None:
         config["sync_bn"] = "torch"
         report("sync_bn: none -> 'torch' (batch norm over all ranks)")
-    scope = str(config.get("default_scope") or "mmengine")
+    scope = scope_of(config)
     for place, part in nested_configs(config.get("model"), "model"):
         if "type" not in part:
             continue

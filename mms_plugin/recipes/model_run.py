@@ -28,8 +28,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..analysis.batch_maker import batch_maker
 from ..analysis.model_flops import call_on_meta, meta_state
 from ..multi_scale.sizes import Size
-from ..utils.config_types import kind_of
-from ..utils.error_text import message_lines
+from ..utils.config_types import kind_of, scope_of
+from ..utils.error_text import first_line
 from ..utils.feature_stride import feature_stride
 from ..utils.input_channels import input_channels
 
@@ -52,8 +52,10 @@ _IMAGES = 2
 _Run = Callable[[Size, int], Any]
 """Runs a part of a model on a number of images of one size."""
 
-# Runs by the config of the model. Most configs of a folder share a few models.
+# The last runs, by the config of the model: a budget checks the same model several
+# times, and the configs of a folder share a few models.
 _RUNS: Dict[str, Optional[ModelRun]] = {}
+_MOST_RUNS = 8
 
 # Runs whose model is in memory.
 _BUILT: List[ModelRun] = []
@@ -141,17 +143,20 @@ def model_run(config: Mapping, base_size: Size) -> Optional[ModelRun]:
     model = config.get("model")
     if not isinstance(model, Mapping):
         return None
-    scope = str(config.get("default_scope") or "mmengine")
-    parts = _parts(model, config)
-    for part in parts:
+    scope = scope_of(config)
+    for part in _parts(model, config):
         key = f"{scope} {base_size} {_key(part)}"
-        if key not in _RUNS:
+        if key in _RUNS:
+            found = _RUNS.pop(key)
+        else:
             build = functools.partial(_built, part, config, scope)
             try:
-                _RUNS[key] = ModelRun(build, base_size)
+                found = ModelRun(build, base_size)
             except Exception:  # a library may raise anything
-                _RUNS[key] = None
-        found = _RUNS[key]
+                found = None
+        _RUNS[key] = found  # as the newest
+        if len(_RUNS) > _MOST_RUNS:
+            del _RUNS[next(iter(_RUNS))]
         if found is not None and found.ran is not None:
             return found
     return None
@@ -196,7 +201,7 @@ def _parts(model: Mapping, config: Mapping) -> List[Mapping]:
 
 
 def _built(part: Mapping, config: Mapping, scope: str) -> nn.Module:
-    with _quietly(), _scope_of(config, scope):
+    with _quietly(), _in_scope(config, scope):
         return _build(_without_weights(part))
 
 
@@ -249,10 +254,11 @@ class _NoRandomWeights(TorchFunctionMode):
 
 
 @contextmanager
-def _scope_of(config: Mapping, scope: str) -> Iterator[None]:
+def _in_scope(config: Mapping, scope: str) -> Iterator[None]:
     imports = config.get("custom_imports")
     if isinstance(imports, Mapping):
         import_modules_from_strings(**imports)
+    # MMEngine has no public way to put back the scopes that were there before.
     known = dict(DefaultScope._instance_dict)
     try:
         with DefaultScope.overwrite_default_scope(scope):
@@ -271,6 +277,7 @@ def _quietly() -> Iterator[None]:
         before = logging.root.manager.disable
         logging.disable(logging.ERROR)
         stack.callback(logging.disable, before)
+        # MMEngine has no public way to list its loggers.
         for logger in MMLogger._instance_dict.values():
             level = logger.level
             logger.setLevel(logging.CRITICAL)
@@ -386,8 +393,8 @@ def _failure(run: _Run, size: Size, images: int) -> Optional[str]:
         with _quietly(), torch.no_grad():
             run(size, images)
     except Exception as error:  # a model may raise anything
-        text = (message_lines(str(error)) or [""])[0].strip()
-        return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        text, name = first_line(error), type(error).__name__
+        return text if text == name else f"{name}: {text}"
     return None
 
 

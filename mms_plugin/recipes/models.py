@@ -239,34 +239,32 @@ def _refusal(place: str, reason: str) -> RecipeError:
     return RecipeError(place, f"{reason}; check_model=False converts the config anyway")
 
 
-def learns_wrongly(model: Any, place: str = "model") -> Optional[Tuple[str, str]]:
+def learns_wrongly(model: Any) -> Optional[Tuple[str, str]]:
     """Return the part of a model that runs at other sizes, but does not learn.
 
     Args:
         model: Config of the model.
-        place: Its path in the config. Defaults to ``'model'``.
 
     Returns:
         ``(place, reason)``; ``None`` if the config does not show one.
     """
-    for own, config in nested_configs(model, place):
+    for own, config in nested_configs(model, "model"):
         name = kind_of(config).name
         if name in _LEARNS_WRONGLY:
             return own, f"{name}: {_LEARNS_WRONGLY[name]}"
     return None
 
 
-def anchors_of_one_size(model: Any, place: str = "model") -> Optional[Tuple[str, str]]:
+def anchors_of_one_size(model: Any) -> Optional[Tuple[str, str]]:
     """Return the part of a model whose anchors are made for one input size.
 
     Args:
         model: Config of the model.
-        place: Its path in the config. Defaults to ``'model'``.
 
     Returns:
         ``(place, reason)``; ``None`` if the config does not show one.
     """
-    for own, config in nested_configs(model, place):
+    for own, config in nested_configs(model, "model"):
         name, strides = kind_of(config).name, config.get("strides")
         if "Anchor" not in name:
             continue
@@ -284,20 +282,19 @@ def anchors_of_one_size(model: Any, place: str = "model") -> Optional[Tuple[str,
     return None
 
 
-def fixed_input(model: Any, place: str = "model") -> Optional[Tuple[str, str]]:
+def fixed_input(model: Any) -> Optional[Tuple[str, str]]:
     """Return the part of a model that takes inputs or batches of one size only.
 
     Args:
         model: Config of the model.
-        place: Its path in the config. Defaults to ``'model'``.
 
     Returns:
         ``(place, reason)``; ``None`` if the config does not show one.
     """
-    found = learns_wrongly(model, place) or anchors_of_one_size(model, place)
+    found = learns_wrongly(model) or anchors_of_one_size(model)
     if found is not None:
         return found
-    for own, config in nested_configs(model, place):
+    for own, config in nested_configs(model, "model"):
         name = kind_of(config).name
         if name in _FIXED:
             return own, f"{name}: {_FIXED[name]}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ..multi_scale.shorthands import SHORTHANDS
 from ..utils.config_types import kind_of
 from ..utils.nested_transforms import APPLY, CHOICE, TRANSPARENT
 from .config_edits import RecipeError, Report, assign, nested_components, short
@@ -25,20 +26,8 @@ from .size_transforms import (
 # Largest number of paths through a pipeline that are examined one by one.
 _MOST_PATHS = 64
 
-# Names under which a dataset or a hook can skip the converted transforms.
-_SHORTHANDS = {
-    name: f"MultiScale{name}"
-    for name in (
-        "Mosaic",
-        "MixUp",
-        "RandomAffine",
-        "Resize",
-        "Pad",
-        "RandomCrop",
-        "RandomResizedCrop",
-    )
-}
-
+# Sizes that stand for a range.
+_SPREAD = 7
 
 _Path = List[Tuple[str, Mapping]]
 """Transforms and their places in the config, in the order that a sample passes."""
@@ -341,13 +330,14 @@ class Steps:
         if use.size is None and use.role != RESIZE:
             raise RecipeError(place, _many_sizes(kind.name, transform, use))
         if kind.name in self.skipped:
-            if kind.name not in _SHORTHANDS:
+            # The dataset or the hook skips a converted transform by its shorthand.
+            if kind.name not in SHORTHANDS:
                 raise RecipeError(
                     place,
                     f"{kind.name} is named in skip_type_keys, but its multi-scale "
                     "version has no name of its own there",
                 )
-            self._new_names[kind.name] = _SHORTHANDS[kind.name]
+            self._new_names[kind.name] = SHORTHANDS[kind.name]
         return use
 
     def _check_nested(self, place: str, transform: Mapping) -> None:
@@ -506,10 +496,10 @@ def _branches(transform: Any, place: str) -> List[Tuple[Sequence, str]]:
     ]
 
 
-def _spread(ends: Sequence[Sides], number: int = 7) -> List[Sides]:
+def _spread(ends: Sequence[Sides]) -> List[Sides]:
     """Return evenly spaced sizes between the ends of a range, both included."""
     (low, high) = (min(ends), max(ends))
-    steps = [i / (number - 1) for i in range(number)]
+    steps = [i / (_SPREAD - 1) for i in range(_SPREAD)]
     return [
         (low[0] + (high[0] - low[0]) * step, low[1] + (high[1] - low[1]) * step)
         for step in steps

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-from typing import Any, Mapping
+from typing import Any
 
 from ..analysis.config_plan import ConfigPlan
 from ..utils.config_types import counts_iterations
 from ..utils.validation import is_integer
-from .config_edits import Report
+from .config_edits import Report, assign
+from .iteration_counts import checkpoint_by_iteration
 
 __all__ = ["save_between_updates"]
 
@@ -31,10 +31,9 @@ def save_between_updates(
     """
     if accumulation == 1:
         return
-    hooks = config.get("default_hooks") or {}
-    checkpoint = hooks.get("checkpoint") or {}
-    if not checkpoint.get("by_epoch", True):
-        _round_up(config, hooks, checkpoint, accumulation, report)
+    checkpoint = checkpoint_by_iteration(config)
+    if checkpoint:
+        _round_up(config, checkpoint.get("interval"), accumulation, report)
         return
     ends = itertools.accumulate(epoch.iterations for epoch in plan.epochs)
     if plan.by_epoch and any(end % accumulation for end in ends):
@@ -46,25 +45,13 @@ def save_between_updates(
         )
 
 
-def _round_up(
-    config: Any,
-    hooks: Mapping,
-    checkpoint: Mapping,
-    accumulation: int,
-    report: Report,
-) -> None:
-    old: Any = checkpoint.get("interval")
+def _round_up(config: Any, old: Any, accumulation: int, report: Report) -> None:
+    """Round the interval ``old`` of the checkpoints up to whole updates."""
     if not is_integer(old) or old <= 0 or old % accumulation == 0:
         return
     new = -(-old // accumulation) * accumulation
-    changed_hooks: Any = copy.copy(hooks)
-    changed: Any = copy.copy(checkpoint)
-    loop: Any = copy.copy(config["train_cfg"])
-    changed["interval"] = new
-    changed_hooks["checkpoint"] = changed
-    config["default_hooks"] = changed_hooks
+    assign(config, "default_hooks.checkpoint.interval", new)
     report(f"default_hooks.checkpoint.interval: {old} -> {new}, between two updates")
-    if loop.get("val_interval") == old and counts_iterations(config):
-        loop["val_interval"] = new
-        config["train_cfg"] = loop
+    if config["train_cfg"].get("val_interval") == old and counts_iterations(config):
+        assign(config, "train_cfg.val_interval", new)
         report(f"train_cfg.val_interval: {old} -> {new}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import (
     Any,
     Dict,
@@ -15,10 +16,12 @@ from typing import (
     Union,
 )
 
+from ..analysis.config_plan import BY_ASPECT_RATIO, PLAIN_BATCH_SAMPLERS
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
-from ..multi_scale.growing_sizes import GrowingSizes
+from ..multi_scale.growing_sizes import SAMPLER_ARGUMENTS, GrowingSizes
 from ..multi_scale.sizes import (
     Size,
+    ordered_sizes,
     parse_size,
     parse_sizes,
     short_size,
@@ -28,7 +31,7 @@ from ..utils.config_types import counts_iterations, kind_of
 from ..utils.validation import parse_bool, parse_int
 from .annotations import annotated_boxes, keeps_ratio, lost_shares
 from .batch_augments import BatchAugments, batch_resize_size
-from .config_edits import RecipeError, Report, add_plugin_import, short
+from .config_edits import RecipeError, Report, add_plugin_import, assign, short
 from .datasets import convert_dataset, dataset_names, pipeline_chains, skip_type_keys
 from .default_sizes import default_sizes, scaled_to_side, sizes_of_range
 from .evaluation_size import evaluation_size
@@ -37,9 +40,9 @@ from .iteration_counts import scale_iterations
 from .models import checked_model
 from .pipelines import Steps
 from .size_transforms import Sides
-from .warmup import warn_of_iteration_schedules
+from .warmup import find_warmup, warn_of_iteration_schedules
 
-__all__ = ["vbs_recipe"]
+__all__ = ["vbs_cur_recipe", "vbs_recipe"]
 
 _LOADER = "train_dataloader"
 _SAMPLER = "MultiScaleVariableBatchSampler"
@@ -50,10 +53,6 @@ _LR_SCALING = "sqrt"
 
 # Points of a training over which its batch sizes are averaged.
 _PROBES = 1000
-
-# Batch samplers that can be replaced: torch's and mmdet's.
-_BY_ASPECT_RATIO = ("AspectRatioBatchSampler", "TrackAspectRatioBatchSampler")
-_BATCH_SAMPLERS = ("BatchSampler", *_BY_ASPECT_RATIO)
 
 _REFUSED_SAMPLERS = {
     "MultiSourceSampler": "its batches have a fixed share of each source",
@@ -85,9 +84,11 @@ def vbs_recipe(
     The batch sampler becomes :class:`MultiScaleVariableBatchSampler`, the training
     dataset is wrapped in :class:`MultiScaleDataset`, and the transforms that set a size
     are wrapped in :class:`MultiScaleTransform`. Pipelines that hooks switch to and
-    lists of transforms to skip are converted too. Learning-rate schedule, optimizer,
-    model, validation and test stay; with a curriculum the learning rate of an iteration
-    follows the root of its batch size.
+    lists of transforms to skip are converted too. Optimizer, validation and test stay.
+    The model changes only where its data preprocessor sets a size, or where
+    ``pad_small_map`` lets it run at small sizes. The learning-rate schedule is scaled
+    with ``keep='images'`` and stays otherwise; with a curriculum the learning rate of
+    an iteration follows the root of its batch size.
 
     The base size is the output size of the pipeline: that of its last resize, crop or
     pad. With ``keep_ratio`` that size is an upper bound, such as mmdet's
@@ -195,7 +196,7 @@ def vbs_recipe(
     _report_squares(base, checked.sizes, report)
     _report_batches(schedule, report)
     _set_iterations(config, schedule, keep, report)
-    warn_of_iteration_schedules(config, report)
+    warn_of_iteration_schedules(config, find_warmup(config), report)
     place, names = f"{_LOADER}.dataset", dataset_names(loader["dataset"])
     report(f"{place}: {names} -> MultiScaleDataset({names})")
     rewritten: List[Tuple[Any, Any]] = []
@@ -218,6 +219,29 @@ def vbs_recipe(
     config["custom_hooks"] = [*hooks, hook]
     add_plugin_import(config, report)
     return config
+
+
+def vbs_cur_recipe(
+    config: Any, options: Mapping[str, Any], report: Optional[Report] = None
+) -> Any:
+    """Convert a config to sizes that grow (MSc-VBSWC), see :func:`vbs_recipe`.
+
+    Args:
+        config: A config, as a dict or an MMEngine ``Config``. It is not changed.
+        options: Arguments of :func:`vbs_recipe` and of
+            :class:`ResolutionCurriculumHook`, together.
+        report: See :func:`vbs_recipe`.
+
+    Returns:
+        A converted copy of the config.
+
+    Raises:
+        ValueError: As :func:`vbs_recipe`.
+    """
+    known = inspect.signature(vbs_recipe).parameters
+    curriculum = {k: v for k, v in options.items() if k not in known}
+    others = {k: v for k, v in options.items() if k in known}
+    return vbs_recipe(config, curriculum or True, report=report, **others)
 
 
 class _OldBatchSampler(NamedTuple):
@@ -262,14 +286,14 @@ def _old_batch_sampler(loader: Mapping) -> _OldBatchSampler:
         raise RecipeError(
             place, f"is {_SAMPLER} already; the recipe is for configs without it"
         )
-    if name not in _BATCH_SAMPLERS:
+    if name not in PLAIN_BATCH_SAMPLERS:
         raise RecipeError(
             place,
             f"{name} makes batches in its own way and cannot be replaced; only "
-            f"{', '.join(_BATCH_SAMPLERS)} can",
+            f"{', '.join(PLAIN_BATCH_SAMPLERS)} can",
         )
     return _OldBatchSampler(
-        name, name in _BY_ASPECT_RATIO, config.get("drop_last", drop_last)
+        name, name in BY_ASPECT_RATIO, config.get("drop_last", drop_last)
     )
 
 
@@ -330,7 +354,7 @@ def _chosen_sizes(
     shortest = [min(size) for size in sizes]
     if min(shortest) <= min(base) <= max(shortest):
         sizes.append(base)
-    return tuple(sorted(set(sizes), key=lambda size: (size[0] * size[1], size)))
+    return tuple(ordered_sizes(set(sizes)))
 
 
 def _sampler_hook(
@@ -353,12 +377,8 @@ def _check_sizes(batch_size: int, sampler: Mapping, hook: Mapping) -> GrowingSiz
     for name in ("group_by_aspect_ratio", "drop_last"):
         if name in sampler:
             parse_bool(sampler[name], name)
-    names = (
-        "base_size", "sizes", "weights", "batch_sizes", "variable_batch", "cost_model",
-    )  # fmt: skip
-    schedule = GrowingSizes(
-        batch_size, **{name: sampler[name] for name in names if name in sampler}
-    )
+    given = {name: sampler[name] for name in SAMPLER_ARGUMENTS if name in sampler}
+    schedule = GrowingSizes(batch_size, **given)
     if hook["type"] == _CURRICULUM_HOOK:
         arguments = {k: v for k, v in hook.items() if k != "type"}
         schedule.set_curriculum(ResolutionCurriculumHook(**arguments).curriculum)
@@ -422,9 +442,7 @@ def _turn_off_cudnn_benchmark(config: Any, report: Report) -> None:
     """Let cuDNN not search for the fastest algorithms, anew with each input size."""
     environment = config.get("env_cfg")
     if isinstance(environment, Mapping) and environment.get("cudnn_benchmark"):
-        changed: Any = copy.copy(environment)
-        changed["cudnn_benchmark"] = False
-        config["env_cfg"] = changed
+        assign(config, "env_cfg.cudnn_benchmark", False)
         report("env_cfg.cudnn_benchmark: True -> False")
 
 

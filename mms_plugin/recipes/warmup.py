@@ -54,17 +54,23 @@ def find_warmup(config: Mapping) -> Warmup:
     return Warmup(found, ends[True], ends[False])
 
 
-def warn_of_iteration_schedules(config: Mapping, report: Report) -> None:
+def warn_of_iteration_schedules(
+    config: Mapping, warmup: Warmup, report: Report
+) -> None:
     """Report schedulers that count iterations while the training counts epochs.
 
     With another number of iterations in an epoch they change the learning rate at
     another point of the training. The warm-up is meant to last a number of iterations.
+
+    Args:
+        config: The whole config.
+        warmup: Its warm-up, of which nothing is reported.
+        report: Called with a line for each of the other schedulers.
     """
     if counts_iterations(config):
         return
-    warmup = find_warmup(config).schedulers
     for index, scheduler in enumerate(scheduler_list(config)):
-        if index in warmup or not isinstance(scheduler, Mapping):
+        if index in warmup.schedulers or not isinstance(scheduler, Mapping):
             continue
         if scheduler.get("by_epoch", True):
             continue

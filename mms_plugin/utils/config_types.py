@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, NamedTuple
 
-__all__ = ["Kind", "class_name", "counts_iterations", "kind_of"]
+__all__ = ["Kind", "class_name", "counts_iterations", "kind_of", "scope_of"]
 
 
 class Kind(NamedTuple):
@@ -52,6 +52,11 @@ def kind_of(config: Mapping, scope: str = "") -> Kind:
     if "." in kind:
         library = kind.partition(".")[0]
     return Kind(library, name)
+
+
+def scope_of(config: Mapping) -> str:
+    """Return the scope in which a config's components are looked up."""
+    return str(config.get("default_scope") or "mmengine")
 
 
 def counts_iterations(config: Mapping) -> bool:

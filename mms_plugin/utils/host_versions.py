@@ -28,7 +28,6 @@ __all__ = [
     "check_versions",
     "install_command",
     "installed_hosts",
-    "installed_versions",
     "require",
 ]
 
@@ -257,11 +256,6 @@ def installed_hosts() -> Dict[str, Installed]:
             found[host.name] = Installed(distribution, version)
             break
     return found
-
-
-def installed_versions() -> Dict[str, str]:
-    """Return the versions of the installed hosts by import name."""
-    return {name: host.version for name, host in installed_hosts().items()}
 
 
 def check_host_versions() -> None:

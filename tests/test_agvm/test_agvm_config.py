@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -66,6 +67,26 @@ def test_when_it_measures():
     # number 2; none at iteration 14 or later.
     config = AGVMConfig(interval=1, start_iter=5, stop_iter=14)
     assert [u for u in range(20) if config.measures(u, 4)] == [2, 3]
+
+
+@pytest.mark.parametrize("counts", [1, 3])
+@pytest.mark.parametrize("stop", [None, 20, 21, 37])
+def test_measured_updates_against_brute_force(counts, stop):
+    for interval, start in itertools.product((1, 4, 7), (0, 5, 18)):
+        config = AGVMConfig(interval=interval, start_iter=start, stop_iter=stop)
+        expected, wait = [], 0
+        for update in range(40):
+            iteration = update * counts
+            if iteration < start or (stop is not None and iteration >= stop):
+                continue
+            if wait == 0:
+                expected.append(update)
+                wait = interval
+            wait -= 1
+        assert [u for u in range(40) if config.measures(u, counts)] == expected
+        for begin, end in itertools.product((0, 3, 11), (2, 13, 40)):
+            found = config.measured_updates(begin, end, counts)
+            assert list(found) == [u for u in expected if begin <= u < end]
 
 
 def test_none_asks_for_a_fit():

@@ -13,21 +13,9 @@ from mms_plugin.agvm.measurements import (
     explain_quiet_module,
     explain_without_effect,
     first_measured_iterations,
-    measured_updates,
     moved_share,
     needed_measurements,
 )
-
-
-@pytest.mark.parametrize("counts", [1, 3])
-@pytest.mark.parametrize("stop", [None, 20, 21, 37])
-def test_measured_updates_against_asking_each(counts, stop):
-    for interval, start, begin, end in itertools.product(
-        (1, 4, 7), (0, 5, 18), (0, 3, 11), (2, 13, 40)
-    ):
-        config = AGVMConfig(interval=interval, start_iter=start, stop_iter=stop)
-        expected = [u for u in range(begin, end) if config.measures(u, counts)]
-        assert list(measured_updates(config, begin, end, counts)) == expected
 
 
 @pytest.mark.parametrize("counts", [1, 3])

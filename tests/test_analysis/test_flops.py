@@ -6,7 +6,6 @@ from torch import nn
 
 from mms_plugin.analysis import (
     count_flops,
-    images_of_plan,
     plan_flops,
     training_flops_per_image,
 )
@@ -149,7 +148,6 @@ def test_a_real_classifier_by_hand():
 def test_plan_by_hand():
     plan = [(8, 8, 4), (4, 4, 16), (8, 8, 1)]
     assert plan_flops(plan, {(8, 8): 100.0, (4, 4): 30.0}) == 980
-    assert images_of_plan(plan) == 21
     assert plan_flops([], {}) == 0
 
 

@@ -1,5 +1,6 @@
 import pytest
 from mmengine.config import Config, ConfigDict
+from mmengine.optim import OptimWrapper
 
 from mms_plugin import cli
 
@@ -22,6 +23,12 @@ class TestAmp:
             assert config.optim_wrapper.type == "BFloat16OptimWrapper"
             assert "loss_scale" not in config.optim_wrapper
             assert config.custom_imports["imports"] == ["mms_plugin"]
+
+    def test_a_class(self, accelerator):
+        config = Config(dict(optim_wrapper=dict(type=OptimWrapper)))
+        cli.enable_amp(config)
+        name = "AmpOptimWrapper" if accelerator else "BFloat16OptimWrapper"
+        assert config.optim_wrapper.type == name
 
     def test_set_already(self, accelerator):
         wrapper = dict(type="AmpOptimWrapper", loss_scale=128.0, dtype="float16")

@@ -6,7 +6,7 @@ from torch import nn, optim
 
 from mms_plugin.multi_scale.runner_parts import (
     built_train_loop,
-    counts_iterations,
+    loop_counts_iterations,
     multi_scale_sampler,
     plain_optim_wrappers,
     required_sampler,
@@ -18,7 +18,7 @@ def test_the_loop_and_its_sampler(make_runner):
     assert built_train_loop(runner) is None
     loop = runner.train_loop
     assert built_train_loop(runner) is loop
-    assert not counts_iterations(loop)
+    assert not loop_counts_iterations(loop)
     sampler = loop.dataloader.batch_sampler
     assert multi_scale_sampler(loop.dataloader) is sampler
     assert required_sampler(loop, "SomeHook") is sampler
@@ -34,7 +34,7 @@ def test_a_loader_without_the_sampler(make_runner):
         train_cfg=dict(by_epoch=False, max_iters=3),
     )
     loop = runner.train_loop
-    assert counts_iterations(loop) and multi_scale_sampler(loop.dataloader) is None
+    assert loop_counts_iterations(loop) and multi_scale_sampler(loop.dataloader) is None
     with pytest.raises(ValueError, match="SomeHook needs.*but got BatchSampler"):
         required_sampler(loop, "SomeHook")
 

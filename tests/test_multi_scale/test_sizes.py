@@ -8,6 +8,7 @@ from mms_plugin.multi_scale import parse_size, parse_sizes, pixel_budget_batch_s
 from mms_plugin.multi_scale.sizes import (
     SizeDistribution,
     cost_model_batch_size,
+    ordered_sizes,
     parse_batch_sizes,
     parse_cost_model,
     parse_weights,
@@ -187,6 +188,11 @@ def test_bad_weights(value):
 def test_bad_batch_sizes(value):
     with pytest.raises(ValueError, match="batch_sizes must be one integer"):
         parse_batch_sizes(value, 2)
+
+
+def test_sizes_are_ordered_by_their_pixels():
+    sizes = [(320, 320), (256, 128), (128, 256), (160, 160)]
+    assert ordered_sizes(sizes) == [(160, 160), (128, 256), (256, 128), (320, 320)]
 
 
 def test_mean_batch_size_is_weighted_by_iterations():

@@ -1,5 +1,6 @@
 import pytest
 from mmengine.config import Config
+from mmengine.optim import AmpOptimWrapper
 
 from mms_plugin.recipes import RecipeError, agvm_recipe
 
@@ -48,6 +49,13 @@ def test_amp_layer_decay_and_own_arguments():
     # Fitted when the training begins.
     wrapper = agvm_recipe(config, dict(interval=None)).optim_wrapper
     assert wrapper.agvm == dict(interval=None, start_iter=100)
+
+
+def test_a_wrapper_given_as_its_class():
+    lines = []
+    after = agvm_recipe(_config(type=AmpOptimWrapper), report=lines.append)
+    assert after.optim_wrapper.type == "AmpAGVMOptimWrapper"
+    assert "optim_wrapper.type: AmpOptimWrapper -> AmpAGVMOptimWrapper" in lines
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_bad_input(options, words):
 
 
 def test_a_model_that_cannot_be_counted(monkeypatch):
-    from mms_plugin.recipes import counted_cost_model as module
+    from mms_plugin.recipes import counted_flops as module
 
     def fail(*arguments, **options):
         raise module.UncountedError("model.backbone is not known to the counter")

@@ -1,7 +1,11 @@
 import pytest
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 
-from mms_plugin.recipes.iteration_counts import scale_iterations
+from mms_plugin.recipes.iteration_counts import (
+    checkpoint_by_iteration,
+    scale_iterations,
+)
 
 
 def config():
@@ -93,6 +97,28 @@ def test_the_same_length_changes_nothing():
     changed, lines = config(), []
     scale_iterations(changed, 1.0, lines.append)
     assert changed.to_dict() == config().to_dict() and not lines
+
+
+def test_lists_stay_lists_and_tuples_stay_tuples():
+    changed, lines = config(), []
+    changed.train_cfg.update(max_iters=100, val_interval=20)
+    changed.train_cfg.dynamic_intervals = [[70, 10]]
+    changed.param_scheduler = dict(
+        type="MultiStepLR", by_epoch=False, milestones=(40, 60)
+    )
+    changed.default_hooks.checkpoint.interval = 20
+    scale_iterations(changed, 1.0, lines.append)
+    assert lines == []
+    scale_iterations(changed, 2.0, lines.append)
+    assert changed.train_cfg.dynamic_intervals == [[140, 20]]
+    assert changed.param_scheduler[0].milestones == (80, 120)
+
+
+def test_only_a_checkpoint_hook_that_counts_iterations_is_found():
+    assert checkpoint_by_iteration(config()) == config().default_hooks.checkpoint
+    for hook in (None, dict(interval=3), CheckpointHook(interval=3, by_epoch=False)):
+        assert checkpoint_by_iteration(dict(default_hooks=dict(checkpoint=hook))) == {}
+    assert checkpoint_by_iteration({}) == {}
 
 
 def test_no_count_becomes_zero():

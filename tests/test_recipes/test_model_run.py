@@ -52,6 +52,18 @@ def test_images_of_any_number_of_channels(channels):
     assert run.ran == "its backbone and neck" and run.failure((32, 32)) is None
 
 
+def test_the_last_runs_are_kept(monkeypatch):
+    runs = {}
+    monkeypatch.setattr("mms_plugin.recipes.model_run._RUNS", runs)
+    first = model_run(config(), (64, 64))
+    kept = len(runs)
+    for side in range(68, 88, 4):
+        model_run(config(), (side, side))
+        assert model_run(config(), (64, 64)) is first
+    assert kept < len(runs) == 8
+    assert model_run(config(), (68, 68)).ran and len(runs) == 8
+
+
 def test_the_error_at_another_size():
     run = model_run(config(side=64), (64, 64))
     assert run.failure((64, 64)) is None

@@ -1,6 +1,7 @@
 """Checkpoints between updates of the weights."""
 
 from large_batch_toys import released, told_by, toy
+from mmengine.hooks import CheckpointHook
 
 
 def test_checkpoints_fall_between_updates():
@@ -15,3 +16,10 @@ def test_checkpoints_fall_between_updates():
         options = dict(batch_size=8, num_samples=samples)
         text = "\n".join(told_by(toy(), **options))
         assert ("epochs end within the 4 iterations" in text) is told
+
+
+def test_a_built_checkpoint_hook_is_left_as_it_is():
+    config = toy()
+    config.default_hooks = dict(checkpoint=CheckpointHook(interval=3))
+    lines = told_by(config, batch_size=8, num_samples=96)
+    assert not any("default_hooks" in line for line in lines)

@@ -1,6 +1,11 @@
 import pytest
 
-from mms_plugin.utils.config_types import class_name, counts_iterations, kind_of
+from mms_plugin.utils.config_types import (
+    class_name,
+    counts_iterations,
+    kind_of,
+    scope_of,
+)
 
 
 class Resize:
@@ -45,3 +50,8 @@ def test_the_name_of_a_class():
 def test_which_trainings_count_iterations(train_cfg, expected):
     assert counts_iterations(dict(train_cfg=train_cfg)) is expected
     assert not counts_iterations({})
+
+
+def test_the_scope_of_a_config():
+    assert scope_of(dict(default_scope="mmdet")) == "mmdet"
+    assert scope_of({}) == scope_of(dict(default_scope=None)) == "mmengine"

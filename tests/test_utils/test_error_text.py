@@ -3,12 +3,18 @@
 import pytest
 from torch.utils.data import DataLoader
 
-from mms_plugin.utils.error_text import message_lines
+from mms_plugin.utils.error_text import first_line, message_lines, on_one_line
 
 
 def test_empty_lines_are_left_out():
     assert message_lines("  one\n\n two \n") == ["one", "two"]
     assert message_lines(" \n") == []
+
+
+def test_the_first_line_and_all_on_one():
+    error = RuntimeError("\n one   two \n\tthree\n")
+    assert (first_line(error), on_one_line(error)) == ("one   two", "one two three")
+    assert first_line(OSError()) == on_one_line(OSError()) == "OSError"
 
 
 class Broken:
