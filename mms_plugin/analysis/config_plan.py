@@ -48,6 +48,8 @@ _SHARING_SAMPLERS = (
     "ClassAwareSampler",
 )
 _ENDLESS_SAMPLERS = ("InfiniteSampler",)
+# They have no end either, and fix the share of each source in a batch.
+_SAMPLERS_OF_SOURCES = ("MultiSourceSampler", "GroupMultiSourceSampler")
 
 BY_ASPECT_RATIO = ("AspectRatioBatchSampler", "TrackAspectRatioBatchSampler")
 """Batch samplers of mmdet that put images of similar aspect ratio in one batch."""
@@ -149,12 +151,16 @@ def config_plan(
     sampler_config = loader.get("sampler") or {}
     kind = class_name(sampler_config.get("type", "DefaultSampler"))
     endless = kind in _ENDLESS_SAMPLERS
+    assumptions: List[str] = []
     if not endless and kind not in _SHARING_SAMPLERS:
-        raise ValueError(
-            f"train_dataloader.sampler must be one of "
-            f"{[*_SHARING_SAMPLERS, *_ENDLESS_SAMPLERS]} to be planned without data, "
-            f"but got {kind}"
-        )
+        if num_samples is None or kind in _SAMPLERS_OF_SOURCES:
+            raise ValueError(
+                f"train_dataloader.sampler must be one of "
+                f"{[*_SHARING_SAMPLERS, *_ENDLESS_SAMPLERS]} to be planned without "
+                f"data, but got {kind}; one of your own counts as dealing "
+                "num_samples=N samples an epoch to the ranks"
+            )
+        assumptions.append(f"{kind} deals {num_samples} samples an epoch to the ranks")
     if endless and by_epoch:
         raise ValueError(
             f"{kind} has no end: train_cfg must count iterations (by_epoch=False, "
@@ -178,7 +184,6 @@ def config_plan(
         round_up = bool(sampler_config.get("round_up", True))
         ranks = _rank_samplers(samples.number, world_size, round_up, seed)
 
-    assumptions: List[str] = []
     batch_config = loader.get("batch_sampler")
     if _is_ours(batch_config):
         if base_size is not None:

@@ -34,9 +34,6 @@ _SET_NUMBER = (
     "epoch including the repeats of a RepeatDataset"
 )
 
-# A wrapper whose number of samples depends on the annotations.
-_BALANCED = "ClassBalancedDataset"
-
 
 class SampleCount(NamedTuple):
     """Samples of a dataset in an epoch, and where the number is from."""
@@ -128,8 +125,8 @@ def _without_images(dataset: Mapping) -> Dict[str, Any]:
     changed: Dict[str, Any] = dict(dataset)
     if "lazy_init" in changed:
         changed["lazy_init"] = False
-    if class_name(dataset["type"]) == _BALANCED:
-        changed["dataset"] = _without_images(dataset["dataset"])
+    if isinstance(changed.get("dataset"), Mapping):
+        changed["dataset"] = _without_images(changed["dataset"])
     elif "pipeline" in changed:
         changed["pipeline"] = []
     return changed
@@ -137,7 +134,7 @@ def _without_images(dataset: Mapping) -> Dict[str, Any]:
 
 def _path_of(dataset: Mapping) -> Optional[str]:
     """Return the annotations or the images of a dataset, if they are there."""
-    if class_name(dataset["type"]) == _BALANCED:
+    if isinstance(dataset.get("dataset"), Mapping):  # a wrapper
         return _path_of(dataset["dataset"])
     root = str(dataset.get("data_root") or "")
     annotations = str(dataset.get("ann_file") or "")

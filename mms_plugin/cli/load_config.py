@@ -52,7 +52,13 @@ def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Confi
     except Exception as error:
         if debugging():
             raise
-        raise UserError(f"config {name} does not load: {one_line(error)}") from error
+        text = f"config {name} does not load: {one_line(error)}"
+        if str(error).startswith("Failed to import custom modules"):
+            text += (
+                ", for custom_imports; if the module is your own, set PYTHONPATH to "
+                "the folder that it lies in"
+            )
+        raise UserError(text) from error
     drop_scope(config)
     if options:
         try:

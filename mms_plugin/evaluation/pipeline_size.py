@@ -24,6 +24,7 @@ _SIZE_ARGS: Dict[str, Tuple[str, ...]] = {
     "Resize": ("scale", "size", "max_size"),
     "ResizeEdge": ("scale",),
     "ResizeShortestEdge": ("scale", "max_size"),
+    "FixScaleResize": ("scale",),
     "FixShapeResize": ("width", "height"),
     "CenterCrop": ("crop_size", "size"),
     # Its padding is in pixels of the crop: the share of the image that is cropped

@@ -71,7 +71,9 @@ class FirstBatchHook(Hook):
                 raise ValueError(
                     f"the first batch must have images of {size_text(size)}, but got "
                     f"one of {height}x{width}: a transform of its pipeline sets a size "
-                    "that does not follow the batch's"
+                    "that does not follow the batch's, or makes the image larger after "
+                    "it has that size (such as Expand, Pad(pad_to_square=True), or "
+                    "Mosaic without RandomAffine)"
                 )
 
 

@@ -241,8 +241,9 @@ class MultiScaleTransform:
             )
         else:
             set_size(config, self.size_arg[0], sides)
-        if config.get("crop_type") == "absolute_range" and size[0] != size[1]:
-            # It would draw each side between the two.
+        # It draws each side between the two numbers, which two ratios are meant for.
+        one_size = size[0] != size[1] and self.size_ratio[0] == self.size_ratio[1]
+        if config.get("crop_type") == "absolute_range" and one_size:
             config["crop_type"] = "absolute"
         return config
 

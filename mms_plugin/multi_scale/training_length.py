@@ -78,17 +78,19 @@ class TrainingLength:
         epoch = math.ceil(len(sampler.inner_sampler) / sampler.batch_size)
         at_fixed_size = runner.train_loop.max_epochs * epoch
         for scheduler, config in zip(schedulers, configs or [{}] * len(schedulers)):
-            converted = config.get("convert_to_iter_based", False)
-            if converted or type(scheduler).__name__ in _WARMUPS:
+            if config.get("convert_to_iter_based", False):
                 continue
             last = last_iteration(scheduler)
-            if runner.max_iters < last <= at_fixed_size:
-                runner.logger.warning(
-                    f"{type(scheduler).__name__} counts iterations and is set to "
-                    f"iteration {last}, but the training has {runner.max_iters}, "
-                    f"fewer than the {at_fixed_size} at a fixed size. Let it count "
-                    "epochs, with convert_to_iter_based=True."
-                )
+            if not runner.max_iters < last <= at_fixed_size:
+                continue
+            remedy = "Let it count epochs, with convert_to_iter_based=True."
+            if type(scheduler).__name__ in _WARMUPS:
+                remedy = "As a warm-up it never ends: lower its end."
+            runner.logger.warning(
+                f"{type(scheduler).__name__} counts iterations and is set to iteration "
+                f"{last}, but the training has {runner.max_iters}, fewer than the "
+                f"{at_fixed_size} at a fixed size. {remedy}"
+            )
 
     def count_from(self, runner: Runner, done: int, reason: str) -> None:
         """Count the iterations of a resumed training as the current settings do.

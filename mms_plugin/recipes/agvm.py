@@ -87,9 +87,11 @@ def agvm_recipe(
         AGVMConfig.build({"start_iter": None, **arguments, **given})
         for name in arguments_to_fit(given):  # to the training: done here
             del given[name]
-        arguments.update(
-            large_batch_recipe(config, **large_batch, agvm=given, report=report)
-        )
+        chosen = large_batch_recipe(config, **large_batch, agvm=given, report=report)
+        for key, value in chosen.items():
+            if arguments.get(key, value) not in (None, value):
+                report(f"optim_wrapper.agvm.{key}: {arguments[key]} -> {value}")
+        arguments.update(chosen)
     elif "start_iter" not in {**arguments, **given}:
         arguments["start_iter"] = _start_after_warmup(config)
     arguments.update(given)

@@ -20,11 +20,17 @@ from typing import (
 from ..agvm import AGVMConfig
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from ..registry import drop_scope
+from ..utils.validation import parse_int
 from .agvm import agvm_recipe
 from .budget import BUDGET_OPTIONS, budget_options, refuse_unused_options
 from .config_edits import Report
 from .counted_cost_model import FROM_FLOPS, counted_cost_model
-from .large_batch_recipe import LARGE_BATCH_OPTIONS
+from .large_batch_numbers import share_batch
+from .large_batch_recipe import (
+    LARGE_BATCH_OPTIONS,
+    images_per_rank,
+    set_images_per_rank,
+)
 from .vbs import vbs_cur_recipe, vbs_recipe
 
 __all__ = ["RECIPES", "apply_recipes", "option_names"]
@@ -133,6 +139,8 @@ def apply_recipes(
             raise ValueError(f"{name!r} is not one of {', '.join(RECIPES)}")
         if wanted.count(name) > 1:
             raise ValueError(f"recipe {name!r} is given {wanted.count(name)} times")
+    if "vbs" in wanted and "vbs-cur" in wanted:
+        raise ValueError(f"recipe {'+'.join(wanted)}: vbs-cur is vbs with a curriculum")
     # What agvm chooses depends on the number of updates, which the others change.
     wanted.sort(key=lambda name: name == "agvm")
     known: List[str] = []
@@ -140,12 +148,16 @@ def apply_recipes(
         known += [option for option in option_names(name) if option not in known]
     unknown = sorted(set(options) - set(known))
     if unknown:
+        others = [name for name in RECIPES if unknown[0] in option_names(name)]
+        hint = f" ({' and '.join(others)} has it)" if others else ""
         raise ValueError(
-            f"recipe {'+'.join(wanted)} has no option {unknown[0]!r}; its options are "
-            f"{', '.join(known)}"
+            f"recipe {'+'.join(wanted)} has no option {unknown[0]!r}{hint}; its "
+            f"options are {', '.join(known)}"
         )
     config = copy.deepcopy(config)
     drop_scope(config)
+    if wanted[-1] == "agvm" and len(wanted) > 1 and "batch_size" in options:
+        _share_batch_first(config, options, report)
     for name in wanted:
         own = _own_options(name, wanted, options)
 
@@ -155,6 +167,34 @@ def apply_recipes(
 
         config = RECIPES[name](config, own, report_line if report else None)
     return config
+
+
+def _share_batch_first(
+    config: Any,
+    options: Mapping[str, Any],
+    report: Optional[Callable[[str, str], None]],
+) -> None:
+    """Set the images per rank that agvm's batch needs; the sizes depend on them."""
+    ranks = options.get("world_size", 1)
+    old = images_per_rank(config)
+    shares = share_batch(
+        parse_int(options["batch_size"], "batch_size"),
+        parse_int(ranks, "world_size"),
+        old,
+    )
+    if shares.images != old and options.get("batch_sizes") is not None:
+        raise ValueError(
+            f"batch_sizes={options['batch_sizes']} are for {old} images per rank at "
+            f"the base size, but batch_size={shares.total} gives {shares.images} to "
+            f"each of {ranks}; leave them out, or calibrate with "
+            f"train_dataloader.batch_size={shares.images}"
+        )
+
+    def report_line(line: str) -> None:
+        if report is not None:
+            report("agvm", line)
+
+    set_images_per_rank(config, shares.images, report_line)
 
 
 def _own_options(

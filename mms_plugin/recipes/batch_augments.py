@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..multi_scale.sizes import Size
 from ..utils.config_types import kind_of
+from ..utils.validation import is_integer
 from .config_edits import RecipeError, Report, assign, short
 
 _PLACES = ("data_preprocessor", "model.data_preprocessor")
@@ -48,6 +49,11 @@ class BatchAugments:
                 size = preprocessor.get("size")
                 if size is not None:
                     self._sized[place] = _wrapping("size", size, base_size)
+            if not is_integer(divisor) or divisor < 1:
+                raise RecipeError(
+                    f"{place}.pad_size_divisor",
+                    f"must be a whole number of pixels, but is {divisor!r}",
+                )
             self.pad_size_divisor = math.lcm(self.pad_size_divisor, divisor)
             augments = preprocessor.get("batch_augments")
             if isinstance(augments, (list, tuple)):
@@ -85,7 +91,7 @@ class BatchAugments:
     def _read(self, place: str, index: int, augment: Mapping) -> None:
         where, name = f"{place}.batch_augments[{index}]", kind_of(augment).name
         if name == "BatchSyncRandomResize":
-            self.sizes = self._sizes_of(augment)
+            self.sizes = self._sizes_of(augment, where)
             shown = f"{name}({short(augment['random_size_range'])})"
             self._left_out.append((place, index, f"{shown} -> the batch sampler"))
             return
@@ -104,9 +110,15 @@ class BatchAugments:
                 "several sizes",
             )
 
-    def _sizes_of(self, augment: Mapping) -> Tuple[Size, ...]:
+    def _sizes_of(self, augment: Mapping, place: str) -> Tuple[Size, ...]:
         divisor = augment.get("size_divisor", 32)
-        low, high = (round(side / divisor) for side in augment["random_size_range"])
+        ends = augment.get("random_size_range")
+        if not isinstance(ends, (list, tuple)) or len(ends) != 2:
+            raise RecipeError(
+                f"{place}.random_size_range",
+                f"must be two sides such as (480, 800), but is {ends!r}",
+            )
+        low, high = (round(side / divisor) for side in ends)
         height, width = self.base_size
         # The same rounding as in BatchSyncRandomResize: the width is rounded down.
         sizes = [

@@ -101,9 +101,10 @@ def dataset_names(dataset: Mapping) -> str:
 
 def inner_datasets(dataset: Mapping, place: str) -> Iterator[Tuple[str, Any]]:
     """Yield the datasets that a wrapper's config holds, with their paths."""
-    if dataset.get("dataset") is not None:
+    if not isinstance(dataset.get("dataset"), (str, type(None))):
         yield f"{place}.dataset", dataset["dataset"]
     members = dataset.get("datasets")
     if isinstance(members, (list, tuple)):
         for index, member in enumerate(members):
-            yield f"{place}.datasets[{index}]", member
+            if not isinstance(member, str):  # an argument of the dataset's own
+                yield f"{place}.datasets[{index}]", member

@@ -195,14 +195,30 @@ def _keep_images(
     scale_iterations(config, old_images / new_images, report)
 
 
-def _share(
-    config: Any, batch_size: int, world_size: int, report: Report
-) -> BatchShares:
+def images_per_rank(config: Mapping) -> int:
+    """Return the images of a batch on one rank.
+
+    Raises:
+        ValueError: The config does not say.
+    """
     loader = config.get(_LOADER)
     if not isinstance(loader, Mapping) or loader.get("batch_size") is None:
         raise RecipeError(f"{_LOADER}.batch_size", "is missing")
-    own = parse_int(loader["batch_size"], f"{_LOADER}.batch_size")
-    shares = share_batch(batch_size, world_size, own)
+    return parse_int(loader["batch_size"], f"{_LOADER}.batch_size")
+
+
+def set_images_per_rank(config: Any, images: int, report: Report) -> None:
+    """Set the images of a batch on one rank, and report the change."""
+    old = images_per_rank(config)
+    if images != old:
+        assign(config, f"{_LOADER}.batch_size", images)
+        report(f"{_LOADER}.batch_size: {old} -> {images}")
+
+
+def _share(
+    config: Any, batch_size: int, world_size: int, report: Report
+) -> BatchShares:
+    shares = share_batch(batch_size, world_size, images_per_rank(config))
     ranks = "1 rank" if world_size == 1 else f"{world_size} ranks"
     line = f"batch of {batch_size} images: {ranks} x {shares.images} images"
     if shares.accumulation > 1:
@@ -211,9 +227,7 @@ def _share(
             f"takes {batch_size // shares.images} ranks"
         )
     report(line)
-    if shares.images != own:
-        assign(config, f"{_LOADER}.batch_size", shares.images)
-        report(f"{_LOADER}.batch_size: {own} -> {shares.images}")
+    set_images_per_rank(config, shares.images, report)
     wrapper = config["optim_wrapper"]
     accumulated = wrapper.get("accumulative_counts", 1)
     if accumulated != shares.accumulation:
@@ -315,6 +329,12 @@ def _set_clipping(
     config: Any, shares: BatchShares, times: LargeBatchTimes, report: Report
 ) -> None:
     wrapper = config["optim_wrapper"]
+    clip = wrapper.get("clip_grad")
+    if clip and not isinstance(clip, Mapping):
+        raise RecipeError(
+            "optim_wrapper.clip_grad",
+            f"must be a dict such as dict(max_norm=35), but is {short(clip)}",
+        )
     hooks = list(config.get("custom_hooks") or ())
     others = [
         hook

@@ -15,6 +15,7 @@ from ..utils.nested_transforms import APPLY, CHOICE, TRANSPARENT
 from .config_edits import RecipeError, Report, assign, nested_components, short
 from .size_transforms import (
     ALBUMENTATIONS,
+    BORDER,
     CUT,
     RESIZE,
     Sides,
@@ -52,7 +53,8 @@ class _Step(NamedTuple):
         transform: Its config.
         use: How it uses a size.
         action: ``_FOLLOW``: Scale its size with the size of the batch. ``_REPLACE``: It
-            draws from several sizes; replace it by a resize to the size of the batch.
+            draws from several sizes, or enlarges an image above its size with no crop
+            behind it; replace it by a resize to the size of the batch.
             ``_CHOOSE``: It draws from several sizes before a crop; let it draw from the
             same sizes relative to that of the batch. ``_PUT_BEHIND``: Keep it, and put
             a resize behind it.
@@ -116,7 +118,6 @@ class Steps:
         self.drawn: List[DrawnSizes] = []
         self.dense = False
         self._size_place = ""
-        self._padded_to_size = False
         self._switched: List[Sides] = []
         self._keeps_ratio = False
         self._steps: Dict[str, _Step] = {}
@@ -182,7 +183,6 @@ class Steps:
         for place, transform in path:
             name = kind_of(transform, self.scope).name
             self.dense |= "Annotations" in name or name == "PackDetInputs"
-            self._padded_to_size |= name == "PackSegInputs"
             use = self._use(place, transform)
             if use is not None:
                 found.append(_Step(place, transform, use))
@@ -190,8 +190,7 @@ class Steps:
 
     def _read_path(self, uses: Sequence[_Step]) -> None:
         last = max(i for i, step in enumerate(uses) if step.use.role == RESIZE)
-        if self._padded_to_size and uses[-1].use.role == RESIZE:
-            _check_not_enlarged(uses[-1])
+        cut = any(step.use.role in (CUT, BORDER) for step in uses[last + 1 :])
         size, size_place = None, ""
         follows = False
         for index, step in enumerate(uses):
@@ -212,6 +211,8 @@ class Steps:
             if step.use.size is None and step.use.role == RESIZE:
                 step = step._replace(action=_REPLACE if size is None else _CHOOSE)
                 self._check_drawing(step, size)
+            elif step is uses[last] and not cut and _enlarges(step.transform):
+                step = step._replace(action=_REPLACE)
             self._add(step._replace(reference=size))
         if size is not None:
             self._keeps_ratio |= uses[last].use.keep_ratio
@@ -549,16 +550,10 @@ def _transparent(transform: Mapping) -> bool:
     return kind_of(transform).name in TRANSPARENT
 
 
-def _check_not_enlarged(step: _Step) -> None:
-    """Check that the last resize gives no images above the size it is set to."""
-    ratios = step.transform.get("ratio_range")
-    if isinstance(ratios, (list, tuple)) and max(ratios) > 1:
-        raise RecipeError(
-            step.place,
-            f"{kind_of(step.transform).name}(ratio_range={short(ratios)}) gives images "
-            f"of up to {max(ratios):g} times the batch's size, and no crop follows; "
-            "add dict(type='RandomCrop', crop_size=(height, width))",
-        )
+def _enlarges(transform: Mapping) -> bool:
+    """Return whether a resize gives images above the size it is set to."""
+    ratios = transform.get("ratio_range")
+    return isinstance(ratios, (list, tuple)) and max(ratios, default=1) > 1
 
 
 def _many_sizes(name: str, transform: Mapping, use: SizeUse) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, List, Mapping, NamedTuple
 
 from ..utils.config_types import counts_iterations, kind_of
-from ..utils.validation import is_integer
-from .config_edits import Report, short
+from ..utils.validation import is_integer, is_number
+from .config_edits import RecipeError, Report, short
 from .iteration_counts import ENDLESS, scheduler_list
 
 __all__ = ["Warmup", "find_warmup", "warn_of_iteration_schedules"]
@@ -37,6 +37,12 @@ def find_warmup(config: Mapping) -> Warmup:
     for index, scheduler in enumerate(scheduler_list(config)):
         if not isinstance(scheduler, Mapping) or scheduler.get("begin"):
             continue
+        place = f"param_scheduler[{index}]"
+        for name in ("start_factor", "end_factor", "factor", "gamma"):
+            if name in scheduler and not is_number(scheduler[name]):
+                raise RecipeError(
+                    f"{place}.{name}", f"must be a number, but is {scheduler[name]!r}"
+                )
         rises = {
             "LinearLR": scheduler.get("start_factor", 1 / 3)
             < scheduler.get("end_factor", 1.0),

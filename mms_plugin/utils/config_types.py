@@ -65,5 +65,8 @@ def counts_iterations(config: Mapping) -> bool:
     if not isinstance(loop, Mapping):
         return False
     if loop.get("type") is not None:
-        return class_name(loop["type"]) == "IterBasedTrainLoop"
+        if class_name(loop["type"]) == "IterBasedTrainLoop":
+            return True
+        # A loop of the user's own.
+        return loop.get("max_iters") is not None and loop.get("max_epochs") is None
     return not loop.get("by_epoch", True)

@@ -172,6 +172,15 @@ def test_what_cannot_be_planned(config, arguments, message):
         config_plan(config, **arguments)
 
 
+def test_a_sampler_of_the_users_own():
+    config = training(sampler=dict(type="MySampler"))
+    planned = config_plan(config, num_samples=8)
+    assert planned.iterations == config_plan(training(), num_samples=8).iterations
+    assert planned.assumptions == ["MySampler deals 8 samples an epoch to the ranks"]
+    with pytest.raises(ValueError, match="got MySampler; one of your own counts as"):
+        config_plan(config)
+
+
 def test_is_multi_scale():
     assert is_multi_scale(training())
     assert not is_multi_scale(plain())

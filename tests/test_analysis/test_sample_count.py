@@ -106,6 +106,18 @@ class TestSamples:
         assert count_samples(dict(imagenet, indices=500)).number == 500
         assert count_samples(dict(imagenet, indices=-10)).number == 10  # the last ten
 
+    def test_a_wrapper_whose_own_number_depends_on_the_files(self, tmp_path):
+        pytest.importorskip("mmpretrain")
+        for index in range(10):
+            (tmp_path / "a").mkdir(exist_ok=True)
+            (tmp_path / "a" / f"{index}.jpg").touch()
+        inner = dict(
+            type="mmpretrain.CustomDataset", data_root=str(tmp_path), pipeline=[]
+        )
+        folds = dict(num_splits=5, test_mode=False)
+        wrapped = dict(type="mmpretrain.KFoldDataset", dataset=inner, **folds)
+        assert count_samples(wrapped) == (8, str(tmp_path))
+
     def test_an_annotation_file_that_is_there(self, tmp_path):
         pytest.importorskip("mmdet")
         images = [

@@ -31,6 +31,18 @@ class TestLoadConfig:
         assert config.b.c == [dict(x=5), dict(x=2)] and config.d.e == "x"
 
 
+def test_a_module_of_the_users_that_is_not_found(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "custom_imports = dict(imports=['no_such_module_x.parts'], "
+        "allow_failed_imports=False)\n"
+    )
+    with pytest.raises(cli.UserError) as error:
+        cli.load_config(str(tmp_path / "own.py"))
+    text = str(error.value)
+    assert "No module named 'no_such_module_x', for custom_imports; " in text
+    assert "PYTHONPATH" in text and "\n" not in text
+
+
 @pytest.mark.parametrize(
     "name", ["mmseg::fcn/fcn_hr18_4xb4-20k_voc12aug-512x512", None]
 )

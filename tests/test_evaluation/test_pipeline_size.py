@@ -75,6 +75,8 @@ CASES = [
      [dict(type="torchvision/Resize", size=100, max_size=150)]),
     ([dict(type="FixShapeResize", width=640, height=480)], 480, 240,
      [dict(type="FixShapeResize", width=320, height=240)]),
+    ([dict(type="FixScaleResize", scale=(800, 1333), keep_ratio=True)], 800, 400,
+     [dict(type="FixScaleResize", scale=(400, 666), keep_ratio=True)]),
     ([dict(type="ResizeShortestEdge", scale=800, max_size=1333)], 800, 400,
      [dict(type="ResizeShortestEdge", scale=400, max_size=666)]),
 ]  # fmt: skip

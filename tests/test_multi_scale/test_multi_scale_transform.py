@@ -237,6 +237,16 @@ def test_a_crop_that_would_draw_its_sides(size):
         assert transform(sample(size))["img"].shape[:2] == size
 
 
+def test_a_crop_whose_range_is_scaled():
+    """As in mmdet's DETR, with its 384 to 600 px at 800x1333."""
+    pytest.importorskip("mmdet")
+    crop = dict(type="mmdet.RandomCrop", crop_type="absolute_range")
+    transform = MultiScaleTransform(crop, size_ratio=(600 / 800, 384 / 1333))
+    for size, ends in (((800, 1333), (384, 600)), ((400, 667), (192, 300))):
+        built = transform.at(size)
+        assert (built.crop_type, built.crop_size) == ("absolute_range", ends)
+
+
 class Bank:
     """Draws when it is built."""
 

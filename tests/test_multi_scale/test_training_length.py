@@ -63,7 +63,8 @@ def test_flexible_runner_accumulates_as_runner_does(make_runner, accumulative_co
     [
         (dict(type="MultiStepLR", milestones=[20, 100]), True),
         (dict(type="CosineAnnealingLR", T_max=125), True),
-        (dict(type="LinearLR", end=125), False),  # a warm-up
+        (dict(type="LinearLR", end=125), True),  # a warm-up that never ends
+        (dict(type="LinearLR", end=80), False),
         (dict(type="MultiStepLR", milestones=[20, 80]), False),
         (dict(type="PolyLR", power=1.0), False),  # ends with the training
         (dict(type="LinearLR", end=500), False),  # too late at a fixed size, too

@@ -51,6 +51,24 @@ def test_amp_layer_decay_and_own_arguments():
     assert wrapper.agvm == dict(interval=None, start_iter=100)
 
 
+def test_settings_that_the_large_batch_recipe_replaces_are_told():
+    config = _config(agvm=dict(interval=3, start_iter=123, anchor="neck"))
+    config.update(
+        train_dataloader=dict(batch_size=4, dataset=dict(type="A")),
+        train_cfg=dict(by_epoch=True, max_epochs=12),
+        auto_scale_lr=dict(base_batch_size=16),
+    )
+    lines = []
+    batch = dict(batch_size=256, world_size=8, num_samples=100_000)
+    agvm = agvm_recipe(config, report=lines.append, **batch).optim_wrapper.agvm
+    assert agvm["anchor"] == "neck"
+    assert agvm["start_iter"] != 123 and agvm["interval"] != 3
+    for name, old in (("start_iter", 123), ("interval", 3)):
+        assert f"optim_wrapper.agvm.{name}: {old} -> {agvm[name]}" in lines
+    kept = agvm_recipe(config, dict(interval=3), **batch).optim_wrapper.agvm
+    assert kept["interval"] == 3
+
+
 def test_a_wrapper_given_as_its_class():
     lines = []
     after = agvm_recipe(_config(type=AmpOptimWrapper), report=lines.append)

@@ -65,11 +65,36 @@ def test_options_of_several_recipes_may_be_for_one_of_them():
             apply_recipes(before, recipes, dict(num_samples=9, **options))
 
 
+def test_sizes_are_checked_with_the_images_that_agvm_leaves_a_rank():
+    before = classification(
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
+        auto_scale_lr=dict(base_batch_size=256),
+        param_scheduler=[],
+    )
+    options = dict(batch_size=64, world_size=8, num_samples=20_000, check_model=False)
+    lines = []
+    after = apply_recipes(
+        before, "vbs+agvm", dict(options, sizes=[112, 224]), lambda *x: lines.append(x)
+    )
+    assert after["train_dataloader"]["batch_size"] == 8
+    assert [line for _, line in lines].count(
+        "train_dataloader.batch_size: 32 -> 8"
+    ) == 1
+    (told,) = [line for _, line in lines if "images per rank and batch" in line]
+    assert "batch_size=8 at the base size): 112x112: 32, 224x224: 8" in told
+    with pytest.raises(ValueError, match="for 32 images per rank.*gives 8 to each of"):
+        own = dict(sizes=[112, 224], batch_sizes=[128, 32])
+        apply_recipes(before, "vbs+agvm", {**options, **own})
+    assert before["train_dataloader"]["batch_size"] == 32
+
+
 def test_unknown_names():
     with pytest.raises(ValueError, match="'vsb' is not one of vbs, vbs-cur, agvm"):
         apply_recipes(classification(), "vbs+vsb")
-    with pytest.raises(ValueError, match="recipe vbs has no option 'end'.*base_size"):
+    with pytest.raises(ValueError, match="no option 'end' .vbs-cur has it.; its"):
         apply_recipes(classification(), "vbs", dict(end=0.5))
+    with pytest.raises(ValueError, match="vbs-cur is vbs with a curriculum"):
+        apply_recipes(classification(), "vbs+vbs-cur")
 
 
 def test_names_of_options():

@@ -24,6 +24,14 @@ def test_all_members_of_a_concatenation():
     assert members[0]["pipeline"] is DETECT
 
 
+@pytest.mark.parametrize("own", [dict(dataset="voc"), dict(datasets=["a", "b"])])
+def test_an_argument_that_names_a_dataset(own):
+    dataset = dict(type="Mine", pipeline=DETECT, **own)
+    after = vbs_recipe(detection(dataset=dataset))["train_dataloader"]["dataset"]
+    assert after["dataset"]["pipeline"][2]["type"] == "MultiScaleTransform"
+    assert own.items() <= after["dataset"].items()
+
+
 def test_members_of_different_sizes():
     other = with_transform(2, dict(type="Resize", scale=(640, 640)))
     members = [dict(type="VOC", pipeline=DETECT), dict(type="COCO", pipeline=other)]

@@ -10,7 +10,7 @@ from single_scale_configs import (
     twin,
 )
 
-from mms_plugin.recipes import RecipeError, vbs_recipe
+from mms_plugin.recipes import RecipeError, agvm_recipe, vbs_recipe
 
 MASKED = [
     "BEiTPretrainViT",
@@ -128,3 +128,54 @@ def test_a_refusal_names_its_place_inside(wrapper):
         vbs_recipe(detection(pipeline))
     place = "train_dataloader.dataset.pipeline[2].transforms[1]"
     assert error.value.place == place
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "words"),
+    [
+        (
+            dict(param_scheduler=[dict(type="LinearLR", start_factor="1/3")]),
+            "param_scheduler[0].start_factor",
+            "must be a number, but is '1/3'",
+        ),
+        (
+            dict(
+                model=dict(
+                    data_preprocessor=dict(
+                        type="DetDataPreprocessor", pad_size_divisor="32"
+                    )
+                )
+            ),
+            "model.data_preprocessor.pad_size_divisor",
+            "must be a whole number of pixels, but is '32'",
+        ),
+        (
+            dict(
+                model=dict(
+                    data_preprocessor=dict(
+                        type="DetDataPreprocessor",
+                        batch_augments=[
+                            dict(type="BatchSyncRandomResize", random_size_range=320)
+                        ],
+                    )
+                )
+            ),
+            "model.data_preprocessor.batch_augments[0].random_size_range",
+            "must be two sides such as (480, 800), but is 320",
+        ),
+    ],
+)
+def test_a_slip_is_named_with_its_place_and_its_value(changes, place, words):
+    with pytest.raises(RecipeError) as error:
+        vbs_recipe(detection(**changes), check_model=False)
+    assert (error.value.place, error.value.reason) == (place, words)
+
+
+def test_clipping_as_a_number():
+    config = classification(
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1), clip_grad=35),
+        auto_scale_lr=dict(base_batch_size=256),
+        param_scheduler=[],
+    )
+    with pytest.raises(RecipeError, match="must be a dict such as dict.max_norm=35."):
+        agvm_recipe(config, batch_size=512, num_samples=20_000)

@@ -67,20 +67,24 @@ def test_a_side_without_a_bound_is_refused(scale):
 
 
 @pytest.mark.parametrize("ratios", [(0.5, 2.0), (0.5, 1.0)])
-def test_segmentation_without_a_crop(ratios):
-    jitter = dict(type="RandomResize", scale=(512, 256), ratio_range=ratios)
-    pack = dict(type="PackSegInputs")
-    config = detection([*DETECT[:2], jitter, pack], default_scope="mmseg")
+@pytest.mark.parametrize("scope", ["mmdet", "mmseg"])
+def test_a_jitter_with_and_without_a_crop(ratios, scope):
+    pack = dict(type="PackSegInputs" if scope == "mmseg" else "PackDetInputs")
+    own = dict(type="RandomResize", ratio_range=ratios, keep_ratio=True)
+    jitter = dict(own, scale=(512, 256))
     crop = dict(type="RandomCrop", crop_size=(128, 256))
-    cropped = detection([*DETECT[:2], jitter, crop, pack], default_scope="mmseg")
-    assert vbs_recipe(cropped)["train_dataloader"]["batch_sampler"]["base_size"] == (
-        (128, 256)
-    )
-    if max(ratios) <= 1:  # padded to the size
-        assert pipeline_of(vbs_recipe(config))[2]["type"] == "MultiScaleTransform"
-        return
-    with pytest.raises(RecipeError, match="up to 2 times the batch's size.*RandomCrop"):
-        vbs_recipe(config)
+    if scope == "mmdet":
+        crop["crop_size"] = (256, 128)  # (width, height)
+    cropped = detection([*DETECT[:2], jitter, crop, pack], default_scope=scope)
+    after = vbs_recipe(cropped)
+    assert after["train_dataloader"]["batch_sampler"]["base_size"] == (128, 256)
+    assert pipeline_of(after)[2]["transform"] == own
+    after = vbs_recipe(detection([*DETECT[:2], jitter, pack], default_scope=scope))
+    assert after["train_dataloader"]["batch_sampler"]["base_size"] == (256, 512)
+    # An image larger than its batch's size would not fit: the sampler draws the sizes.
+    enlarges = max(ratios) > 1
+    plain = dict(type="Resize", keep_ratio=True)
+    assert pipeline_of(after)[2] == twin(plain if enlarges else own)
 
 
 def test_inside_others():

@@ -40,6 +40,9 @@ def test_the_name_of_a_class():
     [
         (dict(type="IterBasedTrainLoop", max_iters=1), True),
         (dict(type="mmengine.IterBasedTrainLoop", max_iters=1), True),
+        (dict(type="MyLoop", max_iters=1), True),
+        (dict(type="MyLoop", max_iters=1, max_epochs=1), False),
+        (dict(type="MyLoop", max_epochs=1), False),
         (dict(by_epoch=False, max_iters=1), True),
         (dict(by_epoch=True, max_epochs=1), False),
         (dict(type="EpochBasedTrainLoop", max_epochs=1), False),
