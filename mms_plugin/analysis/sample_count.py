@@ -127,7 +127,7 @@ def _without_images(dataset: Mapping) -> Dict[str, Any]:
         changed["lazy_init"] = False
     if isinstance(changed.get("dataset"), Mapping):
         changed["dataset"] = _without_images(changed["dataset"])
-    elif "pipeline" in changed:
+    if "pipeline" in changed:
         changed["pipeline"] = []
     return changed
 

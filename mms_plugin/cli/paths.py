@@ -50,9 +50,8 @@ def name_for_test(config: Config) -> None:
     ``--recipe`` that is the only converted one.
     """
     stem, ending = osp.splitext(config.filename)
-    if not stem.endswith("_test"):
-        # MMEngine writes the config under the name of its file, which has no setter.
-        vars(config)["_filename"] = f"{stem}_test{ending}"
+    # MMEngine writes the config under the name of its file, which has no setter.
+    vars(config)["_filename"] = f"{stem}_test{ending}"
 
 
 def make_folder(folder: str, argument: str) -> None:

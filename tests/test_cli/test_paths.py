@@ -24,10 +24,9 @@ def test_the_work_dir_of_the_command_line_comes_first(tmp_path, monkeypatch):
 def test_a_test_has_a_config_name_of_its_own(tmp_path):
     (tmp_path / "tiny.py").write_text("a = 1\n")
     config = Config.fromfile(str(tmp_path / "tiny.py"))
-    for _ in range(2):
-        cli.name_for_test(config)
-        assert config.filename == str(tmp_path / "tiny_test.py")
-        assert config.a == 1
+    cli.name_for_test(config)
+    assert config.filename == str(tmp_path / "tiny_test.py")
+    assert config.a == 1
 
 
 def test_a_folder_below_a_file(tmp_path):
