@@ -156,7 +156,7 @@ def apply_recipes(
         )
     config = copy.deepcopy(config)
     drop_scope(config)
-    if wanted[-1] == "agvm" and len(wanted) > 1 and "batch_size" in options:
+    if "agvm" in wanted and len(wanted) > 1 and "batch_size" in options:
         _share_batch_first(config, options, report)
     for name in wanted:
         own = _own_options(name, wanted, options)
