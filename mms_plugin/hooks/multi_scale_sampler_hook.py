@@ -113,7 +113,6 @@ class MultiScaleSamplerHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the sampler's place into the checkpoint."""
-        self._log.flush(runner)  # a resumed training adds to it
         loop = built_train_loop(runner)
         if loop is not None:
             self._checkpoint.save(checkpoint, loop, self._sampler_of(loop))
@@ -198,7 +197,6 @@ class MultiScaleSamplerHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Log what each size has lost of the dataset."""
-        self._log.flush(runner)
         if loop_counts_iterations(runner.train_loop):
             self._losses.log(runner, f"Iteration {runner.iter}")
         else:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, List, Tuple
+from typing import Any, Tuple
 
 from mmengine.dist import is_main_process
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from .sizes import Size, size_text
 
-__all__ = ["LINES_AT_ONCE", "SIZES_FILE", "SizeLog", "append_to_sizes_file"]
+__all__ = ["SIZES_FILE", "SizeLog", "append_to_sizes_file"]
 
 SIZES_FILE = os.path.join("vis_data", "sizes.json")
 """In the folder of a start of a training: a line of JSON for every iteration.
@@ -21,16 +21,13 @@ of ``LoggerHook``, and not in the visualizer, whose backends may send each line 
 network.
 """
 
-LINES_AT_ONCE = 50
-"""A network's file system sends a file at each close."""
-
 
 class SizeLog:
     """Log which sizes are drawn from, and the size of every batch."""
 
     def __init__(self) -> None:
         self._last: Tuple[Size, ...] = ()
-        self._waiting: List[Any] = []
+        self._writable = True
 
     def sizes(self, runner: Runner, drawn: Tuple[Size, ...], when: str) -> None:
         """Log the sizes that are drawn from, if they have changed.
@@ -49,8 +46,8 @@ class SizeLog:
     def batch(self, runner: Runner, batch: Tuple[int, int, int]) -> None:
         """Record ``(height, width, batch_size)`` of an iteration.
 
-        It goes to the message hub, which the log reads, and to :data:`SIZES_FILE`, into
-        which :data:`LINES_AT_ONCE` iterations are written together.
+        It goes to the message hub, which the log reads, and to :data:`SIZES_FILE`, at
+        once: if the iteration fails, its size is known.
         """
         names = ("train/height", "train/width", "train/batch_size")
         scalars = dict(zip(names, batch))
@@ -59,30 +56,25 @@ class SizeLog:
         place = dict(step=runner.iter + 1)
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
             place["epoch"] = runner.epoch + 1
-        self._waiting.append({**scalars, **place})
-        if len(self._waiting) >= LINES_AT_ONCE:
-            self.flush(runner)
-
-    def flush(self, runner: Runner) -> None:
-        """Write the iterations that have not been written yet."""
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            append_to_sizes_file(runner, *waiting)
+        if self._writable:
+            self._writable = append_to_sizes_file(runner, {**scalars, **place})
 
 
-def append_to_sizes_file(runner: Runner, *records: Any) -> None:
-    """Append lines to :data:`SIZES_FILE`, on the main process.
+def append_to_sizes_file(runner: Runner, record: Any) -> bool:
+    """Append a line to :data:`SIZES_FILE`, on the main process.
 
-    A disk that is full ends no training: a warning says that the lines are lost.
+    Returns:
+        bool: False if it cannot be written, as on a full disk, which ends no training:
+        a warning says so.
     """
     if not is_main_process():
-        return
+        return True
     path = os.path.join(runner.log_dir, SIZES_FILE)
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "a") as stream:
-            stream.writelines(json.dumps(record) + "\n" for record in records)
+            stream.write(json.dumps(record) + "\n")
     except OSError as error:
-        runner.logger.warning(
-            f"the sizes of {len(records)} iterations are not in {path}: {error}"
-        )
+        runner.logger.warning(f"sizes are no longer written to {path}: {error}")
+        return False
+    return True

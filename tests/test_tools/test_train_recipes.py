@@ -171,7 +171,7 @@ class TestBadInput:
             ("--recipe vbs", "stride of at least 32"),
             (
                 "--recipe vbs+vbs-cur --recipe-options check_model=False",
-                "batch_sampler: is .* already",
+                "vbs-cur is vbs with a curriculum",
             ),
         ],
     )
