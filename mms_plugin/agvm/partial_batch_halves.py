@@ -86,12 +86,11 @@ class PartialBatchHalves(HalvesSource):
     def forward(self, model: nn.Module, micro_batch: MicroBatch) -> Iterator[None]:
         """Count the images of a batch, and copy a part of a measured one."""
         self._part = self._size = None
-        if self.failure or not (micro_batch.measured or micro_batch.next_measured):
-            yield
-            return
         model = getattr(model, "module", model)
-        self.failure = _own_loss(model)
-        if self.failure:
+        wanted = micro_batch.measured or micro_batch.next_measured
+        if wanted:
+            self.failure = self.failure or _own_loss(model)
+        if self.failure or not wanted:
             yield
             return
 
@@ -222,7 +221,7 @@ def _own_loss(model: nn.Module) -> Optional[str]:
         return "its train_step is compiled, into which no part of a batch can be put"
     own = getattr(type(model), "train_step", BaseModel.train_step)
     if own is not BaseModel.train_step:
-        return f"{type(model).__name__} has its own train_step, perhaps of another loss"
+        return f"{type(model).__name__} has its own train_step, whose loss may differ"
     return None
 
 

@@ -40,7 +40,7 @@ class BaseSizeBatchNormHook(Hook):
     running statistics that continue from the new ones. The images and their
     augmentation depend on the seed only. A training that is stopped early is left as it
     is. If the estimate fails, as with too little memory for a batch at the base size,
-    the statistics stay and a warning says why.
+    the statistics stay, and the log says why.
 
     Use it in place of mmpretrain's ``PreciseBNHook``, which does not support a batch
     sampler.
@@ -112,7 +112,8 @@ class BaseSizeBatchNormHook(Hook):
                 try:
                     layers = estimate_batch_norm(model, loader, _forward_of(model))
                 except Exception as error:  # a finished training must not be lost
-                    runner.logger.warning(
+                    # An error, since the other ranks log nothing below it.
+                    runner.logger.error(
                         f"{type(self).__name__}: the statistics of batch norm of {name}"
                         " stay those of the training, since estimating them at the "
                         f"base size failed: {type(error).__name__}: {error}"

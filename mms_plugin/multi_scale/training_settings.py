@@ -101,7 +101,8 @@ def check_inner_sampler(settings: TrainingSettings) -> None:
             settings.capacity(), distribution, settings.drop_last
         )
         if not iterations:
-            needed = f"{math.ceil(distribution.mean_batch_size)} images on average"
+            images = math.ceil(distribution.mean_batch_size)
+            needed = f"{images} images on average over the sizes"
             remedy = "drop_last=False"
             if settings.landscape is not None:
                 needed += f" and {settings.spare} more for group_by_aspect_ratio=True"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from dataclasses import fields
 from typing import (
@@ -20,17 +21,11 @@ from typing import (
 from ..agvm import AGVMConfig
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from ..registry import drop_scope
-from ..utils.validation import parse_int
 from .agvm import agvm_recipe
 from .budget import BUDGET_OPTIONS, budget_options, refuse_unused_options
 from .config_edits import Report
 from .counted_cost_model import FROM_FLOPS, counted_cost_model
-from .large_batch_numbers import share_batch
-from .large_batch_recipe import (
-    LARGE_BATCH_OPTIONS,
-    images_per_rank,
-    set_images_per_rank,
-)
+from .large_batch_recipe import LARGE_BATCH_OPTIONS, share_batch_first
 from .vbs import vbs_cur_recipe, vbs_recipe
 
 __all__ = ["RECIPES", "apply_recipes", "option_names"]
@@ -157,44 +152,19 @@ def apply_recipes(
     config = copy.deepcopy(config)
     drop_scope(config)
     if "agvm" in wanted and len(wanted) > 1 and "batch_size" in options:
-        _share_batch_first(config, options, report)
+        # The sizes depend on the images that it leaves a rank.
+        share_batch_first(config, options, _reporter("agvm", report))
     for name in wanted:
         own = _own_options(name, wanted, options)
-
-        def report_line(line: str, name: str = name) -> None:
-            if report is not None:
-                report(name, line)
-
-        config = RECIPES[name](config, own, report_line if report else None)
+        config = RECIPES[name](config, own, _reporter(name, report))
     return config
 
 
-def _share_batch_first(
-    config: Any,
-    options: Mapping[str, Any],
-    report: Optional[Callable[[str, str], None]],
-) -> None:
-    """Set the images per rank that agvm's batch needs; the sizes depend on them."""
-    ranks = options.get("world_size", 1)
-    old = images_per_rank(config)
-    shares = share_batch(
-        parse_int(options["batch_size"], "batch_size"),
-        parse_int(ranks, "world_size"),
-        old,
-    )
-    if shares.images != old and options.get("batch_sizes") is not None:
-        raise ValueError(
-            f"batch_sizes={options['batch_sizes']} are for {old} images per rank at "
-            f"the base size, but batch_size={shares.total} gives {shares.images} to "
-            f"each of {ranks}; leave them out, or calibrate with "
-            f"train_dataloader.batch_size={shares.images}"
-        )
-
-    def report_line(line: str) -> None:
-        if report is not None:
-            report("agvm", line)
-
-    set_images_per_rank(config, shares.images, report_line)
+def _reporter(
+    name: str, report: Optional[Callable[[str, str], None]]
+) -> Optional[Report]:
+    """Return a report of lines that is called with the name of the recipe too."""
+    return None if report is None else functools.partial(report, name)
 
 
 def _own_options(

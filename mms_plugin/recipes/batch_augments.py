@@ -43,15 +43,16 @@ class BatchAugments:
         self._left_out: List[Tuple[str, int, str]] = []
         self._sized: Dict[str, Dict[str, Any]] = {}
         for place, preprocessor in _preprocessors(config):
-            divisor = preprocessor.get("pad_size_divisor") or 1
+            name = "pad_size_divisor"
             if kind_of(preprocessor).name == "SegDataPreProcessor":
-                divisor = preprocessor.get("size_divisor") or 1
+                name = "size_divisor"
                 size = preprocessor.get("size")
                 if size is not None:
                     self._sized[place] = _wrapping("size", size, base_size)
+            divisor = preprocessor.get(name) or 1
             if not is_integer(divisor) or divisor < 1:
                 raise RecipeError(
-                    f"{place}.pad_size_divisor",
+                    f"{place}.{name}",
                     f"must be a whole number of pixels, but is {divisor!r}",
                 )
             self.pad_size_divisor = math.lcm(self.pad_size_divisor, divisor)

@@ -195,21 +195,43 @@ def _keep_images(
     scale_iterations(config, old_images / new_images, report)
 
 
-def images_per_rank(config: Mapping) -> int:
-    """Return the images of a batch on one rank.
+def share_batch_first(
+    config: Any, options: Mapping[str, Any], report: Optional[Report]
+) -> None:
+    """Set only the images per rank of a large batch, before its recipe is applied.
+
+    Args:
+        config: It is changed in place.
+        options: Those of :func:`large_batch_recipe` and of ``vbs_recipe``, together.
+        report: Called with a line for the change. None: it is not reported.
 
     Raises:
-        ValueError: The config does not say.
+        ValueError: If the batch cannot be split among the ranks, or the option
+            ``batch_sizes`` is for another number of images.
     """
+    old = _images_per_rank(config)
+    batch_size = parse_int(options["batch_size"], "batch_size")
+    ranks = parse_int(options.get("world_size", 1), "world_size")
+    images = share_batch(batch_size, ranks, old).images
+    if images != old and options.get("batch_sizes") is not None:
+        raise ValueError(
+            f"batch_sizes={options['batch_sizes']} are for {old} images per rank at "
+            f"the base size, but batch_size={batch_size} gives {images} to each of "
+            f"{ranks}; leave them out, or calibrate with "
+            f"train_dataloader.batch_size={images}"
+        )
+    _set_images_per_rank(config, images, report or (lambda line: None))
+
+
+def _images_per_rank(config: Mapping) -> int:
     loader = config.get(_LOADER)
     if not isinstance(loader, Mapping) or loader.get("batch_size") is None:
         raise RecipeError(f"{_LOADER}.batch_size", "is missing")
     return parse_int(loader["batch_size"], f"{_LOADER}.batch_size")
 
 
-def set_images_per_rank(config: Any, images: int, report: Report) -> None:
-    """Set the images of a batch on one rank, and report the change."""
-    old = images_per_rank(config)
+def _set_images_per_rank(config: Any, images: int, report: Report) -> None:
+    old = _images_per_rank(config)
     if images != old:
         assign(config, f"{_LOADER}.batch_size", images)
         report(f"{_LOADER}.batch_size: {old} -> {images}")
@@ -218,7 +240,7 @@ def set_images_per_rank(config: Any, images: int, report: Report) -> None:
 def _share(
     config: Any, batch_size: int, world_size: int, report: Report
 ) -> BatchShares:
-    shares = share_batch(batch_size, world_size, images_per_rank(config))
+    shares = share_batch(batch_size, world_size, _images_per_rank(config))
     ranks = "1 rank" if world_size == 1 else f"{world_size} ranks"
     line = f"batch of {batch_size} images: {ranks} x {shares.images} images"
     if shares.accumulation > 1:
@@ -227,7 +249,7 @@ def _share(
             f"takes {batch_size // shares.images} ranks"
         )
     report(line)
-    set_images_per_rank(config, shares.images, report)
+    _set_images_per_rank(config, shares.images, report)
     wrapper = config["optim_wrapper"]
     accumulated = wrapper.get("accumulative_counts", 1)
     if accumulated != shares.accumulation:

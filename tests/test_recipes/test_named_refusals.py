@@ -153,6 +153,17 @@ def test_a_refusal_names_its_place_inside(wrapper):
             dict(
                 model=dict(
                     data_preprocessor=dict(
+                        type="SegDataPreProcessor", size_divisor=32.0
+                    )
+                )
+            ),
+            "model.data_preprocessor.size_divisor",
+            "must be a whole number of pixels, but is 32.0",
+        ),
+        (
+            dict(
+                model=dict(
+                    data_preprocessor=dict(
                         type="DetDataPreprocessor",
                         batch_augments=[
                             dict(type="BatchSyncRandomResize", random_size_range=320)
