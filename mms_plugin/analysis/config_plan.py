@@ -135,95 +135,38 @@ def config_plan(
     Raises:
         ValueError: The config trains nothing, or in a way that cannot be planned.
     """
-    loader, loop = config.get("train_dataloader"), config.get("train_cfg")
-    if not loader or not loop:
-        raise ValueError(
-            "the config must train, but it has no "
-            + ("train_cfg" if loader else "train_dataloader")
-        )
-    by_epoch = not counts_iterations(config)
-    length = loop.get("max_epochs" if by_epoch else "max_iters")
-    if not isinstance(length, int) or length < 1:
-        raise ValueError(
-            f"train_cfg must have {'max_epochs' if by_epoch else 'max_iters'} of at "
-            f"least 1, but got {length!r}"
-        )
-    sampler_config = loader.get("sampler") or {}
-    kind = class_name(sampler_config.get("type", "DefaultSampler"))
-    endless = kind in _ENDLESS_SAMPLERS
+    loader, loop, by_epoch = _training_of(config)
     assumptions: List[str] = []
-    if not endless and kind not in _SHARING_SAMPLERS:
-        if num_samples is None or kind in _SAMPLERS_OF_SOURCES:
-            raise ValueError(
-                f"train_dataloader.sampler must be one of "
-                f"{[*_SHARING_SAMPLERS, *_ENDLESS_SAMPLERS]} to be planned without "
-                f"data, but got {kind}; one of your own counts as dealing "
-                "num_samples=N samples an epoch to the ranks"
-            )
-        assumptions.append(f"{kind} deals {num_samples} samples an epoch to the ranks")
-    if endless and by_epoch:
-        raise ValueError(
-            f"{kind} has no end: train_cfg must count iterations (by_epoch=False, "
-            "max_iters=...), but it counts epochs"
-        )
-    seed = sampler_config.get("seed")
-    if seed is None:
-        seed = (config.get("randomness") or {}).get("seed")
-    seed = 0 if seed is None else int(seed)
-
-    samples: Optional[SampleCount] = None
-    if not endless:
-        samples = samples_of_epoch(loader, num_samples, world_size)
-    ranks: List[Tuple[Any, int]] = [(_EndlessSampler(seed), world_size)]
-    if samples is not None:
-        if samples.number < world_size:
-            raise ValueError(
-                f"every rank needs a sample, but there are {samples.number} samples "
-                f"for world_size={world_size}"
-            )
-        round_up = bool(sampler_config.get("round_up", True))
-        ranks = _rank_samplers(samples.number, world_size, round_up, seed)
-
-    batch_config = loader.get("batch_sampler")
-    if _is_ours(batch_config):
+    seed, samples, ranks = _rank_samplers(
+        config, loader, by_epoch, num_samples, world_size, assumptions
+    )
+    multi_scale = _is_ours(loader.get("batch_sampler"))
+    images_of: Dict[Size, Size] = {}
+    if multi_scale:
         if base_size is not None:
             raise ValueError(
                 f"base_size={base_size} is for a config without "
                 "MultiScaleVariableBatchSampler; this one has it"
             )
-        curriculum = curriculum_of(config)
-        if batch_config.get("group_by_aspect_ratio"):
+        if loader["batch_sampler"].get("group_by_aspect_ratio"):
             assumptions.append(
                 "all images have the same orientation; with landscape and portrait "
                 "images, the last batches of an epoch differ"
             )
+        curriculum = curriculum_of(config)
         drawn = [
             (_multi_scale_plans(loader, sampler, loop, by_epoch, curriculum), count)
             for sampler, count in ranks
         ]
     else:
-        plain = batch_config is None
-        batcher = "BatchSampler" if plain else class_name(batch_config["type"])
-        if batcher not in PLAIN_BATCH_SAMPLERS:
-            raise ValueError(
-                f"train_dataloader.batch_sampler must be "
-                f"MultiScaleVariableBatchSampler or one of {[*PLAIN_BATCH_SAMPLERS]} "
-                f"to be planned without data, but got {batcher}"
-            )
-        size, counted = base_size, counted_as or base_size
-        if size is None or counted is None:
-            try:
-                size, counted, assumed = fixed_size_with_note(config)
-            except ValueError as error:
-                raise ValueError(f"{error}; set base_size (--base-size)") from error
-            assumptions += [assumed] if assumed else []
-        images_of = {size: counted}
+        size, counted = _fixed_size(config, loader, base_size, counted_as, assumptions)
+        images_of[size] = counted
         drawn = [
             (_fixed_plans(loader, sampler, loop, by_epoch, size), count)
             for sampler, count in ranks
         ]
     epochs = [_count(plans, drawn) for plans in zip(*(plans for plans, _ in drawn))]
-    if _is_ours(batch_config):
+    if multi_scale:
         sizes = sorted({size for epoch in epochs for size in epoch.images})
         images_of = {size: counted_size(config, size) for size in sizes}
         if keeps_ratio(config):
@@ -243,6 +186,24 @@ def config_plan(
         counted_as=images_of,
         assumptions=assumptions,
     )
+
+
+def _training_of(config: Any) -> Tuple[Mapping, Mapping, bool]:
+    """Return data loader and loop, and whether the loop counts epochs."""
+    loader, loop = config.get("train_dataloader"), config.get("train_cfg")
+    if not loader or not loop:
+        raise ValueError(
+            "the config must train, but it has no "
+            + ("train_cfg" if loader else "train_dataloader")
+        )
+    by_epoch = not counts_iterations(config)
+    name = "max_epochs" if by_epoch else "max_iters"
+    length = loop.get(name)
+    if not isinstance(length, int) or length < 1:
+        raise ValueError(
+            f"train_cfg must have {name} of at least 1, but got {length!r}"
+        )
+    return loader, loop, by_epoch
 
 
 def is_multi_scale(config: Any) -> bool:
@@ -312,17 +273,56 @@ class _EndlessSampler:
 
 
 def _rank_samplers(
-    samples: int, world_size: int, round_up: bool, seed: int
-) -> List[Tuple[_RankSampler, int]]:
-    """Return the samplers that differ, rank 0's first, and the ranks of each."""
-    most, rest = -(-samples // world_size), samples % world_size
+    config: Any,
+    loader: Mapping,
+    by_epoch: bool,
+    num_samples: Optional[int],
+    world_size: int,
+    assumptions: List[str],
+) -> Tuple[int, Optional[SampleCount], List[Tuple[Any, int]]]:
+    """Return seed, samples, and the samplers that differ with their ranks.
+
+    Rank 0's sampler is first. The samples of a sampler without an end do not matter.
+    """
+    sampler = loader.get("sampler") or {}
+    kind = class_name(sampler.get("type", "DefaultSampler"))
+    endless = kind in _ENDLESS_SAMPLERS
+    if not endless and kind not in _SHARING_SAMPLERS:
+        if num_samples is None or kind in _SAMPLERS_OF_SOURCES:
+            raise ValueError(
+                f"train_dataloader.sampler must be one of "
+                f"{[*_SHARING_SAMPLERS, *_ENDLESS_SAMPLERS]} to be planned without "
+                f"data, but got {kind}; one of your own counts as dealing "
+                "num_samples=N samples an epoch to the ranks"
+            )
+        assumptions.append(f"{kind} deals {num_samples} samples an epoch to the ranks")
+    if endless and by_epoch:
+        raise ValueError(
+            f"{kind} has no end: train_cfg must count iterations (by_epoch=False, "
+            "max_iters=...), but it counts epochs"
+        )
+    seed = sampler.get("seed")
+    if seed is None:
+        seed = (config.get("randomness") or {}).get("seed")
+    seed = 0 if seed is None else int(seed)
+    if endless:
+        return seed, None, [(_EndlessSampler(seed), world_size)]
+    samples = samples_of_epoch(loader, num_samples, world_size)
+    if samples.number < world_size:
+        raise ValueError(
+            f"every rank needs a sample, but there are {samples.number} samples "
+            f"for world_size={world_size}"
+        )
+    round_up = bool(sampler.get("round_up", True))
+    most, rest = -(-samples.number // world_size), samples.number % world_size
     shares = [(most, world_size)]
     if not round_up and rest:
         shares = [(most, rest), (most - 1, world_size - rest)]
-    return [
-        (_RankSampler(samples, share, world_size, round_up, seed), ranks)
-        for share, ranks in shares
+    ranks: List[Tuple[Any, int]] = [
+        (_RankSampler(samples.number, share, world_size, round_up, seed), count)
+        for share, count in shares
     ]
+    return seed, samples, ranks
 
 
 def _multi_scale_plans(
@@ -347,6 +347,34 @@ def _multi_scale_plans(
         batch_sampler.set_curriculum(curriculum, max_iters=loop["max_iters"])
     for start, stop in _stretches(loop):
         yield batch_sampler.plan_iterations(start, stop)
+
+
+def _fixed_size(
+    config: Any,
+    loader: Mapping,
+    base_size: Optional[Size],
+    counted_as: Optional[Size],
+    assumptions: List[str],
+) -> Tuple[Size, Size]:
+    """Return the size of all batches, and the one that their images have."""
+    batch_sampler = loader.get("batch_sampler")
+    kind = (
+        "BatchSampler" if batch_sampler is None else class_name(batch_sampler["type"])
+    )
+    if kind not in PLAIN_BATCH_SAMPLERS:
+        raise ValueError(
+            f"train_dataloader.batch_sampler must be "
+            f"MultiScaleVariableBatchSampler or one of {[*PLAIN_BATCH_SAMPLERS]} "
+            f"to be planned without data, but got {kind}"
+        )
+    if base_size is not None:
+        return base_size, counted_as or base_size
+    try:
+        size, counted, assumed = fixed_size_with_note(config)
+    except ValueError as error:
+        raise ValueError(f"{error}; set base_size (--base-size)") from error
+    assumptions += [assumed] if assumed else []
+    return size, counted
 
 
 def _fixed_plans(

@@ -352,65 +352,12 @@ def evaluate(
     with cli.setting_up("the cost model cannot be fitted"):
         costs = IterationCosts.of(times)
         memory = IterationCosts.of(memories, conservative=True) if memories else None
-    base, batch_size, sizes = schedule.base_size, schedule.batch_size, schedule.sizes
+    base, batch_size = schedule.base_size, schedule.batch_size
     fits: Dict[Size, Dict[int, bool]] = {size: {} for size in points}
     for (height, width, number), timing in timings.items():
         fits[height, width][number] = timing.seconds is not None
-    if args.memory_budget is not None:
-        if memory is None:
-            raise cli.UserError("--memory-budget: this device counts no memory")
-        with cli.setting_up("--memory-budget"):
-            table = fill_batch_sizes(memory, args.memory_budget * GB, sizes)
-    else:
-        if not fits[base].get(batch_size, True):
-            raise cli.UserError(
-                f"{batch_size} images of {size_text(base)}, the base batch, do not fit "
-                "into the memory of this device: lower train_dataloader.batch_size or "
-                "--batch-size"
-            )
-        table = level_batch_sizes(costs, batch_size, base, sizes)
-    with cli.setting_up("batch_sizes (--measure names those to measure)"):
-        table = fitting_batch_sizes(table, sizes, fits)
-    rules = {
-        "pixel_budget": [pixel_budget_batch_size(batch_size, base, s) for s in sizes],
-        "batch_sizes": table,
-    }
+    table = _batch_sizes(args.memory_budget, schedule, costs, memory, fits)
     pasted = paste_of(costs)
-    model = parse_cost_model(pasted)
-    if model is not None:
-        rules["cost_model"] = [
-            cost_model_batch_size(batch_size, base, size, model) for size in sizes
-        ]
-    if list(schedule.batch_sizes) not in rules.values():
-        rules["config"] = list(schedule.batch_sizes)
-
-    def predict(drawn: Sequence[Size], images: Sequence[int]) -> Dict[str, Any]:
-        weights = schedule.weights if len(drawn) == len(sizes) else [1.0]
-        epoch = epoch_time(costs, drawn, images, weights, measured["num_samples"])
-        peak = None
-        if memory is not None:
-            peak = max(memory.at(*size, b) for size, b in zip(drawn, images))
-        too_large = [
-            f"{b} images of {size_text(size)}"
-            for size, b in zip(drawn, images)
-            if exceeds_memory(b, fits[size])
-        ]
-        return dict(
-            batch_sizes=list(images),
-            iterations=epoch.iterations,
-            seconds=epoch.seconds,
-            slowest_iteration=epoch.slowest,
-            peak_memory=peak,
-            out_of_memory=too_large,
-        )
-
-    prediction: Dict[str, Any] = dict(num_samples=measured["num_samples"])
-    prediction["fixed_size"] = predict([base], [batch_size])
-    for name, images in rules.items():
-        prediction[name] = predict(sizes, images)
-    prediction["saving"] = (
-        1 - prediction["batch_sizes"]["seconds"] / prediction["pixel_budget"]["seconds"]
-    )
     errors = relative_errors(costs.fit, times)
     return dict(
         device=measured["device"],
@@ -439,8 +386,100 @@ def evaluate(
         ),
         sampler=dict(cost_model=pasted),
         batch_sizes=table,
-        prediction=prediction,
+        prediction=_predictions(
+            schedule,
+            _rules(schedule, table, pasted),
+            costs,
+            memory,
+            fits,
+            measured["num_samples"],
+        ),
     )
+
+
+def _batch_sizes(
+    memory_budget: Optional[float],
+    schedule: GrowingSizes,
+    costs: IterationCosts,
+    memory: Optional[IterationCosts],
+    fits: Dict[Size, Dict[int, bool]],
+) -> List[int]:
+    """Return the batch sizes that fill the memory, or that take equal time."""
+    base, batch_size, sizes = schedule.base_size, schedule.batch_size, schedule.sizes
+    if memory_budget is not None:
+        if memory is None:
+            raise cli.UserError("--memory-budget: this device counts no memory")
+        with cli.setting_up("--memory-budget"):
+            table = fill_batch_sizes(memory, memory_budget * GB, sizes)
+    else:
+        if not fits[base].get(batch_size, True):
+            raise cli.UserError(
+                f"{batch_size} images of {size_text(base)}, the base batch, do not fit "
+                "into the memory of this device: lower train_dataloader.batch_size or "
+                "--batch-size"
+            )
+        table = level_batch_sizes(costs, batch_size, base, sizes)
+    with cli.setting_up("batch_sizes (--measure names those to measure)"):
+        return fitting_batch_sizes(table, sizes, fits)
+
+
+def _rules(
+    schedule: GrowingSizes, table: List[int], pasted: Optional[Dict[str, float]]
+) -> Dict[str, List[int]]:
+    """Return the batch sizes of each rule, by its name."""
+    base, batch_size, sizes = schedule.base_size, schedule.batch_size, schedule.sizes
+    rules = {
+        "pixel_budget": [pixel_budget_batch_size(batch_size, base, s) for s in sizes],
+        "batch_sizes": table,
+    }
+    model = parse_cost_model(pasted)
+    if model is not None:
+        rules["cost_model"] = [
+            cost_model_batch_size(batch_size, base, size, model) for size in sizes
+        ]
+    if list(schedule.batch_sizes) not in rules.values():
+        rules["config"] = list(schedule.batch_sizes)
+    return rules
+
+
+def _predictions(
+    schedule: GrowingSizes,
+    rules: Dict[str, List[int]],
+    costs: IterationCosts,
+    memory: Optional[IterationCosts],
+    fits: Dict[Size, Dict[int, bool]],
+    num_samples: int,
+) -> Dict[str, Any]:
+    """Return what an epoch costs at the base size and with each rule."""
+
+    def predict(drawn: Sequence[Size], images: Sequence[int]) -> Dict[str, Any]:
+        weights = schedule.weights if len(drawn) == len(schedule.sizes) else [1.0]
+        epoch = epoch_time(costs, drawn, images, weights, num_samples)
+        peak = None
+        if memory is not None:
+            peak = max(memory.at(*size, b) for size, b in zip(drawn, images))
+        too_large = [
+            f"{b} images of {size_text(size)}"
+            for size, b in zip(drawn, images)
+            if exceeds_memory(b, fits[size])
+        ]
+        return dict(
+            batch_sizes=list(images),
+            iterations=epoch.iterations,
+            seconds=epoch.seconds,
+            slowest_iteration=epoch.slowest,
+            peak_memory=peak,
+            out_of_memory=too_large,
+        )
+
+    prediction: Dict[str, Any] = dict(num_samples=num_samples)
+    prediction["fixed_size"] = predict([schedule.base_size], [schedule.batch_size])
+    for name, images in rules.items():
+        prediction[name] = predict(schedule.sizes, images)
+    prediction["saving"] = (
+        1 - prediction["batch_sizes"]["seconds"] / prediction["pixel_budget"]["seconds"]
+    )
+    return prediction
 
 
 def paste_of(costs: IterationCosts) -> Optional[Dict[str, float]]:
