@@ -158,6 +158,14 @@ def test_plan_of_a_whole_benchmark():
     variants = {arm["variant"] for arm in results}
     assert {"fixed", "heads-1.5", "mean-rate", "anchor-neck", "long"} <= variants
     assert {"measurements-20", "measurements-400", "two-ranks", "vbs-cur"} <= variants
+    assert "published-interval" in variants
+    averaged = grid.select(results, variant="ema", optimizer="adamw")
+    assert [arm["agvm"] for arm in averaged] == [False, True]
+    for arm in averaged:
+        best = summary.best_of(results, "adamw", 256, arm["agvm"])
+        assert arm["lr"] == best.rate and arm["batch"] == 256
+    text = squeezed(tables.averaged(results))
+    assert f"| SGD | 256 | AGVM | {agvm.rate:g} | 21.0 | " in text
     assert {arm["model"] for arm in results} >= {"mask-rcnn", "retinanet"}
     # RetinaNet has half the rate of Faster R-CNN, as in mmdet, Swin a quarter.
     rates = {
@@ -374,6 +382,17 @@ def test_clipping_ends_with_the_warm_up_unless_told_otherwise(drawn):
     assert ends == {"default": SMALL.clip_range(8)[1] * 2, "edge": None}
 
 
+def test_the_published_interval_starts_when_others_do(drawn):
+    published = dict(interval=10, momentum=0.97)
+    _, wrapper = wrapper_of(
+        drawn, agvm=True, variant="published-interval", agvm_args=published
+    )
+    _, usual = wrapper_of(drawn, agvm=True)
+    assert wrapper.agvm.config.interval == 10 != usual.agvm.config.interval
+    assert wrapper.agvm.config.momentum == 0.97 != usual.agvm.config.momentum
+    assert wrapper.agvm.config.start_iter == usual.agvm.config.start_iter
+
+
 def test_a_longer_warm_up_moves_clipping_and_the_start_of_agvm(drawn):
     configs = [
         config.runner_config(
@@ -436,6 +455,16 @@ def test_two_ranks_make_the_updates_of_one(trainer, tmp_path):
     assert not result["diverged"] and result["mean_multipliers"]["neck"] != 1
     # Halves are those of the ranks, and each has one micro-batch an update.
     assert len(result["loss"]) == 4 and len(result["measured"]) == 3
+
+
+def test_averaged_weights_are_evaluated_and_the_training_is_the_same(trainer, tmp_path):
+    arm = grid.make_arm("sgd", 4, True, 0.01, variant="ema", ema=True)
+    hook = trainer.config(arm)["custom_hooks"][-1]
+    # Two iterations an update, so that fifty updates are spanned.
+    assert hook == dict(type="EMAHook", momentum=pytest.approx(1 / 100))
+    result = trainer(arm, tmp_path / "ema")
+    usual = trainer(grid.make_arm("sgd", 4, True, 0.01), tmp_path / "usual")
+    assert result["loss"] == usual["loss"] and result["measured"] == usual["measured"]
 
 
 def test_multi_scale_arm_takes_fewer_updates(trainer, tmp_path):

@@ -22,6 +22,9 @@ OPTIMIZERS: Dict[str, Dict[str, Any]] = {
     "lamb": dict(type="mmpretrain.Lamb", weight_decay=0.05),
 }
 
+EMA_UPDATES = 50
+"""Updates that the averaged weights of the arms with EMA span."""
+
 METRICS = {"mask-rcnn": ("bbox", "segm"), "panoptic-fpn": ("panoptic",)}
 """What is measured, where it is not only the box AP."""
 
@@ -78,6 +81,9 @@ def runner_config(
         curriculum,
         dict(type="ClipGradRangeHook", begin=begin * counts, end=last),
     ]
+    if settings.get("ema"):
+        momentum = 1 / (EMA_UPDATES * counts)  # the hook averages in every iteration
+        hooks.append(dict(type="EMAHook", momentum=momentum))
     distributed: Dict[str, Any] = {}
     if ranks > 1:
         distributed = dict(
@@ -150,12 +156,12 @@ def agvm_args(
     settings = arm["settings"]
     chosen = protocol.agvm(int(updates), settings.get("measurements", 0))
     start = round(chosen["start"] * settings.get("start_factor", 1))
-    return dict(
+    usual = dict(
         start_iter=start * counts,
         interval=chosen["interval"],
         momentum=chosen["momentum"],
-        **settings.get("agvm_args", {}),
     )
+    return {**usual, **settings.get("agvm_args", {})}
 
 
 def schedule(protocol: Protocol, iterations: int, counts: int) -> List[Dict[str, Any]]:

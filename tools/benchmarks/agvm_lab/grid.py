@@ -246,6 +246,7 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
         arms += ablations(results, sweep)
     for sweep in at_256.values():
         arms += _both(sweep, variant="long", epoch_factor=2)
+        arms += _both(sweep, variant="ema", ema=True)
     for name in main:
         sweep = Sweep(results, name, 1024)
         arms += sweep.arms() + _seeds(results, sweep, seeds)
@@ -357,8 +358,9 @@ def ablations(results: Sequence[Result], sweep: Sweep) -> List[Arm]:
 def schedules(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
     """Return AGVM at its best rate with other schedules, bounds and halves.
 
-    Fewer and more measurements; the start at half and twice the usual time; a bound
-    of the ratio; two real processes, whose batches are the halves. Where a seed
+    Fewer and more measurements; interval and momentum of the paper; the start at half
+    and twice the usual time; a bound of the ratio; two real processes, whose batches
+    are the halves. Where a seed
     diverges with the usual start, the late one has further seeds.
     """
     rate = sweep.best(True)
@@ -369,7 +371,9 @@ def schedules(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
         make_arm(variant=f"measurements-{number}", measurements=number, **key)
         for number in (20, 50, 100, 400)
     ]
+    published = dict(interval=10, momentum=0.97)
     arms += [
+        make_arm(variant="published-interval", agvm_args=published, **key),
         make_arm(variant="start-early", start_factor=0.5, **key),
         make_arm(variant="start-late", start_factor=2.0, **key),
         make_arm(variant="bound-2", agvm_args=dict(ratio_range=(0.5, 2.0)), **key),

@@ -42,6 +42,7 @@ def write_page(results: Sequence[Result], page: Path, seeds: int = 3) -> None:
     blocks["multipliers"] = _figure(page, "multipliers", multipliers, results)
     blocks["ablations"] = tables.ablations(results)
     blocks["long-runs"] = tables.long_runs(results)
+    blocks["averaged"] = tables.averaged(results)
     blocks["schedules"] = tables.schedules(results)
     blocks["multi-scale"] = tables.multi_scale(results)
     blocks["other-models"] = tables.other_models(results)

@@ -264,6 +264,7 @@ _SCHEDULES = {
     "measurements-50": "50 measurements",
     "measurements-100": "100 measurements",
     "measurements-400": "400 measurements",
+    "published-interval": "interval 10, momentum 0.97, as published",
     "start-early": "start at half the time",
     "start-late": "start at twice the time",
     "bound-2": "ratio at most 2",
@@ -408,6 +409,18 @@ def long_runs(results: Sequence[Result]) -> str:
                             ]
                         )
     return markdown_table(rows, range(2)) if len(rows) > 1 else NOTHING
+
+
+def averaged(results: Sequence[Result]) -> str:
+    """Return the table of the AP of averaged weights (EMA), beside that of the last."""
+    rows = [["", "batch", "", "rate", "AP of the last weights", "of averaged weights"]]
+    for arm in select(results, variant="ema", seed=0):
+        same = {k: arm[k] for k in ("optimizer", "batch", "agvm", "lr", "model")}
+        usual = select(results, variant="default", seed=0, **same)
+        row = _run_row(arm)
+        last = _box_ap(usual[0]) if usual else ""
+        rows.append([row[0], row[1], row[3], row[4], last, row[5]])
+    return markdown_table(rows, (0, 2)) if len(rows) > 1 else NOTHING
 
 
 def _run_row(arm: Result) -> List[str]:
