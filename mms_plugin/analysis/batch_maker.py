@@ -38,7 +38,7 @@ def batch_maker(
 
     The model is one of mmpretrain, mmdet or mmseg. The batches are what it gets from
     its data preprocessor: tensors on the model's device, padded to
-    ``pad_size_divisor``, with labels, boxes and masks. So
+    ``pad_size_divisor``, with labels, boxes and masks (RTMDet: no masks). So
     ``training_flops_per_image(model, batch_maker(model), sizes)`` counts the real
     model with its real losses.
 
@@ -204,7 +204,13 @@ def _detection_batches(
     mmdet_structures = require("mmdet.structures", "batch_maker")
     masks = require("mmdet.structures.mask", "batch_maker")
     instances = require("mmengine.structures", "batch_maker")
+    dense = require("mmdet.models.dense_heads", "batch_maker")
     rois = rois_per_image(model, positive_rois)
+    head = getattr(model, "bbox_head", None)
+    # The assigner of RTMDet reads masks, if there are any, and as a tensor.
+    no_masks = isinstance(head, dense.RTMDetHead) and not isinstance(
+        head, dense.RTMDetInsHead
+    )
     channels = input_channels(model)
 
     def sample(height: int, width: int, padded: Tuple[int, int]) -> Any:
@@ -221,7 +227,8 @@ def _detection_batches(
             bboxes=torch.tensor(boxes, device=place).reshape(-1, 4),
             labels=torch.zeros(len(boxes), dtype=torch.long, device=place),
         )
-        truth.masks = masks.PolygonMasks(polygons, *padded)
+        if not no_masks:
+            truth.masks = masks.PolygonMasks(polygons, *padded)
         ignored = instances.InstanceData(
             bboxes=torch.zeros(0, 4, device=place),
             labels=torch.zeros(0, dtype=torch.long, device=place),

@@ -289,6 +289,8 @@ def _detector_parts(
     if loss is detectors.SingleStageDetector.loss:
         if type(model.bbox_head).loss is not base.BaseDenseHead.loss:
             return None
+        if isinstance(model.bbox_head, dense.RTMDetInsHead):
+            return None  # its loss runs convolutions: those of the masks
         return _DensePart(model, "bbox_head", 0), None
     if (
         loss is not detectors.TwoStageDetector.loss

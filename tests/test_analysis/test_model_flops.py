@@ -266,3 +266,21 @@ def test_total_stride():
     assert total_stride(small_detector("retinanet"), (256, 256)) == 32
     assert total_stride(nn.Linear(1, 1), (256, 256)) is None
     assert total_stride(classifier(Backbone(Failing()), 4), (64, 64)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "by_parts"), [("rtmdet_tiny", True), ("rtmdet-ins_tiny", False)]
+)
+def test_rtmdet_runs_with_its_real_loss(name, by_parts):
+    """Its assigner takes any masks for a tensor; the loss of Ins runs convolutions."""
+    from mmengine.hub import get_config
+    from mmengine.registry import MODELS, DefaultScope
+
+    config = get_config(f"mmdet::rtmdet/{name}_8xb32-300e_coco.py").model
+    config.backbone.init_cfg = None
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        model = MODELS.build(config)
+    count = model_flops(model, [(64, 96)])
+    whole = model_flops(model, [(64, 96)], prefer_meta=False)
+    assert count.counted_on.startswith("meta tensors") == by_parts
+    assert count.per_image == whole.per_image
