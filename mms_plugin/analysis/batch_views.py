@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from ..multi_scale.size_losses import SizeLosses, losses_of, losses_since
 from ..multi_scale.sizes import Size
 from ..utils.first_iteration import first_iteration
+from ..utils.in_process import in_process
 
 __all__ = ["BatchView", "DrawnObject", "ImageView", "batch_view", "first_batches"]
 
@@ -99,10 +100,8 @@ def first_batches(
     Raises:
         ValueError: The sampler gives no batch.
     """
-    config = dict(train_dataloader)
-    for key in ("prefetch_factor", "num_batch_per_epoch"):
-        config.pop(key, None)
-    config.update(num_workers=0, persistent_workers=False, pin_memory=False)
+    config = in_process(train_dataloader)
+    config.pop("num_batch_per_epoch", None)
     loader = Runner.build_dataloader(config, seed=seed)
     sampler: Any = loader.batch_sampler
     growing = getattr(sampler, "growing_sizes", None)

@@ -20,6 +20,7 @@ from ..multi_scale.sized_index import sized_index_class
 from ..multi_scale.sizes import TARGET_SIZE, Size
 from ..utils.config_types import class_name
 from ..utils.first_iteration import first_iteration
+from ..utils.in_process import in_process
 from .batch_maker import batch_maker
 from .config_plan import is_multi_scale
 
@@ -86,14 +87,11 @@ class RealBatches:
                 "train_dataloader.batch_sampler must be MultiScaleVariableBatchSampler "
                 "for the dataset to give images of any size"
             )
-        loader = dict(config.train_dataloader)
-        for key in ("prefetch_factor", "num_batch_per_epoch", "pin_memory"):
-            loader.pop(key, None)
+        loader = in_process(config.train_dataloader)
+        loader.pop("num_batch_per_epoch", None)
         # One batch serves every size: each takes of it as many images as it needs.
         loader.update(
             batch_size=most_images,
-            num_workers=0,
-            persistent_workers=False,
             batch_sampler={
                 "type": sampler["type"],
                 "base_size": base_size,

@@ -40,6 +40,7 @@ from ..evaluation.pipeline_size import (
 )
 from ..utils.files import write_atomically
 from ..utils.host_versions import require
+from ..utils.in_process import in_process
 
 STEM = "evaluation"
 """Name of the files with the results of several evaluations."""
@@ -258,9 +259,7 @@ def run_conditions(
     if corrupted is not None:
         # Images that cannot be corrupted show before the clean ones are evaluated.
         with cli.setting_up("--corruptions"):
-            loader = dataloader_at(config, corrupted)
-            loader.num_workers = 0
-            loader.pop("prefetch_factor", None)
+            loader = in_process(dataloader_at(config, corrupted))
             runner.build_dataloader(loader, seed=runner.seed).dataset[0]
     initial = initial_weights(runner) if len(checkpoints) > 1 else {}
     for checkpoint in checkpoints:
