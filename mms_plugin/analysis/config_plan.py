@@ -25,6 +25,7 @@ from ..multi_scale.multi_scale_variable_batch_sampler import (
 )
 from ..multi_scale.sizes import Size
 from ..utils.config_types import class_name, counts_iterations
+from ..utils.validation import parse_int
 from .sample_count import SampleCount, samples_of_epoch
 from .training_plan import EpochPlan, fixed_size_plan
 from .training_size import PHOTOGRAPH, counted_size, fixed_size_with_note, keeps_ratio
@@ -182,7 +183,9 @@ def config_plan(
         samples=samples,
         world_size=world_size,
         seed=seed,
-        accumulative_counts=int(wrapper.get("accumulative_counts", 1)),
+        accumulative_counts=parse_int(
+            wrapper.get("accumulative_counts", 1), "optim_wrapper.accumulative_counts"
+        ),
         counted_as=images_of,
         assumptions=assumptions,
     )
@@ -203,6 +206,7 @@ def _training_of(config: Any) -> Tuple[Mapping, Mapping, bool]:
         raise ValueError(
             f"train_cfg must have {name} of at least 1, but got {length!r}"
         )
+    parse_int(loader.get("batch_size"), "train_dataloader.batch_size")
     return loader, loop, by_epoch
 
 
@@ -305,6 +309,11 @@ def _rank_samplers(
     if seed is None:
         seed = (config.get("randomness") or {}).get("seed")
     seed = 0 if seed is None else int(seed)
+    fixed = f"{kind} has no end" if endless else None
+    if not endless and loader.get("num_batch_per_epoch") is not None:
+        fixed = "num_batch_per_epoch sets the number"
+    if fixed and num_samples is not None:
+        assumptions.append(f"num_samples={num_samples} has no effect: {fixed}")
     if endless:
         return seed, None, [(_EndlessSampler(seed), world_size)]
     samples = samples_of_epoch(loader, num_samples, world_size)
@@ -358,6 +367,11 @@ def _fixed_size(
 ) -> Tuple[Size, Size]:
     """Return the size of all batches, and the one that their images have."""
     batch_sampler = loader.get("batch_sampler")
+    if batch_sampler is not None and "type" not in batch_sampler:
+        raise ValueError(
+            f"train_dataloader.batch_sampler must have a type, but got "
+            f"{dict(batch_sampler)} (--cfg-options apply to a --baseline too)"
+        )
     kind = (
         "BatchSampler" if batch_sampler is None else class_name(batch_sampler["type"])
     )
@@ -410,7 +424,7 @@ def _stretches(loop: Mapping) -> Iterator[Tuple[int, int]]:
 
 
 def _is_ours(batch_sampler: Any) -> bool:
-    if not isinstance(batch_sampler, Mapping):
+    if not isinstance(batch_sampler, Mapping) or "type" not in batch_sampler:
         return False
     kind = batch_sampler["type"]
     found = DATA_SAMPLERS.get(kind) if isinstance(kind, str) else kind

@@ -138,6 +138,13 @@ def with_own_batches():
     return config
 
 
+def plain_with(**changes):
+    config = plain()
+    for key, value in changes.items():
+        config[key] = {**config.get(key, {}), **value}
+    return config
+
+
 @pytest.mark.parametrize(
     ("config", "arguments", "message"),
     [
@@ -164,12 +171,42 @@ def with_own_batches():
             {},
             "batch_sampler must be.*OwnBatches",
         ),
+        (
+            plain_with(train_dataloader=dict(batch_sampler=dict(base_size=8))),
+            {},
+            r"batch_sampler must have a type, but got {'base_size': 8} \(--cfg-opt",
+        ),
+        (plain(0), {}, "train_dataloader.batch_size must be an integer of at least 1"),
+        (plain("abc"), {}, "batch_size must be an integer .* but got 'abc'"),
+        (
+            plain_with(optim_wrapper=dict(accumulative_counts=0)),
+            dict(base_size=(8, 8)),
+            "optim_wrapper.accumulative_counts must be .* but got 0",
+        ),
     ],
 )
 def test_what_cannot_be_planned(config, arguments, message):
     arguments = {"num_samples": 8, **arguments}
     with pytest.raises(ValueError, match=message):
         config_plan(config, **arguments)
+
+
+def test_a_number_of_samples_without_effect_is_told():
+    endless = training(
+        sampler=dict(type="InfiniteSampler"),
+        train_cfg=dict(by_epoch=False, max_iters=4),
+    )
+    assert config_plan(endless).assumptions == []
+    assert config_plan(endless, num_samples=5).assumptions == [
+        "num_samples=5 has no effect: InfiniteSampler has no end"
+    ]
+    short = plain()
+    short.train_dataloader.num_batch_per_epoch = 2
+    planned = config_plan(short, num_samples=100, base_size=(8, 8))
+    assert planned.samples.number == 2 * 4
+    assert planned.assumptions == [
+        "num_samples=100 has no effect: num_batch_per_epoch sets the number"
+    ]
 
 
 def test_a_sampler_of_the_users_own():
