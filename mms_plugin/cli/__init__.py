@@ -41,6 +41,7 @@ from .runs import (
     check_first_batch,
     end_workers,
     loading_checkpoint,
+    raise_if_unreadable,
     run_started,
 )
 
@@ -70,6 +71,7 @@ __all__ = [
     "library_configs",
     "load_config",
     "loading_checkpoint",
+    "raise_if_unreadable",
     "make_folder",
     "name_for_test",
     "one_line",

@@ -84,7 +84,7 @@ def run_started(runner: Runner) -> Iterator[None]:
             raise
         load_from = runner.cfg.get("load_from")
         if load_from:
-            _raise_if_unreadable(str(load_from), error)
+            raise_if_unreadable(str(load_from), error)
         raise UserError(one_line(error)) from error
     end_workers(runner)
 
@@ -114,13 +114,18 @@ def loading_checkpoint(name: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            if not debugging():
-                _raise_if_unreadable(name, error)
+            raise_if_unreadable(name, error)
             raise
 
 
-def _raise_if_unreadable(name: str, error: Exception) -> None:
-    """Say what is wrong with a checkpoint's file: torch and pickle do not name it."""
-    reason = None if "://" in name else unreadable_reason(name)
+def raise_if_unreadable(name: str, error: Exception) -> None:
+    """Say what is wrong with a checkpoint's file: torch and pickle do not name it.
+
+    Raises:
+        UserError: The file cannot be read. Not while debugging.
+    """
+    if debugging() or "://" in name:
+        return
+    reason = unreadable_reason(name)
     if reason is not None:
         raise UserError(f"checkpoint {name} does not load: {reason}") from error

@@ -20,6 +20,7 @@ from ..analysis import (
     epoch_time,
     exceeds_memory,
     fill_batch_sizes,
+    fit_cost,
     fitting_batch_sizes,
     is_out_of_memory,
     level_batch_sizes,
@@ -213,7 +214,6 @@ def make_data(
         try:
             data = RealBatches(config, most, base)
             data(*base, 1)
-            return data, f"real, of {data.num_samples} images"
         except Exception as error:
             missing = isinstance(error, OSError) and args.data == "auto"
             if cli.debugging() and not missing:
@@ -224,6 +224,12 @@ def make_data(
                     f"the training data gives no batches: {why} (--data synthetic "
                     "does without)"
                 ) from error
+        else:
+            if args.positive_rois is not None:
+                raise cli.UserError(
+                    "--positive-rois is for synthetic batches: add --data synthetic"
+                )
+            return data, f"real, of {data.num_samples} images"
     if args.data == "real":
         raise cli.UserError(f"--data real is not possible: {why}")
     try:
@@ -247,7 +253,12 @@ def measure(
 
     with tempfile.TemporaryDirectory() as work_dir:
         with cli.setting_up("the training cannot be built"):
-            training = TrainingIterations(config, work_dir, args.checkpoint)
+            try:
+                training = TrainingIterations(config, work_dir, args.checkpoint)
+            except Exception as error:
+                if args.checkpoint is not None:
+                    cli.raise_if_unreadable(args.checkpoint, error)
+                raise
         stride = total_stride(training.model)
         for height, width in points:
             if stride is not None and min(height, width) < stride:
@@ -604,6 +615,9 @@ def main(argv: List[str]) -> None:
         with cli.setting_up("the batches do not take the sizes to measure"):
             let_batches_keep_their_size(config, schedule.base_size)
         points = points_of(schedule, args.measure)
+        with cli.setting_up("--sizes and --measure"):
+            # Whether they can be fitted does not depend on the times.
+            fit_cost([Measurement(*s, b, 1.0) for s in points for b in points[s]])
         document = evaluate(
             args, schedule, points, measure(config, args, schedule, points)
         )

@@ -266,12 +266,30 @@ def test_memory_budget(capsys):
         (["--checkpoint", "nowhere.pth"], "--checkpoint nowhere.pth does not exist"),
         (["--sizes", "32x16", "64"], "32x16 lies below the model's stride of 32"),
         (["--data", "synthetic", "--positive-rois", "3"], "needs a detector"),
+        (["--positive-rois", "3"], "is for synthetic batches: add --data synthetic"),
     ],
 )  # fmt: skip
 def test_bad_input(multi_scale_config, options, says):
     with pytest.raises(cli.UserError) as error:
         tool.main([str(multi_scale_config), "--repeats", "1", *options])
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options", [["--base-size", "64", "--sizes", "64"], ["--measure", "8"]]
+)
+def test_what_cannot_be_fitted_is_refused_before_it_is_measured(
+    multi_scale_config, options, monkeypatch
+):
+    monkeypatch.setattr(tool, "measure", lambda *args: pytest.fail("has measured"))
+    with pytest.raises(cli.UserError, match="^--sizes and --measure: measurements"):
+        tool.main([str(multi_scale_config), *options])
+
+
+def test_a_checkpoint_that_is_none_is_named(multi_scale_config):
+    with pytest.raises(cli.UserError, match="^checkpoint .* does not load") as error:
+        tool.main([str(multi_scale_config), "--checkpoint", str(multi_scale_config)])
+    assert str(multi_scale_config) in str(error.value)
 
 
 def test_a_model_without_synthetic_batches(tmp_path):
