@@ -54,14 +54,12 @@ def count_samples(dataset: Mapping) -> SampleCount:
     Raises:
         ValueError: Neither is known, or the dataset cannot be built from its files.
     """
-    kind = class_name(dataset["type"])
-    found = _count_kind(kind, dataset)
     indices = dataset.get("indices")
     if indices is not None:
         # A negative number of them: the last ones.
         number = abs(indices) if isinstance(indices, int) else len(indices)
         return SampleCount(number, "indices of the dataset")
-    return found
+    return _count_kind(class_name(dataset["type"]), dataset)
 
 
 def _count_kind(kind: str, dataset: Mapping) -> SampleCount:

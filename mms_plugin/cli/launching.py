@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 
 from ..utils.validation import is_number
-from .errors import UserError
+from .errors import UserError, setting_up
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
@@ -44,7 +44,8 @@ def prepare_launcher(config: Config, launcher: str, local_rank: int = 0) -> None
             options: Dict[str, Any] = {}
             if seconds is not None:
                 options = dict(timeout=timedelta(seconds=seconds))
-            torch.distributed.init_process_group("gloo", **options)
+            with setting_up("--launcher pytorch: the processes cannot be joined"):
+                torch.distributed.init_process_group("gloo", **options)
         if config.get("model_wrapper_cfg") is None:
             config.model_wrapper_cfg = dict(
                 type="MMDistributedDataParallel",

@@ -107,7 +107,8 @@ def _checkpoints_of(config: Config) -> Tuple[Optional[str], List[str]]:
     if hook.get("filename_tmpl"):
         templates.insert(0, str(hook["filename_tmpl"]))
     out_dir = hook.get("out_dir")
-    if not out_dir or str(out_dir) == config.work_dir:
+    # CheckpointHook's own rule; the runner makes the work dir absolute.
+    work_dir = osp.abspath(config.work_dir)
+    if not out_dir or str(out_dir) == work_dir:
         return None, templates
-    # CheckpointHook's own rule.
-    return osp.join(str(out_dir), osp.basename(config.work_dir.rstrip("/"))), templates
+    return osp.join(str(out_dir), osp.basename(work_dir)), templates

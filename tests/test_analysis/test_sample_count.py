@@ -105,6 +105,9 @@ class TestSamples:
         )
         assert count_samples(dict(imagenet, indices=500)).number == 500
         assert count_samples(dict(imagenet, indices=-10)).number == 10  # the last ten
+        # They tell the number where nothing else does.
+        absent = dict(type="CocoDataset", ann_file="/nowhere/own.json", indices=100)
+        assert count_samples(absent) == (100, "indices of the dataset")
 
     def test_a_wrapper_whose_own_number_depends_on_the_files(self, tmp_path):
         pytest.importorskip("mmpretrain")

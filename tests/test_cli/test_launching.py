@@ -5,6 +5,7 @@ import torch.distributed as dist
 from mmengine.config import Config
 
 from mms_plugin import cli
+from mms_plugin.cli.launching import has_accelerator
 
 
 def group_threads():
@@ -43,6 +44,18 @@ def test_a_launcher_sets_its_variables(launcher, name, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(cli.UserError, match=f"the variable {name}, "):
         cli.prepare_launcher(Config(dict()), launcher)
+
+
+@pytest.mark.skipif(has_accelerator(), reason="MMEngine joins the ranks there")
+@pytest.mark.parametrize(("rank", "says"), [("0", "WORLD_SIZE"), ("x", "'x'")])
+def test_an_incomplete_launch_is_one_line(rank, says, monkeypatch):
+    for name in ("WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(cli.UserError, match="^--launcher pytorch: .*" + says) as error:
+        cli.prepare_launcher(Config(dict()), "pytorch")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("rank", "is_main"), [("0", True), ("3", False)])

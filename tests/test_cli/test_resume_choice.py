@@ -55,6 +55,28 @@ def test_a_broken_checkpoint_is_passed_over(config, tmp_path, capsys):
     assert f"{broken}: it is empty" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("work_dir", [".", "./runs/.", "runs"])
+def test_the_hooks_own_folder_beside_a_relative_work_dir(
+    work_dir, make_runner, tmp_path, monkeypatch
+):
+    """The hook writes into out_dir/<last part of the absolute work dir>."""
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    hook = dict(type="CheckpointHook", out_dir="runs")
+    runner = make_runner(
+        work_dir=work_dir,
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        default_hooks=dict(checkpoint=hook),
+    )
+    runner.train()
+    (written,) = tmp_path.rglob("epoch_1.pth")
+    for path in tmp_path.rglob("last_checkpoint"):
+        path.unlink()
+    config = Config(dict(work_dir=work_dir, default_hooks=dict(checkpoint=hook)))
+    cli.choose_checkpoint_to_resume(config, "auto")
+    assert (tmp_path / config.load_from).resolve() == written
+
+
 def test_only_broken_checkpoints(config, tmp_path):
     (tmp_path / "epoch_1.pth").write_bytes(b"")
     with pytest.raises(cli.UserError, match="no checkpoint of .* can be read"):
