@@ -11,6 +11,7 @@ import torch
 from mmengine.runner import Runner
 
 from ..multi_scale.size_losses import SizeLosses, losses_of, losses_since
+from ..multi_scale.sized_index import sized_batch
 from ..multi_scale.sizes import Size
 from ..utils.first_iteration import first_iteration
 from ..utils.in_process import in_process
@@ -95,7 +96,8 @@ def first_batches(
     Returns:
         The data loader; and the indices of the batches by ``(height, width)``, from
         small to large. The largest batch of a size counts as full where the dataset
-        is small. Without the multi-scale sampler: one batch, its size ``None``.
+        is small, and a size that does not occur, in no orientation, has images of the
+        largest batch. Without the multi-scale sampler: one batch, its size ``None``.
 
     Raises:
         ValueError: The sampler gives no batch.
@@ -118,6 +120,11 @@ def first_batches(
             break
     if not chosen:
         raise ValueError("train_dataloader's sampler gives no batch")
+    # An epoch of few batches may not have all sizes.
+    largest = max(chosen.values(), key=len)
+    for size in full:
+        if size not in chosen and size[::-1] not in chosen:
+            chosen[size] = sized_batch(largest[: full[size]], size, seed)
     ordered = sorted(chosen, key=lambda s: s[0] * s[1] if s else 0)
     return loader, {size: chosen[size] for size in ordered}
 

@@ -134,6 +134,14 @@ def test_a_data_set_too_small_for_a_full_batch():
     assert len(batches[4, 4]) == 5
 
 
+def test_a_data_set_smaller_than_every_batch_shows_all_sizes():
+    _, batches = first_batches(train_dataloader(num=3, batch_size=40))
+    assert {size[0]: len(batch) for size, batch in batches.items()} == {
+        4: 3, 6: 3, 8: 3, 10: 3, 12: 3,
+    }  # fmt: skip
+    assert all(index.size == size for size, batch in batches.items() for index in batch)
+
+
 def test_samplers_without_an_end_and_plain_ones():
     sampler = dict(type="InfiniteSampler", shuffle=True)
     _, batches = first_batches(train_dataloader(num=60, sampler=sampler))
