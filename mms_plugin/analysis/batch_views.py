@@ -124,7 +124,7 @@ def first_batches(
     largest = max(chosen.values(), key=len)
     for size in full:
         if size not in chosen and size[::-1] not in chosen:
-            chosen[size] = sized_batch(largest[: full[size]], size, seed)
+            chosen[size] = [*sized_batch(largest[: full[size]], size, seed)]
     ordered = sorted(chosen, key=lambda s: s[0] * s[1] if s else 0)
     return loader, {size: chosen[size] for size in ordered}
 

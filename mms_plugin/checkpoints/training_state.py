@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, deque
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
@@ -126,14 +126,17 @@ def _way_back(value: Any, known: _Known) -> Optional[_PutBack]:
             return value
 
         return fill_buffer
-    if type(value) in (dict, OrderedDict, defaultdict):
-        items = {key: _kept(item, known) for key, item in value.items()}
+    if isinstance(value, dict):
+        # Not by own methods: a ConfigDict, as which MMEngine makes param groups,
+        # converts what it is given.
+        kind = OrderedDict if isinstance(value, OrderedDict) else dict
+        items = {key: _kept(item, known) for key, item in kind.items(value)}
 
         def fill_dict() -> Any:
-            for key in [key for key in value if key not in items]:
-                del value[key]
+            for key in [key for key in kind.keys(value) if key not in items]:
+                kind.__delitem__(value, key)
             for key, item in items.items():
-                value[key] = item()
+                kind.__setitem__(value, key, item())
             return value
 
         return fill_dict

@@ -1,16 +1,18 @@
 """What comes back, and that it is the same object."""
 
 import random
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import MessageHub
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from torch import nn
 
 from mms_plugin.checkpoints.training_state import kept_training_state
+from mms_plugin.dry_run.trial_updates import stop_learning
 
 
 class Keeper(nn.Module):
@@ -117,6 +119,57 @@ def test_optimizers_of_a_dict_and_their_states(steps_before):
         own = wrapper.optimizer.state
         assert len(own) == (2 if steps_before else 0)
         assert all(own[p] is found[p] for p in own)
+
+
+class Keyed(dict):
+    """A dict that changes what it is given."""
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, [value])
+
+
+def test_dicts_of_other_kinds_come_back_as_they_were():
+    model = Keeper()
+    model.ordered = OrderedDict(a=1, b=2)
+    model.keyed = Keyed(a=[torch.zeros(1)])
+    model.config = ConfigDict(inner=dict(x=1), names=["a"])
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    with kept_training_state(model, wrapper):
+        model.ordered["c"] = 3
+        model.keyed["a"] = model.keyed["b"] = 1
+        model.config.inner.x = 2
+        model.config.names.append("b")
+    assert list(model.ordered.items()) == [("a", 1), ("b", 2)]
+    model.ordered.move_to_end("a")
+    assert list(model.ordered) == ["b", "a"]
+    assert model.keyed == {"a": [torch.zeros(1)]}
+    assert model.config == dict(inner=dict(x=1), names=["a"])
+    assert isinstance(model.config.inner, ConfigDict)
+
+
+def test_learning_rates_of_param_groups_that_mmengine_makes():
+    """With paramwise_cfg, a group is a ConfigDict."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    config = dict(
+        optimizer=dict(type="AdamW", lr=0.1, weight_decay=0.01),
+        paramwise_cfg=dict(norm_decay_mult=0.0, bias_lr_mult=2.0),
+    )
+    wrapper = build_optim_wrapper(model, Config(config)._cfg_dict)
+    groups = list(wrapper.optimizer.param_groups)
+    assert any(isinstance(group, ConfigDict) for group in groups)
+
+    def settings():
+        names = [key for key in groups[0] if key != "params"]
+        return [{key: group[key] for key in names} for group in groups]
+
+    before = settings()
+    assert {group["lr"] for group in before} == {0.1, 0.2}
+    with kept_training_state(model, wrapper):
+        stop_learning(wrapper)
+        assert {group["lr"] for group in groups} == {0.0}
+        groups[0]["weight_decay"] = 7.0
+    assert settings() == before
+    assert all(a is b for a, b in zip(wrapper.optimizer.param_groups, groups))
 
 
 def test_gradients_under_way_come_back():

@@ -17,6 +17,11 @@ from mms_plugin import DryRunHook, cli
 
 SGD = dict(optimizer=dict(type="SGD", lr=0.05, momentum=0.9))
 ADAM = dict(optimizer=dict(type="AdamW", lr=0.01), clip_grad=dict(max_norm=1.0))
+# MMEngine makes a ConfigDict of every param group then.
+PARAMWISE = dict(
+    optimizer=dict(type="AdamW", lr=0.01, weight_decay=0.1),
+    paramwise_cfg=dict(bias_decay_mult=0.0),
+)
 AGVM = dict(
     type="AGVMOptimWrapper",
     constructor="AGVMOptimWrapperConstructor",
@@ -119,6 +124,7 @@ def assert_equal(one, two):
     "changes",
     [
         dict(optim_wrapper=ADAM),
+        dict(optim_wrapper=PARAMWISE),
         dict(optim_wrapper=dict(SGD, accumulative_counts=3), curriculum=False),
         dict(optim_wrapper=dict(AGVM)),
         pytest.param(
