@@ -18,6 +18,7 @@ from typing import (
 
 from mmengine.registry import DATA_SAMPLERS, HOOKS
 
+from ..hooks.multi_scale_sampler_hook import MultiScaleSamplerHook
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from ..multi_scale.curriculum import ResolutionCurriculum
 from ..multi_scale.multi_scale_variable_batch_sampler import (
@@ -37,6 +38,7 @@ __all__ = [
     "EpochCount",
     "config_plan",
     "curriculum_of",
+    "has_sampler_hook",
     "is_multi_scale",
 ]
 
@@ -434,12 +436,23 @@ def _is_ours(batch_sampler: Any) -> bool:
 def curriculum_of(config: Any) -> Optional[ResolutionCurriculum]:
     """Return the curriculum of the config's hook; ``None`` without one."""
     for hook in config.get("custom_hooks") or []:
-        if isinstance(hook, ResolutionCurriculumHook):
-            return hook.curriculum
-        if not isinstance(hook, Mapping):
-            continue
-        kind = hook["type"]
-        found = HOOKS.get(kind) if isinstance(kind, str) else kind
-        if isinstance(found, type) and issubclass(found, ResolutionCurriculumHook):
-            return HOOKS.build(dict(hook)).curriculum
+        if issubclass(_class_of(hook), ResolutionCurriculumHook):
+            built = HOOKS.build(dict(hook)) if isinstance(hook, Mapping) else hook
+            return built.curriculum
     return None
+
+
+def has_sampler_hook(config: Any) -> bool:
+    """Return whether a config has :class:`MultiScaleSamplerHook` or a subclass."""
+    hooks = [
+        *(config.get("custom_hooks") or []),
+        *(config.get("default_hooks") or {}).values(),
+    ]
+    return any(issubclass(_class_of(hook), MultiScaleSamplerHook) for hook in hooks)
+
+
+def _class_of(hook: Any) -> type:
+    """Return the class of a hook, built or not; ``object`` if it is not known."""
+    kind = hook.get("type") if isinstance(hook, Mapping) else type(hook)
+    found = HOOKS.get(kind) if isinstance(kind, str) else kind
+    return found if isinstance(found, type) else object

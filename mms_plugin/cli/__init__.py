@@ -26,6 +26,7 @@ from .errors import debugging as debugging  # the tools call it as cli.debugging
 from .host_noise import quiet_hosts
 from .launching import is_main_process, leave_process_group, prepare_launcher
 from .load_config import enter_scope, library_configs, load_config
+from .method_warnings import warn_of_missing_parts
 from .output import json_on_stdout, plain, write_json
 from .paths import (
     check_checkpoint,
@@ -62,6 +63,7 @@ __all__ = [
     "check_out",
     "check_ranks_resume_alike",
     "choose_checkpoint_to_resume",
+    "warn_of_missing_parts",
     "enable_amp",
     "end_workers",
     "enter_scope",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import os.path as osp
 import sys
 from datetime import timedelta
 from typing import Any, Dict, Optional
@@ -102,6 +103,12 @@ def _dist_timeout(config: Config) -> Optional[float]:
 def is_main_process() -> bool:
     """Return whether a launcher started this process as the first, or there is none."""
     return all(os.environ.get(name, "0") == "0" for name in _RANKS.values())
+
+
+def warn(text: str) -> None:
+    """Print a warning, on the first process only."""
+    if is_main_process():
+        print(f"{osp.basename(sys.argv[0])}: warning: {text}", file=sys.stderr)
 
 
 def has_accelerator() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os.path as osp
-import sys
 from typing import List, Optional, Tuple
 
 from mmengine.config import Config
@@ -16,7 +15,7 @@ from ..checkpoints.find_checkpoint import (
     latest_checkpoint,
 )
 from .errors import UserError
-from .launching import is_main_process
+from .launching import warn
 
 
 def choose_checkpoint_to_resume(config: Config, resume: Optional[str]) -> None:
@@ -34,7 +33,7 @@ def choose_checkpoint_to_resume(config: Config, resume: Optional[str]) -> None:
     """
     if resume is None and not config.get("resume"):
         if osp.exists(osp.join(config.work_dir, "last_checkpoint")):
-            _warn(
+            warn(
                 f"{config.work_dir} has checkpoints of an earlier training, and this "
                 "one writes over those of the same name; --work-dir names another "
                 "folder, --resume continues"
@@ -64,7 +63,7 @@ def choose_checkpoint_to_resume(config: Config, resume: Optional[str]) -> None:
         text = f"resuming from {latest.path}, the newest that can be read"
         text += f" ({passed_over})" if passed_over else ""
     if latest.path is None or latest.path != latest.named:
-        _warn(f"--resume: {text}")
+        warn(f"--resume: {text}")
 
 
 def check_ranks_resume_alike(config: Config) -> None:
@@ -84,11 +83,6 @@ def check_ranks_resume_alike(config: Config) -> None:
                 f"rank {rank} from {other or 'no checkpoint'}; --work-dir must be a "
                 "folder that all nodes share"
             )
-
-
-def _warn(text: str) -> None:
-    if is_main_process():
-        print(f"{osp.basename(sys.argv[0])}: warning: {text}", file=sys.stderr)
 
 
 def _check_resume(name: str) -> None:

@@ -57,6 +57,7 @@ def main(argv: List[str]) -> None:
     cli.set_dataloader_defaults(config)
     cli.set_work_dir(config, args.work_dir)
     cli.choose_checkpoint_to_resume(config, args.resume)
+    cli.warn_of_missing_parts(config)
     cli.save_atomically(config)
     cli.prepare_launcher(config, args.launcher, args.local_rank)
     with cli.setting_up("the runner cannot be built"):

@@ -248,7 +248,8 @@ def _resume_without_state(
             f"{iteration - position} to {iteration - position + length} in "
             f"these settings, but it stands at {iteration}: resume with the "
             "world size and batch size that it was saved with, or from a "
-            "checkpoint of an epoch's end"
+            "checkpoint of an epoch's end; it was saved without this sampler's state, "
+            "as by a training without the sampler or its hook"
         )
     whole = replace(planner, started=StartedEpoch(reached, 0), first_epoch=(0, 0))
     return ResumedEpoch(whole, reached, position, iteration)
