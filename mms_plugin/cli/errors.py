@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import Iterator
 
-from ..utils.error_text import message_lines
+from ..utils.error_text import message_lines, place_of
 
 
 class UserError(Exception):
@@ -27,7 +27,10 @@ def debugging() -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error in one line; where a failed import has caused it, that import."""
+    """Return an error in one line; where a failed import has caused it, that import.
+
+    A slip in the code, such as a KeyError, with its place.
+    """
     cause: BaseException = error
     while True:
         below = cause.__cause__ or (
@@ -41,11 +44,12 @@ def one_line(error: BaseException) -> str:
     text = text or str(cause)
     text = " ".join(message_lines(text))
     name = type(cause).__name__
-    if not text:
-        return name
+    text = text or name
     if isinstance(cause, (ValueError, UserError, ImportError, OSError)):
         return text
-    return text if text.startswith(name) else f"{name}: {text}"
+    text = text if text.startswith(name) else f"{name}: {text}"
+    place = place_of(cause)
+    return f"{text} ({place})" if place else text
 
 
 @contextmanager

@@ -1,9 +1,18 @@
 """The lines of an error, from this process or from a worker."""
 
+import inspect
+
 import pytest
+from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
-from mms_plugin.utils.error_text import first_line, message_lines, on_one_line
+from mms_plugin import MultiScaleDataset
+from mms_plugin.utils.error_text import (
+    first_line,
+    message_lines,
+    on_one_line,
+    place_of,
+)
 
 
 def test_empty_lines_are_left_out():
@@ -30,3 +39,30 @@ def test_of_a_workers_error_only_the_last_line_counts():
         next(iter(DataLoader(Broken(), num_workers=1)))
     assert len(str(caught.value).splitlines()) > 3
     assert message_lines(str(caught.value)) == ["ValueError: picture.png is cut short"]
+
+
+class Forgetful(Broken):
+    def __getitem__(self, index):
+        return {}["images"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_place_of_a_slip_in_the_users_code(workers):
+    line = inspect.getsourcelines(Forgetful.__getitem__)[1] + 1
+    with pytest.raises(KeyError) as caught:
+        next(iter(DataLoader(Forgetful(), num_workers=workers)))
+    assert place_of(caught.value) == f"{__file__}:{line}, in __getitem__"
+
+
+def test_errors_that_tell_enough_have_no_place():
+    with pytest.raises(ValueError) as value:
+        Broken()[0]
+    with pytest.raises(KeyError) as absent:
+        DATASETS.build(dict(type="NotRegistered"))
+    with pytest.raises(TypeError) as argument:
+        DATASETS.build(dict(type="ConcatDataset", other=1))
+    with pytest.raises(TypeError) as own:
+        MultiScaleDataset([1, 2], ann_file="a.json")
+    for caught in (value, absent, argument, own):
+        assert place_of(caught.value) == ""
+    assert place_of(KeyError("never raised")) == ""
