@@ -101,16 +101,27 @@ class RunLog:
         return max([*begun, *done], default=None) if self.by_epoch else None
 
     @property
-    def plan(self) -> EpochPlan:
-        """``(height, width, batch_size)`` of every iteration, from the first.
+    def missing(self) -> int:
+        """Iterations before the first one whose size is known.
 
-        Missing lines repeat the previous value. Empty where nothing was drawn.
+        Not 0 where the training was resumed from another work dir, or an earlier
+        start's folder was deleted.
+        """
+        return min(self.drawn, default=1) - 1
+
+    @property
+    def plan(self) -> EpochPlan:
+        """``(height, width, batch_size)`` of every iteration after the missing ones.
+
+        Missing lines in between repeat the previous value. Empty where nothing was
+        drawn.
         """
         if not self.drawn:
             return []
         plan: EpochPlan = []
-        last = self.drawn[min(self.drawn)]
-        for iteration in range(1, max(self.iterations, max(self.drawn)) + 1):
+        first, stop = min(self.drawn), max(self.iterations, max(self.drawn)) + 1
+        last = self.drawn[first]
+        for iteration in range(first, stop):
             last = self.drawn.get(iteration, last)
             plan.append(last)
         return plan

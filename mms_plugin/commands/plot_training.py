@@ -168,6 +168,22 @@ def costs_of(
     return costs, "pixels" if flops is None else "flops", note
 
 
+def size_note(sizes: RunSizes) -> str:
+    """Return what to know of sizes that are not all in the log."""
+    if sizes.missing:
+        return f"iterations 1 to {sizes.missing:,} are not in the log"
+    return "" if sizes.source == "log" else f"from its {sizes.source}"
+
+
+def notes_on_cost(runs: List[Run]) -> List[str]:
+    """Return a sentence for each run whose cost is not that of all its iterations."""
+    return [
+        f"{run.label}: {size_note(run.sizes)}; sizes and cost leave them out"
+        for run in runs
+        if run.sizes and run.sizes.missing
+    ]
+
+
 # -------------------------------------------------------------------- the pictures
 
 
@@ -213,8 +229,8 @@ def draw(
     for run in runs:
         if run.sizes is None:
             notes[run.label] = shorten(run.sizes_error)
-        elif run.sizes.source != "log":
-            notes[run.label] = f"from its {run.sizes.source}"
+        elif size_note(run.sizes):
+            notes[run.label] = size_note(run.sizes)
     plans = {run.label: run.sizes.plan if run.sizes else [] for run in runs}
     mixtures = {
         run.label: (run.log.iterations, run.sizes.mixture)
@@ -222,7 +238,8 @@ def draw(
         if run.sizes and run.sizes.mixture
     }
     if any(plans.values()) or mixtures:
-        pictures.draw_sizes(plans, path_of("sizes"), mixtures, notes)
+        missing = {run.label: run.sizes.missing for run in runs if run.sizes}
+        pictures.draw_sizes(plans, path_of("sizes"), mixtures, notes, missing)
 
     panels = loss_panels(runs)
     if panels:
@@ -327,8 +344,8 @@ def summary(run: Run, cost: Optional[RunCost], unit: Optional[str]) -> Dict[str,
     """Return what ``--json`` prints of a run."""
     log = run.log
     drawn: Dict[Tuple[int, int], List[int]] = {}
-    plan = run.sizes.plan if run.sizes else []
-    for (height, width, batch_size), ranks in zip(plan, log.world_sizes):
+    plan, missing = (run.sizes.plan, run.sizes.missing) if run.sizes else ([], 0)
+    for (height, width, batch_size), ranks in zip(plan, log.world_sizes[missing:]):
         entry = drawn.setdefault((height, width), [0, 0])
         entry[0] += 1
         entry[1] += batch_size * ranks
@@ -406,8 +423,9 @@ def main(argv: List[str]) -> None:
         folder = Path(args.out or args.work_dirs[0])
         cli.make_folder(str(folder), "--out")
         costs, unit, note = costs_of(runs, args.cost)
-        if note:
-            print(note, file=sys.stderr)
+        notes = [*([note] if note else []), *notes_on_cost(runs)]
+        for text in notes:
+            print(text, file=sys.stderr)
         try:
             paths = draw(runs, costs, unit, metrics, folder)
         except (ImportError, OSError) as error:
@@ -415,7 +433,7 @@ def main(argv: List[str]) -> None:
         document = dict(
             runs=[summary(run, cost, unit) for run, cost in zip(runs, costs)],
             cost=unit,
-            note=note or None,
+            note="; ".join(notes) or None,
             pictures=paths,
         )
         emit(document)

@@ -219,6 +219,14 @@ def test_a_lost_line_is_as_the_one_before(tmp_path):
     assert read_run(tmp_path).plan == [(4, 4, 8), (4, 4, 8), (8, 8, 2), (8, 8, 2)]
 
 
+def test_what_ran_in_another_work_dir_is_missing(tmp_path):
+    records = [drawn(3, 4, 4, 8), drawn(5, 8, 8, 2), train(5)]
+    write_start(tmp_path, "20260101_000000", records, config="resume = True")
+    log = read_run(tmp_path)
+    assert (log.missing, log.iterations) == (2, 5)
+    assert log.plan == [(4, 4, 8), (4, 4, 8), (8, 8, 2)]
+
+
 def test_epochs_whose_ends_are_not_logged(tmp_path):
     """67 iterations an epoch, every 20th logged, as LoggerHook does by default."""
     records = []

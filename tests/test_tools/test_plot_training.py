@@ -112,6 +112,20 @@ def test_pictures_go_to_the_work_dir(tmp_path, capsys):
     assert [p.name for p in tmp_path.glob("*.png")] == ["training_losses.png"]
 
 
+def test_iterations_of_another_work_dir_are_left_out_with_a_note(tmp_path, capfd):
+    records = [*(drawn(step, 8, 4, 2) for step in range(31, 46)), train(45)]
+    write_start(tmp_path, "20260101_000000", records, config="resume = True")
+    tool.main([str(tmp_path), "--labels", "a", "--cost", "pixels", "--json"])
+    out, err = capfd.readouterr()
+    document = json.loads(out)
+    (run,) = document["runs"]
+    assert run["iterations"] == 45
+    assert run["sizes"] == [dict(height=8, width=4, iterations=15, images=30)]
+    assert run["train_pixels"] == 15 * 2 * 8 * 4
+    assert document["note"].startswith("a: iterations 1 to 30 are not in the log")
+    assert document["note"] in err
+
+
 def test_labels_are_the_ends_that_differ():
     assert tool.default_labels(["/x/a", "/x/b"]) == ["a", "b"]
     assert tool.default_labels(["/x/a/run", "/x/b/run"]) == ["a/run", "b/run"]
