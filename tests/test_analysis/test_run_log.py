@@ -242,6 +242,52 @@ def test_epochs_whose_ends_are_not_logged(tmp_path):
     assert (log.iterations, log.epochs) == (201, 3)
 
 
+def place(epoch, iteration, length):
+    return f"INFO - Epoch(train)  [{epoch}][{iteration:2}/{length}]  lr: 1.0e-01\n"
+
+
+@pytest.mark.parametrize("epochs, says", [(1, "Epoch(val)"), (2, "Saving checkpoint")])
+def test_the_last_epoch_is_done_where_the_log_says_so(tmp_path, epochs, says):
+    """16 iterations an epoch, the 10th logged: with a validation, or a checkpoint."""
+    records, text = [], ""
+    for epoch in range(1, epochs + 1):
+        records.append(train(16 * (epoch - 1) + 10, epoch))
+        text += place(epoch, 10, 16)
+    write_start(tmp_path / "running", "20260101_000000", records, text=text)
+    assert read_run(tmp_path / "running").iterations == 16 * (epochs - 1) + 10
+    if says == "Epoch(val)":
+        records.append(validation(epochs, top1=1.0))
+    else:
+        text += f"INFO - Saving checkpoint at {epochs} epochs\n"
+    write_start(tmp_path / "done", "20260101_000000", records, text=text)
+    log = read_run(tmp_path / "done")
+    assert log.iterations == 16 * epochs
+    assert [one.iteration for one in log.validations] == [16] * (2 - epochs)
+
+
+def test_epochs_of_another_length_after_a_resume(tmp_path):
+    """16 iterations an epoch, then 12 with a larger batch; the 10th is logged."""
+    write_start(
+        tmp_path, "20260101_000000",
+        [train(10, 1), validation(1, top1=1.0), train(26, 2), validation(2, top1=2.0)],
+        text=place(1, 10, 16) + place(2, 10, 16),
+    )  # fmt: skip
+    write_start(
+        tmp_path, "20260102_000000", [train(42, 3), validation(3, top1=3.0)],
+        config="resume = True", text=place(3, 10, 12),
+    )  # fmt: skip
+    log = read_run(tmp_path)
+    assert [one.iteration for one in log.validations] == [16, 32, 44]
+    assert log.iterations == 44
+
+
+def test_a_checkpoint_after_the_last_logged_iteration(tmp_path):
+    config = "train_cfg = dict(type='IterBasedTrainLoop', max_iters=45)"
+    text = "INFO - Iter(train) [40/45]\nINFO - Saving checkpoint at 45 iterations\n"
+    write_start(tmp_path, "20260101_000000", [train(40)], config=config, text=text)
+    assert read_run(tmp_path).iterations == 45
+
+
 @pytest.mark.parametrize("by_epoch", [True, False])
 def test_a_training_by_iterations(tmp_path, by_epoch):
     """With ``log_metric_by_epoch=True``, the default, MMEngine notes epoch 0."""
