@@ -264,13 +264,13 @@ def _join(log: RunLog, start: Path) -> None:
     hooks = (log.config or {}).get("default_hooks") or {}
     logger = hooks.get("logger") or {}
     for record in drawn:
-        if all(_is_number(record.get(name)) for name in _DRAWN):
+        if all(_is_finite(record.get(name)) for name in _DRAWN):
             height, width, batch_size = (int(record[name]) for name in _DRAWN)
             log.drawn[record["step"]] = (height, width, batch_size)
     log.records += [record for record in records if "iter" in record]
     log.records = _later_wins(log.records)
     ends = _epoch_ends(records, text)
-    ends.update({r["epoch"]: r["step"] for r in drawn if _is_number(r.get("epoch"))})
+    ends.update({r["epoch"]: r["step"] for r in drawn if "epoch" in r})
     log.iterations = max([*steps, *_saved_iterations(text, log, ends)])
     log.validations += _validations(records, log, loop, logger, ends)
     log.validations.sort(key=lambda one: one.iteration)
@@ -291,8 +291,10 @@ def _read_lines(file: Path) -> Tuple[List[Dict[str, Any]], int]:
                 record = json.loads(line)
             except (ValueError, RecursionError):
                 record = None
-            if isinstance(record, dict) and _is_number(record.get("step")):
+            if isinstance(record, dict) and _is_finite(record.get("step")):
                 record["step"] = int(record["step"])
+                if not _is_finite(record.get("epoch")):
+                    record.pop("epoch", None)
                 records.append(record)
             else:
                 broken += 1
@@ -308,6 +310,10 @@ def _shifted(records: List[Dict[str, Any]], by: int) -> List[Dict[str, Any]]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value)
 
 
 def _is_training(record: Mapping[str, Any]) -> bool:

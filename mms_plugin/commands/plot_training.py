@@ -7,6 +7,7 @@ dumped beside it. A resumed training is joined; one that still runs is drawn so 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from pathlib import Path
@@ -350,9 +351,18 @@ def summary(run: Run, cost: Optional[RunCost], unit: Optional[str]) -> Dict[str,
         entry[0] += 1
         entry[1] += batch_size * ranks
 
-    def ends(name: str) -> Dict[str, float]:
-        values = [value for _, value in log.series(name)]
-        return dict(first=values[0], last=values[-1], min=min(values), max=max(values))
+    def ends(names: List[str]) -> Dict[str, Dict[str, Optional[float]]]:
+        series = {name: [value for _, value in log.series(name)] for name in names}
+        return {
+            name: dict(
+                first=values[0],
+                last=values[-1],
+                min=min(filter(math.isfinite, values), default=None),
+                max=max(filter(math.isfinite, values), default=None),
+            )
+            for name, values in series.items()
+            if values
+        }
 
     def of_cost(kind: str, iteration: Optional[int] = None) -> Optional[float]:
         if cost is None or unit != kind:
@@ -389,8 +399,8 @@ def summary(run: Run, cost: Optional[RunCost], unit: Optional[str]) -> Dict[str,
         ],
         train_flops=of_cost("flops"),
         train_pixels=of_cost("pixels"),
-        learning_rate={name: ends(name) for name in log.learning_rates},
-        losses={name: ends(name) for name in log.losses},
+        learning_rate=ends(log.learning_rates),
+        losses=ends(log.losses),
         metrics=metrics,
         agvm=summarize_agvm(agvm) if agvm else None,
     )

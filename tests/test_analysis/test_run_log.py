@@ -242,6 +242,16 @@ def test_epochs_whose_ends_are_not_logged(tmp_path):
     assert (log.iterations, log.epochs) == (201, 3)
 
 
+@pytest.mark.parametrize("epoch", [None, float("nan"), "2"])
+def test_an_epoch_that_is_no_number_is_left_out(tmp_path, epoch):
+    broken = dict(train(10), epoch=epoch)
+    records = [train(5, 1), broken, validation(1, top1=1.0), train(15, 2)]
+    write_start(tmp_path, "20260101_000000", records)
+    log = read_run(tmp_path)
+    assert [step for step, _ in log.series("lr")] == [5, 10, 15]
+    assert (log.epochs, log.iterations) == (2, 15)
+
+
 def place(epoch, iteration, length):
     return f"INFO - Epoch(train)  [{epoch}][{iteration:2}/{length}]  lr: 1.0e-01\n"
 

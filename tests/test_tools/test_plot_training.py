@@ -112,6 +112,22 @@ def test_pictures_go_to_the_work_dir(tmp_path, capsys):
     assert [p.name for p in tmp_path.glob("*.png")] == ["training_losses.png"]
 
 
+def test_only_finite_losses_have_a_least_and_a_largest(tmp_path, capfd):
+    nan = float("nan")
+    losses = [nan, 0.5, 0.3, nan, 0.4, float("inf")]
+    records = [
+        dict(train(step, 1), loss=loss, loss_cls=None, loss_box=nan)
+        for step, loss in enumerate(losses, 1)
+    ]
+    write_start(tmp_path, "20260101_000000", records)
+    tool.main([str(tmp_path), "--cost", "pixels", "--json"])
+    (run,) = json.loads(capfd.readouterr().out)["runs"]
+    nothing = dict(first=None, last=None, min=None, max=None)
+    assert run["losses"] == dict(
+        loss=dict(first=None, last=None, min=0.3, max=0.5), loss_box=nothing
+    )
+
+
 def test_iterations_of_another_work_dir_are_left_out_with_a_note(tmp_path, capfd):
     records = [*(drawn(step, 8, 4, 2) for step in range(31, 46)), train(45)]
     write_start(tmp_path, "20260101_000000", records, config="resume = True")
