@@ -57,7 +57,7 @@ def run_sizes(log: RunLog) -> RunSizes:
 
     Those in the log; else the one size of a config without the multi-scale sampler;
     else, with the sampler but nothing in the log, the shares that it draws its sizes
-    in.
+    in without a curriculum.
 
     Raises:
         ValueError: None of these is known.

@@ -177,12 +177,16 @@ def size_note(sizes: RunSizes) -> str:
 
 
 def notes_on_cost(runs: List[Run]) -> List[str]:
-    """Return a sentence for each run whose cost is not that of all its iterations."""
-    return [
-        f"{run.label}: {size_note(run.sizes)}; sizes and cost leave them out"
-        for run in runs
-        if run.sizes and run.sizes.missing
-    ]
+    """Return a sentence for each run whose sizes are not all known."""
+    notes = []
+    for run in runs:
+        if run.sizes and run.sizes.missing:
+            note = f"{size_note(run.sizes)}, so sizes and cost leave them out"
+            notes.append(f"{run.label}: {note}")
+        elif run.sizes and run.sizes.mixture:
+            note = "no sizes in the log, so the cost is that of drawing from all sizes"
+            notes.append(f"{run.label}: {note}, without a curriculum")
+    return notes
 
 
 # -------------------------------------------------------------------- the pictures

@@ -142,6 +142,25 @@ def test_iterations_of_another_work_dir_are_left_out_with_a_note(tmp_path, capfd
     assert document["note"] in err
 
 
+def test_sizes_that_are_only_in_the_config_have_a_note(tmp_path, capfd):
+    """32 images of 32 x 32 and 8 of 64 x 64 have as many pixels."""
+    pytest.importorskip("mmcv")
+    config = """
+train_dataloader = dict(
+    batch_size=8,
+    batch_sampler=dict(
+        type='MultiScaleVariableBatchSampler', base_size=64, sizes=[32, 64]),
+    dataset=dict(type='MultiScaleDataset', dataset=dict(type='ToyDataset', pipeline=[
+        dict(type='MultiScaleTransform', transform=dict(type='Resize'))])))
+"""
+    write_start(tmp_path, "20260101_000000", [train(10)], config)
+    tool.main([str(tmp_path), "--labels", "a", "--cost", "pixels", "--json"])
+    document = json.loads(capfd.readouterr().out)
+    assert document["runs"][0]["train_pixels"] == 10 * 8 * 64 * 64
+    assert document["note"].startswith("a: no sizes in the log")
+    assert document["note"].endswith("without a curriculum")
+
+
 def test_labels_are_the_ends_that_differ():
     assert tool.default_labels(["/x/a", "/x/b"]) == ["a", "b"]
     assert tool.default_labels(["/x/a/run", "/x/b/run"]) == ["a/run", "b/run"]
