@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 __all__ = ["agvm_curves", "running_mean", "summarize_agvm"]
@@ -15,13 +16,15 @@ _KINDS = ("agvm/mu/", "agvm/phi/")
 def agvm_curves(records: Iterable[Mapping[str, Any]]) -> Dict[str, Curve]:
     """Return ``(iteration, value)`` by ``'mu/<module>'`` and ``'phi/<module>'``.
 
+    Values that are no numbers are left out; NaN is kept.
+
     Args:
         records: Of MMEngine's JSON log, in their order.
     """
     curves: Dict[str, Curve] = {}
     for record in records:
         for name, value in record.items():
-            if name.startswith(_KINDS):
+            if name.startswith(_KINDS) and isinstance(value, (int, float)):
                 points = curves.setdefault(name[len(_PREFIX) :], [])
                 points.append((record["step"], float(value)))
     return curves
@@ -44,12 +47,15 @@ def summarize_agvm(curves: Mapping[str, Curve]) -> Dict[str, Dict[str, float]]:
 
     Returns:
         ``phi``, the mean over the last third of the measurements, and ``mu``, the
-        last multiplier, both by module.
+        last multiplier, both by module. Only finite values count; a module without
+        any is left out.
     """
     summary: Dict[str, Dict[str, float]] = dict(phi={}, mu={})
     for name, points in curves.items():
         kind, _, module = name.partition("/")
-        values = [value for _, value in points]
+        values = [value for _, value in points if math.isfinite(value)]
+        if not values:
+            continue
         if kind == "phi":
             last = values[-(-2 * len(values) // 3) :] or values
             summary["phi"][module] = sum(last) / len(last)

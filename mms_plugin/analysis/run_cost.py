@@ -30,18 +30,21 @@ class RunSizes(NamedTuple):
     """The sizes that a training ran.
 
     Attributes:
-        plan: ``(height, width, batch_size)`` on one rank of every iteration so far;
-            empty where they are not in the log and the config has more than one.
+        plan: ``(height, width, batch_size)`` on one rank of every iteration so far,
+            without the missing ones; empty where they are not in the log and the
+            config has more than one.
         mixture: ``(height, width, batch_size)`` with its share of the iterations; in
             place of an empty plan.
         source: Where the plan is from, in words.
         counted_as: Size that the images of a batch have, by the batch's size.
+        missing: Iterations before those of the plan, which the log does not have.
     """
 
     plan: EpochPlan
     mixture: List[Tuple[Tuple[int, int, int], float]]
     source: str
     counted_as: Dict[Size, Size]
+    missing: int = 0
 
     @property
     def sizes(self) -> Set[Size]:
@@ -54,7 +57,7 @@ def run_sizes(log: RunLog) -> RunSizes:
 
     Those in the log; else the one size of a config without the multi-scale sampler;
     else, with the sampler but nothing in the log, the shares that it draws its sizes
-    in.
+    in without a curriculum.
 
     Raises:
         ValueError: None of these is known.
@@ -64,7 +67,7 @@ def run_sizes(log: RunLog) -> RunSizes:
         plan = log.plan
         sizes = sorted({(height, width) for height, width, _ in plan})
         counted = {s: s if config is None else counted_size(config, s) for s in sizes}
-        return RunSizes(plan, [], "log", counted)
+        return RunSizes(plan, [], "log", counted, log.missing)
     if config is None:
         raise ValueError(f"no sizes in the log, and {log.config_error}")
     loader = config.get("train_dataloader") or {}
@@ -116,7 +119,7 @@ def run_cost(
     world_size: Union[int, Sequence[int]] = 1,
     per_image: Optional[Mapping[Size, float]] = None,
 ) -> RunCost:
-    """Return the cost of a training, summed up.
+    """Return the cost of a training, summed up; missing iterations cost nothing.
 
     Args:
         sizes: What it ran.
@@ -134,7 +137,8 @@ def run_cost(
         mean = sum(cost[entry] * share for entry, share in sizes.mixture)
         each = np.full(iterations, mean)
     else:
-        each = np.array([cost[entry] for entry in sizes.plan[:iterations]], float)
+        known = [cost[entry] for entry in sizes.plan]
+        each = np.array([0.0] * sizes.missing + known)[:iterations]
     ranks = np.asarray(world_size)
     cumulated = np.cumsum(each * (ranks[: len(each)] if ranks.ndim else ranks))
     return RunCost(float(cumulated[-1]) if len(cumulated) else 0.0, cumulated)

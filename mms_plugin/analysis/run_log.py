@@ -101,16 +101,27 @@ class RunLog:
         return max([*begun, *done], default=None) if self.by_epoch else None
 
     @property
-    def plan(self) -> EpochPlan:
-        """``(height, width, batch_size)`` of every iteration, from the first.
+    def missing(self) -> int:
+        """Iterations before the first one whose size is known.
 
-        Missing lines repeat the previous value. Empty where nothing was drawn.
+        Not 0 where the training was resumed from another work dir, or an earlier
+        start's folder was deleted.
+        """
+        return min(self.drawn, default=1) - 1
+
+    @property
+    def plan(self) -> EpochPlan:
+        """``(height, width, batch_size)`` of every iteration after the missing ones.
+
+        Missing lines in between repeat the previous value. Empty where nothing was
+        drawn.
         """
         if not self.drawn:
             return []
         plan: EpochPlan = []
-        last = self.drawn[min(self.drawn)]
-        for iteration in range(1, max(self.iterations, max(self.drawn)) + 1):
+        first, stop = min(self.drawn), max(self.iterations, max(self.drawn)) + 1
+        last = self.drawn[first]
+        for iteration in range(first, stop):
             last = self.drawn.get(iteration, last)
             plan.append(last)
         return plan
@@ -242,7 +253,8 @@ def _join(log: RunLog, start: Path) -> None:
     log.drawn = {step: size for step, size in log.drawn.items() if step < first}
     log.validations = [one for one in log.validations if one.iteration < first]
     log.starts = log.starts + 1 if log.records or log.drawn else 1
-    log.world_size = _world_size(start) or log.world_size
+    text = _text_log(start)
+    log.world_size = _world_size(text) or log.world_size
     log.ranks = {step: ranks for step, ranks in log.ranks.items() if step < first}
     if log.world_size is not None:
         log.ranks[max(first, 1)] = log.world_size
@@ -252,13 +264,14 @@ def _join(log: RunLog, start: Path) -> None:
     hooks = (log.config or {}).get("default_hooks") or {}
     logger = hooks.get("logger") or {}
     for record in drawn:
-        if all(_is_number(record.get(name)) for name in _DRAWN):
+        if all(_is_finite(record.get(name)) for name in _DRAWN):
             height, width, batch_size = (int(record[name]) for name in _DRAWN)
             log.drawn[record["step"]] = (height, width, batch_size)
     log.records += [record for record in records if "iter" in record]
     log.records = _later_wins(log.records)
-    log.iterations = max(steps)
-    ends = {int(r["epoch"]): r["step"] for r in drawn if _is_number(r.get("epoch"))}
+    ends = _epoch_ends(records, text)
+    ends.update({r["epoch"]: r["step"] for r in drawn if "epoch" in r})
+    log.iterations = max([*steps, *_saved_iterations(text, log, ends)])
     log.validations += _validations(records, log, loop, logger, ends)
     log.validations.sort(key=lambda one: one.iteration)
     if log.validations:
@@ -278,8 +291,10 @@ def _read_lines(file: Path) -> Tuple[List[Dict[str, Any]], int]:
                 record = json.loads(line)
             except (ValueError, RecursionError):
                 record = None
-            if isinstance(record, dict) and _is_number(record.get("step")):
+            if isinstance(record, dict) and _is_finite(record.get("step")):
                 record["step"] = int(record["step"])
+                if not _is_finite(record.get("epoch")):
+                    record.pop("epoch", None)
                 records.append(record)
             else:
                 broken += 1
@@ -295,6 +310,10 @@ def _shifted(records: List[Dict[str, Any]], by: int) -> List[Dict[str, Any]]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value)
 
 
 def _is_training(record: Mapping[str, Any]) -> bool:
@@ -317,6 +336,26 @@ def _counts_epochs(
     if loop.get("type") is not None or "by_epoch" in loop:
         return not counts_iterations(dict(train_cfg=loop))
     return any("epoch" in record for record in records)
+
+
+def _epoch_ends(records: Iterable[Mapping[str, Any]], text: str) -> Dict[int, int]:
+    """Return the last iteration of each epoch of one start.
+
+    MMEngine's logger passes over the last iterations of an epoch. How many they are
+    stands in the text log: 6 after ``Epoch(train) [2][10/16]``.
+    """
+    place = re.compile(r"Epoch\(train\)\s*\[\s*(\d+)\]\[\s*(\d+)/(\d+)\]")
+    after = {int(epoch): int(n) - int(i) for epoch, i, n in place.findall(text)}
+    last = {r["epoch"]: r["step"] for r in records if "iter" in r and "epoch" in r}
+    return {epoch: last[epoch] + after[epoch] for epoch in last if epoch in after}
+
+
+def _saved_iterations(text: str, log: RunLog, ends: Mapping[int, int]) -> List[int]:
+    """Return after which iterations one start saved checkpoints, by its text log."""
+    saved = re.findall(r"Saving checkpoint at (\d+) (epoch|iteration)s", text)
+    iterations = [int(n) + log.shift for n, unit in saved if unit == "iteration"]
+    epochs = [int(n) for n, unit in saved if unit == "epoch" and log.by_epoch]
+    return iterations + [ends[epoch] for epoch in epochs if epoch in ends]
 
 
 def _validations(
@@ -392,14 +431,14 @@ def _epoch_length(log: RunLog, interval: int) -> Optional[float]:
     return least
 
 
-def _world_size(start: Path) -> Optional[int]:
-    for file in sorted(start.glob("*.log")):
-        with file.open(encoding="utf-8", errors="replace") as stream:
-            # In what MMEngine says of the machine, at the top.
-            found = re.search(r"GPU number: (\d+)", stream.read(100_000))
-        if found:
-            return int(found[1])
-    return None
+def _text_log(start: Path) -> str:
+    files = sorted(start.glob("*.log"))
+    return "".join(file.read_text("utf-8", errors="replace") for file in files)
+
+
+def _world_size(text: str) -> Optional[int]:
+    found = re.search(r"GPU number: (\d+)", text)
+    return int(found[1]) if found else None
 
 
 def _read_config(log: RunLog, candidates: List[Path]) -> None:

@@ -134,6 +134,7 @@ def draw_sizes(
     path: PathLike,
     mixtures: Optional[Mapping[str, Tuple[int, Sequence[Tuple[Drawn, float]]]]] = None,
     notes: Optional[Mapping[str, str]] = None,
+    missing: Optional[Mapping[str, int]] = None,
 ) -> None:
     """Draw sizes and batch sizes of every iteration, a row for each training.
 
@@ -147,13 +148,15 @@ def draw_sizes(
         mixtures: By the training's name, its number of iterations and the share of
             each ``(height, width, batch_size)`` in them. Defaults to none.
         notes: To stand above a training's row, by its name. Defaults to none.
+        missing: Iterations before the first one of a plan, by the training's name.
+            Defaults to 0.
 
     Raises:
         ValueError: No plans.
     """
     if not plans:
         raise ValueError("plans={} must hold at least one training")
-    notes, mixtures = notes or {}, mixtures or {}
+    notes, mixtures, missing = notes or {}, mixtures or {}, missing or {}
     figure = new_figure(11, 0.9 + 2.5 * len(plans))
     axes = figure.subplots(len(plans), 2, sharex=True, sharey="col", squeeze=False)
     every = [entry for plan in plans.values() for entry in set(plan)]
@@ -175,7 +178,8 @@ def draw_sizes(
             axis.set_ylabel(labels[column])
             _plain_axis(axis)
             if plan:
-                _draw_drawn(axis, np.array([_value(e, column) for e in plan]))
+                values = np.array([_value(entry, column) for entry in plan])
+                _draw_drawn(axis, values, missing.get(name, 0) + 1)
             elif mixture[0]:
                 stretch = (1.0, float(mixture[0]))
                 parts = [
@@ -208,8 +212,9 @@ def _apart(values: Iterable[float]) -> List[float]:
     return kept
 
 
-def _draw_drawn(axis: Any, values: np.ndarray) -> None:
-    iterations = np.arange(1, len(values) + 1)
+def _draw_drawn(axis: Any, values: np.ndarray, first: int) -> None:
+    """Draw the values of consecutive iterations, from the ``first`` on."""
+    iterations = np.arange(first, first + len(values))
     if len(np.unique(values)) == 1:
         axis.plot(iterations[[0, -1]], values[[0, -1]], color=_DOTS, linewidth=2)
         return
@@ -219,14 +224,14 @@ def _draw_drawn(axis: Any, values: np.ndarray) -> None:
     else:
         parts = []
         for stretch in np.array_split(iterations, _STRETCHES):
-            found, counts = np.unique(values[stretch - 1], return_counts=True)
+            found, counts = np.unique(values[stretch - first], return_counts=True)
             for value, count in zip(found, counts):
                 share = count / len(stretch)
                 parts.append((stretch[0], stretch[-1] + 1, value, share))
         _draw_shades(axis, parts)
     stretches = np.array_split(iterations, min(_MEANS, len(values)))
     middle = [stretch.mean() for stretch in stretches]
-    mean = [values[stretch - 1].mean() for stretch in stretches]
+    mean = [values[stretch - first].mean() for stretch in stretches]
     axis.plot(middle, mean, color=_MEAN, linewidth=1.8, label="mean")
 
 

@@ -7,6 +7,7 @@ dumped beside it. A resumed training is joined; one that still runs is drawn so 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from pathlib import Path
@@ -168,6 +169,26 @@ def costs_of(
     return costs, "pixels" if flops is None else "flops", note
 
 
+def size_note(sizes: RunSizes) -> str:
+    """Return what to know of sizes that are not all in the log."""
+    if sizes.missing:
+        return f"iterations 1 to {sizes.missing:,} are not in the log"
+    return "" if sizes.source == "log" else f"from its {sizes.source}"
+
+
+def notes_on_cost(runs: List[Run]) -> List[str]:
+    """Return a sentence for each run whose sizes are not all known."""
+    notes = []
+    for run in runs:
+        if run.sizes and run.sizes.missing:
+            note = f"{size_note(run.sizes)}, so sizes and cost leave them out"
+            notes.append(f"{run.label}: {note}")
+        elif run.sizes and run.sizes.mixture:
+            note = "no sizes in the log, so the cost is that of drawing from all sizes"
+            notes.append(f"{run.label}: {note}, without a curriculum")
+    return notes
+
+
 # -------------------------------------------------------------------- the pictures
 
 
@@ -213,8 +234,8 @@ def draw(
     for run in runs:
         if run.sizes is None:
             notes[run.label] = shorten(run.sizes_error)
-        elif run.sizes.source != "log":
-            notes[run.label] = f"from its {run.sizes.source}"
+        elif size_note(run.sizes):
+            notes[run.label] = size_note(run.sizes)
     plans = {run.label: run.sizes.plan if run.sizes else [] for run in runs}
     mixtures = {
         run.label: (run.log.iterations, run.sizes.mixture)
@@ -222,7 +243,8 @@ def draw(
         if run.sizes and run.sizes.mixture
     }
     if any(plans.values()) or mixtures:
-        pictures.draw_sizes(plans, path_of("sizes"), mixtures, notes)
+        missing = {run.label: run.sizes.missing for run in runs if run.sizes}
+        pictures.draw_sizes(plans, path_of("sizes"), mixtures, notes, missing)
 
     panels = loss_panels(runs)
     if panels:
@@ -327,15 +349,24 @@ def summary(run: Run, cost: Optional[RunCost], unit: Optional[str]) -> Dict[str,
     """Return what ``--json`` prints of a run."""
     log = run.log
     drawn: Dict[Tuple[int, int], List[int]] = {}
-    plan = run.sizes.plan if run.sizes else []
-    for (height, width, batch_size), ranks in zip(plan, log.world_sizes):
+    plan, missing = (run.sizes.plan, run.sizes.missing) if run.sizes else ([], 0)
+    for (height, width, batch_size), ranks in zip(plan, log.world_sizes[missing:]):
         entry = drawn.setdefault((height, width), [0, 0])
         entry[0] += 1
         entry[1] += batch_size * ranks
 
-    def ends(name: str) -> Dict[str, float]:
-        values = [value for _, value in log.series(name)]
-        return dict(first=values[0], last=values[-1], min=min(values), max=max(values))
+    def ends(names: List[str]) -> Dict[str, Dict[str, Optional[float]]]:
+        series = {name: [value for _, value in log.series(name)] for name in names}
+        return {
+            name: dict(
+                first=values[0],
+                last=values[-1],
+                min=min(filter(math.isfinite, values), default=None),
+                max=max(filter(math.isfinite, values), default=None),
+            )
+            for name, values in series.items()
+            if values
+        }
 
     def of_cost(kind: str, iteration: Optional[int] = None) -> Optional[float]:
         if cost is None or unit != kind:
@@ -372,8 +403,8 @@ def summary(run: Run, cost: Optional[RunCost], unit: Optional[str]) -> Dict[str,
         ],
         train_flops=of_cost("flops"),
         train_pixels=of_cost("pixels"),
-        learning_rate={name: ends(name) for name in log.learning_rates},
-        losses={name: ends(name) for name in log.losses},
+        learning_rate=ends(log.learning_rates),
+        losses=ends(log.losses),
         metrics=metrics,
         agvm=summarize_agvm(agvm) if agvm else None,
     )
@@ -406,8 +437,9 @@ def main(argv: List[str]) -> None:
         folder = Path(args.out or args.work_dirs[0])
         cli.make_folder(str(folder), "--out")
         costs, unit, note = costs_of(runs, args.cost)
-        if note:
-            print(note, file=sys.stderr)
+        notes = [*([note] if note else []), *notes_on_cost(runs)]
+        for text in notes:
+            print(text, file=sys.stderr)
         try:
             paths = draw(runs, costs, unit, metrics, folder)
         except (ImportError, OSError) as error:
@@ -415,7 +447,7 @@ def main(argv: List[str]) -> None:
         document = dict(
             runs=[summary(run, cost, unit) for run, cost in zip(runs, costs)],
             cost=unit,
-            note=note or None,
+            note="; ".join(notes) or None,
             pictures=paths,
         )
         emit(document)

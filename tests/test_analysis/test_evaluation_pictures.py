@@ -45,6 +45,15 @@ def result(checkpoint, size, value, corruption=None, severity=None):
     )
 
 
+def test_a_missing_value_is_not_drawn_as_zero(tmp_path):
+    def picture(value):
+        report = summarize([result("a", None, 5.0), result("b", None, value)], "m")
+        draw_evaluation(report, {"a": "first", "b": "second"}, tmp_path / "e.png")
+        return pixels(tmp_path / "e.png")
+
+    assert not np.array_equal(picture(None), picture(0.0))
+
+
 @pytest.mark.parametrize(
     "results",
     [

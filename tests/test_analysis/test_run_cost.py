@@ -40,6 +40,14 @@ def test_the_sizes_of_the_log_count(tmp_path):
     assert run_cost(sizes, 3).total == 16 * 8 + 16 * 8 + 32 * 4
 
 
+def test_iterations_that_the_log_does_not_have_cost_nothing(tmp_path):
+    """Five iterations, the first two of them in another work dir, on two ranks."""
+    records = [drawn(3, 4, 4, 8), drawn(4, 8, 8, 2), drawn(5, 8, 8, 2), train(5)]
+    log = log_of(tmp_path, records, SAMPLER.format(keep_ratio=False))
+    cost = run_cost(run_sizes(log), 5, [2] * 5)
+    np.testing.assert_allclose(cost.cumulated, [0, 0, 256, 512, 768])
+
+
 def test_images_that_keep_their_ratio(tmp_path):
     """A 4:3 photograph within 64 x 64 has 64 x 48 pixels."""
     records = [drawn(1, 64, 64, 8), train(1)]

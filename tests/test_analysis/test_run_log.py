@@ -219,6 +219,14 @@ def test_a_lost_line_is_as_the_one_before(tmp_path):
     assert read_run(tmp_path).plan == [(4, 4, 8), (4, 4, 8), (8, 8, 2), (8, 8, 2)]
 
 
+def test_what_ran_in_another_work_dir_is_missing(tmp_path):
+    records = [drawn(3, 4, 4, 8), drawn(5, 8, 8, 2), train(5)]
+    write_start(tmp_path, "20260101_000000", records, config="resume = True")
+    log = read_run(tmp_path)
+    assert (log.missing, log.iterations) == (2, 5)
+    assert log.plan == [(4, 4, 8), (4, 4, 8), (8, 8, 2)]
+
+
 def test_epochs_whose_ends_are_not_logged(tmp_path):
     """67 iterations an epoch, every 20th logged, as LoggerHook does by default."""
     records = []
@@ -232,6 +240,62 @@ def test_epochs_whose_ends_are_not_logged(tmp_path):
     assert [one.iteration for one in log.validations] == [67, 134, 201]
     assert [one.epoch for one in log.validations] == [1, 2, 3]
     assert (log.iterations, log.epochs) == (201, 3)
+
+
+@pytest.mark.parametrize("epoch", [None, float("nan"), "2"])
+def test_an_epoch_that_is_no_number_is_left_out(tmp_path, epoch):
+    broken = dict(train(10), epoch=epoch)
+    records = [train(5, 1), broken, validation(1, top1=1.0), train(15, 2)]
+    write_start(tmp_path, "20260101_000000", records)
+    log = read_run(tmp_path)
+    assert [step for step, _ in log.series("lr")] == [5, 10, 15]
+    assert (log.epochs, log.iterations) == (2, 15)
+
+
+def place(epoch, iteration, length):
+    return f"INFO - Epoch(train)  [{epoch}][{iteration:2}/{length}]  lr: 1.0e-01\n"
+
+
+@pytest.mark.parametrize("epochs, says", [(1, "Epoch(val)"), (2, "Saving checkpoint")])
+def test_the_last_epoch_is_done_where_the_log_says_so(tmp_path, epochs, says):
+    """16 iterations an epoch, the 10th logged: with a validation, or a checkpoint."""
+    records, text = [], ""
+    for epoch in range(1, epochs + 1):
+        records.append(train(16 * (epoch - 1) + 10, epoch))
+        text += place(epoch, 10, 16)
+    write_start(tmp_path / "running", "20260101_000000", records, text=text)
+    assert read_run(tmp_path / "running").iterations == 16 * (epochs - 1) + 10
+    if says == "Epoch(val)":
+        records.append(validation(epochs, top1=1.0))
+    else:
+        text += f"INFO - Saving checkpoint at {epochs} epochs\n"
+    write_start(tmp_path / "done", "20260101_000000", records, text=text)
+    log = read_run(tmp_path / "done")
+    assert log.iterations == 16 * epochs
+    assert [one.iteration for one in log.validations] == [16] * (2 - epochs)
+
+
+def test_epochs_of_another_length_after_a_resume(tmp_path):
+    """16 iterations an epoch, then 12 with a larger batch; the 10th is logged."""
+    write_start(
+        tmp_path, "20260101_000000",
+        [train(10, 1), validation(1, top1=1.0), train(26, 2), validation(2, top1=2.0)],
+        text=place(1, 10, 16) + place(2, 10, 16),
+    )  # fmt: skip
+    write_start(
+        tmp_path, "20260102_000000", [train(42, 3), validation(3, top1=3.0)],
+        config="resume = True", text=place(3, 10, 12),
+    )  # fmt: skip
+    log = read_run(tmp_path)
+    assert [one.iteration for one in log.validations] == [16, 32, 44]
+    assert log.iterations == 44
+
+
+def test_a_checkpoint_after_the_last_logged_iteration(tmp_path):
+    config = "train_cfg = dict(type='IterBasedTrainLoop', max_iters=45)"
+    text = "INFO - Iter(train) [40/45]\nINFO - Saving checkpoint at 45 iterations\n"
+    write_start(tmp_path, "20260101_000000", [train(40)], config=config, text=text)
+    assert read_run(tmp_path).iterations == 45
 
 
 @pytest.mark.parametrize("by_epoch", [True, False])

@@ -53,6 +53,20 @@ def test_a_row_for_each_training(tmp_path):
         pictures.draw_sizes({}, tmp_path / "none.png")
 
 
+def test_a_plan_begins_after_the_missing_iterations(tmp_path):
+    """The last 20 of 200 iterations lie at the right of the panel."""
+    plan = [(32, 32, 8), (64, 64, 2)] * 100
+    path = tmp_path / "sizes.png"
+    plans = {"whole": plan, "part": plan[:20]}
+    pictures.draw_sizes(plans, path, missing={"part": 180})
+    image = cv2.imread(str(path)).astype(int)
+    height, width = image.shape[:2]
+    lower_left = image[height // 2 :, : width // 2]
+    mean = abs(lower_left - np.array(ORANGE)).max(axis=2) < 30
+    assert mean.any()
+    assert np.argwhere(mean)[:, 1].min() > 0.8 * lower_left.shape[1]
+
+
 def test_each_training_has_its_color(tmp_path):
     path = tmp_path / "losses.png"
     line = [(0, 0.0), (10, 1.0)]

@@ -112,6 +112,55 @@ def test_pictures_go_to_the_work_dir(tmp_path, capsys):
     assert [p.name for p in tmp_path.glob("*.png")] == ["training_losses.png"]
 
 
+def test_only_finite_losses_have_a_least_and_a_largest(tmp_path, capfd):
+    nan = float("nan")
+    losses = [nan, 0.5, 0.3, nan, 0.4, float("inf")]
+    records = [
+        dict(train(step, 1), loss=loss, loss_cls=None, loss_box=nan)
+        for step, loss in enumerate(losses, 1)
+    ]
+    write_start(tmp_path, "20260101_000000", records)
+    tool.main([str(tmp_path), "--cost", "pixels", "--json"])
+    (run,) = json.loads(capfd.readouterr().out)["runs"]
+    nothing = dict(first=None, last=None, min=None, max=None)
+    assert run["losses"] == dict(
+        loss=dict(first=None, last=None, min=0.3, max=0.5), loss_box=nothing
+    )
+
+
+def test_iterations_of_another_work_dir_are_left_out_with_a_note(tmp_path, capfd):
+    records = [*(drawn(step, 8, 4, 2) for step in range(31, 46)), train(45)]
+    write_start(tmp_path, "20260101_000000", records, config="resume = True")
+    tool.main([str(tmp_path), "--labels", "a", "--cost", "pixels", "--json"])
+    out, err = capfd.readouterr()
+    document = json.loads(out)
+    (run,) = document["runs"]
+    assert run["iterations"] == 45
+    assert run["sizes"] == [dict(height=8, width=4, iterations=15, images=30)]
+    assert run["train_pixels"] == 15 * 2 * 8 * 4
+    assert document["note"].startswith("a: iterations 1 to 30 are not in the log")
+    assert document["note"] in err
+
+
+def test_sizes_that_are_only_in_the_config_have_a_note(tmp_path, capfd):
+    """32 images of 32 x 32 and 8 of 64 x 64 have as many pixels."""
+    pytest.importorskip("mmcv")
+    config = """
+train_dataloader = dict(
+    batch_size=8,
+    batch_sampler=dict(
+        type='MultiScaleVariableBatchSampler', base_size=64, sizes=[32, 64]),
+    dataset=dict(type='MultiScaleDataset', dataset=dict(type='ToyDataset', pipeline=[
+        dict(type='MultiScaleTransform', transform=dict(type='Resize'))])))
+"""
+    write_start(tmp_path, "20260101_000000", [train(10)], config)
+    tool.main([str(tmp_path), "--labels", "a", "--cost", "pixels", "--json"])
+    document = json.loads(capfd.readouterr().out)
+    assert document["runs"][0]["train_pixels"] == 10 * 8 * 64 * 64
+    assert document["note"].startswith("a: no sizes in the log")
+    assert document["note"].endswith("without a curriculum")
+
+
 def test_labels_are_the_ends_that_differ():
     assert tool.default_labels(["/x/a", "/x/b"]) == ["a", "b"]
     assert tool.default_labels(["/x/a/run", "/x/b/run"]) == ["a/run", "b/run"]
