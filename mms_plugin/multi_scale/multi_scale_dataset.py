@@ -133,6 +133,13 @@ class MultiScaleDataset:
     """
 
     def __init__(self, dataset: Any, **others: Any) -> None:
+        if "_delete_" in others:
+            raise TypeError(
+                "MultiScaleDataset got _delete_=True as an argument: MMEngine applies "
+                "it where a config inherits and in merge(...), not in update(...). "
+                "Write train_dataloader.merge(dict(dataset=...)), or assign "
+                "train_dataloader['dataset'] = dict(...)"
+            )
         if others:
             raise TypeError(
                 f"MultiScaleDataset takes dataset only, but got {', '.join(others)}. "

@@ -77,10 +77,12 @@ def agvm_recipe(
     constructor = wrapper.get("constructor", "DefaultOptimWrapperConstructor")
     if constructor != _CONSTRUCTOR:
         wrapper["constructor"] = _CONSTRUCTOR
+        old = getattr(constructor, "__name__", constructor)
+        new = _CONSTRUCTOR
         if constructor != "DefaultOptimWrapperConstructor":
             wrapper["base"] = constructor
-        old = getattr(constructor, "__name__", constructor)
-        report(f"optim_wrapper.constructor: {old} -> {_CONSTRUCTOR}")
+            new += f"(base={old})"
+        report(f"optim_wrapper.constructor: {old} -> {new}")
     arguments: Dict[str, Any] = dict(wrapper.get("agvm") or {})
     given: Dict[str, Any] = dict(agvm or {})
     if "batch_size" in large_batch:

@@ -6,6 +6,7 @@ import copy
 import functools
 import inspect
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import (
     Any,
     Callable,
@@ -145,6 +146,8 @@ def apply_recipes(
     if unknown:
         others = [name for name in RECIPES if unknown[0] in option_names(name)]
         hint = f" ({' and '.join(others)} has it)" if others else ""
+        close = get_close_matches(unknown[0], known, 1)
+        hint = f" (did you mean {close[0]!r}?)" if close and not others else hint
         raise ValueError(
             f"recipe {'+'.join(wanted)} has no option {unknown[0]!r}{hint}; its "
             f"options are {', '.join(known)}"

@@ -28,7 +28,7 @@ from ..multi_scale.sizes import (
     size_text,
 )
 from ..utils.config_types import counts_iterations, kind_of
-from ..utils.validation import parse_bool, parse_int
+from ..utils.validation import is_integer, parse_bool, parse_int
 from .annotations import annotated_boxes, keeps_ratio, lost_shares
 from .batch_augments import BatchAugments, batch_resize_size
 from .config_edits import RecipeError, Report, add_plugin_import, assign, short
@@ -101,8 +101,10 @@ def vbs_recipe(
         config: A config, as a dict or an MMEngine ``Config``. It is not changed.
         curriculum: Let the sizes grow (MSc-VBSWC): True, or a dict of arguments of
             :class:`ResolutionCurriculumHook`, whose ``lr_scaling`` defaults to
-            ``'sqrt'`` here. If False, :class:`MultiScaleSamplerHook` is added: it logs
-            the sizes and lets a training resume within an epoch. Defaults to False.
+            ``'sqrt'`` here, and ``by_epoch`` to False where the last epoch would begin
+            before the largest sizes are drawn. If False,
+            :class:`MultiScaleSamplerHook` is added: it logs the sizes and lets a
+            training resume within an epoch. Defaults to False.
         sizes: See :class:`MultiScaleVariableBatchSampler`. Defaults to None: the sizes
             that the config draws from itself, if any, otherwise those of
             :func:`default_sizes`.
@@ -189,6 +191,7 @@ def vbs_recipe(
     )
     hook = _sampler_hook(curriculum, start_sizes)
     schedule = _check_sizes(loader["batch_size"], sampler, hook)
+    _reach_all_sizes(config, hook, schedule)
 
     report(f"{_LOADER}.batch_sampler: {old.name or 'none'} -> {_call(sampler)}")
     for line in checked.lines:
@@ -282,6 +285,12 @@ def _old_batch_sampler(loader: Mapping) -> _OldBatchSampler:
             place, f"must be a batch sampler's config, but is {short(config)}"
         )
     name = kind_of(config).name
+    if not name:
+        raise RecipeError(
+            place,
+            f"has no type: {short(config)}; what belongs to {_SAMPLER} is an option "
+            "of the recipe, such as sizes=[...]",
+        )
     if name == _SAMPLER:
         raise RecipeError(
             place, f"is {_SAMPLER} already; the recipe is for configs without it"
@@ -312,7 +321,12 @@ def _read_pipelines(
     steps = Steps(scope, skipped, around, resized is not None)
     for leaf, chain in chains:
         if not chain:
-            raise RecipeError(f"{leaf}.pipeline", "is missing")
+            raise RecipeError(
+                f"{leaf}.pipeline",
+                "is missing, and no dataset=... or datasets=[...] is inside; for a "
+                "dataset of another form write MultiScaleDataset and "
+                "MultiScaleTransform by hand (docs/your_data.md)",
+            )
         steps.read(chain, leaf)
     for pipeline in hook_pipelines(config):
         steps.read([pipeline], pipeline.place, switched_to=True)
@@ -383,6 +397,18 @@ def _check_sizes(batch_size: int, sampler: Mapping, hook: Mapping) -> GrowingSiz
         arguments = {k: v for k, v in hook.items() if k != "type"}
         schedule.set_curriculum(ResolutionCurriculumHook(**arguments).curriculum)
     return schedule
+
+
+def _reach_all_sizes(config: Any, hook: Dict[str, Any], schedule: GrowingSizes) -> None:
+    """Let the sizes grow within epochs where the last one begins too early."""
+    epochs: Any = (config.get("train_cfg") or {}).get("max_epochs")
+    if hook["type"] != _CURRICULUM_HOOK or "by_epoch" in hook:
+        return
+    if counts_iterations(config) or not is_integer(epochs) or epochs < 1:
+        return
+    starts = [schedule.distribution(epoch / epochs).sizes for epoch in range(epochs)]
+    if {*schedule.distribution(1.0).sizes} - {size for each in starts for size in each}:
+        hook["by_epoch"] = False
 
 
 def _images_by_size(

@@ -1,7 +1,9 @@
+import copy
 import pickle
 
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.dataset import Compose, RepeatDataset
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
@@ -227,6 +229,15 @@ def test_arguments_of_an_inherited_dataset():
         MultiScaleDataset(ToyDataset(), data_root="data", pipeline=[])
     with pytest.raises(TypeError, match="_delete_=True beside type='Mul"):
         MultiScaleDataset(ToyDataset(), data_root="data")
+    # As in a python-style config, where update() does not apply it.
+    loader = ConfigDict(dataset=dict(type="ToyDataset", data_root="data"))
+    new = dict(type="MultiScaleDataset", _delete_=True, dataset=ToyDataset())
+    updated, merged = copy.deepcopy(loader), copy.deepcopy(loader)
+    updated.update(dict(dataset=new))
+    with pytest.raises(TypeError, match=r"Write train_dataloader.merge\(dict"):
+        DATASETS.build(updated.dataset)
+    merged.merge(dict(dataset=new))
+    assert isinstance(DATASETS.build(merged.dataset), MultiScaleDataset)
 
 
 class Stream(IterableDataset):

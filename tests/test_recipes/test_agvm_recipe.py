@@ -42,7 +42,12 @@ def test_what_changes_and_what_stays():
 def test_amp_layer_decay_and_own_arguments():
     config = _config(type="mmengine.AmpOptimWrapper", constructor="mmdet.LayerDecay")
     config.param_scheduler = None
-    wrapper = agvm_recipe(config, dict(interval=5)).optim_wrapper
+    lines = []
+    wrapper = agvm_recipe(config, dict(interval=5), report=lines.append).optim_wrapper
+    assert lines[1] == (
+        "optim_wrapper.constructor: mmdet.LayerDecay -> "
+        "AGVMOptimWrapperConstructor(base=mmdet.LayerDecay)"
+    )
     assert wrapper.type == "AmpAGVMOptimWrapper"
     assert wrapper.base == "mmdet.LayerDecay"
     assert wrapper.agvm == dict(interval=5, start_iter=100)

@@ -93,6 +93,8 @@ def test_unknown_names():
         apply_recipes(classification(), "vbs+vsb")
     with pytest.raises(ValueError, match="no option 'end' .vbs-cur has it.; its"):
         apply_recipes(classification(), "vbs", dict(end=0.5))
+    with pytest.raises(ValueError, match="no option 'siezs' .did you mean 'sizes'.."):
+        apply_recipes(classification(), "vbs", dict(siezs=[128, 224]))
     with pytest.raises(ValueError, match="vbs-cur is vbs with a curriculum"):
         apply_recipes(classification(), "vbs+vbs-cur")
 

@@ -214,6 +214,25 @@ def changed(config, path, value):
 LOADER = "train_dataloader"
 
 
+@pytest.mark.parametrize(
+    "epochs, options, by_epoch",
+    [
+        (1, {}, False),
+        (3, {}, False),
+        (4, {}, False),  # the last epoch begins at 0.75, the sizes grow until 0.8
+        (5, {}, None),
+        (3, dict(end=0.6), None),
+        (3, dict(by_epoch=True), True),
+    ],
+)
+def test_short_trainings_reach_the_largest_sizes(epochs, options, by_epoch):
+    config = classification(train_cfg=dict(by_epoch=True, max_epochs=epochs))
+    curriculum = dict(start_sizes=[128, 160], **options)
+    converted = vbs_recipe(config, curriculum, check_model=False)
+    hook = converted["custom_hooks"][-1]
+    assert hook.get("by_epoch") is by_epoch
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         "path, value, place, words",
@@ -227,7 +246,13 @@ class TestRefused:
                 f"{LOADER}.dataset.pipeline",
                 ...,
                 f"{LOADER}.dataset.pipeline",
-                "is missing",
+                "is missing, and no dataset=.* write MultiScaleDataset and",
+            ),
+            (
+                f"{LOADER}.batch_sampler",
+                dict(sizes=[40, 64]),
+                f"{LOADER}.batch_sampler",
+                "has no type: .* is an option of the recipe",
             ),
             (
                 f"{LOADER}.dataset.pipeline",
