@@ -253,7 +253,8 @@ def run_conditions(
     runner.call_hook("before_run")
     with cli.setting_up("--sizes"):
         sizes = {item.size for item in conditions if item.size is not None}
-        check_sizes(runner.model, sorted(sizes))
+        divisors = [item.get("size_divisor") or 1 for item in test_pipeline(config)]
+        check_sizes(runner.model, sorted(sizes), max(divisors))
     corrupted = next((item for item in conditions if item.corruption), None)
     if corrupted is not None:
         # Images that cannot be corrupted show before the clean ones are evaluated.
