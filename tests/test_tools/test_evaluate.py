@@ -372,11 +372,20 @@ def test_reliability_without_bins(root, run_reliability, capsys):
     assert text in capsys.readouterr().err
 
 
-def test_reliability_among_some_of_the_classes(root, run_reliability, tmp_path):
+@pytest.mark.parametrize(
+    "evaluator",
+    ["[SUBSET]", "dict(type='Evaluator', metrics=[SUBSET])", "dict(metrics=SUBSET)"],
+)
+def test_reliability_among_some_of_the_classes(
+    root, run_reliability, tmp_path, evaluator
+):
+    subset = (
+        "dict(type='ClassSubset', class_indices=list(range(12)),"
+        " metric=dict(type='Accuracy'))"
+    )
     (tmp_path / "config.py").write_text(
         CONFIG.replace("ROOT", str(root / "scenes"))
-        + "test_evaluator = [dict(type='ClassSubset', class_indices=list(range(12)),\n"
-        "                        metric=dict(type='Accuracy'))]\n"
+        + f"test_evaluator = {evaluator.replace('SUBSET', subset)}\n"
         "model['head'].update(num_classes=20)\n"
     )
     from mmengine.registry import MODELS
