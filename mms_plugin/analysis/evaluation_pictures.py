@@ -162,7 +162,8 @@ def _draw_bars(
     bars = axis.barh(
         [_label(entry, names) for entry in summary], values, color="#0072B2"
     )
-    axis.bar_label(bars, fmt="%.4g", padding=3)
+    labels = ["-" if e["clean"] is None else f"{e['clean']:.4g}" for e in summary]
+    axis.bar_label(bars, labels, padding=3)
     axis.invert_yaxis()
     axis.margins(x=0.12)
     axis.set(title="Evaluation of checkpoints", xlabel=metric)

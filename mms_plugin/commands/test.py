@@ -345,13 +345,19 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
     with cli.setting_up("the runner cannot be built"):
         runner = cli.build_runner(first)
 
-    def report_of(results: List[Dict[str, Any]]) -> Dict[str, Any]:
+    def report_of(
+        results: List[Dict[str, Any]], wanted: Optional[str]
+    ) -> Dict[str, Any]:
+        # A detector that finds nothing under one condition has no AP there.
+        known = {
+            name: value
+            for result in results
+            for name, value in result["metrics"].items()
+            if value is not None
+        }
+        complete = len(results) == len(checkpoints) * len(conditions)
         with cli.setting_up("--metric"):
-            # A detector that finds nothing under one condition has no metrics there.
-            known: Dict[str, Any] = next(
-                (r["metrics"] for r in results if r["metrics"]), {}
-            )
-            metric = headline_metric(known, args.metric)
+            metric = headline_metric(known, wanted, complete)
         about: Dict[str, Any] = dict(config=args.config, test_data=args.test_data)
         about["cfg_options"] = cli.plain(args.cfg_options or {})
         pipeline = test_pipeline(config)
@@ -365,16 +371,15 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
         # After each evaluation: a long run that is cut short has not run for nothing.
         if not any(result["metrics"] for result in results):
             return
-        report = report_of(results)
+        report = report_of(results, args.metric)
         if is_main_process():
             cli.write_json(report, out)
 
     if args.out is None and is_main_process():
         keep_earlier(config.work_dir)
     with cli.run_started(runner):
-        report = report_of(
-            run_conditions(runner, config, checkpoints, conditions, save)
-        )
+        results = run_conditions(runner, config, checkpoints, conditions, save)
+        report = report_of(results, args.metric)
     if is_main_process():
         from ..analysis.evaluation_pictures import draw_evaluation
 
