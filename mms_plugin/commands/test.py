@@ -371,12 +371,19 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
         # After each evaluation: a long run that is cut short has not run for nothing.
         if not any(result["metrics"] for result in results):
             return
-        report = report_of(results, args.metric)
+        try:
+            report, refused = report_of(results, args.metric), None
+        except cli.UserError as error:
+            if args.metric is None:
+                raise
+            report, refused = report_of(results, None), error
         if is_main_process():
+            if args.out is None and not any(r["metrics"] for r in results[:-1]):
+                keep_earlier(config.work_dir)  # now is the first time
             cli.write_json(report, out)
+        if refused is not None:
+            raise cli.UserError(f"{refused}; {out} has what was evaluated")
 
-    if args.out is None and is_main_process():
-        keep_earlier(config.work_dir)
     with cli.run_started(runner):
         results = run_conditions(runner, config, checkpoints, conditions, save)
         report = report_of(results, args.metric)

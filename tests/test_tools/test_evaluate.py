@@ -281,6 +281,31 @@ def test_bad_input_is_one_line(root, run_test, tmp_path, arguments, text):
     assert text in " ".join(str(error.value).split())
 
 
+def test_a_refused_evaluation_leaves_the_earlier_one(root, run_test, tmp_path):
+    (tmp_path / "evaluation.json").write_text("earlier")
+    with pytest.raises(cli.UserError, match="below the model's stride"):
+        run_test(
+            root / "config.py", root / "a.pth", "--sizes", 8, "--work-dir", tmp_path
+        )
+    assert (tmp_path / "evaluation.json").read_text() == "earlier"
+    assert not list(tmp_path.glob("evaluation_*"))
+
+
+def test_what_was_evaluated_outlives_a_refused_metric(root, run_test, tmp_path):
+    (tmp_path / "evaluation.json").write_text("earlier")
+    with pytest.raises(cli.UserError, match="'top1' is not one of.*evaluation.json"):
+        run_test(
+            root / "config.py", root / "a.pth", "--sizes", 48, 64,
+            "--metric", "top1", "--work-dir", tmp_path,
+        )  # fmt: skip
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    assert report["metric"] == "accuracy/top1"
+    (result,) = report["results"]  # no further one was begun
+    scores, labels = predict(root, "a", 48)
+    assert result["metrics"]["accuracy/top1"] == pytest.approx(top1(scores, labels))
+    assert (tmp_path / "evaluation_1.json").read_text() == "earlier"
+
+
 @pytest.mark.parametrize(
     "pipeline, arguments, text",
     [
