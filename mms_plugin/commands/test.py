@@ -125,6 +125,19 @@ def test_pipeline(config: Config) -> List[Dict[str, Any]]:
     return found[0]
 
 
+def check_test_data(config: Config, name: str) -> None:
+    """Refuse a config without test data.
+
+    Args:
+        config: Not changed.
+        name: What the error calls it.
+    """
+    if config.get("test_dataloader") is None or config.get("test_evaluator") is None:
+        raise cli.UserError(f"{name} has no test_dataloader and test_evaluator")
+    if config.test_dataloader.get("dataset") is None:
+        raise cli.UserError(f"{name} has no test_dataloader.dataset")
+
+
 def use_test_data(
     config: Config, name: str, options: Optional[Mapping[str, Any]]
 ) -> None:
@@ -136,10 +149,7 @@ def use_test_data(
         options: ``--cfg-options``; those of the test data are meant for the new one.
     """
     other = cli.load_config(name)
-    if other.get("test_dataloader") is None or other.get("test_evaluator") is None:
-        raise cli.UserError(
-            f"--test-data {name} has no test_dataloader and test_evaluator"
-        )
+    check_test_data(other, f"--test-data {name}")
     pipeline = test_pipeline(config)
     dataset = change_pipelines(other.test_dataloader.dataset, lambda _: pipeline)
     config.test_dataloader.dataset = ConfigDict(dataset)
@@ -154,10 +164,7 @@ def load_config(args: argparse.Namespace) -> Config:
         cli.check_checkpoint(checkpoint)
     if args.out:
         cli.check_out(args.out, (".json", ".pkl", ".pickle"))
-    if config.get("test_dataloader") is None or config.get("test_evaluator") is None:
-        raise cli.UserError(
-            f"config {args.config} has no test_dataloader and test_evaluator"
-        )
+    check_test_data(config, f"config {args.config}")
     if args.severities and args.corruptions is None:
         raise cli.UserError("--severities needs --corruptions")
     if args.metric is not None and not has_conditions(args):

@@ -266,10 +266,17 @@ test_evaluator = dict(type='ClassSubset', metric=dict(type='Accuracy', topk=(1, 
         (["--metric", "mAP"], "--metric needs --sizes, --corruptions or several"),
         (["--test-data", "none.py"], "none.py does not exist"),
         (["--test-data", "CONFIG/../data.py"], "has no test_dataloader and"),
+        (
+            ["--test-data", "CONFIG/../loader.py"],
+            "loader.py has no test_dataloader.dataset",
+        ),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(root, run_test, tmp_path, arguments, text):
     (root / "data.py").write_text("a = 1")
+    (root / "loader.py").write_text(
+        "test_dataloader = dict(batch_size=1)\ntest_evaluator = dict(type='Accuracy')"
+    )
     replaced = [
         str(item).replace("OUT", str(tmp_path)).replace("CONFIG/..", str(root))
         for item in arguments
