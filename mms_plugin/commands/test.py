@@ -175,6 +175,8 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.test_data:
         with cli.setting_up(f"--test-data {args.test_data}"):
             use_test_data(config, args.test_data, args.cfg_options)
+    if config.get("test_cfg") is None:
+        config.test_cfg = dict()
     config.resume = False
     cli.set_dataloader_defaults(config)
     return config

@@ -288,6 +288,19 @@ def test_bad_input_is_one_line(root, run_test, tmp_path, arguments, text):
     assert text in " ".join(str(error.value).split())
 
 
+def test_a_config_without_test_cfg(root, run_test, tmp_path):
+    (tmp_path / "config.py").write_text(
+        (root / "config.py").read_text().replace("test_cfg = dict()", "")
+    )
+    run_test(
+        tmp_path / "config.py", root / "a.pth", "--out", tmp_path / "m.json",
+        "--work-dir", tmp_path / "w",
+    )  # fmt: skip
+    metrics = json.loads((tmp_path / "m.json").read_text())
+    scores, labels = predict(root, "a", 64)
+    assert metrics["accuracy/top1"] == pytest.approx(top1(scores, labels))
+
+
 def test_a_refused_evaluation_leaves_the_earlier_one(root, run_test, tmp_path):
     (tmp_path / "evaluation.json").write_text("earlier")
     with pytest.raises(cli.UserError, match="below the model's stride"):
