@@ -224,6 +224,19 @@ def test_two_ranks(root, run_tool, free_port, tmp_path):
         )
 
 
+@pytest.mark.distributed
+@pytest.mark.skipif(torch.cuda.is_available(), reason="two processes, no two GPUs")
+def test_two_ranks_without_a_sampler(root, run_tool, free_port, tmp_path):
+    """Each would evaluate all images, and MMEngine would count half of them twice."""
+    done = run_tool(
+        "dist_test.sh", root / "config.py", root / "a.pth", 2, "--json",
+        "--work-dir", tmp_path, "--cfg-options", "test_dataloader.sampler=None",
+        env={"PORT": free_port()},
+    )  # fmt: skip
+    assert done.returncode != 0 and done.stdout == ""
+    assert "error: test_dataloader has no sampler: every rank" in done.stderr
+
+
 def test_test_data_of_another_config(root, run_test, tmp_path):
     """The scenes' folders in the place of ImageNet's: two classes of the twelve."""
     import shutil
