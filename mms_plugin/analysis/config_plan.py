@@ -291,6 +291,12 @@ def _rank_samplers(
     Rank 0's sampler is first. The samples of a sampler without an end do not matter.
     """
     sampler = loader.get("sampler") or {}
+    if not sampler and (world_size > 1 or loader.get("batch_sampler") is not None):
+        raise ValueError(
+            "train_dataloader must have a sampler, such as dict(type='DefaultSampler', "
+            "shuffle=True): without one every rank trains on all images, and a batch "
+            "sampler does not run"
+        )
     kind = class_name(sampler.get("type", "DefaultSampler"))
     endless = kind in _ENDLESS_SAMPLERS
     if not endless and kind not in _SHARING_SAMPLERS:

@@ -74,11 +74,13 @@ def check_out(out: str, endings: Tuple[str, ...], argument: str = "--out") -> No
     """Check the ending of a file to be written, and that its folder is writable.
 
     Raises:
-        UserError: It ends in none of ``endings``, or its folder does not exist or is
-            not writable; names the argument.
+        UserError: It ends in none of ``endings`` or is a folder, or its folder does not
+            exist or is not writable; names the argument.
     """
     if not out.endswith(endings):
         raise UserError(f"{argument} {out} must end in {' or '.join(endings)}")
+    if osp.isdir(out):
+        raise UserError(f"{argument} {out} is a folder, not a file")
     folder = osp.dirname(osp.abspath(out))
     if not osp.isdir(folder):
         raise UserError(f"{argument} {out}: the folder {folder} does not exist")

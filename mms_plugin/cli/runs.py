@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from typing import Any, Iterator, List
 
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
+from torch.utils.data import RandomSampler, SequentialSampler
 
 from ..checkpoints.find_checkpoint import unreadable_reason
 from ..multi_scale.path_in_errors import put_paths_in_errors
@@ -33,6 +35,7 @@ class _RunNotes(Hook):
         self.begun = self.training = False
 
     def before_run(self, runner: Runner) -> None:
+        _check_samplers(runner)
         for loop in _loops(runner):
             dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)
             if dataset is not None:
@@ -97,6 +100,25 @@ def end_workers(runner: Runner) -> None:
     for loop in _loops(runner):
         for name in ("dataloader_iterator", "dataloader"):
             vars(loop).pop(name, None)
+
+
+def _check_samplers(runner: Runner) -> None:
+    """Refuse an evaluation in which each of several ranks has all images.
+
+    MMEngine would count the first images several times, and the last ones not at all.
+    """
+    if get_world_size() == 1:
+        return
+    for kind in ("val", "test"):
+        loader = getattr(getattr(runner, f"_{kind}_loop", None), "dataloader", None)
+        batches = getattr(loader, "batch_sampler", None)
+        sampler = getattr(loader if batches is None else batches, "sampler", None)
+        # What torch takes where the config has none.
+        if type(sampler) in (SequentialSampler, RandomSampler):
+            raise UserError(
+                f"{kind}_dataloader has no sampler: every rank would evaluate all "
+                "images; add sampler=dict(type='DefaultSampler', shuffle=False)"
+            )
 
 
 def _loops(runner: Runner) -> List[BaseLoop]:

@@ -30,6 +30,7 @@ from ..analysis import (
     summarize_agvm,
 )
 from ..analysis import run_pictures as pictures
+from ..evaluation.conditions import metric_value
 from ..multi_scale import Size
 from ..utils.si_prefix import si_prefix
 
@@ -209,11 +210,6 @@ def chosen_metrics(runs: List[Run], names: Optional[List[str]]) -> List[str]:
         if not any(name != other and name.startswith(f"{other}_") for other in found)
     ]
     return main[:MOST_METRICS]
-
-
-def metric_value(name: str, value: float) -> Optional[float]:
-    """Return a metric's value; None for COCO's -1: there is nothing to measure."""
-    return None if "mAP" in name and value == -1 else value
 
 
 def draw(

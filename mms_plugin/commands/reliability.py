@@ -63,6 +63,8 @@ def among_the_classes_of(evaluator: Any, metric: Dict[str, Any]) -> Dict[str, An
         evaluator: ``test_evaluator`` of the config.
         metric: Config of the metric.
     """
+    if isinstance(evaluator, dict) and "metrics" in evaluator:
+        evaluator = evaluator["metrics"]
     metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
     for own in metrics:
         if isinstance(own, dict) and kind_of(own).name == "ClassSubset":

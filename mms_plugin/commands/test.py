@@ -126,6 +126,19 @@ def test_pipeline(config: Config) -> List[Dict[str, Any]]:
     return found[0]
 
 
+def check_test_data(config: Config, name: str) -> None:
+    """Refuse a config without test data.
+
+    Args:
+        config: Not changed.
+        name: What the error calls it.
+    """
+    if config.get("test_dataloader") is None or config.get("test_evaluator") is None:
+        raise cli.UserError(f"{name} has no test_dataloader and test_evaluator")
+    if config.test_dataloader.get("dataset") is None:
+        raise cli.UserError(f"{name} has no test_dataloader.dataset")
+
+
 def use_test_data(
     config: Config, name: str, options: Optional[Mapping[str, Any]]
 ) -> None:
@@ -137,10 +150,7 @@ def use_test_data(
         options: ``--cfg-options``; those of the test data are meant for the new one.
     """
     other = cli.load_config(name)
-    if other.get("test_dataloader") is None or other.get("test_evaluator") is None:
-        raise cli.UserError(
-            f"--test-data {name} has no test_dataloader and test_evaluator"
-        )
+    check_test_data(other, f"--test-data {name}")
     pipeline = test_pipeline(config)
     dataset = change_pipelines(other.test_dataloader.dataset, lambda _: pipeline)
     config.test_dataloader.dataset = ConfigDict(dataset)
@@ -155,10 +165,7 @@ def load_config(args: argparse.Namespace) -> Config:
         cli.check_checkpoint(checkpoint)
     if args.out:
         cli.check_out(args.out, (".json", ".pkl", ".pickle"))
-    if config.get("test_dataloader") is None or config.get("test_evaluator") is None:
-        raise cli.UserError(
-            f"config {args.config} has no test_dataloader and test_evaluator"
-        )
+    check_test_data(config, f"config {args.config}")
     if args.severities and args.corruptions is None:
         raise cli.UserError("--severities needs --corruptions")
     if args.metric is not None and not has_conditions(args):
@@ -169,6 +176,8 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.test_data:
         with cli.setting_up(f"--test-data {args.test_data}"):
             use_test_data(config, args.test_data, args.cfg_options)
+    if config.get("test_cfg") is None:
+        config.test_cfg = dict()
     config.resume = False
     cli.set_dataloader_defaults(config)
     return config
@@ -254,7 +263,8 @@ def run_conditions(
     runner.call_hook("before_run")
     with cli.setting_up("--sizes"):
         sizes = {item.size for item in conditions if item.size is not None}
-        check_sizes(runner.model, sorted(sizes))
+        divisors = [item.get("size_divisor") or 1 for item in test_pipeline(config)]
+        check_sizes(runner.model, sorted(sizes), max(divisors))
     corrupted = next((item for item in conditions if item.corruption), None)
     if corrupted is not None:
         # Images that cannot be corrupted show before the clean ones are evaluated.
@@ -343,13 +353,19 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
     with cli.setting_up("the runner cannot be built"):
         runner = cli.build_runner(first)
 
-    def report_of(results: List[Dict[str, Any]]) -> Dict[str, Any]:
+    def report_of(
+        results: List[Dict[str, Any]], wanted: Optional[str]
+    ) -> Dict[str, Any]:
+        # A detector that finds nothing under one condition has no AP there.
+        known = {
+            name: value
+            for result in results
+            for name, value in result["metrics"].items()
+            if value is not None
+        }
+        complete = len(results) == len(checkpoints) * len(conditions)
         with cli.setting_up("--metric"):
-            # A detector that finds nothing under one condition has no metrics there.
-            known: Dict[str, Any] = next(
-                (r["metrics"] for r in results if r["metrics"]), {}
-            )
-            metric = headline_metric(known, args.metric)
+            metric = headline_metric(known, wanted, complete)
         about: Dict[str, Any] = dict(config=args.config, test_data=args.test_data)
         about["cfg_options"] = cli.plain(args.cfg_options or {})
         pipeline = test_pipeline(config)
@@ -363,16 +379,22 @@ def evaluate_conditions(config: Config, args: argparse.Namespace) -> Dict[str, A
         # After each evaluation: a long run that is cut short has not run for nothing.
         if not any(result["metrics"] for result in results):
             return
-        report = report_of(results)
+        try:
+            report, refused = report_of(results, args.metric), None
+        except cli.UserError as error:
+            if args.metric is None:
+                raise
+            report, refused = report_of(results, None), error
         if is_main_process():
+            if args.out is None and not any(r["metrics"] for r in results[:-1]):
+                keep_earlier(config.work_dir)  # now is the first time
             cli.write_json(report, out)
+        if refused is not None:
+            raise cli.UserError(f"{refused}; {out} has what was evaluated")
 
-    if args.out is None and is_main_process():
-        keep_earlier(config.work_dir)
     with cli.run_started(runner):
-        report = report_of(
-            run_conditions(runner, config, checkpoints, conditions, save)
-        )
+        results = run_conditions(runner, config, checkpoints, conditions, save)
+        report = report_of(results, args.metric)
     if is_main_process():
         from ..analysis.evaluation_pictures import draw_evaluation
 

@@ -13,6 +13,7 @@ from .pipeline_size import Pipeline, pipeline_at_size
 __all__ = [
     "Condition",
     "headline_metric",
+    "metric_value",
     "plan_conditions",
     "summarize",
     "to_table",
@@ -77,13 +78,18 @@ def plan_conditions(
     return conditions
 
 
-def headline_metric(metrics: Mapping[str, Any], wanted: Optional[str] = None) -> str:
+def headline_metric(
+    metrics: Mapping[str, Any], wanted: Optional[str] = None, complete: bool = True
+) -> str:
     """Return the name of the metric that a table shows.
 
     Args:
-        metrics: What an evaluation gave.
+        metrics: What all evaluations gave.
         wanted: The user's choice. Defaults to None, top-1 accuracy, mask mAP, box mAP,
             mIoU, or else the first.
+        complete: Whether no evaluation follows. If one does, ``wanted`` may be an AP
+            while there is none: the detector has found nothing so far. Defaults to
+            True.
 
     Raises:
         ValueError: There is no such metric, or none at all that is a number.
@@ -93,6 +99,9 @@ def headline_metric(metrics: Mapping[str, Any], wanted: Optional[str] = None) ->
         for name, value in metrics.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     ]
+    ap_may_follow = not complete and not any(map(_AP.search, numbers))
+    if wanted is not None and ap_may_follow and _AP.search(wanted):
+        return wanted
     if wanted is not None and numbers and wanted not in numbers:
         raise ValueError(
             f"metric {wanted!r} is not one of those that the evaluation gave: "
@@ -108,16 +117,25 @@ def headline_metric(metrics: Mapping[str, Any], wanted: Optional[str] = None) ->
     return next((name for name in _HEADLINES if name in numbers), numbers[0])
 
 
+def metric_value(name: str, value: Optional[float]) -> Optional[float]:
+    """Return a metric's value; None for COCO's AP of -1: there is nothing to measure.
+
+    Args:
+        name: Name of the metric.
+        value: Its value, None if there is none.
+    """
+    return None if value == -1 and _AP.search(name) else value
+
+
 def value_of(result: Mapping[str, Any], metric: str) -> Optional[float]:
     """Return the metric of one evaluation; 0 for the AP of no detections.
 
-    mmdet gives no metrics then. Left out of a mean, the worst would not count.
+    mmdet gives no AP then. Left out of a mean, the worst would not count.
     """
     metrics = result["metrics"]
-    if not metrics and _AP.search(metric):
+    if metric not in metrics and _AP.search(metric):
         return 0.0
-    value: Optional[float] = metrics.get(metric)
-    return value
+    return metric_value(metric, metrics.get(metric))
 
 
 def summarize(results: Sequence[Mapping[str, Any]], metric: str) -> Dict[str, Any]:

@@ -67,10 +67,11 @@ def corrupted_pipeline(
     """Return a test pipeline with ``CommonCorruption`` after the loading.
 
     The corruption comes where the benchmarks have it: for classification (a pipeline
-    that ends with ``PackInputs``) after the last transform that sets the size, as
-    ImageNet-C's images are corrupted at the size that the network sees; for
-    everything else right after the image is loaded, at its full size. A classifier's
-    pipeline that loads nothing gets RGB images from its dataset, as CIFAR's does.
+    that ends with ``PackInputs`` or ``PackMultiTaskInputs``) after the last transform
+    that sets the size, as ImageNet-C's images are corrupted at the size that the
+    network sees; for everything else right after the image is loaded, at its full size.
+    A classifier's pipeline that loads nothing gets RGB images from its dataset, as
+    CIFAR's does.
 
     Args:
         pipeline: Configs of transforms; not changed.
@@ -84,7 +85,7 @@ def corrupted_pipeline(
     kinds = [kind_of(item).name for item in pipeline]
     loads = [number for number, kind in enumerate(kinds) if kind.startswith("Load")]
     images = [number for number in loads if "Annotation" not in kinds[number]]
-    classifies = "PackInputs" in kinds
+    classifies = "PackInputs" in kinds or "PackMultiTaskInputs" in kinds
     given = classifies and not loads  # by the dataset
     if not images and not given:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence, cast
+from typing import Any, Callable, Optional, Sequence, cast
 
 import torch
 from mmengine.model import is_model_wrapper
@@ -18,18 +18,17 @@ __all__ = ["backbone_stride", "check_sizes"]
 _PROBE = 512
 
 
-def _run(model: nn.Module, size: int) -> Any:
-    """Return the output of the backbone for an empty, padded image."""
+def _run(model: nn.Module, part: Callable[[torch.Tensor], Any], size: int) -> Any:
+    """Return the output of a part of the model for an empty, padded image."""
     divisor = getattr(model.data_preprocessor, "pad_size_divisor", None) or 1
     side = -(-size // divisor) * divisor
     parameter = next(model.parameters())
     image = torch.zeros(1, input_channels(model), side, side, device=parameter.device)
-    backbone: Any = model.backbone
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            return backbone(image.to(parameter.dtype))
+            return part(image.to(parameter.dtype))
     finally:
         model.train(training)
 
@@ -45,31 +44,37 @@ def backbone_stride(model: nn.Module) -> Optional[int]:
         The stride, such as 32 for a ResNet; None where there is no backbone, no map
         (a transformer's class token), or it takes no images of that size.
     """
-    if not hasattr(model, "backbone"):
+    backbone: Any = getattr(model, "backbone", None)
+    if backbone is None:
         return None
     try:
-        features = _run(model, _PROBE)
+        features = _run(model, backbone, _PROBE)
     except Exception:  # of any kind: what the model raises at a size not its own
         return None
     return feature_stride(features, (_PROBE, _PROBE))
 
 
-def check_sizes(model: nn.Module, sizes: Sequence[int]) -> None:
+def check_sizes(model: nn.Module, sizes: Sequence[int], divisor: int = 1) -> None:
     """Refuse sizes that a model cannot be evaluated at.
 
     Args:
         model: A model of an MMEngine library, wrapped for several ranks or not. One
             without ``backbone`` is not checked.
         sizes: Sides in pixels.
+        divisor: The pipeline pads the sides of an image to multiples of it. Defaults
+            to 1.
 
     Raises:
-        ValueError: A size is below the backbone's stride, or the backbone does not
-            run at it.
+        ValueError: A size is below the backbone's stride, or backbone and neck
+            (``extract_feat``) do not run at it.
     """
     if is_model_wrapper(model):
         model = cast(nn.Module, model.module)
-    if not hasattr(model, "backbone"):
+    backbone: Any = getattr(model, "backbone", None)
+    if backbone is None:
         return
+    # With the neck, which may not join the feature maps of every size.
+    extract_feat: Any = getattr(model, "extract_feat", backbone)
     stride = backbone_stride(model)
     for size in sizes:
         if stride is not None and size < stride:
@@ -77,7 +82,7 @@ def check_sizes(model: nn.Module, sizes: Sequence[int]) -> None:
                 f"size {size} is below the model's stride of {stride} pixels"
             )
         try:
-            _run(model, size)
+            _run(model, extract_feat, -(-size // divisor) * divisor)
         except Exception as error:
             raise ValueError(
                 f"the model does not run at size {size}: {on_one_line(error)}"

@@ -135,6 +135,11 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         seed: Optional[int] = None,
         cost_model: Optional[Mapping[str, float]] = None,
     ) -> None:
+        if sampler is None:
+            raise ValueError(
+                "sampler must be given, but got None; set train_dataloader.sampler, "
+                "such as dict(type='DefaultSampler', shuffle=True)"
+            )
         growing = GrowingSizes(
             batch_size,
             base_size,

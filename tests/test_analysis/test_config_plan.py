@@ -132,6 +132,17 @@ def test_one_size_by_iterations():
     assert total == {(6, 6, 4): 34, (6, 6, 2): 16}
 
 
+def without_sampler(config):
+    config.train_dataloader.pop("sampler")
+    return config
+
+
+def test_one_rank_without_a_sampler():
+    """Torch gives it every sample once."""
+    planned = config_plan(without_sampler(plain()), 101, base_size=(6, 8))
+    assert planned.epochs[0].batches == {(6, 8, 4): 25, (6, 8, 1): 1}
+
+
 def with_own_batches():
     config = plain()
     config.train_dataloader.batch_sampler = dict(type="OwnBatches")
@@ -152,6 +163,8 @@ def plain_with(**changes):
         (dict(train_dataloader=dict(batch_size=1)), {}, "has no train_cfg"),
         (plain(train_cfg=dict(by_epoch=True)), {}, "max_epochs of at least 1"),
         (plain(train_cfg=dict(by_epoch=False)), {}, "max_iters of at least 1"),
+        (without_sampler(plain()), dict(world_size=2), "must have a sampler"),
+        (without_sampler(training()), {}, "must have a sampler"),
         (plain(), dict(world_size=9), "8 samples for world_size=9"),
         (plain(), dict(num_samples=0), "num_samples=0"),
         (

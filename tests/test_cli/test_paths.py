@@ -52,3 +52,6 @@ def test_outputs(tmp_path):
         cli.check_out(str(tmp_path / "a.txt"), (".json", ".pkl"))
     with pytest.raises(cli.UserError, match="absent does not exist"):
         cli.check_out(str(tmp_path / "absent" / "a.json"), (".json",))
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(cli.UserError, match="folder.json is a folder, not a file"):
+        cli.check_out(str(tmp_path / "folder.json"), (".json",))

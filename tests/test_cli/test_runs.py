@@ -2,6 +2,8 @@ import multiprocessing
 
 import pytest
 import toys
+from mmengine.registry import DATASETS
+from torch.utils.data import IterableDataset
 
 from mms_plugin import cli
 
@@ -36,3 +38,44 @@ def test_workers_end_with_the_run(make_runner, by_epoch):
         runner.train()
         during += set(multiprocessing.active_children()) - before
     assert during and not any(worker.is_alive() for worker in during)
+
+
+@DATASETS.register_module()
+class OwnShare(IterableDataset):
+    def __iter__(self):
+        yield from ()
+
+    def __len__(self):
+        return 0
+
+
+def loader_without_sampler(**changes):
+    dataset = dict(type="ToyDataset", num=6, pipeline=[])
+    return {"batch_size": 2, "num_workers": 0, "dataset": dataset, **changes}
+
+
+EVALUATION = dict(
+    val_cfg=dict(),
+    val_evaluator=dict(type="CountSamples"),
+    test_cfg=dict(),
+    test_evaluator=dict(type="CountSamples"),
+    test_dataloader=loader_without_sampler(),
+)
+
+
+def test_ranks_that_would_all_evaluate_every_image(make_runner, monkeypatch):
+    runner = make_runner(val_dataloader=loader_without_sampler(), **EVALUATION)
+    monkeypatch.setattr(cli.runs, "get_world_size", lambda: 2)
+    text = "val_dataloader has no sampler: .*shuffle=False"
+    with pytest.raises(cli.UserError, match=text), cli.run_started(runner):
+        runner.train()
+
+
+def test_ranks_that_share_the_images_in_another_way(make_runner, monkeypatch):
+    """The loader of a loop that does not run is no fault either."""
+    loader = loader_without_sampler(dataset=dict(type="OwnShare"))
+    runner = make_runner(val_dataloader=loader, **EVALUATION)
+    monkeypatch.setattr(cli.runs, "get_world_size", lambda: 2)
+    runner.build_val_loop(runner.cfg.val_cfg)
+    with cli.run_started(runner):
+        runner.call_hook("before_run")

@@ -47,6 +47,44 @@ def test_headline():
         headline_metric({})
 
 
+def test_the_ap_of_a_detector_that_has_found_nothing_so_far():
+    metric = "coco/bbox_mAP"
+    assert headline_metric({"other/x": 1.0}, metric, complete=False) == metric
+    # It was never given; or AP is given, but none of that name; or it is no AP.
+    for metrics, wanted, complete in (
+        ({"other/x": 1.0}, metric, True),
+        ({"coco/segm_mAP": 0.1}, metric, False),
+        ({"other/x": 1.0}, "accuracy/top1", False),
+    ):
+        with pytest.raises(ValueError, match=f"'{wanted}' is not one of"):
+            headline_metric(metrics, wanted, complete)
+
+
+def test_an_ap_of_minus_one_is_left_out():
+    """COCO's: the test data have no such objects."""
+
+    def result(corruption, severity, value):
+        return dict(
+            checkpoint="a.pth",
+            size=None,
+            corruption=corruption,
+            severity=severity,
+            metrics={"coco/bbox_mAP_s": value, "other/x": value},
+        )
+
+    results = [
+        result(None, None, -1.0),
+        result("fog", 1, -1.0),
+        result("snow", 1, 0.5),
+    ]
+    report = summarize(results, "coco/bbox_mAP_s")
+    (entry,) = report["summary"]
+    assert (entry["clean"], entry["mean"], entry["relative_drop"]) == (None, 0.5, None)
+    assert "-1" not in to_table(report)
+    (entry,) = summarize(results, "other/x")["summary"]
+    assert entry["clean"] == -1
+
+
 def result(checkpoint, size, value, corruption=None, severity=None):
     return dict(
         checkpoint=checkpoint,
@@ -129,6 +167,10 @@ def test_a_detector_that_finds_nothing_counts_as_zero():
     report = summarize(results, "lvis/bbox_AP")
     assert report["summary"][0]["relative_drop"] == pytest.approx(62.5)
     assert "0.3000" in to_table(report)
+    # Also beside the metrics of another evaluator.
+    results[2]["metrics"] = {"other/x": 1.0}
+    report = summarize(results, "lvis/bbox_AP")
+    assert report["summary"][0]["relative_drop"] == pytest.approx(62.5)
     # A metric that is no AP is not known there.
     (entry,) = summarize([result(None, None, {})], "accuracy/top1")["summary"]
     assert entry["clean"] is None

@@ -27,18 +27,19 @@ def kinds(pipeline):
     return [item["type"] for item in pipeline]
 
 
-def test_classification_is_corrupted_at_the_networks_size():
+@pytest.mark.parametrize("pack", ["PackInputs", "PackMultiTaskInputs"])
+def test_classification_is_corrupted_at_the_networks_size(pack):
     pipeline = [
         dict(type="LoadImageFromFile"),
         dict(type="ResizeEdge", scale=256),
         dict(type="CenterCrop", crop_size=224),
         dict(type="RandomFlip"),
-        dict(type="PackInputs"),
+        dict(type=pack),
     ]
     changed = corrupted_pipeline(pipeline, "fog", 2)
     assert kinds(changed) == [
         "LoadImageFromFile", "ResizeEdge", "CenterCrop", "CommonCorruption",
-        "RandomFlip", "PackInputs",
+        "RandomFlip", pack,
     ]  # fmt: skip
     assert changed[3] == dict(type="CommonCorruption", corruption="fog", severity=2)
     assert len(pipeline) == 5

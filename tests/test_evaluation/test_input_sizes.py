@@ -68,3 +68,31 @@ def test_padding_of_the_data_preprocessor():
     model.data_preprocessor.pad_size_divisor = 1
     with pytest.raises(ValueError, match="size 100: not a multiple of 32"):
         check_sizes(model, [64, 100])
+
+
+def test_a_neck_that_does_not_run():
+    """A map of stride 16, upsampled by 2, must be as large as the one of stride 8."""
+
+    class Detector(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+            self.backbone = nn.ModuleList(
+                nn.MaxPool2d(stride, ceil_mode=True) for stride in (8, 16)
+            )
+            self.backbone.forward = lambda image: [
+                pool(image) for pool in self.backbone
+            ]
+            self.data_preprocessor = nn.Module()
+
+        def extract_feat(self, image):
+            fine, coarse = self.backbone(image)
+            return fine + nn.functional.interpolate(coarse, scale_factor=2)
+
+    model = Detector()
+    assert backbone_stride(model) == 16
+    check_sizes(model, [96, 112])
+    # 104 / 8 = 13 cells, and twice ceil(104 / 16) = 14.
+    with pytest.raises(ValueError, match="does not run at size 104: .*13"):
+        check_sizes(model, [96, 104])
+    check_sizes(model, [96, 104], divisor=16)

@@ -248,6 +248,11 @@ def test_a_rank_with_one_sample_fewer_keeps_in_step_to_the_last_image():
     assert [[b for _, _, b in plan] for plan in plans] == [[4, 4, 1], [4, 3, 1]]
 
 
+def test_a_config_without_a_sampler_is_told_where():
+    with pytest.raises(ValueError, match=r"None; set train_dataloader\.sampler"):
+        MultiScaleVariableBatchSampler(None, batch_size=4, base_size=8)
+
+
 def test_ranks_that_cannot_keep_in_step_are_refused():
     with pytest.raises(ValueError, match="round_up=True"):
         make(inner=inner_sampler(17, 0, 2, round_up=False), batch_size=1, sizes=[224])

@@ -224,6 +224,19 @@ def test_two_ranks(root, run_tool, free_port, tmp_path):
         )
 
 
+@pytest.mark.distributed
+@pytest.mark.skipif(torch.cuda.is_available(), reason="two processes, no two GPUs")
+def test_two_ranks_without_a_sampler(root, run_tool, free_port, tmp_path):
+    """Each would evaluate all images, and MMEngine would count half of them twice."""
+    done = run_tool(
+        "dist_test.sh", root / "config.py", root / "a.pth", 2, "--json",
+        "--work-dir", tmp_path, "--cfg-options", "test_dataloader.sampler=None",
+        env={"PORT": free_port()},
+    )  # fmt: skip
+    assert done.returncode != 0 and done.stdout == ""
+    assert "error: test_dataloader has no sampler: every rank" in done.stderr
+
+
 def test_test_data_of_another_config(root, run_test, tmp_path):
     """The scenes' folders in the place of ImageNet's: two classes of the twelve."""
     import shutil
@@ -266,10 +279,17 @@ test_evaluator = dict(type='ClassSubset', metric=dict(type='Accuracy', topk=(1, 
         (["--metric", "mAP"], "--metric needs --sizes, --corruptions or several"),
         (["--test-data", "none.py"], "none.py does not exist"),
         (["--test-data", "CONFIG/../data.py"], "has no test_dataloader and"),
+        (
+            ["--test-data", "CONFIG/../loader.py"],
+            "loader.py has no test_dataloader.dataset",
+        ),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(root, run_test, tmp_path, arguments, text):
     (root / "data.py").write_text("a = 1")
+    (root / "loader.py").write_text(
+        "test_dataloader = dict(batch_size=1)\ntest_evaluator = dict(type='Accuracy')"
+    )
     replaced = [
         str(item).replace("OUT", str(tmp_path)).replace("CONFIG/..", str(root))
         for item in arguments
@@ -279,6 +299,44 @@ def test_bad_input_is_one_line(root, run_test, tmp_path, arguments, text):
             root / "config.py", root / "a.pth", *replaced, "--work-dir", tmp_path / "w"
         )
     assert text in " ".join(str(error.value).split())
+
+
+def test_a_config_without_test_cfg(root, run_test, tmp_path):
+    (tmp_path / "config.py").write_text(
+        (root / "config.py").read_text().replace("test_cfg = dict()", "")
+    )
+    run_test(
+        tmp_path / "config.py", root / "a.pth", "--out", tmp_path / "m.json",
+        "--work-dir", tmp_path / "w",
+    )  # fmt: skip
+    metrics = json.loads((tmp_path / "m.json").read_text())
+    scores, labels = predict(root, "a", 64)
+    assert metrics["accuracy/top1"] == pytest.approx(top1(scores, labels))
+
+
+def test_a_refused_evaluation_leaves_the_earlier_one(root, run_test, tmp_path):
+    (tmp_path / "evaluation.json").write_text("earlier")
+    with pytest.raises(cli.UserError, match="below the model's stride"):
+        run_test(
+            root / "config.py", root / "a.pth", "--sizes", 8, "--work-dir", tmp_path
+        )
+    assert (tmp_path / "evaluation.json").read_text() == "earlier"
+    assert not list(tmp_path.glob("evaluation_*"))
+
+
+def test_what_was_evaluated_outlives_a_refused_metric(root, run_test, tmp_path):
+    (tmp_path / "evaluation.json").write_text("earlier")
+    with pytest.raises(cli.UserError, match="'top1' is not one of.*evaluation.json"):
+        run_test(
+            root / "config.py", root / "a.pth", "--sizes", 48, 64,
+            "--metric", "top1", "--work-dir", tmp_path,
+        )  # fmt: skip
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    assert report["metric"] == "accuracy/top1"
+    (result,) = report["results"]  # no further one was begun
+    scores, labels = predict(root, "a", 48)
+    assert result["metrics"]["accuracy/top1"] == pytest.approx(top1(scores, labels))
+    assert (tmp_path / "evaluation_1.json").read_text() == "earlier"
 
 
 @pytest.mark.parametrize(
@@ -372,11 +430,20 @@ def test_reliability_without_bins(root, run_reliability, capsys):
     assert text in capsys.readouterr().err
 
 
-def test_reliability_among_some_of_the_classes(root, run_reliability, tmp_path):
+@pytest.mark.parametrize(
+    "evaluator",
+    ["[SUBSET]", "dict(type='Evaluator', metrics=[SUBSET])", "dict(metrics=SUBSET)"],
+)
+def test_reliability_among_some_of_the_classes(
+    root, run_reliability, tmp_path, evaluator
+):
+    subset = (
+        "dict(type='ClassSubset', class_indices=list(range(12)),"
+        " metric=dict(type='Accuracy'))"
+    )
     (tmp_path / "config.py").write_text(
         CONFIG.replace("ROOT", str(root / "scenes"))
-        + "test_evaluator = [dict(type='ClassSubset', class_indices=list(range(12)),\n"
-        "                        metric=dict(type='Accuracy'))]\n"
+        + f"test_evaluator = {evaluator.replace('SUBSET', subset)}\n"
         "model['head'].update(num_classes=20)\n"
     )
     from mmengine.registry import MODELS
