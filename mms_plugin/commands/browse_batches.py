@@ -27,6 +27,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.ArgumentParser(description=__doc__)
     cli.add_config_arguments(parser)
+    cli.add_recipe_arguments(parser)
     parser.add_argument(
         "--sizes",
         nargs="+",
@@ -58,6 +59,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
 def prepare(args: argparse.Namespace) -> Tuple[Config, int]:
     """Load the config, and find the seed."""
     config = cli.load_config(args.config, args.cfg_options)
+    config = cli.apply_recipe_arguments(config, args)
     cli.set_dataloader_defaults(config)
     if not config.get("train_dataloader"):
         raise cli.UserError(f"config {args.config} has no train_dataloader")

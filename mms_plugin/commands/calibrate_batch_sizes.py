@@ -66,6 +66,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = cli.ArgumentParser(description=__doc__)
     cli.add_config_arguments(parser)
+    cli.add_recipe_arguments(parser)
     parser.add_argument(
         "--sizes",
         nargs="+",
@@ -606,6 +607,7 @@ def main(argv: List[str]) -> None:
     args = parse_args(argv)
     with cli.json_on_stdout(args.json) as emit:
         config = cli.load_config(args.config, args.cfg_options)
+        config = cli.apply_recipe_arguments(config, args)
         if args.checkpoint is not None:
             cli.check_checkpoint(args.checkpoint, "--checkpoint")
         if args.amp:

@@ -58,7 +58,7 @@ def parse_args(argv: List[str]) -> argparse.Namespace:
     parser.add_argument(
         "--sizes",
         nargs="+",
-        type=int,
+        type=cli.whole_number(1),
         metavar="SIZE",
         help="shorter sides in pixels of the images that the network gets; resize and "
         "crop of the test pipeline are scaled by the same factor",

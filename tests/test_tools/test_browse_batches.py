@@ -88,6 +88,14 @@ def test_a_plain_config(config_file, tmp_path, capsys):
         tool.main([str(config_file), "--sizes", "32"])
 
 
+def test_the_config_that_a_recipe_makes(config_file, tmp_path, capsys):
+    options = ["--recipe", "vbs", "--recipe-options", "sizes=[48,64,80]"]
+    tool.main([str(config_file), "--out", str(tmp_path), *options])
+    assert "batch_sampler: none -> MultiScaleVariable" in capsys.readouterr().err
+    names = {path.name for path in tmp_path.glob("batch_*.png")}
+    assert names == {"batch_48x48.png", "batch_64x64.png", "batch_80x80.png"}
+
+
 def test_mixed_images_have_both_names(config_file, tmp_path):
     mixup = [
         "model.train_cfg.augments.type=Mixup",

@@ -95,6 +95,14 @@ def test_plain_config_with_sizes_on_synthetic_batches(config_file, capsys):
     assert "round 2 of 2" in shown.err
 
 
+def test_the_config_that_a_recipe_makes(config_file, run_tool):
+    options = ["--recipe", "vbs", "--recipe-options", "sizes=[48,64]", "--repeats", "1"]
+    done = run_tool(TOOL, config_file, "--json", *options)
+    document = json.loads(done.stdout)
+    assert [size["height"] for size in document["sizes"]] == [48, 64]
+    assert document["batches"].startswith("real, of ")
+
+
 def test_sizes_that_the_config_draws_by_itself_are_left_out(tmp_path, capsys):
     """YOLOX resizes its batches at random, which would hide the size measured."""
     pytest.importorskip("mmdet")
