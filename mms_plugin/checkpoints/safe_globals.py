@@ -2,9 +2,10 @@
 
 From torch 2.6 on, ``torch.load`` refuses a file that names a class or function outside
 its list of safe globals. MMEngine's checkpoints do so: they hold the message hub's
-``HistoryBuffer`` objects, NumPy arrays and NumPy scalars, so that testing and resuming
-fail. This module adds what these need to the list. The check stays on: a file that
-names anything else is still refused.
+``HistoryBuffer`` objects, NumPy arrays and NumPy scalars, a function of ``OneCycleLR``
+and the ``ConfigDict`` of a nested ``metainfo``, so that testing and resuming fail. This
+module adds what these need to the list. The check stays on: a file that names anything
+else is still refused.
 
 Some MMEngines turn the check off: onedl-mmengine loads a refused file again with
 ``weights_only=False``, and the MMEngine after 0.10.7 always passes that. In the
@@ -21,12 +22,16 @@ from typing import Any, Callable, List, Tuple, Type
 
 import numpy as np
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import OneCycleParamScheduler
 
 __all__ = ["allow_mmengine_checkpoints", "check_by_default", "check_is_on"]
 
 # The methods that HistoryBuffer stores with each of its instances.
 _STATISTICS = ("min", "max", "current", "mean")
+# The functions of which OneCycleParamScheduler stores one in its state.
+_ANNEALING = ("_annealing_cos", "_annealing_linear")
 # Types of numbers in a log or a metric. Objects of Python are not among them.
 _SCALAR_TYPES: Tuple[Type[np.generic], ...] = (
     np.bool_,
@@ -44,19 +49,22 @@ _SCALAR_TYPES: Tuple[Type[np.generic], ...] = (
 )
 
 
-def _statistics_method(owner: Any, name: Any) -> Callable[..., Any]:
-    """Stand in for ``builtins.getattr``, for HistoryBuffer's methods only.
+def _method(owner: Any, name: Any) -> Callable[..., Any]:
+    """Stand in for ``builtins.getattr``, for a few methods of MMEngine only.
 
     Pickle writes a method as ``getattr(class, name)``. With the real ``getattr`` a
     crafted file could reach any function.
     """
-    if owner is not HistoryBuffer or name not in _STATISTICS:
-        raise UnpicklingError(
-            f"a checkpoint may only use the methods {', '.join(_STATISTICS)} of "
-            f"HistoryBuffer, but this one asks for {name!r} of {owner!r}"
-        )
-    method: Callable[..., Any] = HistoryBuffer.__dict__[name]
-    return method
+    if owner is HistoryBuffer and name in _STATISTICS:
+        method: Callable[..., Any] = HistoryBuffer.__dict__[name]
+        return method
+    if owner is OneCycleParamScheduler and name in _ANNEALING:
+        return OneCycleParamScheduler.__dict__[name].__func__
+    raise UnpicklingError(
+        f"a checkpoint may only use the methods {', '.join(_STATISTICS)} of "
+        f"HistoryBuffer and {', '.join(_ANNEALING)} of OneCycleParamScheduler, but "
+        f"this one asks for {name!r} of {owner!r}"
+    )
 
 
 def _reconstruct_array(subtype: Any, shape: Any, typecode: Any) -> np.ndarray:
@@ -109,7 +117,10 @@ def _safe_globals() -> List[Any]:
         HistoryBuffer,
         np.ndarray,
         np.dtype,
-        _named(_statistics_method, "builtins", "getattr"),
+        # Of a dataset's metainfo, as MMEngine builds it from a config.
+        ConfigDict,
+        OneCycleParamScheduler,
+        _named(_method, "builtins", "getattr"),
         _named(_empty_bytes, "builtins", "bytes"),
     ]
     # NumPy 2 renamed the module; each version shall read the other's files.

@@ -90,7 +90,9 @@ class MultiScaleSamplerHook(Hook):
         self._sampler = sampler
         assumed = 0 if loop_counts_iterations(loop) else len(loop.dataloader)
         self.set_up_sampler(loop, sampler)
-        if not loop_counts_iterations(loop):
+        if loop_counts_iterations(loop):
+            self._length.remember_times(runner)
+        else:
             self._length.correct(runner, sampler, assumed)
 
     def set_up_sampler(
@@ -134,7 +136,7 @@ class MultiScaleSamplerHook(Hook):
         recount = self._checkpoint.resume(loop, sampler)
         if recount is not None:
             self._length.count_from(runner, *recount)
-        elif loop.iter and not loop_counts_iterations(loop):
+        elif loop.iter:
             saved = self._checkpoint.saved_iters
             if saved not in (None, loop.max_iters):
                 self._length.keep_times(runner, saved)

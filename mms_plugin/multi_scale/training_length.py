@@ -9,6 +9,7 @@ from mmengine.runner import FlexibleRunner, Runner
 
 from ..utils.config_types import class_name
 from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
+from .runner_parts import loop_counts_iterations
 from .schedule_replay import replay_schedules
 from .scheduler_times import (
     epoch_map,
@@ -29,7 +30,8 @@ class TrainingLength:
 
     For a loop that counts epochs: ``max_iters`` (with it the progress in the log and
     the ETA), and the times of parameter schedulers that were converted to iterations or
-    end with the training. Schedulers by epoch stay as they are.
+    end with the training. For any loop: the times of schedulers where a training is
+    resumed with another length.
     """
 
     def __init__(self) -> None:
@@ -61,7 +63,10 @@ class TrainingLength:
         # FlexibleRunner has told its wrapper before the hooks are asked.
         if isinstance(runner, FlexibleRunner):
             _count_iterations(runner, loop.iter)
-        # Loading a checkpoint overwrites these times with the old ones.
+        self.remember_times(runner)
+
+    def remember_times(self, runner: Runner) -> None:
+        """Note the times of the schedulers, which those of a checkpoint replace."""
         self._times = [
             (schedulers, [times_of(s) for s in schedulers])
             for schedulers, _ in _scheduler_lists(runner)
@@ -116,7 +121,7 @@ class TrainingLength:
         _count_iterations(runner, done)
 
     def keep_times(self, runner: Runner, saved_iters: int) -> None:
-        """Let the schedules of a resumed training end with it.
+        """Let the schedules of a resumed training be those of its config.
 
         The learning rate becomes that of its schedule at this place.
 
@@ -126,22 +131,25 @@ class TrainingLength:
         """
         runner.logger.info(
             f"The training has {runner.max_iters} iterations in these settings, "
-            f"{saved_iters} in those of the checkpoint: schedules that end with the "
-            "training now end at the new number"
+            f"{saved_iters} in those of the checkpoint: the schedules are those of "
+            "these settings"
         )
         self._restart_schedules(runner, runner.iter)
 
     def _restart_schedules(self, runner: Runner, done: int) -> None:
         """Restore the schedulers' times, and put them where iteration ``done`` is."""
-        assert self._sampler is not None  # set by correct
-        starts = [
-            self._sampler.iterations_before(epoch) for epoch in range(runner.epoch + 1)
-        ]
+        starts = [0]
+        if not loop_counts_iterations(runner.train_loop):
+            assert self._sampler is not None  # set by correct
+            epochs = range(runner.epoch + 1)
+            starts = [self._sampler.iterations_before(epoch) for epoch in epochs]
         lengths = [stop - start for start, stop in zip(starts, starts[1:])]
         for schedulers, times in self._times:
             for scheduler, own in zip(schedulers, times):
-                if not scheduler.by_epoch:
-                    scheduler.load_state_dict({**scheduler.state_dict(), **own})
+                if getattr(scheduler, "need_val_args", False):
+                    # ReduceOnPlateauLR keeps what it has seen of the metrics.
+                    own = {key: own[key] for key in ("begin", "end")}
+                scheduler.load_state_dict({**scheduler.state_dict(), **own})
             followed = replay_schedules(schedulers, lengths, done - starts[-1])
             if schedulers and not followed:
                 runner.logger.warning(

@@ -7,9 +7,11 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
+from mmengine.optim import OneCycleParamScheduler
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
@@ -102,6 +104,57 @@ def make_runner(work_dir, **kwargs):
     )
     settings.update(kwargs)
     return Runner(**settings)
+
+
+ANNEALINGS = [
+    dict(type="OneCycleLR", eta_max=0.1, total_steps=12, anneal_strategy=strategy)
+    for strategy in ("cos", "linear")
+]
+OTHERS = [
+    dict(
+        type="CosineRestartLR",
+        periods=[8, 8],
+        restart_weights=[1, 1],
+        eta_min=0.0,
+        by_epoch=False,
+    ),
+    dict(type="PolyLR", power=0.9, end=2),
+    dict(type="StepLR", step_size=1),
+    dict(type="ExponentialLR", gamma=0.9),
+    dict(type="ReduceOnPlateauLR", monitor="toy/accuracy"),
+    dict(type="CosineAnnealingMomentum", T_max=2),
+]
+
+
+@pytest.mark.parametrize("schedule", [*ANNEALINGS, *OTHERS], ids=lambda s: s["type"])
+def test_the_state_of_every_scheduler_is_read(tmp_path, schedule):
+    wrapper = dict(optimizer=dict(type="SGD", lr=0.01, momentum=0.9))
+    settings = dict(param_scheduler=schedule, optim_wrapper=wrapper)
+    make_runner(tmp_path, **settings).train()
+    loaded = torch.load(tmp_path / "epoch_2.pth", weights_only=True)
+    (state,) = loaded["param_schedulers"]
+    if schedule["type"] == "OneCycleLR":
+        name = f"_annealing_{schedule['anneal_strategy']}"
+        assert state["anneal_func"] is getattr(OneCycleParamScheduler, name)
+    longer = dict(by_epoch=True, max_epochs=3)
+    resumed = make_runner(tmp_path, resume=True, **settings, train_cfg=longer)
+    resumed.train()
+    assert resumed.iter == 12
+
+
+def test_the_metainfo_of_a_config(tmp_path):
+    data = Points()
+    data.metainfo["parents"] = ConfigDict(low=dict(name="number"))
+    loader = dict(
+        batch_size=4,
+        dataset=data,
+        sampler=dict(type="DefaultSampler", shuffle=False),
+        collate_fn=dict(type="default_collate"),
+    )
+    make_runner(tmp_path, train_dataloader=loader).train()
+    loaded = torch.load(tmp_path / "epoch_2.pth", weights_only=True)
+    found = loaded["meta"]["dataset_meta"]["parents"]
+    assert found == dict(low=dict(name="number")) and found.low.name == "number"
 
 
 def test_a_run_is_resumed_and_tested(tmp_path):

@@ -367,7 +367,7 @@ class TestFlag:
         )
         settings["train_dataloader"]["sampler"]["shuffle"] = False
         settings["train_cfg"]["max_epochs"] = 1
-        settings["custom_hooks"] = []
+        settings["custom_hooks"] = [dict(type="MultiScaleSamplerHook")]
         settings["train_dataloader"]["batch_sampler"].update(
             sizes=[5, 4], weights=[1, 0.01]
         )

@@ -165,6 +165,121 @@ def test_schedules_end_with_a_longer_training(make_runner, tmp_path, stopped):
     assert list(rates.of.values()) == pytest.approx(expected)
 
 
+COSINE = dict(type="CosineAnnealingLR", by_epoch=True)
+
+
+@pytest.mark.parametrize("hook", ["MultiScaleSamplerHook", "ResolutionCurriculumHook"])
+@pytest.mark.parametrize("first, then", [(4, 8), (8, 4)])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda epochs: [COSINE],
+        lambda epochs: [dict(COSINE, T_max=epochs, end=epochs)],
+        lambda epochs: [
+            dict(type="LinearLR", start_factor=0.1, end=2),
+            dict(type="PolyLR", power=0.9, begin=2, end=epochs),
+        ],
+    ],
+    ids=["cosine", "cosine-set", "warmup-poly"],
+)
+def test_schedules_by_epoch_end_with_another_length(
+    make_runner, tmp_path, hook, first, then, schedule
+):
+    settings = dict(custom_hooks=[dict(type=hook)])
+    make_runner(
+        train_cfg=dict(by_epoch=True, max_epochs=first),
+        param_scheduler=schedule(first),
+        default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1)),
+        **settings,
+    ).train()
+    rates = []
+    for resumed in (False, True):
+        runner = make_runner(
+            train_cfg=dict(by_epoch=True, max_epochs=then),
+            param_scheduler=schedule(then),
+            resume=resumed,
+            load_from=str(tmp_path / "run" / "epoch_3.pth") if resumed else None,
+            work_dir=str(tmp_path / f"longer_{resumed}"),
+            **settings,
+        )
+        rates.append(Rates())
+        runner.register_hook(rates[-1])
+        runner.train()
+    whole, rest = (each.of for each in rates)
+    assert rest and all(rest[i] == pytest.approx(whole[i]) for i in rest)
+
+
+def test_schedules_of_a_training_by_iterations_end_with_another_length(
+    make_runner, tmp_path
+):
+    def settings(iterations):
+        return dict(
+            custom_hooks=[dict(type="MultiScaleSamplerHook")],
+            train_cfg=dict(by_epoch=False, max_iters=iterations),
+            train_dataloader=toys.train_dataloader(
+                sampler=dict(type="InfiniteSampler", seed=1)
+            ),
+            param_scheduler=[
+                dict(type="PolyLR", by_epoch=False, end=iterations, eta_min=0.0)
+            ],
+        )
+
+    checkpoints = dict(type="CheckpointHook", by_epoch=False, interval=12)
+    make_runner(**settings(24), default_hooks=dict(checkpoint=checkpoints)).train()
+    longer = make_runner(
+        **settings(36),
+        resume=True,
+        load_from=str(tmp_path / "run" / "iter_12.pth"),
+        work_dir=str(tmp_path / "longer"),
+    )
+    rates = Rates()
+    longer.register_hook(rates)
+    longer.train()
+    assert sorted(rates.of) == list(range(12, 36))
+    # MMEngine's PolyLR reaches its end in the last iteration, the 36th.
+    expected = [0.1 * (1 - i / 35) for i in sorted(rates.of)]
+    assert [rates.of[i] for i in sorted(rates.of)] == pytest.approx(expected)
+
+
+def test_what_a_schedule_has_seen_of_the_metrics_is_kept(make_runner, tmp_path):
+    settings = dict(
+        model=dict(type="ToyNormModel"),
+        custom_hooks=[dict(type="MultiScaleSamplerHook")],
+        param_scheduler=dict(
+            type="ReduceOnPlateauLR", monitor="count", rule="less", patience=9
+        ),
+        val_dataloader=dict(
+            batch_size=4,
+            sampler=dict(type="DefaultSampler", shuffle=False),
+            collate_fn=dict(type="default_collate"),
+            dataset=dict(
+                type="ToyDataset",
+                num=4,
+                pipeline=[
+                    dict(type="MakeImage", scale=(8, 8)),
+                    dict(type="CollectWithoutSize"),
+                ],
+            ),
+        ),
+        val_evaluator=dict(type="CountSamples"),
+        val_cfg=dict(),
+    )
+    first = make_runner(train_cfg=dict(by_epoch=True, max_epochs=3), **settings)
+    first.train()
+    longer = make_runner(
+        train_cfg=dict(by_epoch=True, max_epochs=5),
+        resume=True,
+        load_from=str(tmp_path / "run" / "epoch_3.pth"),
+        **settings,
+    )
+    longer.train()
+    (plateau,) = longer.param_schedulers
+    # The metric is always the same, so that none is better than the first. MMEngine
+    # does not count the last validation.
+    assert first.param_schedulers[0].num_bad_epochs == 1
+    assert plateau.num_bad_epochs == 2
+
+
 @MODELS.register_module()
 class TwoParts(toys.ToyModel):
     """Has two modules for AGVM."""
