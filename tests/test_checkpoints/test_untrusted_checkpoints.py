@@ -98,7 +98,7 @@ def test_the_file_would_run_its_code(crafted, marker):
         ("analysis_tools/reliability.py", ["{ckpt}"]),
         (
             "analysis_tools/calibrate_batch_sizes.py",
-            ["--sizes", "8", "--checkpoint", "{ckpt}"],
+            ["--sizes", "8", "16", "--checkpoint", "{ckpt}"],
         ),
     ],
 )

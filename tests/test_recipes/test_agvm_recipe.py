@@ -59,7 +59,11 @@ def test_amp_layer_decay_and_own_arguments():
 def test_settings_that_the_large_batch_recipe_replaces_are_told():
     config = _config(agvm=dict(interval=3, start_iter=123, anchor="neck"))
     config.update(
-        train_dataloader=dict(batch_size=4, dataset=dict(type="A")),
+        train_dataloader=dict(
+            batch_size=4,
+            sampler=dict(type="DefaultSampler", shuffle=True),
+            dataset=dict(type="A"),
+        ),
         train_cfg=dict(by_epoch=True, max_epochs=12),
         auto_scale_lr=dict(base_batch_size=16),
     )

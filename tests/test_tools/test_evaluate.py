@@ -269,7 +269,6 @@ test_evaluator = dict(type='ClassSubset', metric=dict(type='Accuracy', topk=(1, 
     "arguments, text",
     [
         (["--sizes", "8"], "size 8 is below the model's stride of 16 pixels"),
-        (["--sizes", "0"], "size=0 must be an integer above 0"),
         (["--corruptions", "rain"], "'rain' is not one of gaussian_noise"),
         (["--severities", "1"], "--severities needs --corruptions"),
         (["--sizes", "64", "--out", "OUT/x.pkl"], "must end in .json"),
@@ -299,6 +298,14 @@ def test_bad_input_is_one_line(root, run_test, tmp_path, arguments, text):
             root / "config.py", root / "a.pth", *replaced, "--work-dir", tmp_path / "w"
         )
     assert text in " ".join(str(error.value).split())
+
+
+@pytest.mark.parametrize("size", ["0", "64x96"])
+def test_a_size_is_the_shorter_side(root, run_test, capsys, size):
+    with pytest.raises(SystemExit) as ended:
+        run_test(root / "config.py", root / "a.pth", "--sizes", size)
+    assert ended.value.code == 2
+    assert f"at least 1, not '{size}'" in capsys.readouterr().err
 
 
 def test_a_config_without_test_cfg(root, run_test, tmp_path):

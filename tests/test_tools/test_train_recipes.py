@@ -153,7 +153,7 @@ class TestBadInput:
         [
             (
                 "--recipe vbs --recipe-options size=3",
-                "no option 'size'; its options are sizes, ",
+                "no option 'size' .did you mean 'sizes'..; its options are sizes, ",
             ),
             ("--recipe vbs --recipe-options begin=0.1", "no option 'begin'"),
             ("--recipe vbs --recipe-options base_size=0", "base_size must be"),
