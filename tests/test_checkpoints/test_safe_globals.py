@@ -65,11 +65,11 @@ class NumpyAccuracy(BaseMetric):
         return dict(accuracy=np.float64(np.mean(results)), count=np.int64(len(results)))
 
 
-def make_runner(work_dir, **kwargs):
+def make_runner(work_dir, data=None, **kwargs):
     loader = dict(
         batch_size=4,
         num_workers=0,
-        dataset=Points(),
+        dataset=data or Points(),
         sampler=dict(type="DefaultSampler", shuffle=False),
         collate_fn=dict(type="default_collate"),
     )
@@ -145,13 +145,7 @@ def test_the_state_of_every_scheduler_is_read(tmp_path, schedule):
 def test_the_metainfo_of_a_config(tmp_path):
     data = Points()
     data.metainfo["parents"] = ConfigDict(low=dict(name="number"))
-    loader = dict(
-        batch_size=4,
-        dataset=data,
-        sampler=dict(type="DefaultSampler", shuffle=False),
-        collate_fn=dict(type="default_collate"),
-    )
-    make_runner(tmp_path, train_dataloader=loader).train()
+    make_runner(tmp_path, data).train()
     loaded = torch.load(tmp_path / "epoch_2.pth", weights_only=True)
     found = loaded["meta"]["dataset_meta"]["parents"]
     assert found == dict(low=dict(name="number")) and found.low.name == "number"

@@ -60,22 +60,22 @@ def test_the_ap_of_a_detector_that_has_found_nothing_so_far():
             headline_metric(metrics, wanted, complete)
 
 
+def evaluated(corruption, severity, metrics):
+    return dict(
+        checkpoint="a.pth",
+        size=None,
+        corruption=corruption,
+        severity=severity,
+        metrics=metrics,
+    )
+
+
 def test_an_ap_of_minus_one_is_left_out():
     """COCO's: the test data have no such objects."""
-
-    def result(corruption, severity, value):
-        return dict(
-            checkpoint="a.pth",
-            size=None,
-            corruption=corruption,
-            severity=severity,
-            metrics={"coco/bbox_mAP_s": value, "other/x": value},
-        )
-
+    values = {(None, None): -1.0, ("fog", 1): -1.0, ("snow", 1): 0.5}
     results = [
-        result(None, None, -1.0),
-        result("fog", 1, -1.0),
-        result("snow", 1, 0.5),
+        evaluated(*condition, {"coco/bbox_mAP_s": value, "other/x": value})
+        for condition, value in values.items()
     ]
     report = summarize(results, "coco/bbox_mAP_s")
     (entry,) = report["summary"]
@@ -140,20 +140,11 @@ def test_table_under_corruptions():
 
 def test_a_detector_that_finds_nothing_counts_as_zero():
     # mmdet gives no metrics at all then.
-    def result(corruption, severity, metrics):
-        return dict(
-            checkpoint="a.pth",
-            size=None,
-            corruption=corruption,
-            severity=severity,
-            metrics=metrics,
-        )
-
     metric = "coco/bbox_mAP"
     results = [
-        result(None, None, {metric: 0.4}),
-        result("fog", 1, {metric: 0.3}),
-        result("fog", 2, {}),
+        evaluated(None, None, {metric: 0.4}),
+        evaluated("fog", 1, {metric: 0.3}),
+        evaluated("fog", 2, {}),
     ]
     report = summarize(results, metric)
     (entry,) = report["summary"]
@@ -172,5 +163,5 @@ def test_a_detector_that_finds_nothing_counts_as_zero():
     report = summarize(results, "lvis/bbox_AP")
     assert report["summary"][0]["relative_drop"] == pytest.approx(62.5)
     # A metric that is no AP is not known there.
-    (entry,) = summarize([result(None, None, {})], "accuracy/top1")["summary"]
+    (entry,) = summarize([evaluated(None, None, {})], "accuracy/top1")["summary"]
     assert entry["clean"] is None

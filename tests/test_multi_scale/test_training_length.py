@@ -241,6 +241,20 @@ def test_schedules_of_a_training_by_iterations_end_with_another_length(
     assert [rates.of[i] for i in sorted(rates.of)] == pytest.approx(expected)
 
 
+FIXED_SIZE = dict(
+    batch_size=4,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    collate_fn=dict(type="default_collate"),
+    dataset=dict(
+        type="ToyDataset",
+        pipeline=[
+            dict(type="MakeImage", scale=(8, 8)),
+            dict(type="CollectWithoutSize"),
+        ],
+    ),
+)
+
+
 def test_what_a_schedule_has_seen_of_the_metrics_is_kept(make_runner, tmp_path):
     settings = dict(
         model=dict(type="ToyNormModel"),
@@ -248,19 +262,7 @@ def test_what_a_schedule_has_seen_of_the_metrics_is_kept(make_runner, tmp_path):
         param_scheduler=dict(
             type="ReduceOnPlateauLR", monitor="count", rule="less", patience=9
         ),
-        val_dataloader=dict(
-            batch_size=4,
-            sampler=dict(type="DefaultSampler", shuffle=False),
-            collate_fn=dict(type="default_collate"),
-            dataset=dict(
-                type="ToyDataset",
-                num=4,
-                pipeline=[
-                    dict(type="MakeImage", scale=(8, 8)),
-                    dict(type="CollectWithoutSize"),
-                ],
-            ),
-        ),
+        val_dataloader=FIXED_SIZE,
         val_evaluator=dict(type="CountSamples"),
         val_cfg=dict(),
     )
@@ -294,18 +296,6 @@ class TwoParts(toys.ToyModel):
         return dict(losses, loss_x=(x - 1).pow(2).mean())
 
 
-FIXED_SIZE = dict(
-    batch_size=4,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    collate_fn=dict(type="default_collate"),
-    dataset=dict(
-        type="ToyDataset",
-        pipeline=[
-            dict(type="MakeImage", scale=(8, 8)),
-            dict(type="CollectWithoutSize"),
-        ],
-    ),
-)
 AGVM = dict(
     type="AGVMOptimWrapper",
     constructor="AGVMOptimWrapperConstructor",

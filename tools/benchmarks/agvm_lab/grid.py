@@ -360,8 +360,8 @@ def schedules(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
 
     Fewer and more measurements; interval and momentum of the paper; the start at half
     and twice the usual time; a bound of the ratio; two real processes, whose batches
-    are the halves. Where a seed
-    diverges with the usual start, the late one has further seeds.
+    are the halves. Where a seed diverges with the usual start, the late one has further
+    seeds.
     """
     rate = sweep.best(True)
     if rate is None:
