@@ -194,10 +194,16 @@ def test_plan_of_a_whole_benchmark():
         for batch in (256, 16):
             assert f"| SGD | {backbone} | {batch} |" in text
     assert "| AdamW | scratch | 1024 |" in text
+    pair = grid.select(results, variant="long", optimizer="sgd", batch=1024)
+    assert [(arm["agvm"], arm["lr"]) for arm in pair] == [
+        (False, agvm.rate),
+        (True, agvm.rate),
+    ]
     best = summary.best_of(results, "adamw", 1024, True, "long")
     assert best.complete and len(best.aps) == 3
     raised = grid.select(results, variant="mean-rate-long")
-    assert any(arm["lr"] == pytest.approx(best.rate * 1.3) for arm in raised)
+    for rate in (best.rate, agvm.rate):
+        assert any(arm["lr"] == pytest.approx(rate * 1.3) for arm in raised)
     for arm in raised:
         assert not arm["agvm"] and arm["settings"] == dict(epoch_factor=4)
 

@@ -232,7 +232,7 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
         arms += sweep.arms()
     for sweep in at_256.values():
         arms += _seeds(results, sweep, seeds) + edges(sweep)
-    arms += long_at_1024(results, seeds)
+    arms += long_at_1024(results, at_256["sgd"], seeds)
     for name in main:
         arms += pretrained(results, name, at_16[name], seeds)
     for sweep in at_16.values():
@@ -388,22 +388,35 @@ def schedules(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
     return arms
 
 
-def long_at_1024(results: Sequence[Result], seeds: int) -> List[Arm]:
-    """Return a sweep at batch 1024 with as many updates as batch 256 has.
+def long_at_1024(results: Sequence[Result], sgd_at_256: Sweep, seeds: int) -> List[Arm]:
+    """Return the arms at batch 1024 with as many updates as batch 256 has.
 
-    With AdamW: with SGD it diverges. Plain training also at AGVM's mean multiplier
-    times its rate, at each rate that is trained: is its gain that of a larger rate?
-    An arm takes long, so that further seeds do not wait for all rates.
+    A sweep with AdamW; with SGD a pair at AGVM's best rate of batch 256. Plain training
+    also at AGVM's mean multiplier times its rate, at each rate that is trained: is its
+    gain that of a larger rate? An arm takes long, so that further seeds do not wait for
+    all rates.
     """
-    sweep = Sweep(results, "adamw", 1024, "long", wait=False, epoch_factor=4)
+    long: Dict[str, Any] = dict(batch=1024, epoch_factor=4)
+    sweep = Sweep(results, "adamw", variant="long", wait=False, **long)
     arms = sweep.arms()
-    for rate in sweep.rates:
-        own = dict(sweep.key, agvm=True, lr=rate, variant="long", seed=0)
-        for arm in select(results, **own):
-            if arm["mean_multipliers"] and not arm["diverged"]:
-                raised = raised_rate(rate, arm["mean_multipliers"])
-                plain: Dict[str, Any] = dict(sweep.key, agvm=False, epoch_factor=4)
-                arms.append(make_arm(lr=raised, variant=MEAN_RATE_LONG, **plain))
+    rate = sgd_at_256.best(True)
+    if rate is not None:
+        arms += [
+            make_arm("sgd", agvm=kind, lr=rate, variant="long", **long)
+            for kind in (False, True)
+        ]
+    for arm in select(results, variant="long", batch=1024, agvm=True, seed=0):
+        if arm["mean_multipliers"] and not arm["diverged"]:
+            raised = raised_rate(arm["lr"], arm["mean_multipliers"])
+            arms.append(
+                make_arm(
+                    arm["optimizer"],
+                    agvm=False,
+                    lr=raised,
+                    variant=MEAN_RATE_LONG,
+                    **long,
+                )
+            )
     return arms + _seeds(results, sweep, seeds)
 
 
