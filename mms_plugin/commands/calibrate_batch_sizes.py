@@ -45,6 +45,7 @@ from ..multi_scale import (
 )
 from ..multi_scale.sizes import size_text
 from ..recipes.batch_augments import BatchAugments, preprocessor_size
+from ..utils.tables import plain_table
 
 GB = 10**9
 MOST_OVERHEAD = 0.5
@@ -507,24 +508,7 @@ def show(document: Dict[str, Any], memory_budget: Optional[float]) -> None:
     print(f"device: {document['device']}; {clock}; batches: {document['batches']}\n")
     fit = CostFit(**document["cost_model"])
     counts_memory = document["memory_model"] is not None
-    print(
-        f"{'size':>11}{'images':>8}{'seconds':>10}{'spread':>8}{'fitted':>10}"
-        f"{'error':>8}" + (f"{'peak GB':>9}" if counts_memory else "")
-    )
-    for size in document["sizes"]:
-        name = f"{size['height']}x{size['width']}"
-        rows = zip(size["batch_sizes"], size["seconds"], size["spread"], size["memory"])
-        for images, seconds, spread, memory in rows:
-            if seconds is None:
-                print(f"{name:>11}{images:8d}  out of memory")
-                continue
-            quartiles = "-" if spread is None else f"{spread:.0%}"
-            fitted = fit.at(size["height"], size["width"], images)
-            print(
-                f"{name:>11}{images:8d}{seconds:10.4f}{quartiles:>8}{fitted:10.4f}"
-                f"{fitted / seconds - 1:+8.0%}"
-                + (f"{(memory or 0) / GB:9.2f}" if counts_memory else "")
-            )
+    print(timing_table(document["sizes"], fit, counts_memory))
     print(
         f"\nseconds = {fit.overhead:.3g} + images * ({fit.alpha:.3g} * height"
         f" * width + {fit.beta:.3g}), off by "
@@ -558,26 +542,51 @@ def show(document: Dict[str, Any], memory_budget: Optional[float]) -> None:
     show_prediction(document["prediction"], counts_memory)
 
 
+def timing_table(
+    sizes: Sequence[Dict[str, Any]], fit: CostFit, counts_memory: bool
+) -> str:
+    """Return the measured and the fitted time of each size and batch size."""
+    rows = [["size", "images", "seconds", "spread", "fitted", "error"]]
+    for size in sizes:
+        columns = (size[k] for k in ("batch_sizes", "seconds", "spread", "memory"))
+        for images, seconds, spread, memory in zip(*columns):
+            row = [f"{size['height']}x{size['width']}", str(images)]
+            if seconds is None:
+                row += ["out of memory", "", "", ""]
+            else:
+                fitted = fit.at(size["height"], size["width"], images)
+                row += [
+                    f"{seconds:.4f}",
+                    "-" if spread is None else f"{spread:.0%}",
+                    f"{fitted:.4f}",
+                    f"{fitted / seconds - 1:+.0%}",
+                ]
+            rows.append(row + [f"{memory / GB:.2f}" if memory else ""])
+    rows[0] += ["peak GB"]
+    return plain_table(rows if counts_memory else [row[:-1] for row in rows])
+
+
 def show_prediction(prediction: Dict[str, Any], counts_memory: bool) -> None:
     """Print what an epoch takes with each rule of batch sizes."""
     print(f"an epoch of {prediction['num_samples']} images on this device, predicted:")
-    print(
-        f"{'':14}{'iterations':>11}{'seconds':>9}{'slowest':>9}"
-        + (f"{'peak GB':>9}" if counts_memory else "")
-        + "  images by size"
-    )
+    rows = [["", "iterations", "seconds", "slowest"]]
+    rows[0] += (["peak GB"] if counts_memory else []) + ["images by size"]
     base = prediction["fixed_size"]["slowest_iteration"]
     for name, rule in prediction.items():
         if not isinstance(rule, dict):
             continue
         images = ", ".join(map(str, rule["batch_sizes"]))
-        print(
-            f"{name.replace('_', ' '):14}{rule['iterations']:11.0f}"
-            f"{rule['seconds']:9.1f}{rule['slowest_iteration'] / base:8.2f}x"
-            + (f"{rule['peak_memory'] / GB:9.2f}" if counts_memory else "")
-            + f"  {images}"
-            + ("" if not rule["out_of_memory"] else "  (out of memory)")
+        rows.append(
+            [
+                name.replace("_", " "),
+                f"{rule['iterations']:.0f}",
+                f"{rule['seconds']:.1f}",
+                f"{rule['slowest_iteration'] / base:.2f}x",
+                *([f"{rule['peak_memory'] / GB:.2f}"] if counts_memory else []),
+                images + ("  (out of memory)" if rule["out_of_memory"] else ""),
+            ]
         )
+    print(plain_table(rows, text_columns=(0, len(rows[0]) - 1)))
     saving = prediction["saving"]
     word = "less" if saving >= 0 else "more"
     print(
