@@ -22,6 +22,7 @@ from lab import scenes  # noqa: E402
 
 PROTOCOL = Protocol()
 SCRIPT = ROOT / "tools" / "benchmarks" / "large_batch.py"
+MODULES = ("backbone", "neck", "rpn_head", "roi_head.bbox_head")
 
 
 def squeezed(text):
@@ -34,11 +35,11 @@ def made(arm, ap, **changes):
     updates = PROTOCOL.updates(arm["batch"], PROTOCOL.epochs)
     measured, multipliers = [], {}
     if arm["agvm"]:
-        multipliers = dict(zip(grid.MODULES, (1.0, 1.2, 1.4, 1.6)))
+        multipliers = dict(zip(MODULES, (1.0, 1.2, 1.4, 1.6)))
         measured = [
             dict(
                 update=updates * part // 10,
-                phi=dict.fromkeys(grid.MODULES, 0.1 * part),
+                phi=dict.fromkeys(MODULES, 0.1 * part),
                 mu=multipliers,
             )
             for part in range(2, 11)
@@ -264,7 +265,7 @@ def test_ablations_take_the_multipliers_that_agvm_measured():
         )
         for variant in ("fixed", "heads-1.5", "mean-rate")
     )
-    multipliers = dict(zip(grid.MODULES, (1.0, 1.2, 1.4, 1.6)))
+    multipliers = dict(zip(MODULES, (1.0, 1.2, 1.4, 1.6)))
     assert fixed["settings"]["multipliers"] == multipliers and not fixed["agvm"]
     assert heads["settings"]["multipliers"] == {
         "rpn_head": 1.5,

@@ -8,7 +8,6 @@ Arm = Dict[str, Any]
 Result = Mapping[str, Any]
 Curve = Dict[float, float]
 
-MODULES = ("backbone", "neck", "rpn_head", "roi_head.bbox_head")
 HEADS = ("rpn_head", "roi_head.bbox_head", "roi_head.mask_head", "bbox_head")
 
 TASKS = {
