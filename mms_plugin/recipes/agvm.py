@@ -21,6 +21,7 @@ from .warmup import find_warmup
 __all__ = ["agvm_recipe"]
 
 _CONSTRUCTOR = "AGVMOptimWrapperConstructor"
+_PLAIN_CONSTRUCTOR = "DefaultOptimWrapperConstructor"
 
 
 def agvm_recipe(
@@ -74,14 +75,15 @@ def agvm_recipe(
     _check_optimizer(wrapper["optimizer"], scope_of(config))
     wrapper["type"] = dict(zip(PLAIN, WITH_AGVM)).get(name, name)
     report(f"optim_wrapper.type: {name} -> {wrapper['type']}")
-    constructor = wrapper.get("constructor", "DefaultOptimWrapperConstructor")
-    if constructor != _CONSTRUCTOR:
-        wrapper["constructor"] = _CONSTRUCTOR
+    constructor = wrapper.get("constructor", _PLAIN_CONSTRUCTOR)
+    if class_name(constructor) != _CONSTRUCTOR:
         old = getattr(constructor, "__name__", constructor)
         new = _CONSTRUCTOR
-        if constructor != "DefaultOptimWrapperConstructor":
-            wrapper["base"] = constructor
+        if class_name(constructor) != _PLAIN_CONSTRUCTOR:
+            # As it is: an imported class, once found, is not written to a file.
+            wrapper["base"] = dict.__getitem__(wrapper, "constructor")
             new += f"(base={old})"
+        wrapper["constructor"] = _CONSTRUCTOR
         report(f"optim_wrapper.constructor: {old} -> {new}")
     arguments: Dict[str, Any] = dict(wrapper.get("agvm") or {})
     given: Dict[str, Any] = dict(agvm or {})

@@ -56,6 +56,29 @@ def test_amp_layer_decay_and_own_arguments():
     assert wrapper.agvm == dict(interval=None, start_iter=100)
 
 
+@pytest.mark.parametrize(
+    "imported, base",
+    [
+        ("mmengine.hooks import EMAHook", "mmengine.hooks.EMAHook"),  # any class
+        ("mmengine.optim import DefaultOptimWrapperConstructor", None),
+        ("mms_plugin.agvm import AGVMOptimWrapperConstructor", None),
+    ],
+)
+def test_a_constructor_that_a_config_imports(tmp_path, imported, base):
+    """The converted config can be written and read, as a runner does."""
+    (tmp_path / "own.py").write_text(
+        "from mmengine.optim import OptimWrapper\n"
+        "from torch.optim import SGD\n"
+        f"from {imported}\n"
+        "optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type=SGD, lr=0.02),\n"
+        f"                     constructor={imported.rpartition(' ')[2]})\n"
+    )
+    agvm_recipe(Config.fromfile(tmp_path / "own.py")).dump(tmp_path / "new.py")
+    wrapper = Config.fromfile(tmp_path / "new.py").optim_wrapper
+    assert wrapper.constructor.endswith("AGVMOptimWrapperConstructor")
+    assert wrapper.get("base") == base
+
+
 def test_settings_that_the_large_batch_recipe_replaces_are_told():
     config = _config(agvm=dict(interval=3, start_iter=123, anchor="neck"))
     config.update(
