@@ -402,10 +402,11 @@ def _fixed_size(
 def _fixed_plans(
     loader: Mapping, sampler: Any, loop: Mapping, by_epoch: bool, size: Size
 ) -> Iterator[EpochPlan]:
-    batch_size = loader["batch_size"]
+    own = loader.get("batch_sampler") or loader
+    batch_size = own.get("batch_size", loader["batch_size"])
     epoch: EpochPlan = [(*size, batch_size)]
     if isinstance(sampler, _RankSampler):
-        drop_last = (loader.get("batch_sampler") or loader).get("drop_last", False)
+        drop_last = own.get("drop_last", False)
         epoch = fixed_size_plan(len(sampler), batch_size, size, drop_last)
         if not epoch:
             raise ValueError(

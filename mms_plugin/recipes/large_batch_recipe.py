@@ -227,6 +227,14 @@ def _images_per_rank(config: Mapping) -> int:
     loader = config.get(_LOADER)
     if not isinstance(loader, Mapping) or loader.get("batch_size") is None:
         raise RecipeError(f"{_LOADER}.batch_size", "is missing")
+    own = (loader.get("batch_sampler") or {}).get("batch_size")
+    if own is not None:
+        raise RecipeError(
+            f"{_LOADER}.batch_sampler.batch_size",
+            f"is {own}, which MMEngine uses instead of {_LOADER}.batch_size, the one "
+            "that the recipe changes; leave it out, and set "
+            f"{_LOADER}.batch_size={own}",
+        )
     return parse_int(loader["batch_size"], f"{_LOADER}.batch_size")
 
 

@@ -301,6 +301,13 @@ def _old_batch_sampler(loader: Mapping) -> _OldBatchSampler:
             f"{name} makes batches in its own way and cannot be replaced; only "
             f"{', '.join(PLAIN_BATCH_SAMPLERS)} can",
         )
+    images, own = loader["batch_size"], config.get("batch_size")
+    if own not in (None, images):
+        raise RecipeError(
+            f"{place}.batch_size",
+            f"is {own}, which MMEngine uses instead of {_LOADER}.batch_size={images}; "
+            f"set {_LOADER}.batch_size={own}",
+        )
     return _OldBatchSampler(
         name, name in BY_ASPECT_RATIO, config.get("drop_last", drop_last)
     )

@@ -120,6 +120,11 @@ def test_one_size_by_hand():
     assert planned.assumptions == []
     planned = config_plan(plain(drop_last=True), 101, world_size=2, base_size=(6, 8))
     assert planned.epochs[0].batches == {(6, 8, 4): 12}
+    own = plain()
+    # MMEngine takes the batch sampler's own size.
+    own.train_dataloader.batch_sampler = dict(type="BatchSampler", batch_size=30)
+    planned = config_plan(own, 101, base_size=(6, 8))
+    assert planned.epochs[0].batches == {(6, 8, 30): 3, (6, 8, 11): 1}
     planned = config_plan(config, 101, base_size=(6, 8), counted_as=(5, 8))
     assert planned.counted_as == {(6, 8): (5, 8)}
 

@@ -253,6 +253,11 @@ def test_bad_input(options, words):
         ),
         (dict(train_dataloader=None), {}, "train_dataloader.batch_size: is missing"),
         (
+            dict(train_dataloader=dict(batch_size=2, batch_sampler=dict(batch_size=4))),
+            {},
+            "batch_sampler.batch_size: is 4, .*set train_dataloader.batch_size=4",
+        ),
+        (
             dict(param_scheduler=[dict(type="LinearLR", end=5)]),
             {},
             "param_scheduler: warms up for 5 epochs, but the training has 3; set "

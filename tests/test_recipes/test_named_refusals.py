@@ -89,6 +89,17 @@ def test_batches_of_videos_by_aspect_ratio(drop_last):
     assert sampler.get("drop_last", False) is drop_last
 
 
+def test_a_batch_size_of_the_batch_samplers_own():
+    config = detection()
+    loader = config["train_dataloader"]
+    loader["batch_sampler"] = dict(type="AspectRatioBatchSampler", batch_size=7)
+    with pytest.raises(RecipeError, match="is 7, .*set train_dataloader.batch_size=7"):
+        vbs_recipe(config)
+    loader["batch_size"] = 7
+    loader = vbs_recipe(config)["train_dataloader"]
+    assert loader["batch_size"] == 7 and "batch_size" not in loader["batch_sampler"]
+
+
 def test_two_images_of_a_sample():
     """mmpretrain's NLVR: both images pass the transforms inside."""
     crop = dict(type="RandomResizedCrop", backend="pillow")
