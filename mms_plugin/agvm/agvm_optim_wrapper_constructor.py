@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence, Union
 
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
+from ..utils.config_types import class_name
 from ..utils.lr_scaling import scaled_lr
 from ..utils.sharding import refuse_sharding
 from ..utils.validation import is_number
@@ -38,7 +39,7 @@ class AGVMOptimWrapperConstructor:
             ``base`` and ``lr_scaling``, which replace the arguments below.
         paramwise_cfg (dict, optional): Passed to the other constructor. Defaults to
             None.
-        base (str): Type of the constructor that builds the optimizer, such as
+        base (str | type): Type of the constructor that builds the optimizer, such as
             mmdet's ``'LearningRateDecayOptimizerConstructor'``.
             Defaults to ``'DefaultOptimWrapperConstructor'``.
         lr_scaling (dict, optional): Arguments ``batch_size``, ``base_batch_size`` and
@@ -58,7 +59,7 @@ class AGVMOptimWrapperConstructor:
         self,
         optim_wrapper_cfg: Dict[str, Any],
         paramwise_cfg: Optional[Dict[str, Any]] = None,
-        base: str = "DefaultOptimWrapperConstructor",
+        base: Union[str, type] = "DefaultOptimWrapperConstructor",
         lr_scaling: Optional[Dict[str, Any]] = None,
     ) -> None:
         if not isinstance(optim_wrapper_cfg, dict) or not isinstance(
@@ -120,7 +121,7 @@ class AGVMOptimWrapperConstructor:
 
     def _build_optimizer(self, model: nn.Module) -> Any:
         paramwise_cfg = self.paramwise_cfg
-        default = self.base == "DefaultOptimWrapperConstructor"
+        default = class_name(self.base) == "DefaultOptimWrapperConstructor"
         if paramwise_cfg and default and shared_parameters(model):
             # Otherwise it refuses a model with shared parameters.
             paramwise_cfg = {"bypass_duplicate": True, **paramwise_cfg}

@@ -1,7 +1,11 @@
 import pytest
 import torch
 from agvm_toy import TOY_MODULES, ToyDetector, build, build_plain, logged
-from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.optim import (
+    DefaultOptimWrapperConstructor,
+    OptimWrapper,
+    build_optim_wrapper,
+)
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, DefaultScope
 from torch import nn
 
@@ -297,20 +301,23 @@ def test_shared_parameters_in_several_groups_are_named():
     )
     with pytest.raises(ValueError, match=words):
         build(_model_with_shared_parameters(), SGD, paramwise_cfg=refused)
-    for base in ("mmengine.DefaultOptimWrapperConstructor", "_HeedlessConstructor"):
-        with pytest.raises(ValueError, match=words):
-            build(
-                _model_with_shared_parameters(), SGD, base=base, paramwise_cfg=PARAMWISE
-            )
-    # What the message says to set is enough.
-    heeded = dict(PARAMWISE, bypass_duplicate=True)
+    with pytest.raises(ValueError, match=words):
+        build(
+            _model_with_shared_parameters(),
+            SGD,
+            base="_HeedlessConstructor",
+            paramwise_cfg=PARAMWISE,
+        )
+    # What the message says to set is enough, and the default where MMEngine heeds it.
     for base in (
         "DefaultOptimWrapperConstructor",
         "mmengine.DefaultOptimWrapperConstructor",
+        DefaultOptimWrapperConstructor,
     ):
-        model = _model_with_shared_parameters()
-        wrapper = build(model, SGD, base=base, paramwise_cfg=heeded)
-        assert set(_options(wrapper)) == set(model.parameters())
+        for heeded in (PARAMWISE, dict(PARAMWISE, bypass_duplicate=True)):
+            model = _model_with_shared_parameters()
+            wrapper = build(model, SGD, base=base, paramwise_cfg=heeded)
+            assert set(_options(wrapper)) == set(model.parameters())
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
