@@ -25,7 +25,7 @@ from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
 )
 from ..multi_scale.sizes import Size
-from ..utils.config_types import class_name, counts_iterations
+from ..utils.config_types import batch_size_of, class_name, counts_iterations
 from ..utils.validation import parse_int
 from .sample_count import SampleCount, samples_of_epoch
 from .training_plan import EpochPlan, fixed_size_plan
@@ -402,11 +402,10 @@ def _fixed_size(
 def _fixed_plans(
     loader: Mapping, sampler: Any, loop: Mapping, by_epoch: bool, size: Size
 ) -> Iterator[EpochPlan]:
-    own = loader.get("batch_sampler") or loader
-    batch_size = own.get("batch_size", loader["batch_size"])
+    batch_size = batch_size_of(loader)
     epoch: EpochPlan = [(*size, batch_size)]
     if isinstance(sampler, _RankSampler):
-        drop_last = own.get("drop_last", False)
+        drop_last = (loader.get("batch_sampler") or loader).get("drop_last", False)
         epoch = fixed_size_plan(len(sampler), batch_size, size, drop_last)
         if not epoch:
             raise ValueError(

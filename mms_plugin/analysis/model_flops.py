@@ -101,12 +101,18 @@ def model_flops(
             CPU's tensors, which can take minutes. Defaults to nothing.
 
     Raises:
-        UncountedError: A module fails, or its operators are not known to the counter.
-        ValueError: A model of another kind; ``positive_rois`` that it cannot have.
+        UncountedError: A model of another kind; a module fails, or its operators are
+            not known to the counter.
+        ValueError: ``positive_rois`` that the model cannot have.
     """
     wanted = ordered_sizes(set(sizes))
-    batch_maker(model, positive_rois)  # what is wrong with the arguments
     libraries = libraries_of(model)
+    if not libraries & {"mmdet", "mmpretrain", "mmseg"}:
+        raise UncountedError(
+            "FLOPs are counted for models of mmpretrain, mmdet and mmseg, but not for "
+            f"{type(model).__name__} of {type(model).__module__}"
+        )
+    batch_maker(model, positive_rois)  # what is wrong with the arguments
     detector = "mmdet" in libraries
     rois = rois_per_image(model, positive_rois) if detector else None
     ways: List[Tuple[str, _Count]] = []

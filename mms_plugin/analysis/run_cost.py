@@ -17,6 +17,7 @@ from typing import (
 import numpy as np
 
 from ..multi_scale.sizes import Size
+from ..utils.config_types import batch_size_of
 from .config_plan import is_multi_scale
 from .run_log import RunLog
 from .training_iterations import size_schedule
@@ -73,7 +74,7 @@ def run_sizes(log: RunLog) -> RunSizes:
     loader = config.get("train_dataloader") or {}
     if not is_multi_scale(config):
         size, counted_as = fixed_size(config)
-        batch_size = loader.get("batch_size")
+        batch_size = batch_size_of(loader)
         if not isinstance(batch_size, int):
             raise ValueError("train_dataloader of the config has no batch_size")
         plan = [(*size, batch_size)] * log.iterations

@@ -380,7 +380,6 @@ def _validations(
     notes_iteration = not logger.get("log_metric_by_epoch", True)
     length = _epoch_length(log, int(logger.get("interval", 10) or 10))
     interval = loop.get("val_interval", 1000) if loop else 1
-    most = loop.get("max_iters")
     before, epoch = 0, 0
     validated = max((one.iteration for one in log.validations), default=0)
     for record in records:
@@ -399,9 +398,8 @@ def _validations(
             done = max(done, round(step * length))
         elif not among and not log.by_epoch and isinstance(interval, int):
             # The log may pass over the iterations since the last validation.
-            done = -(-done // max(1, interval)) * max(1, interval)
-            done = max(done, validated + interval)
-            done = min(done, most) if isinstance(most, int) else done
+            done = max(done, validated + 1)
+            done = _next_validation(loop, done) if loop else done
         validated = done
         at: Optional[float] = None
         if log.by_epoch:
@@ -412,6 +410,26 @@ def _validations(
             if name not in _NOT_METRICS and _is_number(value)
         }
         yield Validation(at, done, values)
+
+
+def _next_validation(loop: Mapping[str, Any], iteration: int) -> int:
+    """Return the first iteration, from this one on, that a validation follows.
+
+    Args:
+        loop: Config of an ``IterBasedTrainLoop``, whose rule it is.
+        iteration: Number of iterations done.
+    """
+    most = loop.get("max_iters")
+    intervals = [(0, loop.get("val_interval", 1000))]
+    intervals += loop.get("dynamic_intervals") or []
+    starts = [start for start, _ in intervals]
+    iteration = max(iteration, loop.get("val_begin", 1))
+    while not isinstance(most, int) or iteration < most:
+        interval = intervals[bisect_right(starts, iteration + 1) - 1][1]
+        if iteration % max(1, interval) == 0:
+            return iteration
+        iteration += 1
+    return most
 
 
 def _epoch_length(log: RunLog, interval: int) -> Optional[float]:

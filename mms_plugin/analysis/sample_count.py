@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS
 
 from ..utils.config_types import class_name
 from ..utils.error_text import on_one_line
+from ..utils.nested_datasets import inner_datasets
 
 __all__ = ["SampleCount", "count_samples", "samples_of_epoch"]
 
@@ -125,6 +126,11 @@ def _without_images(dataset: Mapping) -> Dict[str, Any]:
         changed["lazy_init"] = False
     if isinstance(changed.get("dataset"), Mapping):
         changed["dataset"] = _without_images(changed["dataset"])
+    if isinstance(changed.get("datasets"), (list, tuple)):
+        changed["datasets"] = [
+            _without_images(each) if isinstance(each, Mapping) else each
+            for each in changed["datasets"]
+        ]
     if "pipeline" in changed:
         changed["pipeline"] = []
     return changed
@@ -132,8 +138,10 @@ def _without_images(dataset: Mapping) -> Dict[str, Any]:
 
 def _path_of(dataset: Mapping) -> Optional[str]:
     """Return the annotations or the images of a dataset, if they are there."""
-    if isinstance(dataset.get("dataset"), Mapping):  # a wrapper
-        return _path_of(dataset["dataset"])
+    inner = [nested for _, nested in inner_datasets(dataset, "")]
+    if inner:  # a wrapper
+        paths = [isinstance(each, Mapping) and _path_of(each) for each in inner]
+        return ", ".join(dict.fromkeys(map(str, paths))) if all(paths) else None
     root = str(dataset.get("data_root") or "")
     annotations = str(dataset.get("ann_file") or "")
     inside = annotations or _prefix(dataset)

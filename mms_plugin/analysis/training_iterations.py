@@ -18,9 +18,10 @@ from ..dry_run.trial_updates import stop_learning
 from ..multi_scale.growing_sizes import SAMPLER_ARGUMENTS, GrowingSizes
 from ..multi_scale.sized_index import sized_index_class
 from ..multi_scale.sizes import TARGET_SIZE, Size
-from ..utils.config_types import class_name
+from ..utils.config_types import batch_size_of
 from ..utils.first_iteration import first_iteration
 from ..utils.in_process import in_process
+from ..utils.pretrained import without_pretrained
 from .batch_maker import batch_maker
 from .config_plan import is_multi_scale
 
@@ -45,10 +46,10 @@ def size_schedule(config: Mapping[str, Any], **changes: Any) -> GrowingSizes:
     """Return sizes, batch sizes and weights of a config, without its data.
 
     Args:
-        config: Of a training; the sampler's arguments count where it has it.
+        config: Of a training. If it has the sampler, the sampler's arguments are used.
         changes: ``batch_size`` and arguments of the sampler in place of the config's.
-            With other ``sizes``, the config's own, its weights and its table of batch
-            sizes are left out.
+            If ``sizes`` is among them, the config's sizes, weights and batch sizes are
+            not used.
 
     Raises:
         ValueError: An argument is not valid; neither a sampler nor ``sizes``.
@@ -58,7 +59,7 @@ def size_schedule(config: Mapping[str, Any], **changes: Any) -> GrowingSizes:
     if "sizes" in changes:
         for key in ("sizes", "weights", "batch_sizes"):
             arguments.pop(key, None)
-    arguments["batch_size"] = (config.get("train_dataloader") or {}).get("batch_size")
+    arguments["batch_size"] = batch_size_of(config.get("train_dataloader") or {})
     arguments.update(changes)
     return GrowingSizes(**arguments)
 
@@ -223,7 +224,7 @@ class TrainingIterations:
 def _for_measuring(config: Config, work_dir: str) -> Config:
     """Return the config with only its model, data and optimizer."""
     # Config's own deepcopy keeps what a pure Python config imports lazily.
-    changed = Config(_without_downloads(config.to_dict()))
+    changed = Config(without_pretrained(config.to_dict()))
     changed.update(
         work_dir=work_dir,
         load_from=None,
@@ -243,21 +244,3 @@ def _for_measuring(config: Config, work_dir: str) -> Config:
         for part in ("dataloader", "cfg", "evaluator"):
             changed[f"{name}_{part}"] = None
     return changed
-
-
-def _without_downloads(value: Any) -> Any:
-    """Return a config's values without pretrained weights."""
-    if isinstance(value, Mapping):
-        kept = {}
-        for key, item in value.items():
-            kind = item.get("type") if isinstance(item, Mapping) else None
-            pretrained = class_name(kind) in ("Pretrained", "PretrainedInit")
-            if key == "init_cfg" and pretrained:
-                continue
-            if key == "pretrained" and isinstance(item, str):
-                continue
-            kept[key] = _without_downloads(item)
-        return kept
-    if isinstance(value, (list, tuple)):
-        return type(value)(_without_downloads(item) for item in value)
-    return value

@@ -130,6 +130,7 @@ def evaluate(args: argparse.Namespace) -> Tuple[Dict[str, Any], str]:
     if is_main_process():
         from ..analysis.evaluation_pictures import draw_reliability
 
+        cli.write_json(report, osp.splitext(out)[0] + ".json")
         draw_reliability(
             bins,
             out,
@@ -142,7 +143,6 @@ def evaluate(args: argparse.Namespace) -> Tuple[Dict[str, Any], str]:
                 "NLL (nats)": metrics["calibration/nll"],
             },
         )
-        cli.write_json(report, osp.splitext(out)[0] + ".json")
     return report, out
 
 

@@ -38,6 +38,7 @@ from ..evaluation.pipeline_size import (
     describe_sizes,
     pipeline_at_size,
 )
+from ..multi_scale.path_in_errors import put_paths_in_errors
 from ..utils.files import write_atomically
 from ..utils.host_versions import require
 from ..utils.in_process import in_process
@@ -284,6 +285,7 @@ def run_conditions(
                 loop.dataloader = runner.build_dataloader(
                     dataloader_at(config, condition), seed=runner.seed
                 )
+                put_paths_in_errors(loop.dataloader.dataset)
                 loop.evaluator = runner.build_evaluator(
                     copy.deepcopy(config.test_evaluator)
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os.path as osp
 from typing import List
 
 from .. import cli
@@ -41,7 +42,10 @@ def main(argv: List[str]) -> None:
     args = parse_args(argv)
     config = cli.load_config(args.config, args.cfg_options)
     config = cli.apply_recipe_arguments(config, args)
-    if args.resume not in (None, "auto"):
+    if args.resume not in (None, "auto") and not (
+        # whose checkpoints may be folders (DeepSpeed)
+        config.get("runner_type") == "FlexibleRunner" and osp.isdir(args.resume)
+    ):
         cli.check_checkpoint(args.resume, "--resume")
     if args.amp:
         cli.enable_amp(config)

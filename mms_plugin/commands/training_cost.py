@@ -286,8 +286,6 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
         dict(config=job.name, **cost.to_dict()) for job, cost in zip(jobs, costs)
     ]
     ratio = cost_ratios(costs[0], costs[1]) if len(costs) == 2 else None
-    if args.picture is not None:
-        draw(documents, args.picture)
     return dict(
         documents[0],
         estimate=None if costs[0].model else args.estimate,
@@ -299,10 +297,12 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
 # ------------------------------------------------------------------ for the reader
 
 
-def draw(documents: List[Dict[str, Any]], path: str) -> None:
+def draw(document: Dict[str, Any], path: str) -> None:
     """Draw the cost over the epochs."""
     from ..analysis.pictures import draw_costs
 
+    baseline = document["baseline"]
+    documents = [document] if baseline is None else [document, baseline]
     pixels = documents[0]["train_flops"] is None
     field, what = ("train_pixels", "pixels") if pixels else ("train_flops", "FLOPs")
     most = max(epoch[field] for cost in documents for epoch in cost["epochs"])
@@ -462,3 +462,5 @@ def main(argv: List[str]) -> None:
         emit(document)
     if not args.json:
         print(report(document))
+    if args.picture is not None:
+        draw(document, args.picture)

@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS
 
 from ..multi_scale.sizes import Size
 from ..utils.config_types import kind_of
-from .datasets import inner_datasets
+from ..utils.nested_datasets import inner_datasets
 
 __all__ = ["AnnotatedBoxes", "annotated_boxes", "keeps_ratio", "lost_shares"]
 

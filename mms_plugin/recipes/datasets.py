@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Iterator, List, Mapping, Set, Tuple
+from typing import Any, List, Mapping, Set, Tuple
 
 from ..utils.config_types import kind_of
-from .config_edits import RecipeError, Report, short
+from ..utils.nested_datasets import inner_datasets
+from .config_edits import RecipeError, Report, assign, short
 from .pipelines import Pipeline, Steps
 
 
@@ -72,13 +73,7 @@ def convert_dataset(
     converted: Any = copy.copy(dataset)
     for inner_place, nested in inner_datasets(dataset, place):
         new = convert_dataset(nested, inner_place, steps, rewritten, report)
-        if inner_place == f"{place}.dataset":
-            converted["dataset"] = new
-        else:
-            index = int(inner_place.rpartition("[")[2][:-1])
-            members = list(converted["datasets"])
-            members[index] = new
-            converted["datasets"] = members
+        assign(converted, inner_place[len(place) + 1 :], new)
     if dataset.get("pipeline") is not None:
         old = dataset["pipeline"]
         converted["pipeline"] = steps.rewrite(
@@ -97,14 +92,3 @@ def dataset_names(dataset: Mapping) -> str:
         dict.fromkeys(dataset_names(d) for _, d in inner_datasets(dataset, ""))
     )
     return f"{name}({', '.join(inner)})" if inner else name
-
-
-def inner_datasets(dataset: Mapping, place: str) -> Iterator[Tuple[str, Any]]:
-    """Yield the datasets that a wrapper's config holds, with their paths."""
-    if not isinstance(dataset.get("dataset"), (str, type(None))):
-        yield f"{place}.dataset", dataset["dataset"]
-    members = dataset.get("datasets")
-    if isinstance(members, (list, tuple)):
-        for index, member in enumerate(members):
-            if not isinstance(member, str):  # an argument of the dataset's own
-                yield f"{place}.datasets[{index}]", member

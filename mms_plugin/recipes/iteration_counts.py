@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping
+from typing import Any, List, Mapping, Tuple
 
 from ..utils.config_types import kind_of
 from ..utils.validation import is_integer
@@ -25,6 +25,23 @@ def scheduler_list(config: Mapping) -> List[Any]:
     """Return ``param_scheduler`` as a list, which is empty if there is none."""
     schedulers = config.get("param_scheduler") or []
     return [schedulers] if isinstance(schedulers, Mapping) else list(schedulers)
+
+
+def placed_schedulers(config: Mapping) -> List[Tuple[str, Any]]:
+    """Return the parameter schedulers, of each optimizer, with their paths."""
+    found: List[Tuple[str, Any]] = []
+
+    def add(place: str, value: Any) -> None:
+        if isinstance(value, (list, tuple)):
+            found.extend((f"{place}[{i}]", item) for i, item in enumerate(value))
+        elif isinstance(value, Mapping) and "type" not in value:
+            for name, item in value.items():
+                add(f"{place}.{name}", item)
+        elif value is not None:
+            found.append((place, value))
+
+    add("param_scheduler", config.get("param_scheduler"))
+    return found
 
 
 def checkpoint_by_iteration(config: Mapping) -> Mapping:
@@ -92,13 +109,9 @@ def scale_iterations(config: Any, factor: float, report: Report) -> None:
         put(f"train_cfg.{key}", loop.get(key), scaled_values(loop.get(key)))
     interval = loop.get("val_interval")
     put("train_cfg.val_interval", interval, scaled_interval(interval))
-    schedulers = scheduler_list(config)
-    if schedulers:
-        config["param_scheduler"] = schedulers
-    for index, scheduler in enumerate(schedulers):
+    for place, scheduler in placed_schedulers(config):
         if scheduler.get("by_epoch", True):
             continue
-        place = f"param_scheduler[{index}]"
         for key in (*_COUNTS, "milestones", "periods"):
             put(f"{place}.{key}", scheduler.get(key), scaled_values(scheduler.get(key)))
         if kind_of(scheduler).name.startswith("Exponential"):

@@ -59,6 +59,16 @@ def scope_of(config: Mapping) -> str:
     return str(config.get("default_scope") or "mmengine")
 
 
+def batch_size_of(loader: Mapping) -> Any:
+    """Return the images per rank and batch of a data loader's config.
+
+    The batch sampler's own ``batch_size`` comes first, as in MMEngine. None if there is
+    none.
+    """
+    own = loader.get("batch_sampler") or {}
+    return own.get("batch_size", loader.get("batch_size"))
+
+
 def counts_iterations(config: Mapping) -> bool:
     """Return whether a config's training counts iterations instead of epochs."""
     loop = config.get("train_cfg")

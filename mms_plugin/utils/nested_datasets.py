@@ -1,14 +1,25 @@
-"""Walk through datasets inside wrappers such as ``ConcatDataset``."""
+"""Walk through datasets, or configs of them, in wrappers such as ``ConcatDataset``."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, Mapping
+from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-__all__ = ["walk", "with_pipelines", "without_slice", "wrapped"]
+__all__ = ["inner_datasets", "walk", "with_pipelines", "without_slice", "wrapped"]
+
+
+def inner_datasets(dataset: Mapping, place: str) -> Iterator[Tuple[str, Any]]:
+    """Yield the datasets that a wrapper's config holds, with their paths."""
+    if not isinstance(dataset.get("dataset"), (str, type(None))):
+        yield f"{place}.dataset", dataset["dataset"]
+    members = dataset.get("datasets")
+    if isinstance(members, (list, tuple)):
+        for index, member in enumerate(members):
+            if not isinstance(member, str):  # an argument of the dataset's own
+                yield f"{place}.datasets[{index}]", member
 
 
 def walk(dataset: Any) -> Iterator[Any]:

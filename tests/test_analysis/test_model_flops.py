@@ -227,6 +227,11 @@ def test_a_layer_that_the_counter_does_not_know_is_named():
         model_flops(classifier(Backbone(OwnScale()), 4), [(8, 8)])
 
 
+def test_a_model_of_another_library():
+    with pytest.raises(UncountedError, match="but not for Backbone of "):
+        model_flops(Backbone(nn.ReLU()), [(8, 8)])
+
+
 def test_a_layer_that_fails_is_named():
     message = r"in backbone\.layer \(Failing\): RuntimeError: no such kernel"
     with pytest.raises(UncountedError, match=message):

@@ -65,6 +65,18 @@ def test_a_plain_training_has_the_size_of_its_config(tmp_path, keep_ratio, pixel
     assert run_cost(sizes, 5).total == 5 * 4 * pixels
 
 
+def test_the_batch_size_of_a_batch_sampler(tmp_path):
+    """MMEngine uses it, not that of the loader."""
+    pytest.importorskip("mmcv")
+    config = PLAIN.format(keep_ratio=False)
+    config += "train_dataloader['batch_sampler'] = dict(type='Own', batch_size=8)\n"
+    assert run_sizes(log_of(tmp_path, [train(2)], config)).plan == [(64, 96, 8)] * 2
+    config = SAMPLER.format(keep_ratio=False)
+    config += "train_dataloader['batch_sampler']['batch_size'] = 16\n"
+    sizes = run_sizes(log_of(tmp_path / "own", [train(2)], config))
+    assert [entry for entry, _ in sizes.mixture] == [(32, 32, 64), (64, 64, 16)]
+
+
 def test_a_sampler_without_the_hook_has_its_shares(tmp_path):
     """32 x 32 in a quarter of the iterations, with 32 images; else 8 of 64 x 64."""
     pytest.importorskip("mmcv")

@@ -188,6 +188,21 @@ def test_more_validations_than_logged_iterations(tmp_path):
     assert log.iterations == 60
 
 
+def test_validations_at_intervals_that_change(tmp_path):
+    """MMEngine's rule: every 20 from iteration 30 on, every 5 from 60 on, and at 73."""
+    expected = [40, 60, 65, 70, 73]
+    records = []
+    for number, step in enumerate(expected):
+        records.append(train(step - step % 10))  # the logger's interval is 10
+        records.append(validation(0, top1=float(number)))
+    config = (
+        "train_cfg = dict(type='IterBasedTrainLoop', max_iters=73, val_begin=30, "
+        "val_interval=20, dynamic_intervals=[(60, 5)])"
+    )
+    write_start(tmp_path, "20260101_000000", records, config=config)
+    assert [v.iteration for v in read_run(tmp_path).validations] == expected
+
+
 def test_a_start_that_did_not_resume_stands_alone(tmp_path):
     write_start(tmp_path, "20260101_000000", [train(s, 1) for s in (10, 20, 30)])
     later = [train(s, 1) for s in (20, 40)]

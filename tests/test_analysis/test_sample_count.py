@@ -158,6 +158,10 @@ class TestSamples:
             type="ClassBalancedDataset", oversample_thr=0.9, dataset=dataset
         )
         assert count_samples(balanced) == (2 + 3 * 2, str(path))
+        inner = dict(type="ConcatDataset", datasets=[dataset, dataset])
+        both = dict(type="ClassBalancedDataset", oversample_thr=0.9, dataset=inner)
+        with pytest.raises(ValueError, match="cannot be built from .*get_cat_ids"):
+            count_samples(both)
         again = dict(type="RepeatDataset", times=3, dataset=balanced)
         assert count_samples(again).number == 3 * 8
         absent = dict(balanced, dataset=dict(dataset, ann_file="nowhere.json"))

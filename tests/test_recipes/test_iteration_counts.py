@@ -111,7 +111,22 @@ def test_lists_stay_lists_and_tuples_stay_tuples():
     assert lines == []
     scale_iterations(changed, 2.0, lines.append)
     assert changed.train_cfg.dynamic_intervals == [[140, 20]]
-    assert changed.param_scheduler[0].milestones == (80, 120)
+    assert changed.param_scheduler.milestones == (80, 120)
+
+
+def test_schedules_of_several_optimizers():
+    changed, lines = config(), []
+    changed.param_scheduler = dict(
+        generator=dict(type="PolyLR", by_epoch=False, end=8000),
+        discriminator=[dict(type="MultiStepLR", by_epoch=False, milestones=[4000])],
+    )
+    scale_iterations(changed, 1 / 2, lines.append)
+    assert changed.param_scheduler.to_dict() == dict(
+        generator=dict(type="PolyLR", by_epoch=False, end=4000),
+        discriminator=[dict(type="MultiStepLR", by_epoch=False, milestones=[2000])],
+    )
+    assert "param_scheduler.generator.end: 8000 -> 4000" in lines
+    assert "param_scheduler.discriminator[0].milestones: [4000] -> [2000]" in lines
 
 
 def test_only_a_checkpoint_hook_that_counts_iterations_is_found():

@@ -1,6 +1,7 @@
 """tools/test.py over sizes, corruptions and checkpoints; reliability.py."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,26 @@ def test_corruptions(root, run_test, tmp_path):
     }  # fmt: skip
     for first, second in zip(report["results"], again["results"]):
         assert second["metrics"] == pytest.approx(first["metrics"], rel=1e-5)
+
+
+def test_an_image_that_cannot_be_corrupted_is_named(root, run_test, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    pytest.importorskip("imagecorruptions")
+    shutil.copytree(root / "scenes/classification", tmp_path / "classification")
+    small = sorted((tmp_path / "classification/val").glob("*/*"))[-1]  # the last one
+    cv2.imwrite(str(small), cv2.imread(str(small))[:20, :30])
+    text = CONFIG.replace("ROOT", str(tmp_path)).replace("batch_size=5", "batch_size=1")
+    for resize in (
+        "dict(type='ResizeEdge', scale=74, edge='short'),",
+        "dict(type='CenterCrop', crop_size=64),",
+    ):
+        text = text.replace(resize, "")
+    (tmp_path / "config.py").write_text(text)
+    with pytest.raises(cli.RunError, match=f"too small to corrupt.*{small.name}"):
+        run_test(
+            tmp_path / "config.py", root / "a.pth", "--corruptions", "fog",
+            "--severities", 2, "--work-dir", tmp_path / "w",
+        )  # fmt: skip
 
 
 @pytest.mark.distributed

@@ -276,3 +276,13 @@ def test_one_line_and_exit_code_2(run_tool):
     assert done.stderr.strip().splitlines()[-1] == (
         "training_cost.py: error: config nowhere.py does not exist"
     )
+
+
+def test_a_picture_that_fails_loses_no_table(monkeypatch, capsys):
+    def no_space(document, path):
+        raise tool.cli.UserError("--picture: No space left on device")
+
+    monkeypatch.setattr(tool, "draw", no_space)
+    with pytest.raises(tool.cli.UserError, match="No space left"):
+        tool.main([FBS, *FEW, "--picture", "cost.png"])
+    assert "training FLOPs" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 import pytest
 
 from mms_plugin.utils.config_types import (
+    batch_size_of,
     class_name,
     counts_iterations,
     kind_of,
@@ -58,3 +59,16 @@ def test_which_trainings_count_iterations(train_cfg, expected):
 def test_the_scope_of_a_config():
     assert scope_of(dict(default_scope="mmdet")) == "mmdet"
     assert scope_of({}) == scope_of(dict(default_scope=None)) == "mmengine"
+
+
+@pytest.mark.parametrize(
+    "loader, images",
+    [
+        (dict(batch_size=4), 4),
+        (dict(batch_size=4, batch_sampler=dict(type="BatchSampler")), 4),
+        (dict(batch_size=4, batch_sampler=dict(batch_size=8)), 8),
+        ({}, None),
+    ],
+)
+def test_a_batch_samplers_own_batch_size_comes_first(loader, images):
+    assert batch_size_of(loader) == images
