@@ -200,6 +200,14 @@ def test_plan_of_a_whole_benchmark():
         (False, agvm.rate),
         (True, agvm.rate),
     ]
+    pair[1]["diverged"] = True
+    planned = grid.select(grid.plan(results), optimizer="sgd", variant="long")
+    below = [arm for arm in planned if arm["batch"] == 1024][2:]
+    assert [(arm["agvm"], arm["lr"]) for arm in below] == [
+        (False, agvm.rate / 2),
+        (True, agvm.rate / 2),
+    ]
+    pair[1]["diverged"] = False
     best = summary.best_of(results, "adamw", 1024, True, "long")
     assert best.complete and len(best.aps) == 3
     raised = grid.select(results, variant="mean-rate-long")

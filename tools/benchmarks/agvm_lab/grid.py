@@ -390,20 +390,23 @@ def schedules(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
 def long_at_1024(results: Sequence[Result], sgd_at_256: Sweep, seeds: int) -> List[Arm]:
     """Return the arms at batch 1024 with as many updates as batch 256 has.
 
-    A sweep with AdamW; with SGD a pair at AGVM's best rate of batch 256. Plain training
-    also at AGVM's mean multiplier times its rate, at each rate that is trained: is its
-    gain that of a larger rate? An arm takes long, so that further seeds do not wait for
-    all rates.
+    A sweep with AdamW; with SGD a pair at AGVM's best rate of batch 256 and, if AGVM
+    diverges there, one at half of it. Plain training also at AGVM's mean multiplier
+    times its rate, at each rate that is trained: is its gain that of a larger rate? An
+    arm takes long, so that further seeds do not wait for all rates.
     """
     long: Dict[str, Any] = dict(batch=1024, epoch_factor=4)
     sweep = Sweep(results, "adamw", variant="long", wait=False, **long)
     arms = sweep.arms()
     rate = sgd_at_256.best(True)
-    if rate is not None:
-        arms += [
-            make_arm("sgd", agvm=kind, lr=rate, variant="long", **long)
-            for kind in (False, True)
-        ]
+    rates = [] if rate is None else [rate]
+    pair = dict(optimizer="sgd", variant="long", batch=1024, agvm=True, seed=0)
+    rates += [r["lr"] / 2 for r in select(results, **pair) if r["diverged"]]
+    arms += [
+        make_arm("sgd", agvm=kind, lr=rate, variant="long", **long)
+        for rate in dict.fromkeys(rates)
+        for kind in (False, True)
+    ]
     for arm in select(results, variant="long", batch=1024, agvm=True, seed=0):
         if arm["mean_multipliers"] and not arm["diverged"]:
             raised = raised_rate(arm["lr"], arm["mean_multipliers"])
