@@ -31,7 +31,7 @@ def agvm_curves(records: Iterable[Mapping[str, Any]]) -> Dict[str, Curve]:
 
 
 def running_mean(points: Sequence[Tuple[float, float]], window: int) -> Curve:
-    """Return means of so many consecutive values, each at the last of them."""
+    """Return means over ``window`` consecutive values, each at the last of them."""
     values = [value for _, value in points]
     return [
         (points[end - 1][0], sum(values[end - window : end]) / window)

@@ -45,8 +45,8 @@ class ImageView:
 
     Attributes:
         pixels: ``(height, width, 3)`` uint8 RGB, padding included.
-        caption: What the classifier is to say; empty for a detector.
-        objects: What the detector is to find.
+        caption: Label of the image; empty for a detector.
+        objects: Ground-truth objects of a detector.
     """
 
     pixels: np.ndarray
@@ -61,9 +61,9 @@ class BatchView:
     Attributes:
         size: ``(height, width)`` that was drawn; ``None`` without the sampler.
         shape: ``(height, width)`` of the tensor that the network gets.
-        padding: Share of the tensor's pixels that are no image's.
+        padding: Share of the tensor's pixels that are padding.
         pixels: ``(batch_size, height, width, 3)`` uint8 RGB.
-        images: The first of them.
+        images: The first images of the batch.
         shown: How ``pixels`` differ from the images' own values: bands left out,
             values scaled; empty for 8-bit color images.
         lost: What this size took from the images that were loaded for the batch;
@@ -96,8 +96,9 @@ def first_batches(
     Returns:
         The data loader; and the indices of the batches by ``(height, width)``, from
         small to large. The largest batch of a size counts as full where the dataset
-        is small, and a size that does not occur, in no orientation, has images of the
-        largest batch. Without the multi-scale sampler: one batch, its size ``None``.
+        is small. For a size that no batch has, in either orientation, images of the
+        largest batch are used. Without the multi-scale sampler: one batch, its size
+        ``None``.
 
     Raises:
         ValueError: The sampler gives no batch.
@@ -157,7 +158,7 @@ def batch_view(
         indices: Of the batch, as its sampler deals them.
         preprocessor: The model's ``data_preprocessor``.
         size: That was drawn for it. Defaults to none.
-        most_images: At most so many are kept to be looked at. Defaults to 12.
+        most_images: Maximum number of images kept. Defaults to 12.
 
     Raises:
         ValueError: The preprocessor gives something else than ``(N, C, H, W)`` images.

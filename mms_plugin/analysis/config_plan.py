@@ -304,10 +304,11 @@ def _rank_samplers(
             raise ValueError(
                 f"train_dataloader.sampler must be one of "
                 f"{[*_SHARING_SAMPLERS, *_ENDLESS_SAMPLERS]} to be planned without "
-                f"data, but got {kind}; one of your own counts as dealing "
-                "num_samples=N samples an epoch to the ranks"
+                f"data, but got {kind}; for a sampler of your own set num_samples=N "
+                "(--num-samples): the ranks are then assumed to share N samples per "
+                "epoch"
             )
-        assumptions.append(f"{kind} deals {num_samples} samples an epoch to the ranks")
+        assumptions.append(f"{kind} shares {num_samples} samples per epoch among ranks")
     if endless and by_epoch:
         raise ValueError(
             f"{kind} has no end: train_cfg must count iterations (by_epoch=False, "

@@ -111,8 +111,8 @@ class IterationCosts:
 def batch_sizes_to_measure(batch_size: int, pixel_batch_size: int) -> List[int]:
     """Choose batch sizes that tell what an image costs at one size.
 
-    Any rule between a fixed batch and the pixel budget gives a batch between those
-    two: they are measured, and one between; where they lie close, a smaller one too.
+    Any rule between a fixed batch and the pixel budget gives a batch between those two.
+    They are measured, their geometric mean too and, if they are close, a smaller one.
 
     Args:
         batch_size: Images at the base size.
@@ -133,11 +133,11 @@ def batch_sizes_to_measure(batch_size: int, pixel_batch_size: int) -> List[int]:
 def level_batch_sizes(
     costs: IterationCosts, batch_size: int, base_size: Size, sizes: Sequence[Size]
 ) -> List[int]:
-    """Return the largest batch size at each size that costs as the base one at most.
+    """Return, for each size, the largest batch that costs at most as the base batch.
 
     Args:
         costs: Of an iteration, in time.
-        batch_size: Images at ``base_size``, which keeps them.
+        batch_size: Images at ``base_size``; its entry is always this.
         base_size: ``(height, width)`` in pixels.
         sizes: Likewise.
 

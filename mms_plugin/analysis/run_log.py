@@ -71,8 +71,8 @@ class RunLog:
         validations: By ascending iteration.
         world_size: Ranks of the last start; ``None`` where the text log does not say.
         ranks: Ranks by the first iteration that ran on them.
-        shift: What the last start's own numbers of iterations lack. A training that is
-            resumed with another batch size counts those before in the new size.
+        shift: Number to add to the iteration numbers of the last start. A training that
+            is resumed with another batch size counts those before in the new size.
         config: The dumped config; ``None`` where there is none that loads.
         config_error: Why there is none.
         unreadable_lines: Lines of the log left out, as the last one of a training

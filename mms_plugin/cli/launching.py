@@ -75,8 +75,8 @@ def launched_world_size(launcher: str) -> int:
 def leave_process_group() -> None:
     """Leave the other ranks, once the runner is out of scope.
 
-    A runner refers to the group in cycles. If it goes with the interpreter only, gloo's
-    threads are still at work then, and now and then abort a process that has done all:
+    A runner holds the group in reference cycles. If these are collected only when the
+    interpreter exits, gloo's threads still run and sometimes abort a finished process:
     https://github.com/pytorch/pytorch/pull/179291
     """
     gc.collect()

@@ -19,7 +19,8 @@ def json_on_stdout(enabled: bool) -> Iterator[Callable[[Any], None]]:
     """Keep standard output for one JSON document.
 
     Args:
-        enabled: Whether to; where not, nothing is moved and nothing printed.
+        enabled: If False, standard output stays as it is, and the function does
+            nothing.
 
     Yields:
         A function that prints its argument as JSON. Everything else that is

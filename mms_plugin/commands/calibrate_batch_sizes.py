@@ -535,7 +535,7 @@ def show(document: Dict[str, Any], memory_budget: Optional[float]) -> None:
         print("  (no cost_model: the time did not rise with the pixels)")
     elif document["prediction"]["cost_model"]["out_of_memory"]:
         too_large = ", ".join(document["prediction"]["cost_model"]["out_of_memory"])
-        print(f"  (no cost_model: by it {too_large} do not fit into the memory)")
+        print(f"  (no cost_model: with it, {too_large} would not fit into memory)")
     else:
         print(f"  cost_model=dict(alpha={pasted['alpha']}, beta={pasted['beta']:.10g})")
     print(f"  batch_sizes={document['batch_sizes']}  # each {goal}\n")

@@ -42,8 +42,8 @@ class AtomicCheckpointHook(CheckpointHook):
     - An old checkpoint (beyond ``max_keep_ckpts``, or the previous best) is removed
       after the new one and ``last_checkpoint`` have been written, so that the disk
       needs space for one checkpoint more. Old checkpoints that a killed run did not
-      remove are removed when it is resumed. Those of another folder stay, if the run
-      goes on in a new one.
+      remove are removed when it is resumed. Those in another folder stay, if the run
+      continues in a new one.
     - If rank 0 fails to save, all ranks raise an error; none waits for another.
 
     The first point holds for a local or mounted disk. With ``out_dir`` or

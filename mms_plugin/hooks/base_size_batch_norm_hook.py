@@ -40,7 +40,9 @@ class BaseSizeBatchNormHook(Hook):
     running statistics that continue from the new ones. The images and their
     augmentation depend on the seed only. A training that is stopped early is left as it
     is. If the estimate fails, as with too little memory for a batch at the base size,
-    the statistics stay, and the log says why.
+    the statistics stay, and the log says why. With ``SyncBatchNorm``, or losses that
+    are averaged over the ranks, a failure on one rank leaves the others waiting, as in
+    the training itself.
 
     Use it in place of mmpretrain's ``PreciseBNHook``, which does not support a batch
     sampler.

@@ -37,10 +37,9 @@ class ClipGradRangeHook(Hook):
     priority = "NORMAL"
 
     def __init__(self, begin: int = 0, end: Optional[int] = None) -> None:
-        for name, value in (("begin", begin), ("end", end)):
-            if value is None and name == "end":
-                continue
-            parse_int(value, f"ClipGradRangeHook: {name}", minimum=0)
+        parse_int(begin, "ClipGradRangeHook: begin", minimum=0)
+        if end is not None:
+            parse_int(end, "ClipGradRangeHook: end", minimum=0)
         if end is not None and begin > end:
             raise ValueError(
                 f"ClipGradRangeHook: begin={begin} lies after end={end}. Swap them."

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Tuple
-
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 
 from ..dry_run.trial_batches import choose_batches, load_batches
 from ..multi_scale.dry_run_plan import DryRunPoint
-from ..multi_scale.image_size_check import (
-    divisor_of,
-    is_larger,
-    resizes_batches,
-    sizes_in_batch,
-)
-from ..multi_scale.multi_scale_variable_batch_sampler import (
-    MultiScaleVariableBatchSampler,
-)
+from ..multi_scale.image_size_check import oversized_image
 from ..multi_scale.runner_parts import multi_scale_sampler
-from ..multi_scale.sizes import Size, size_text
+from ..multi_scale.sizes import size_text
 from ..utils.error_text import message_lines
 from ..utils.setting_error import SettingError
 
@@ -52,7 +42,8 @@ class FirstBatchHook(Hook):
         sampler = multi_scale_sampler(loader)
         if sampler is None:
             return
-        size, batch_size = _first(sampler, runner)
+        height, width, batch_size = sampler.batch_at_iteration(runner.iter)
+        size = (height, width)
         point = DryRunPoint(size, batch_size)
         try:
             batch = next(iter(load_batches(loader, choose_batches(loader, [point]))))
@@ -63,27 +54,12 @@ class FirstBatchHook(Hook):
             raise ValueError(f"the first batch, {point}, fails to load: {text}") from (
                 error
             )
-        if resizes_batches(runner.model):
-            return
-        divisor = divisor_of(runner.cfg.get("train_dataloader"))
-        for height, width in sizes_in_batch(batch):
-            if is_larger((height, width), size, divisor):
-                raise ValueError(
-                    f"the first batch must have images of {size_text(size)}, but got "
-                    f"one of {height}x{width}: a transform of its pipeline sets a size "
-                    "that does not follow the batch's, or makes the image larger after "
-                    "it has that size (such as Expand, Pad(pad_to_square=True), or "
-                    "Mosaic without RandomAffine)"
-                )
-
-
-def _first(sampler: MultiScaleVariableBatchSampler, runner: Runner) -> Tuple[Size, int]:
-    """Return the size of the first batch, and its number of images."""
-    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-    if by_epoch and not sampler.endless:
-        # In other settings nothing may be left of a resumed epoch.
-        plan = sampler.plan(runner.epoch) or sampler.plan(runner.epoch + 1)
-        height, width, batch_size = plan[0]
-    else:  # the epoch of other loops is always 0
-        height, width, batch_size = sampler.batch_at_iteration(runner.iter)
-    return (height, width), batch_size
+        image = oversized_image(runner, size, batch)
+        if image is not None:
+            raise ValueError(
+                f"the first batch must have images of {size_text(size)}, but got one "
+                f"of {image[0]}x{image[1]}: a transform of its pipeline sets a size "
+                "that does not follow the batch's, or makes the image larger after it "
+                "has that size (such as Expand, Pad(pad_to_square=True), or Mosaic "
+                "without RandomAffine)"
+            )

@@ -1,9 +1,9 @@
 """Batches of either portrait or landscape images.
 
 Ranks have different numbers of images of each group, but need equally many batches at
-the same sizes. So the plan of an epoch holds a few more images than there are
-(:func:`spare_images`): the group that is complete first leaves fewer images missing
-from its last batch than the largest batch holds, and the other group fills the rest.
+the same sizes. So the plan of an epoch has room for a few more images than there are
+(:func:`spare_images`). The group that runs out first leaves its last batch partly
+empty, by fewer images than the largest batch holds; the other group fills all others.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle, islice
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -80,7 +81,6 @@ def chosen_images(
     candidates: Sequence[int],
     batch_size: int,
     instances: Optional[Sequence[int]] = None,
-    by_order: bool = False,
 ) -> List[int]:
     """Choose the images of a batch.
 
@@ -91,7 +91,6 @@ def chosen_images(
         batch_size: Number of images.
         instances: Number of objects in each image of the dataset, by index: the images
             with the most are chosen. Defaults to candidates at equal distances.
-        by_order: Choose the first candidates. Defaults to ``False``.
 
     Returns:
         Indices of the images.
@@ -100,8 +99,6 @@ def chosen_images(
     if instances is not None:
         ordered = sorted(candidates, key=lambda index: -instances[index])
         chosen = ordered[:count]
-    elif by_order:
-        chosen = list(candidates[:count])
     else:
         chosen = [candidates[i * len(candidates) // count] for i in range(count)]
     return [int(chosen[i % count]) for i in range(batch_size)]
@@ -145,9 +142,9 @@ def worst_batches(
     _, own, pair = best
     crowded = [int(i) for i in own[np.argsort(-counts[own], kind="stable")]]
     ordered = pair + [i for i in crowded if i not in pair]
-    batches = [chosen_images(ordered, point.batch_size, by_order=True)]
+    batches = [list(islice(cycle(ordered), point.batch_size))]
     if counts.max(initial=0) > 0 and point.batch_size <= 2:
-        most = chosen_images(crowded, point.batch_size, by_order=True)
+        most = list(islice(cycle(crowded), point.batch_size))
         if set(most) != set(batches[0]):
             batches.append(most)
     return batches

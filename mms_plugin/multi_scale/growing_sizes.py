@@ -128,6 +128,8 @@ class GrowingSizes:
                 raise ValueError(
                     f"{name} must hold a size whose weight is not 0, but got {chosen}"
                 )
+            # Sizes of weight 0 are never drawn, whether they are named here or not.
+            ends[name] = tuple(s for s in chosen if s in drawn or s not in self.sizes)
         self.curriculum = curriculum
         self._start_sizes, self._end_sizes = ends["start_sizes"], ends["end_sizes"]
         self._ranges = side_range(self._start_sizes), side_range(self._end_sizes)

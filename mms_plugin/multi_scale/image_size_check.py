@@ -15,6 +15,7 @@ from .sizes import Size, size_text
 __all__ = [
     "ImageSizeCheck",
     "is_larger",
+    "oversized_image",
     "resizes_batches",
     "size_divisor",
     "sizes_in_batch",
@@ -41,18 +42,15 @@ class ImageSizeCheck:
         if size in self._checked:
             return
         self._checked.add(size)
-        if resizes_batches(runner.model):
+        image = oversized_image(runner, size, data_batch)
+        if image is not None:
+            runner.logger.warning(
+                f"A batch of {size_text(size)} has an image of {size_text(image)}: "
+                "no transform of the pipeline follows the size of the batch, or "
+                "one sets another size. Put the transform that sets the size into "
+                "a MultiScaleTransform."
+            )
             return
-        divisor = divisor_of(runner.cfg.get("train_dataloader"))
-        for image in sizes_in_batch(data_batch):
-            if is_larger(image, size, divisor):
-                runner.logger.warning(
-                    f"A batch of {size_text(size)} has an image of {size_text(image)}: "
-                    "no transform of the pipeline follows the size of the batch, or "
-                    "one sets another size. Put the transform that sets the size into "
-                    "a MultiScaleTransform."
-                )
-                return
         for argument, padded in _own_sizes(_preprocessor(runner.model)):
             if is_larger(padded, size):
                 runner.logger.warning(
@@ -62,6 +60,23 @@ class ImageSizeCheck:
                     "model.data_preprocessor=dict(type='MultiScaleDataPreprocessor', "
                     f"preprocessor=dict(...), size_arg={argument!r})"
                 )
+
+
+def oversized_image(runner: Runner, size: Size, data_batch: Any) -> Optional[Size]:
+    """Return the size of the first image that is larger than its batch's size.
+
+    None if there is none, or if the data preprocessor resizes the batches.
+
+    Args:
+        runner: Runner of the training.
+        size: ``(height, width)`` in pixels that was drawn for the batch.
+        data_batch: The batch as the data loader gives it.
+    """
+    if resizes_batches(runner.model):
+        return None
+    divisor = divisor_of(runner.cfg.get("train_dataloader"))
+    images = sizes_in_batch(data_batch)
+    return next((image for image in images if is_larger(image, size, divisor)), None)
 
 
 def resizes_batches(model: Any) -> bool:
@@ -89,7 +104,7 @@ def sizes_in_batch(batch: Any) -> Iterator[Size]:
 
 
 def is_larger(image: Size, size: Size, divisor: int = 1) -> bool:
-    """Return whether an image is larger than a size, also before it was rounded up.
+    """Return whether an image is larger than a size, by more than padding explains.
 
     Args:
         image: ``(height, width)`` in pixels.

@@ -19,7 +19,7 @@ _ENDLESS_SAMPLERS = {
 }
 
 # Samplers of mmdet that draw with a state which no checkpoint has: that of NumPy, or
-# one that goes on from epoch to epoch.
+# one that continues from epoch to epoch.
 _NOT_RESUMABLE = {"GroupMultiSourceSampler", "CustomSampleSizeSampler"}
 
 # How many indices from the start of an endless sampler can be given once more.

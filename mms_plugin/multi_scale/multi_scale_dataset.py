@@ -40,7 +40,8 @@ class _SizedPipeline(PathInErrors):
     Args:
         pipeline: The pipeline of the dataset.
         drops_empty: See :class:`LoadingSample`. Defaults to ``False``.
-        counts: Count its images; not where a dataset inside does. Defaults to ``True``.
+        counts: Whether to count the images; ``False`` for a wrapper, whose inner
+            dataset counts them. Defaults to ``True``.
     """
 
     def __init__(
@@ -240,9 +241,6 @@ class MultiScaleDataset:
     def __getstate__(self) -> Dict[str, Any]:
         # Only the sampler needs the sizes, and it stays in the main process.
         return {**self.__dict__, "_recorded": []}
-
-    def __setstate__(self, state: Dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(dataset={self.dataset!r})"

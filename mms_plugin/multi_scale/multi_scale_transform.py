@@ -241,7 +241,8 @@ class MultiScaleTransform:
             )
         else:
             set_size(config, self.size_arg[0], sides)
-        # It draws each side between the two numbers, which two ratios are meant for.
+        # "absolute_range" draws each side of the crop between the two numbers; two
+        # different ratios ask for that, a single size that is not square does not.
         one_size = size[0] != size[1] and self.size_ratio[0] == self.size_ratio[1]
         if config.get("crop_type") == "absolute_range" and one_size:
             config["crop_type"] = "absolute"

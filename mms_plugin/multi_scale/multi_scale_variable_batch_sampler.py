@@ -86,9 +86,9 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             Defaults to ``True``.
         group_by_aspect_ratio: Portrait and landscape images never share a batch; the
             dataset's ``get_data_info`` gives their ``width`` and ``height``. The
-            last batches of each kind are smaller for it: on each rank, all batches of
-            an epoch together lack fewer images than two of the largest hold. Defaults
-            to ``False``.
+            last batches of each kind may be partly empty: on each rank and in each
+            epoch by fewer images than two of the largest batches hold. Defaults to
+            ``False``.
         drop_last: Leave out the images that do not fill a last batch. The sizes are
             then chosen so that these are few: fewer than one batch
             (than two, with ``group_by_aspect_ratio``). Defaults to ``False``.
@@ -210,8 +210,8 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             )
         if self.endless and max_iters is None:
             raise ValueError(
-                f"max_iters must be given: {type(self.inner_sampler).__name__} has no "
-                f"end, so there are no epochs to count, but got max_epochs={max_epochs}"
+                f"{_text_of_endless(self.inner_sampler)}; in code: max_iters must be "
+                f"given, but got max_epochs={max_epochs}"
             )
         for name, value in (("max_epochs", max_epochs), ("max_iters", max_iters)):
             if value is not None:
@@ -497,8 +497,7 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         """Return the planner, where there are epochs to plan."""
         if self.endless:
             raise ValueError(
-                f"sampler must have an end to be planned by epoch, but got "
-                f"{type(self.inner_sampler).__name__}; call plan_iterations()"
+                f"{_text_of_endless(self.inner_sampler)}; in code: plan_iterations()"
             )
         return self._planner
 
@@ -510,3 +509,12 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             f"weights={list(self.growing_sizes.weights)}, drop_last={self.drop_last}, "
             f"group_by_aspect_ratio={self.landscape is not None}, seed={self.seed})"
         )
+
+
+def _text_of_endless(sampler: Any) -> str:
+    return (
+        "sampler must have an end in a training that counts epochs, but got "
+        f"{type(sampler).__name__}: set train_dataloader.sampler="
+        "dict(type='DefaultSampler', shuffle=True), or count iterations with "
+        "train_cfg=dict(by_epoch=False, max_iters=...)"
+    )

@@ -188,9 +188,8 @@ class _TimeMap:
                 self(begin + m) - first for m in milestones.elements()
             )
         scheduler.begin, scheduler.end = first, last
-        known = {"T_max", "total_iters", "total_steps", "milestones"}
         other = {"step_size", "cumulative_periods", "_schedule_phases"}
-        unknown = sorted(other & set(vars(scheduler)) - known)
+        unknown = sorted(other & set(vars(scheduler)))
         if unknown:
             warnings.warn(
                 f"{type(scheduler).__name__} was converted to iterations for epochs of "

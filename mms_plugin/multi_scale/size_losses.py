@@ -115,8 +115,8 @@ class LoadingSample:
             ``MultiImageMixDataset``, which would repeat the same transform.
         tried: Images that were loaded for the sample.
         replaced: Images that the pipeline dropped.
-        drop: Whether the pipeline in progress drops its image, in place of a
-            transform that cannot.
+        drop: Set by a transform that must not return ``None`` itself: the pipeline
+            drops the image at its end.
         failure: Error of a pipeline, and its sample; ``None`` if none has failed.
         min_box_side: ``min_box_side`` of the transform that dropped objects, in
             pixels; ``None`` if none did.

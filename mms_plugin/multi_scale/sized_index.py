@@ -22,9 +22,9 @@ class SizedIndex(int):
 
     Attributes:
         size: ``(height, width)`` in pixels.
-        seed: Seed of the batch and of the times that it holds the index, for what is
-            random in loading the sample. ``None`` does not change the generators of
-            the process.
+        seed: Seed of the random transforms of the sample. If a batch holds an index
+            several times, each time has its own. ``None`` leaves the generators of the
+            process as they are.
     """
 
     size: Size

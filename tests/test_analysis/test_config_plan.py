@@ -231,8 +231,8 @@ def test_a_sampler_of_the_users_own():
     config = training(sampler=dict(type="MySampler"))
     planned = config_plan(config, num_samples=8)
     assert planned.iterations == config_plan(training(), num_samples=8).iterations
-    assert planned.assumptions == ["MySampler deals 8 samples an epoch to the ranks"]
-    with pytest.raises(ValueError, match="got MySampler; one of your own counts as"):
+    assert planned.assumptions == ["MySampler shares 8 samples per epoch among ranks"]
+    with pytest.raises(ValueError, match="got MySampler; for a sampler of your own set"):
         config_plan(config)
 
 

@@ -368,5 +368,5 @@ def test_endless_sampler_in_an_epoch_loop(make_runner):
         custom_hooks=[CURRICULUM],
         train_dataloader=train_dataloader(sampler=dict(type="InfiniteSampler")),
     )
-    with pytest.raises(ValueError, match="max_iters must be given"):
+    with pytest.raises(ValueError, match="got InfiniteSampler: set train_dataloader"):
         runner.train()

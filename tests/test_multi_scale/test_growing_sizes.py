@@ -32,6 +32,17 @@ def test_with_a_curriculum():
     assert [d.sizes for d in growing.distributions()] == [((10, 10),), growing.sizes]
 
 
+def test_start_sizes_of_which_one_has_no_weight():
+    growing = GrowingSizes(8, 16, [8, 10, 20], weights=[1, 0, 1])
+    growing.set_curriculum(
+        ResolutionCurriculum(start_sizes=[8, 10], end_sizes=[20], end=1.0)
+    )
+    for epoch in range(101):
+        drawn = growing.distribution(epoch / 100)
+        assert drawn.sizes in (((8, 8),), ((20, 20),))
+    assert growing.distribution(1.0).sizes == ((20, 20),)
+
+
 def test_a_table_or_fixed_batches():
     table = GrowingSizes(8, 16, [8, 16], batch_sizes=[5, 3])
     assert table.distribution(1.0).batch_sizes == (5, 3) and table.has_table

@@ -213,7 +213,7 @@ def test_nothing_that_did_not_fit_is_to_be_pasted(capsys):
     assert document["batch_sizes"] == [8, 8, 3]
     tool.show(document, None)
     shown = capsys.readouterr().out
-    assert "(no cost_model: by it 12 images of 50x50 do not fit" in shown
+    assert "(no cost_model: with it, 12 images of 50x50 would not fit" in shown
     assert "cost_model=" not in shown
 
 
