@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..utils.main_process_warning import warn_on_main_process
-from ..utils.sharding import refuse_sharding
 from .agvm import AGVM
 from .agvm_config import AGVMConfig, arguments_to_fit
 from .consecutive_halves import ConsecutiveHalves
@@ -46,6 +45,7 @@ from .modulated_lr import modulated_lr
 from .param_groups import check_alike, count_trainable, split_saved_groups
 from .partial_batch_halves import PartialBatchHalves
 from .rank_halves import RankHalves
+from .sharded_gradients import refuse_sharding
 from .unscale_and_clip import GradientTransform, unscale_and_clip
 from .update_direction import update_direction
 

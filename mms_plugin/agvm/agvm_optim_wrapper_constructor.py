@@ -12,12 +12,12 @@ from torch import nn
 
 from ..utils.config_types import class_name
 from ..utils.lr_scaling import scaled_lr
-from ..utils.sharding import refuse_sharding
 from ..utils.validation import is_number
 from .agvm import anchor_modules
 from .agvm_config import AGVMConfig
 from .find_modules import REST, assign_parameters, find_modules, shared_parameters
 from .param_groups import module_table, split_groups
+from .sharded_gradients import refuse_sharding
 from .update_direction import update_direction
 
 __all__ = ["AGVMOptimWrapperConstructor"]

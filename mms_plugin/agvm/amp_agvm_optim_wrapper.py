@@ -7,8 +7,8 @@ from typing import Any, Dict, Optional
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
-from ..utils.sharding import sharding_error
 from .agvm_optim_wrapper import AGVMOptimWrapper
+from .sharded_gradients import sharding_error
 
 __all__ = ["AmpAGVMOptimWrapper"]
 

@@ -11,7 +11,8 @@ from .config_plan import (
     is_multi_scale,
 )
 from .cost_fit import CostFit, Measurement, fit_cost, relative_errors
-from .flops import count_flops, plan_flops, training_flops_per_image
+from .epoch_plan import fixed_size_plan
+from .flops import count_flops, training_flops_per_image
 from .iteration_costs import (
     EpochTime,
     IterationCosts,
@@ -30,7 +31,6 @@ from .run_cost import RunCost, RunSizes, run_cost, run_sizes
 from .run_log import RunLog, Validation, read_run
 from .sample_count import SampleCount, count_samples
 from .training_cost import TrainingCost, cost_ratios, training_cost
-from .training_plan import fixed_size_plan, training_plan
 from .training_size import counted_size, fixed_size
 
 __all__ = [
@@ -72,7 +72,6 @@ __all__ = [
     "level_batch_sizes",
     "load_times",
     "model_flops",
-    "plan_flops",
     "read_run",
     "read_times",
     "relative_errors",
@@ -85,5 +84,4 @@ __all__ = [
     "total_stride",
     "training_cost",
     "training_flops_per_image",
-    "training_plan",
 ]

@@ -27,8 +27,8 @@ from ..multi_scale.multi_scale_variable_batch_sampler import (
 from ..multi_scale.sizes import Size
 from ..utils.config_types import batch_size_of, class_name, counts_iterations
 from ..utils.validation import parse_int
+from .epoch_plan import EpochPlan, fixed_size_plan
 from .sample_count import SampleCount, samples_of_epoch
-from .training_plan import EpochPlan, fixed_size_plan
 from .training_size import PHOTOGRAPH, counted_size, fixed_size_with_note, keeps_ratio
 
 __all__ = [

@@ -7,7 +7,7 @@ operators that the counter knows (convolutions, matrix products, attention) coun
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Optional, Sequence
 
 import torch
 from torch import nn
@@ -21,7 +21,6 @@ from ..utils.random_state import kept_random_states
 __all__ = [
     "count_flops",
     "flop_counter",
-    "plan_flops",
     "training_flops_per_image",
 ]
 
@@ -152,31 +151,4 @@ def _sum_losses(losses: Any) -> torch.Tensor:
             values = value if isinstance(value, (list, tuple)) else [value]
             for part in values:
                 total = total + part.mean()
-    return total
-
-
-def plan_flops(
-    plan: Iterable[Tuple[int, int, int]], flops_per_image_by_size: Mapping[Size, float]
-) -> float:
-    """Return the training FLOPs of a plan.
-
-    Args:
-        plan: ``(height, width, batch_size)`` of every iteration, as
-            ``MultiScaleVariableBatchSampler.plan`` gives it.
-        flops_per_image_by_size: FLOPs of one image by ``(height, width)``.
-
-    Returns:
-        The sum over all iterations.
-
-    Raises:
-        ValueError: A size of the plan that was not counted.
-    """
-    total = 0.0
-    for height, width, batch_size in plan:
-        if (height, width) not in flops_per_image_by_size:
-            raise ValueError(
-                f"flops_per_image_by_size has no entry for {(height, width)}, a size "
-                f"of the plan; it has {sorted(flops_per_image_by_size)}"
-            )
-        total += batch_size * flops_per_image_by_size[height, width]
     return total

@@ -19,9 +19,9 @@ import numpy as np
 from ..multi_scale.sizes import Size
 from ..utils.config_types import batch_size_of
 from .config_plan import is_multi_scale
+from .epoch_plan import EpochPlan
 from .run_log import RunLog
 from .training_iterations import size_schedule
-from .training_plan import EpochPlan
 from .training_size import counted_size, fixed_size
 
 __all__ = ["RunCost", "RunSizes", "run_cost", "run_sizes"]

@@ -27,7 +27,7 @@ from mmengine.config import Config
 from ..multi_scale.size_log import SIZES_FILE
 from ..utils.config_types import counts_iterations
 from ..utils.error_text import first_line
-from .training_plan import EpochPlan
+from .epoch_plan import EpochPlan
 
 __all__ = ["RunLog", "Validation", "read_run"]
 

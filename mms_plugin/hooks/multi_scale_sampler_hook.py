@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Optional
 
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -192,7 +194,8 @@ class MultiScaleSamplerHook(Hook):
             return  # logged at the end of the epoch
         sampler, done = self._sampler_of(loop), runner.iter + 1
         if sampler.endless:  # about once a pass over the dataset
-            if done % max(len(sampler), 1) == 0:
+            # Its length is that of one rank which reads the whole dataset.
+            if done % max(math.ceil(len(sampler) / get_world_size()), 1) == 0:
                 self._losses.log(runner, f"Iteration {done}")
         elif sampler.epoch_of(done) != sampler.epoch_of(done - 1):
             self._losses.log(runner, f"Epoch {sampler.epoch_of(done)}")

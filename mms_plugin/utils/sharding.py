@@ -6,7 +6,7 @@ from typing import Optional
 
 from torch import nn
 
-__all__ = ["refuse_sharding", "sharding_error", "sharding_of"]
+__all__ = ["sharding_of"]
 
 
 def sharding_of(model: nn.Module) -> Optional[str]:
@@ -34,22 +34,3 @@ def sharding_of(model: nn.Module) -> Optional[str]:
     if any(type(param).__name__ == "DTensor" for param in model.parameters()):
         return "sharded tensors (FSDP2 or tensor parallelism)"
     return None
-
-
-def refuse_sharding(model: nn.Module) -> None:
-    """Raise :func:`sharding_error` for a model that is sharded over processes."""
-    strategy = sharding_of(model)
-    if strategy is not None:
-        raise sharding_error(strategy)
-
-
-def sharding_error(strategy: str) -> ValueError:
-    """Return the error for AGVM with a sharded model.
-
-    Args:
-        strategy: What shards it, from :func:`sharding_of`.
-    """
-    return ValueError(
-        f"AGVM compares whole gradients, which {strategy} shards over the processes. "
-        "Train with MMDistributedDataParallel, or with another optim_wrapper."
-    )

@@ -232,7 +232,7 @@ def test_a_sampler_of_the_users_own():
     planned = config_plan(config, num_samples=8)
     assert planned.iterations == config_plan(training(), num_samples=8).iterations
     assert planned.assumptions == ["MySampler shares 8 samples per epoch among ranks"]
-    with pytest.raises(ValueError, match="got MySampler; for a sampler of your own set"):
+    with pytest.raises(ValueError, match="got MySampler; for a sampler of your own"):
         config_plan(config)
 
 

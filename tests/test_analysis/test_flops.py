@@ -6,7 +6,6 @@ from torch import nn
 
 from mms_plugin.analysis import (
     count_flops,
-    plan_flops,
     training_flops_per_image,
 )
 
@@ -143,17 +142,6 @@ def test_a_real_classifier_by_hand():
         products += 3 * side * side * convs
     products += 3 * 64 * 5
     assert flops[64, 64] == 2 * products
-
-
-def test_plan_by_hand():
-    plan = [(8, 8, 4), (4, 4, 16), (8, 8, 1)]
-    assert plan_flops(plan, {(8, 8): 100.0, (4, 4): 30.0}) == 980
-    assert plan_flops([], {}) == 0
-
-
-def test_a_size_that_was_not_counted():
-    with pytest.raises(ValueError, match=r"no entry for \(8, 9\)"):
-        plan_flops([(8, 9, 1)], {(8, 8): 1.0})
 
 
 def test_bad_arguments():

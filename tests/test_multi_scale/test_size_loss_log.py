@@ -1,6 +1,7 @@
 """The log of what is lost at each size."""
 
 import logging
+import math
 
 import pytest
 from size_loss_toys import LARGE, LOADER, SMALL, config
@@ -44,6 +45,29 @@ def test_the_log_says_it_once_an_epoch(make_runner, loop):
         assert sum(counts) == total.replaced
     else:
         assert 1 < len(lines) < 12
+
+
+def test_ranks_share_a_pass_over_the_dataset(make_runner, monkeypatch):
+    hook = "mms_plugin.hooks.multi_scale_sampler_hook.get_world_size"
+    monkeypatch.setattr(hook, lambda: 3)
+    loader = dict(LOADER, sampler=dict(type="InfiniteSampler", shuffle=True))
+    loader["batch_size"] = 1
+    loader["dataset"] = dict(type="MultiScaleDataset", dataset=config())
+    runner = make_runner(
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=False, max_iters=24),
+        custom_hooks=[dict(type="MultiScaleSamplerHook")],
+        log_level="INFO",
+    )
+    told = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())
+    runner.logger.addHandler(handler)
+    runner.train()
+    numbers = [int(line.split()[1][:-1]) for line in told if "at 64x64" in line]
+    period = math.ceil(len(runner.train_loop.dataloader.batch_sampler) / 3)
+    assert period > 1 and len(numbers) > 2
+    assert all(number % period == 0 for number in numbers if number != 24)
 
 
 def test_lines_warn_of_many_images():

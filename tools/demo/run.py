@@ -241,7 +241,7 @@ class _Arm:
         from mmengine.runner import set_random_seed
         from mmengine.runner.checkpoint import CheckpointLoader
 
-        from mms_plugin.analysis import agvm_curves, plan_flops
+        from mms_plugin.analysis import agvm_curves
 
         task, sizes = self.run.task, self.run.test_sizes
         set_random_seed(self.run.seed)  # of the images that FLOPs are counted on
@@ -263,7 +263,10 @@ class _Arm:
             config=str(self.config.relative_to(ROOT)),
             epochs=self.cfg.train_cfg.max_epochs,
             plan=plan,
-            train_flops=[plan_flops(epoch, flops) for epoch in plan],
+            train_flops=[
+                sum(images * flops[height, width] for height, width, images in epoch)
+                for epoch in plan
+            ],
             wall_clock=wall_clock,
             cpu_time=cpu_time,
             train_time=measuring.training_time(saved),
