@@ -512,6 +512,7 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
 
 
 def _text_of_endless(sampler: Any) -> str:
+    """Explain that a sampler without an end has no epochs."""
     return (
         "sampler must have an end in a training that counts epochs, but got "
         f"{type(sampler).__name__}: set train_dataloader.sampler="

@@ -10,6 +10,16 @@ from mms_plugin.multi_scale.size_loss_log import loss_lines
 from mms_plugin.multi_scale.size_losses import SizeLosses
 
 
+def told_in(runner):
+    """Train, and return the lines of the log."""
+    told = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())
+    runner.logger.addHandler(handler)
+    runner.train()
+    return told
+
+
 @pytest.mark.parametrize("loop", ["epochs", "iterations", "endless"])
 def test_the_log_says_it_once_an_epoch(make_runner, loop):
     loader = dict(LOADER, num_workers=2, persistent_workers=True)
@@ -25,11 +35,7 @@ def test_the_log_says_it_once_an_epoch(make_runner, loop):
         custom_hooks=[dict(type="ResolutionCurriculumHook", schedule="constant")],
         log_level="INFO",
     )
-    told = []
-    handler = logging.Handler()
-    handler.emit = lambda record: told.append(record.getMessage())
-    runner.logger.addHandler(handler)
-    runner.train()
+    told = told_in(runner)
     lines = [line for line in told if "at 64x64" in line]
     assert lines and not [line for line in told if "at 128x128 " in line]
     assert all("boxes" in line for line in lines)
@@ -59,11 +65,7 @@ def test_ranks_share_a_pass_over_the_dataset(make_runner, monkeypatch):
         custom_hooks=[dict(type="MultiScaleSamplerHook")],
         log_level="INFO",
     )
-    told = []
-    handler = logging.Handler()
-    handler.emit = lambda record: told.append(record.getMessage())
-    runner.logger.addHandler(handler)
-    runner.train()
+    told = told_in(runner)
     numbers = [int(line.split()[1][:-1]) for line in told if "at 64x64" in line]
     period = math.ceil(len(runner.train_loop.dataloader.batch_sampler) / 3)
     assert period > 1 and len(numbers) > 2
