@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mms_plugin import cli
+from mms_plugin.commands import train
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -134,3 +137,19 @@ def test_help(tool):
         text=True,
     )
     assert done.returncode == 0 and "--cfg-options" in done.stdout
+
+
+def test_a_folder_is_a_checkpoint_of_flexible_runner_only(tmp_path):
+    """DeepSpeed's checkpoints are folders."""
+    folder = tmp_path / "epoch_1.pth"
+    folder.mkdir()
+    text = "model = dict(type='NoSuchModel')\n"
+    for runner_type, message in (
+        ("Runner", "is not a file"),
+        ("FlexibleRunner", "the runner cannot be built"),
+    ):
+        config = tmp_path / f"{runner_type}.py"
+        config.write_text(f"{text}runner_type = {runner_type!r}\n")
+        arguments = [str(config), "--resume", str(folder), "--work-dir", str(tmp_path)]
+        with pytest.raises(cli.UserError, match=message):
+            train.main(arguments)
