@@ -11,7 +11,7 @@ from .config_plan import (
     is_multi_scale,
 )
 from .cost_fit import CostFit, Measurement, fit_cost, relative_errors
-from .epoch_plan import fixed_size_plan
+from .epoch_plan import fixed_size_plan, multi_scale_plans
 from .flops import count_flops, training_flops_per_image
 from .iteration_costs import (
     EpochTime,
@@ -72,6 +72,7 @@ __all__ = [
     "level_batch_sizes",
     "load_times",
     "model_flops",
+    "multi_scale_plans",
     "read_run",
     "read_times",
     "relative_errors",

@@ -27,7 +27,7 @@ from ..multi_scale.multi_scale_variable_batch_sampler import (
 from ..multi_scale.sizes import Size
 from ..utils.config_types import batch_size_of, class_name, counts_iterations
 from ..utils.validation import parse_int
-from .epoch_plan import EpochPlan, fixed_size_plan
+from .epoch_plan import EpochPlan, fixed_size_plan, multi_scale_plans
 from .sample_count import SampleCount, samples_of_epoch
 from .training_size import PHOTOGRAPH, counted_size, fixed_size_with_note, keeps_ratio
 
@@ -355,11 +355,7 @@ def _multi_scale_plans(
         default_args=dict(sampler=sampler, batch_size=loader["batch_size"]),
     )
     if by_epoch:
-        epochs = loop["max_epochs"]
-        if curriculum is not None:
-            batch_sampler.set_curriculum(curriculum, max_epochs=epochs)
-        for epoch in range(epochs):
-            yield batch_sampler.plan(epoch)
+        yield from multi_scale_plans(batch_sampler, loop["max_epochs"], curriculum)
         return
     if curriculum is not None:
         batch_sampler.set_curriculum(curriculum, max_iters=loop["max_iters"])

@@ -1,10 +1,15 @@
-"""The plan of an epoch at a fixed size."""
+"""Plans of epochs: the sizes and batch sizes of their iterations."""
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import Iterator, List, Optional, Tuple
 
-__all__ = ["EpochPlan", "fixed_size_plan"]
+from ..multi_scale.curriculum import ResolutionCurriculum
+from ..multi_scale.multi_scale_variable_batch_sampler import (
+    MultiScaleVariableBatchSampler,
+)
+
+__all__ = ["EpochPlan", "fixed_size_plan", "multi_scale_plans"]
 
 #: ``(height, width, batch_size)`` of every iteration of an epoch.
 EpochPlan = List[Tuple[int, int, int]]
@@ -24,3 +29,22 @@ def fixed_size_plan(
     full, rest = divmod(num_samples, batch_size)
     plan = [(*size, batch_size)] * full
     return plan if drop_last or not rest else [*plan, (*size, rest)]
+
+
+def multi_scale_plans(
+    batch_sampler: MultiScaleVariableBatchSampler,
+    max_epochs: int,
+    curriculum: Optional[ResolutionCurriculum] = None,
+) -> Iterator[EpochPlan]:
+    """Yield the plan of each epoch of a training by epochs, on one rank.
+
+    Args:
+        batch_sampler: That of the training's data loader. The curriculum is set on it.
+        max_epochs: Epochs of the training.
+        curriculum: That of its ``ResolutionCurriculumHook``. Defaults to None: every
+            epoch draws from all sizes.
+    """
+    if curriculum is not None:
+        batch_sampler.set_curriculum(curriculum, max_epochs=max_epochs)
+    for epoch in range(max_epochs):
+        yield batch_sampler.plan(epoch)

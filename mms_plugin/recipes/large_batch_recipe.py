@@ -227,7 +227,8 @@ def _images_per_rank(config: Mapping) -> int:
     loader = config.get(_LOADER)
     if not isinstance(loader, Mapping) or loader.get("batch_size") is None:
         raise RecipeError(f"{_LOADER}.batch_size", "is missing")
-    own = (loader.get("batch_sampler") or {}).get("batch_size")
+    sampler = loader.get("batch_sampler")
+    own = sampler.get("batch_size") if isinstance(sampler, Mapping) else None
     if own is not None:
         raise RecipeError(
             f"{_LOADER}.batch_sampler.batch_size",

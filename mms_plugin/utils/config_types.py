@@ -65,8 +65,9 @@ def batch_size_of(loader: Mapping) -> Any:
     The batch sampler's own ``batch_size`` comes first, as in MMEngine. None if there is
     none.
     """
-    own = loader.get("batch_sampler") or {}
-    return own.get("batch_size", loader.get("batch_size"))
+    own = loader.get("batch_sampler")
+    images = own.get("batch_size") if isinstance(own, Mapping) else None
+    return loader.get("batch_size") if images is None else images
 
 
 def counts_iterations(config: Mapping) -> bool:

@@ -137,7 +137,7 @@ def plan_of(config: Any) -> List[List[Tuple[int, int, int]]]:
     """Return ``(height, width, batch_size)`` of every iteration, epoch by epoch."""
     from mmengine.runner import Runner
 
-    from mms_plugin.analysis import curriculum_of, fixed_size_plan
+    from mms_plugin.analysis import curriculum_of, fixed_size_plan, multi_scale_plans
 
     # The sampler's seed is that of the training, as its runner gives it.
     loader = Runner.build_dataloader(
@@ -150,10 +150,7 @@ def plan_of(config: Any) -> List[List[Tuple[int, int, int]]]:
             len(loader.dataset), loader.batch_sampler.batch_size, (side, side)
         )
         return [plan] * epochs
-    curriculum = curriculum_of(config)
-    if curriculum is not None:
-        loader.batch_sampler.set_curriculum(curriculum, max_epochs=epochs)
-    return [loader.batch_sampler.plan(epoch) for epoch in range(epochs)]
+    return list(multi_scale_plans(loader.batch_sampler, epochs, curriculum_of(config)))
 
 
 def flops_by_size(

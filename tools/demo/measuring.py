@@ -95,17 +95,14 @@ def training_loader(cfg: Any) -> Any:
 
 def run_plan(task: DemoTask, cfg: Any, loader: Any) -> Plan:
     """Return what the training of ``cfg`` runs, epoch by epoch."""
-    from mms_plugin.analysis import curriculum_of, fixed_size_plan
+    from mms_plugin.analysis import curriculum_of, fixed_size_plan, multi_scale_plans
 
     max_epochs = cfg.train_cfg.max_epochs
     if "batch_sampler" not in cfg.train_dataloader:
         size = (task.base_size, task.base_size)
         plan = fixed_size_plan(len(loader.dataset), loader.batch_size, size)
         return [plan] * max_epochs
-    curriculum = curriculum_of(cfg)
-    if curriculum is not None:
-        loader.batch_sampler.set_curriculum(curriculum, max_epochs=max_epochs)
-    return [loader.batch_sampler.plan(epoch) for epoch in range(max_epochs)]
+    return list(multi_scale_plans(loader.batch_sampler, max_epochs, curriculum_of(cfg)))
 
 
 def count_sizes(model: Any, loader: Any, plan: Plan) -> Dict[Size, float]:
