@@ -298,6 +298,20 @@ def test_the_whole_classification(tmp_path):
     repeated["about"] = content["about"]
     assert repeated == content
 
+    # Other test sizes need no other training, and give the same at those of before.
+    options[options.index("--test-sizes") + 1] = "48"
+    other = run(*options)
+    assert other.returncode == 0, other.stderr
+    assert other.stderr.count("already trained") == 3
+    for one, before in zip(
+        json.loads(other.stdout)["tasks"]["classification"]["arms"], found["arms"]
+    ):
+        values = one["metrics"]["top-1 (%)"]
+        assert set(values["by_size"]) == {"48", "64"}
+        assert values["at_base_size"] == before["metrics"]["top-1 (%)"]["at_base_size"]
+        for key in ("wall_clock", "cpu_time", "train_flops"):
+            assert one[key] == before[key]
+
 
 @pytest.mark.timeout(600)
 def test_the_whole_detection(tmp_path):

@@ -17,6 +17,7 @@ import shutil
 import signal
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -179,7 +180,7 @@ class TaskRun:
         return measuring.load_config(CONFIGS / file, self.options_of(file))
 
     def fingerprint(self, cfg: Any) -> str:
-        """Return a key that changes with whatever changes an arm's result."""
+        """Return a key that changes with whatever changes an arm's training."""
         import torch
 
         from mms_plugin import __version__
@@ -192,13 +193,17 @@ class TaskRun:
             if name in ("seed", "jpeg_quality")
             or name.startswith("det_") == (self.task is DETECTION)
         }
-        text = [cfg.pretty_text, json.dumps(manifest), str(self.test_sizes)]
+        text = [cfg.pretty_text, json.dumps(manifest)]
         text += [torch.__version__, __version__, "with training time"]
         return hashlib.sha256("\n".join(text).encode()).hexdigest()
 
 
 class _Arm:
-    """One arm on its way: found complete, or training."""
+    """One arm on its way: found complete, trained, or training.
+
+    ``arm.json`` has the times of a training as soon as it ends, and the arm once it is
+    evaluated: who interrupts the evaluation does not train again.
+    """
 
     def __init__(
         self, name: str, file: str, run: TaskRun, trainings: Trainings
@@ -208,19 +213,23 @@ class _Arm:
         self.cfg = run.load_config(file)
         self.key = run.fingerprint(self.cfg)
         self.work_dir = run.work_dir / self.config.stem
-        self.done = self.work_dir / "arm.json"
-        self.found: Optional[report.Arm] = None
-        if self.done.exists():
-            state = json.loads(self.done.read_text())
-            if state["fingerprint"] == self.key:
-                say(f"      {name}: already trained, {self.work_dir}")
-                self.found = report.arm_from_json(json.dumps(state["arm"]))
-                return
+        self.state_file = self.work_dir / "arm.json"
+        self.state: Dict[str, Any] = {}
+        self.training: Optional[Future[None]] = None
+        if self.state_file.exists():
+            self.state = json.loads(self.state_file.read_text())
+        if self.state.get("fingerprint") == self.key and "times" in self.state:
+            say(f"      {name}: already trained, {self.work_dir}")
+            return
         shutil.rmtree(self.work_dir, ignore_errors=True)
         self.work_dir.mkdir(parents=True)
         self.training = trainings.start(
-            name, self.config, self.work_dir, run.options_of(file)
+            name, self.config, self.work_dir, run.options_of(file), self._keep_times
         )
+
+    def _keep_times(self, wall_clock: float, cpu_time: float) -> None:
+        self.state = dict(fingerprint=self.key, times=[wall_clock, cpu_time])
+        report.write_text(self.state_file, json.dumps(self.state))
 
     @property
     def checkpoint(self) -> Path:
@@ -228,13 +237,15 @@ class _Arm:
 
     def result(self) -> report.Arm:
         """Wait for the training, evaluate, and keep what it gave."""
-        if self.found is not None:
-            return self.found
-        wall_clock, cpu_time = self.training.result()
+        if self.training is not None:
+            self.training.result()
+        sizes = self.run.test_sizes
+        if self.state.get("test_sizes") == sizes:
+            return report.arm_from_json(json.dumps(self.state["arm"]))
         with measuring.library_of(self.cfg):
-            arm = self._measure(wall_clock, cpu_time)
-        state = dict(fingerprint=self.key, arm=json.loads(report.arm_to_json(arm)))
-        report.write_text(self.done, json.dumps(state))
+            arm = self._measure(*self.state["times"])
+        self.state.update(test_sizes=sizes, arm=json.loads(report.arm_to_json(arm)))
+        report.write_text(self.state_file, json.dumps(self.state))
         return arm
 
     def _measure(self, wall_clock: float, cpu_time: float) -> report.Arm:

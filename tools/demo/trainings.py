@@ -9,7 +9,7 @@ import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from tasks import DemoTask
 
@@ -49,10 +49,21 @@ class Trainings:
         self._running: List[subprocess.Popen[str]] = []
 
     def start(
-        self, name: str, config: Path, work_dir: Path, options: Dict[str, Any]
-    ) -> Future[Tuple[float, float]]:
-        """Queue the training of one arm; see :meth:`_train` for what it gives."""
-        return self._pool.submit(self._train, name, config, work_dir, options)
+        self,
+        name: str,
+        config: Path,
+        work_dir: Path,
+        options: Dict[str, Any],
+        at_end: Callable[[float, float], None],
+    ) -> Future[None]:
+        """Queue the training of one arm.
+
+        ``at_end`` gets its wall-clock and processor time in seconds, start-up and
+        validation included, as soon as it ends, whatever the caller waits for then.
+        """
+        return self._pool.submit(
+            lambda: at_end(*self._train(name, config, work_dir, options))
+        )
 
     def __enter__(self) -> Trainings:
         return self
@@ -68,11 +79,7 @@ class Trainings:
     def _train(
         self, name: str, config: Path, work_dir: Path, options: Dict[str, Any]
     ) -> Tuple[float, float]:
-        """Train one arm through ``tools/train.py``.
-
-        Returns:
-            Wall-clock and processor time in seconds, start-up and validation included.
-        """
+        """Train one arm through ``tools/train.py``; return the two times."""
         command = [sys.executable, str(ROOT / "tools" / "train.py"), str(config)]
         command += ["--work-dir", str(work_dir), "--cfg-options"]
         command += [f"{key}={value}" for key, value in options.items()]
