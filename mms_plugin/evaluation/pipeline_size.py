@@ -12,6 +12,7 @@ from ..utils.validation import is_integer, is_number
 __all__ = [
     "change_pipelines",
     "describe_sizes",
+    "first_pipeline",
     "pipeline_at_size",
     "pipeline_size",
 ]
@@ -164,3 +165,16 @@ def change_pipelines(
             f"the test dataset {dataset.get('type')} has no pipeline in its config"
         )
     return result
+
+
+def first_pipeline(dataset: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """Return the first pipeline of a dataset's config, as :func:`change_pipelines`."""
+    found: List[Any] = []
+
+    def note(pipeline: Any) -> Any:
+        found.append(pipeline)
+        return pipeline
+
+    change_pipelines(dataset, note)
+    pipeline: List[Dict[str, Any]] = found[0]
+    return pipeline

@@ -9,7 +9,7 @@ from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import MODELS
 
 from ..registry import library_scope
-from .multi_scale_transform import (
+from .size_argument import (
     check_size_arg,
     parse_size_ratio,
     scaled_size,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..multi_scale.multi_scale_transform import default_size_arg
+from ..multi_scale.size_argument import default_size_arg
 from ..utils.config_types import Kind, kind_of
 from .config_edits import short
 

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from typing import (
-    Any,
-    Dict,
-    List,
-    Mapping,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from ..analysis.config_plan import BY_ASPECT_RATIO, PLAIN_BATCH_SAMPLERS
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from ..multi_scale.growing_sizes import SAMPLER_ARGUMENTS, GrowingSizes
 from ..multi_scale.sizes import (
@@ -25,11 +14,9 @@ from ..multi_scale.sizes import (
     parse_size,
     parse_sizes,
     short_size,
-    size_text,
 )
-from ..utils.config_types import counts_iterations, kind_of
-from ..utils.validation import is_integer, parse_bool, parse_int
-from .annotations import annotated_boxes, keeps_ratio, lost_shares
+from ..utils.config_types import counts_iterations
+from ..utils.validation import is_integer, parse_bool
 from .batch_augments import BatchAugments, batch_resize_size
 from .config_edits import RecipeError, Report, add_plugin_import, assign, short
 from .datasets import convert_dataset, dataset_names, pipeline_chains, skip_type_keys
@@ -39,13 +26,13 @@ from .hooks import check_hooks, convert_hooks, hook_pipelines, hook_skip_type_ke
 from .iteration_counts import scale_iterations
 from .models import checked_model
 from .pipelines import Steps
+from .size_report import report_batches, report_losses, report_squares
 from .size_transforms import Sides
+from .train_loader import LOADER, SAMPLER, checked_loader, old_batch_sampler
 from .warmup import find_warmup, warn_of_iteration_schedules
 
 __all__ = ["vbs_cur_recipe", "vbs_recipe"]
 
-_LOADER = "train_dataloader"
-_SAMPLER = "MultiScaleVariableBatchSampler"
 _HOOK, _CURRICULUM_HOOK = "MultiScaleSamplerHook", "ResolutionCurriculumHook"
 
 # Not as published: worth a point at the base size, see docs/multi_scale.md.
@@ -53,12 +40,6 @@ _LR_SCALING = "sqrt"
 
 # Points of a training over which its batch sizes are averaged.
 _PROBES = 1000
-
-_REFUSED_SAMPLERS = {
-    "MultiSourceSampler": "its batches have a fixed share of each source",
-    "GroupMultiSourceSampler": "its batches have a fixed share of each source",
-    "TrackImgSampler": "its indices are pairs of a video and a frame",
-}
 
 
 def vbs_recipe(
@@ -144,33 +125,20 @@ def vbs_recipe(
     if keep not in (None, "images", "iterations"):
         raise ValueError(f"keep must be 'images' or 'iterations', but got {keep!r}")
     config = copy.deepcopy(config)
-    loader = _loader(config)
-    old = _old_batch_sampler(loader)
+    loader = checked_loader(config)
+    old = old_batch_sampler(loader)
     check_hooks(config)
     own, base, steps = _read_pipelines(config, loader, base_size)
     augments = BatchAugments(config, own or base)
+    rule = _given(
+        batch_sizes=batch_sizes, cost_model=cost_model, variable_batch=variable_batch
+    )
     sizes_given = sizes is not None
     if sizes is None:
-        chosen = augments.sizes or _chosen_sizes(
-            base, steps, augments.pad_size_divisor, base_size is not None
-        )
-        if len(chosen) == 1:
-            raise RecipeError(
-                f"{_LOADER}.dataset",
-                f"there is no other size around the base size {short_size(base)!r} "
-                "that is a multiple of the network's stride; name them: sizes=[...]",
-            )
-        sizes = [short_size(size) for size in chosen]
+        sizes = _own_sizes(base, steps, augments, base_size is not None)
     images: Dict[Size, int] = {}
     if batch_sizes is None or sizes_given:
-        images = _images_by_size(
-            loader["batch_size"],
-            short_size(base),
-            sizes,
-            batch_sizes=batch_sizes,
-            cost_model=cost_model,
-            variable_batch=variable_batch,
-        )
+        images = _images_by_size(loader["batch_size"], short_size(base), sizes, rule)
     checked = checked_model(
         config, base, parse_sizes(sizes), check_model, sizes_given, images
     )
@@ -179,39 +147,29 @@ def vbs_recipe(
         sizes = [short_size(size) for size in checked.sizes]
     if group_by_aspect_ratio is None:
         group_by_aspect_ratio = True if old.by_aspect_ratio else None
-    sampler = _with(
-        dict(type=_SAMPLER, base_size=short_size(base), sizes=sizes),
-        weights=weights,
-        batch_sizes=batch_sizes,
-        cost_model=cost_model,
-        variable_batch=variable_batch,
-        group_by_aspect_ratio=group_by_aspect_ratio,
-        drop_last=old.drop_last if drop_last is None else drop_last,
-        seed=seed,
+    sampler = dict(type=SAMPLER, base_size=short_size(base), sizes=sizes)
+    sampler.update(_given(weights=weights, **rule))
+    sampler.update(
+        _given(
+            group_by_aspect_ratio=group_by_aspect_ratio,
+            drop_last=old.drop_last if drop_last is None else drop_last,
+            seed=seed,
+        )
     )
     hook = _sampler_hook(curriculum, start_sizes)
     schedule = _check_sizes(loader["batch_size"], sampler, hook)
     _reach_all_sizes(config, hook, schedule)
 
-    report(f"{_LOADER}.batch_sampler: {old.name or 'none'} -> {_call(sampler)}")
+    report(f"{LOADER}.batch_sampler: {old.name or 'none'} -> {_call(sampler)}")
     for line in checked.lines:
         report(line)
-    _report_squares(base, checked.sizes, report)
-    _report_batches(schedule, report)
+    report_squares(base, checked.sizes, report)
+    report_batches(schedule, report)
     _set_iterations(config, schedule, keep, report)
     warn_of_iteration_schedules(config, find_warmup(config), report)
-    place, names = f"{_LOADER}.dataset", dataset_names(loader["dataset"])
-    report(f"{place}: {names} -> MultiScaleDataset({names})")
-    rewritten: List[Tuple[Any, Any]] = []
-    dataset = convert_dataset(loader["dataset"], place, steps, rewritten, report)
+    rewritten = _convert_loader(config, loader, sampler, steps, report)
     if has_report:
-        _report_losses(config, loader["dataset"], rewritten, schedule, report)
-    new_loader: Any = copy.copy(loader)
-    # The batch sampler has drop_last instead; torch does not accept both.
-    new_loader.pop("drop_last", None)
-    new_loader["batch_sampler"] = sampler
-    new_loader["dataset"] = dict(type="MultiScaleDataset", dataset=dataset)
-    config[_LOADER] = new_loader
+        report_losses(config, loader["dataset"], rewritten, schedule, report)
     augments.leave_out(config, report)
     augments.wrap(config, report)
     _turn_off_cudnn_benchmark(config, report)
@@ -247,78 +205,12 @@ def vbs_cur_recipe(
     return vbs_recipe(config, curriculum or True, report=report, **others)
 
 
-class _OldBatchSampler(NamedTuple):
-    name: str
-    by_aspect_ratio: bool
-    drop_last: Optional[bool]
-
-
-def _loader(config: Any) -> Mapping:
-    loader = config.get(_LOADER)
-    if not isinstance(loader, Mapping):
-        raise RecipeError(
-            _LOADER, f"must be a data loader's config, but is {short(loader)}"
-        )
-    for key in ("dataset", "sampler", "batch_size"):
-        if loader.get(key) is None:
-            raise RecipeError(f"{_LOADER}.{key}", "is missing")
-    parse_int(loader["batch_size"], f"{_LOADER}.batch_size")
-    if not isinstance(loader["sampler"], Mapping):
-        raise RecipeError(
-            f"{_LOADER}.sampler",
-            f"must be a sampler's config, but is {short(loader['sampler'])}",
-        )
-    name = kind_of(loader["sampler"]).name
-    if name in _REFUSED_SAMPLERS:
-        raise RecipeError(f"{_LOADER}.sampler", f"{name}: {_REFUSED_SAMPLERS[name]}")
-    return loader
-
-
-def _old_batch_sampler(loader: Mapping) -> _OldBatchSampler:
-    config = loader.get("batch_sampler")
-    drop_last = loader.get("drop_last")
-    if config is None:
-        return _OldBatchSampler("", False, drop_last)
-    place = f"{_LOADER}.batch_sampler"
-    if not isinstance(config, Mapping):
-        raise RecipeError(
-            place, f"must be a batch sampler's config, but is {short(config)}"
-        )
-    name = kind_of(config).name
-    if not name:
-        raise RecipeError(
-            place,
-            f"has no type: {short(config)}; what belongs to {_SAMPLER} is an option "
-            "of the recipe, such as sizes=[...]",
-        )
-    if name == _SAMPLER:
-        raise RecipeError(
-            place, f"is {_SAMPLER} already; the recipe is for configs without it"
-        )
-    if name not in PLAIN_BATCH_SAMPLERS:
-        raise RecipeError(
-            place,
-            f"{name} makes batches in its own way and cannot be replaced; only "
-            f"{', '.join(PLAIN_BATCH_SAMPLERS)} can",
-        )
-    images, own = loader["batch_size"], config.get("batch_size")
-    if own not in (None, images):
-        raise RecipeError(
-            f"{place}.batch_size",
-            f"is {own}, which MMEngine uses instead of {_LOADER}.batch_size={images}; "
-            f"set {_LOADER}.batch_size={own}",
-        )
-    return _OldBatchSampler(
-        name, name in BY_ASPECT_RATIO, config.get("drop_last", drop_last)
-    )
-
-
 def _read_pipelines(
     config: Any, loader: Mapping, base_size: Any
 ) -> Tuple[Optional[Size], Size, Steps]:
     """Return the output size of the pipelines, the base size, and the steps."""
     given = None if base_size is None else parse_size(base_size, "base_size")
-    place = f"{_LOADER}.dataset"
+    place = f"{LOADER}.dataset"
     chains = pipeline_chains(loader["dataset"], place)
     skipped = skip_type_keys(loader["dataset"]) | hook_skip_type_keys(config)
     # If the transforms draw from several sizes, the test pipeline has the base size.
@@ -357,10 +249,26 @@ def _whole_size(size: Sides, place: str) -> Size:
     return int(size[0]), int(size[1])
 
 
-def _chosen_sizes(
+def _own_sizes(
+    base: Size, steps: Steps, augments: BatchAugments, base_given: bool
+) -> List[Any]:
+    """Return the sizes for a user who names none, at least two."""
+    sizes = augments.sizes or _drawn_sizes(
+        base, steps, augments.pad_size_divisor, base_given
+    )
+    if len(sizes) == 1:
+        raise RecipeError(
+            f"{LOADER}.dataset",
+            f"there is no other size around the base size {short_size(base)!r} that is "
+            "a multiple of the network's stride; name them: sizes=[...]",
+        )
+    return [short_size(size) for size in sizes]
+
+
+def _drawn_sizes(
     base: Size, steps: Steps, pad_size_divisor: int, base_given: bool
 ) -> Tuple[Size, ...]:
-    """Return the sizes that the config draws from itself, or the default sizes."""
+    """Return the sizes that the pipeline draws from itself, or the default sizes."""
     if not steps.drawn or base_given:
         return default_sizes(base, steps.dense, pad_size_divisor)
     sizes: List[Size] = []
@@ -389,8 +297,8 @@ def _sampler_hook(
             )
         return dict(type=_HOOK)
     given = dict(curriculum) if isinstance(curriculum, Mapping) else {}
-    arguments = {"lr_scaling": _LR_SCALING, **given}
-    return _with(dict(type=_CURRICULUM_HOOK, **arguments), start_sizes=start_sizes)
+    arguments = {"lr_scaling": _LR_SCALING, **given, **_given(start_sizes=start_sizes)}
+    return dict(type=_CURRICULUM_HOOK, **arguments)
 
 
 def _check_sizes(batch_size: int, sampler: Mapping, hook: Mapping) -> GrowingSizes:
@@ -419,35 +327,11 @@ def _reach_all_sizes(config: Any, hook: Dict[str, Any], schedule: GrowingSizes) 
 
 
 def _images_by_size(
-    batch_size: int, base_size: Any, sizes: Any, **rule: Any
+    batch_size: int, base_size: Any, sizes: Any, rule: Mapping[str, Any]
 ) -> Dict[Size, int]:
     """Return the images per rank of a full batch by size."""
-    given = {key: value for key, value in rule.items() if value is not None}
-    schedule = GrowingSizes(batch_size, base_size=base_size, sizes=sizes, **given)
+    schedule = GrowingSizes(batch_size, base_size=base_size, sizes=sizes, **rule)
     return dict(zip(schedule.sizes, schedule.batch_sizes))
-
-
-def _report_batches(schedule: GrowingSizes, report: Report) -> None:
-    batches = [
-        f"{size_text(size)}: {images}"
-        for size, images in zip(schedule.sizes, schedule.batch_sizes)
-    ]
-    report(
-        f"images per rank and batch ({_LOADER}.batch_size={schedule.batch_size} "
-        f"at the base size): {', '.join(batches)}"
-    )
-    base = schedule.base_size
-    budget = schedule.batch_size * base[0] * base[1]
-    single = [
-        size[0] * size[1] / budget
-        for size, images in zip(schedule.sizes, schedule.batch_sizes)
-        if images == 1
-    ]
-    if max(single, default=0.0) > 1:
-        report(
-            f"note: batches of one image reach {max(single):.2f} times the pixels of a "
-            "batch at the base size, and need about that many times the memory"
-        )
 
 
 def _set_iterations(
@@ -479,47 +363,25 @@ def _turn_off_cudnn_benchmark(config: Any, report: Report) -> None:
         report("env_cfg.cudnn_benchmark: True -> False")
 
 
-def _report_squares(base: Size, sizes: Sequence[Size], report: Report) -> None:
-    """Warn of sizes given as plain numbers, or square ones, around another base."""
-    if base[0] == base[1] or any(height != width for height, width in sizes):
-        return
-    alike = ", ".join(str(scaled_to_side(base, size[0])) for size in sizes)
-    report(
-        f"warning: sizes: all are square, but the base size is {size_text(base)}; with "
-        f"its proportions they are sizes=[{alike}]"
-    )
-
-
-def _report_losses(
+def _convert_loader(
     config: Any,
-    dataset: Mapping,
-    rewritten: Sequence[Tuple[Any, Any]],
-    schedule: GrowingSizes,
+    loader: Mapping,
+    sampler: Mapping,
+    steps: Steps,
     report: Report,
-) -> None:
-    """Report the share of the annotated boxes that the smallest size loses."""
-    ratios = {keeps_ratio(new) for old, new in rewritten}
-    if len(ratios) != 1 or None in ratios:
-        return
-    found = annotated_boxes(dataset, config.get("default_scope"))
-    if found is None:
-        return
-    keep_ratio = bool(ratios.pop())
-    lost = {size: lost_shares(found, size, keep_ratio) for size in schedule.sizes}
-    size = min(schedule.sizes, key=lambda size: size[0] * size[1])
-    if lost[size].boxes == 0:
-        return
-    spared = [each for each in schedule.sizes if lost[each].boxes < 0.01]
-    if spared:
-        first = min(spared, key=lambda size: size[0] * size[1])
-        rest = f"less than 1 % of the boxes are lost from {size_text(first)} on"
-    else:
-        rest = "every size loses 1 % of the boxes or more"
-    report(
-        f"warning: at {size_text(size)}, the smallest size, {lost[size].boxes:.1%} "
-        "of the annotated boxes become smaller than min_box_side=1 pixels, and "
-        f"{lost[size].images:.1%} of the images lose all of theirs; {rest}"
-    )
+) -> List[Tuple[Any, Any]]:
+    """Replace the training loader; return its pipelines with what they became."""
+    place, names = f"{LOADER}.dataset", dataset_names(loader["dataset"])
+    report(f"{place}: {names} -> MultiScaleDataset({names})")
+    rewritten: List[Tuple[Any, Any]] = []
+    dataset = convert_dataset(loader["dataset"], place, steps, rewritten, report)
+    new_loader: Any = copy.copy(loader)
+    # The batch sampler has drop_last instead; torch does not accept both.
+    new_loader.pop("drop_last", None)
+    new_loader["batch_sampler"] = sampler
+    new_loader["dataset"] = dict(type="MultiScaleDataset", dataset=dataset)
+    config[LOADER] = new_loader
+    return rewritten
 
 
 def _convert_variables(
@@ -536,9 +398,8 @@ def _convert_variables(
                 break
 
 
-def _with(config: Dict[str, Any], **options: Any) -> Dict[str, Any]:
-    config.update({k: v for k, v in options.items() if v is not None})
-    return config
+def _given(**options: Any) -> Dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def _call(config: Mapping) -> str:

@@ -11,6 +11,7 @@ import torch
 from mms_plugin import cli
 from mms_plugin.commands import reliability
 from mms_plugin.commands import test as evaluate
+from mms_plugin.commands.condition_runs import short_names
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(300)
@@ -551,7 +552,6 @@ def test_reliability_of_what_gives_no_probabilities(root, run_reliability, tmp_p
 
 
 def test_names_in_legends():
-    short_names = evaluate.short_names
     assert short_names(["w/x/epoch_3.pth"]) == {"w/x/epoch_3.pth": "epoch_3.pth"}
     names = short_names(["w/fbs/epoch_3.pth", "w/vbs/epoch_3.pth"])
     assert list(names.values()) == ["fbs", "vbs"]
