@@ -137,6 +137,52 @@ def solve_growth(
     schedule.set_curriculum(
         ResolutionCurriculum("linear", list(start_sizes), 0.0, 1.0, None, False, [base])
     )
+    phases = _phases(schedule, cost, by_images)
+    if phases is None:
+        return None, math.inf
+
+    def excess(mixture: CostRates) -> float:
+        """Return the cost above the budget for the same number of images."""
+        return mixture.cost - budget * own.cost / own.images * mixture.images
+
+    def share(mixture: CostRates) -> float:
+        return mixture.cost / mixture.images / (own.cost / own.images)
+
+    least = share(phases.mixed(LATEST_END, LATEST_END))
+    begin = 0.0
+    end = _root(excess(phases.mixed(0.0, 0.0)), excess(phases.mixed(0.0, 1.0)))
+    if end is None or end > LATEST_END:
+        end = LATEST_END
+        part = _root(excess(phases.mixed(0.0, end)), excess(phases.mixed(end, end)))
+        if part is None or part > 1.0:
+            return None, least
+        begin = part * end
+    mixture = phases.mixed(begin, end)
+    updates = mixture.updates / mixture.images / (own.updates / own.images)
+    choice = BudgetChoice(
+        schedule.sizes, tuple(start_sizes), begin, end, share(mixture), updates
+    )
+    return choice, least
+
+
+class _Phases(NamedTuple):
+    """Rates at the start sizes, while the sizes grow, and at the base size."""
+
+    start: CostRates
+    growing: CostRates
+    last: CostRates
+
+    def mixed(self, begin: float, end: float) -> CostRates:
+        """Return the mean rates of a training that grows from begin to end."""
+        none = CostRates(0.0, 0.0, 0.0)
+        grown = none.plus(self.start, begin).plus(self.growing, end - begin)
+        return grown.plus(self.last, 1 - end)
+
+
+def _phases(
+    schedule: GrowingSizes, cost: IterationCost, by_images: bool
+) -> Optional[_Phases]:
+    """Return the rates of a growth over the whole training; ``None`` if it shrinks."""
 
     def rates(distribution: SizeDistribution) -> CostRates:
         total = sum(distribution.weights)
@@ -155,34 +201,8 @@ def solve_growth(
         growing = growing.plus(known[-1][1], 1.0 / _POINTS)
     first, final = schedule.distribution(0.0), schedule.distribution(1.0)
     if not _ascends([first, *(each for each, _ in known), final]):
-        return None, math.inf
-    start, last = rates(first), rates(final)
-
-    def mixed(begin: float, end: float) -> CostRates:
-        none = CostRates(0.0, 0.0, 0.0)
-        return none.plus(start, begin).plus(growing, end - begin).plus(last, 1 - end)
-
-    def excess(mixture: CostRates) -> float:
-        """Return the cost above the budget for the same number of images."""
-        return mixture.cost - budget * own.cost / own.images * mixture.images
-
-    def share(mixture: CostRates) -> float:
-        return mixture.cost / mixture.images / (own.cost / own.images)
-
-    least = share(mixed(LATEST_END, LATEST_END))
-    begin, end = 0.0, _root(excess(mixed(0.0, 0.0)), excess(mixed(0.0, 1.0)))
-    if end is None or end > LATEST_END:
-        end = LATEST_END
-        part = _root(excess(mixed(0.0, end)), excess(mixed(end, end)))
-        if part is None or part > 1.0:
-            return None, least
-        begin = part * end
-    mixture = mixed(begin, end)
-    updates = mixture.updates / mixture.images / (own.updates / own.images)
-    choice = BudgetChoice(
-        schedule.sizes, tuple(start_sizes), begin, end, share(mixture), updates
-    )
-    return choice, least
+        return None
+    return _Phases(rates(first), growing, rates(final))
 
 
 def _ascends(distributions: Sequence[SizeDistribution]) -> bool:
