@@ -202,6 +202,9 @@ def test_plan_of_a_whole_benchmark():
     ]
     pair[1]["diverged"] = True
     planned = grid.select(grid.plan(results), optimizer="sgd", variant="long")
+    late = grid.select(grid.plan(results), batch=1024, variant="long-start-late")
+    assert [(arm["agvm"], arm["lr"]) for arm in late] == [(True, agvm.rate)]
+    assert late[0]["settings"] == dict(epoch_factor=4, start_factor=2.0)
     below = [arm for arm in planned if arm["batch"] == 1024][2:]
     assert [(arm["agvm"], arm["lr"]) for arm in below] == [
         (False, agvm.rate / 2),
@@ -215,6 +218,20 @@ def test_plan_of_a_whole_benchmark():
         assert any(arm["lr"] == pytest.approx(rate * 1.3) for arm in raised)
     for arm in raised:
         assert not arm["agvm"] and arm["settings"] == dict(epoch_factor=4)
+
+
+def test_where_agvm_needs_a_lower_rate_a_later_start_is_tried_with_more_epochs():
+    def ap(arm):
+        peak = 0.08 if arm["optimizer"] == "sgd" else 3.2e-3
+        peak *= 0.5 if arm["agvm"] and arm["optimizer"] == "sgd" else 1
+        return 20.0 - 4 * abs(math.log2(arm["lr"] / peak))
+
+    assert not grid.select(grid.plan(grown()), batch=256, variant="long-start-late")
+    late = grid.select(grown(ap=ap), batch=256, variant="long-start-late")
+    assert [(a["optimizer"], a["agvm"], a["lr"]) for a in late] == [("sgd", True, 0.08)]
+    assert late[0]["settings"] == dict(epoch_factor=2, start_factor=2.0)
+    text = squeezed(tables.long_runs(late))
+    assert "| AGVM, start at twice the time | 0.08 | 16.0 |" in text
 
 
 @pytest.mark.parametrize("lost", ["plain", "AGVM"])

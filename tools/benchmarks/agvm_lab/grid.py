@@ -64,6 +64,9 @@ MEAN_RATE_BELOW = "mean-rate-below"
 MEAN_RATE_LONG = "mean-rate-long"
 """Variant: plain training with more epochs, at a rate raised by AGVM's multipliers."""
 
+LONG_START_LATE = "long-start-late"
+"""Variant with more epochs: AGVM starts about where ``fit_measurements`` lets it."""
+
 MOST_RATES = 8
 """Rates of a sweep, with those that it is extended by."""
 
@@ -245,6 +248,10 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
         arms += ablations(results, sweep)
     for sweep in at_256.values():
         arms += _both(sweep, variant="long", epoch_factor=2)
+        if (sweep.best(True) or 0) < (sweep.best(False) or 0):
+            # Does the later start let AGVM use the rate of plain training?
+            late: Dict[str, Any] = dict(variant=LONG_START_LATE, start_factor=2.0)
+            arms += _at_best(sweep, False, agvm=True, epoch_factor=2, **late)
         arms += _both(sweep, variant="ema", ema=True)
     for name in main:
         sweep = Sweep(results, name, 1024)
@@ -391,9 +398,10 @@ def long_at_1024(results: Sequence[Result], sgd_at_256: Sweep, seeds: int) -> Li
     """Return the arms at batch 1024 with as many updates as batch 256 has.
 
     A sweep with AdamW; with SGD a pair at AGVM's best rate of batch 256 and, if AGVM
-    diverges there, one at half of it. Plain training also at AGVM's mean multiplier
-    times its rate, at each rate that is trained: is its gain that of a larger rate? An
-    arm takes long, so that further seeds do not wait for all rates.
+    diverges there, AGVM with a later start and a pair at half of the rate. Plain
+    training also at AGVM's mean multiplier times its rate, at each rate that is
+    trained: is its gain that of a larger rate? An arm takes long, so that further seeds
+    do not wait for all rates.
     """
     long: Dict[str, Any] = dict(batch=1024, epoch_factor=4)
     sweep = Sweep(results, "adamw", variant="long", wait=False, **long)
@@ -401,12 +409,15 @@ def long_at_1024(results: Sequence[Result], sgd_at_256: Sweep, seeds: int) -> Li
     rate = sgd_at_256.best(True)
     rates = [] if rate is None else [rate]
     pair = dict(optimizer="sgd", variant="long", batch=1024, agvm=True, seed=0)
-    rates += [r["lr"] / 2 for r in select(results, **pair) if r["diverged"]]
+    diverged = [r["lr"] for r in select(results, **pair) if r["diverged"]]
+    rates += [rate / 2 for rate in diverged]
     arms += [
         make_arm("sgd", agvm=kind, lr=rate, variant="long", **long)
         for rate in dict.fromkeys(rates)
         for kind in (False, True)
     ]
+    late: Dict[str, Any] = dict(variant=LONG_START_LATE, start_factor=2.0, **long)
+    arms += [make_arm("sgd", agvm=True, lr=rate, **late) for rate in diverged]
     for arm in select(results, variant="long", batch=1024, agvm=True, seed=0):
         if arm["mean_multipliers"] and not arm["diverged"]:
             raised = raised_rate(arm["lr"], arm["mean_multipliers"])

@@ -9,6 +9,7 @@ from mms_plugin.utils.tables import markdown_table
 
 from . import summary
 from .grid import (
+    LONG_START_LATE,
     MEAN_RATE_BELOW,
     MEAN_RATE_LONG,
     PRETRAINED_LONG,
@@ -377,7 +378,7 @@ def long_runs(results: Sequence[Result]) -> str:
     """
     rows = [["", "backbone", "batch", "updates", "", "rate", "AP"]]
     kinds = {
-        "default": (("long", MEAN_RATE_LONG), "scratch"),
+        "default": (("long", LONG_START_LATE, MEAN_RATE_LONG), "scratch"),
         "pretrained": ((PRETRAINED_LONG,), "trained"),
     }
     for optimizer in summary.optimizers(results):
@@ -387,10 +388,11 @@ def long_runs(results: Sequence[Result]) -> str:
                 for name in names
                 for arm in select(results, variant=name, optimizer=optimizer)
             ]
-            places = {(a["batch"], a["lr"], a["agvm"]) for a in found}
-            for batch, rate, kind in sorted(places):
-                arms = select(found, batch=batch, lr=rate, agvm=kind)
+            places = {(a["batch"], a["lr"], a["agvm"], a["variant"]) for a in found}
+            for batch, rate, kind, name in sorted(places):
+                arms = select(found, batch=batch, lr=rate, agvm=kind, variant=name)
                 row = _run_row(arms[0])
+                row[3] += ", start at twice the time" * (name == LONG_START_LATE)
                 rows.append([row[0], backbone, *row[1:-1], _mean_ap(arms)])
             batches = sorted({16, 256, *(a["batch"] for a in found)}, reverse=True)
             for kind in (False, True) if found else ():
