@@ -50,7 +50,7 @@ class AGVMConfig:
             each at its own weights, which needs no extra pass but counts the change of
             the weights as noise. Defaults to ``'lookback'``.
         lookback_fraction: Part of the batch that is run once more, in (0, 1]; at least
-            one image. Defaults to 0.25.
+            two images. Defaults to 0.25.
 
     Raises:
         TypeError: An argument has the wrong type.

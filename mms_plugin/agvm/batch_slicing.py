@@ -47,7 +47,7 @@ def first_images(data: Any, size: int, count: int) -> Any:
     """Return a copy of the first ``count`` of ``size`` images.
 
     Tensors and arrays are sliced along their first dimension. Lists and tuples with
-    one entry per image are sliced; other ones (such as one stacked tensor per view)
+    one entry per image are sliced; other ones, those of one stacked tensor per view,
     and mappings are sliced entry by entry. Numbers, strings and None are kept.
 
     Args:
@@ -73,7 +73,7 @@ def first_images(data: Any, size: int, count: int) -> Any:
             f"{size} images"
         )
     if isinstance(data, (list, tuple)):
-        if len(data) == size:
+        if len(data) == size and not all(_is_stacked(item, size) for item in data):
             parts = [_copy(item) for item in data[:count]]
         else:
             parts = [first_images(item, size, count) for item in data]
@@ -88,6 +88,12 @@ def first_images(data: Any, size: int, count: int) -> Any:
     raise ValueError(
         f"it holds a {type(data).__name__}, which cannot be cut into images"
     )
+
+
+def _is_stacked(item: Any, size: int) -> bool:
+    """Return whether it is a view of all images, not an image of several channels."""
+    is_array = isinstance(item, (Tensor, np.ndarray))
+    return is_array and item.ndim >= 4 and item.shape[0] == size
 
 
 def _copy(item: Any) -> Any:

@@ -55,7 +55,8 @@ class PartialBatchHalves(HalvesSource):
 
     Args:
         params: Parameters in the order of the optimizer.
-        fraction: Part of the batch, in (0, 1]; rounded down, at least one image.
+        fraction: Part of the batch, in (0, 1]; rounded down, at least two images if
+            the batch has two: batch norm over pooled features fails on one.
         forward_context: Gives the context of a model's forward pass (autocast).
         loss_scale: Gives the current loss scale.
 
@@ -105,7 +106,8 @@ class PartialBatchHalves(HalvesSource):
             try:
                 self._size = count_images(call.arguments)
                 if micro_batch.measured and self._last.grads:
-                    count = max(1, int(self._fraction * self._size))
+                    part = max(2, int(self._fraction * self._size))
+                    count = min(part, self._size)
                     for name, value in call.arguments.items():
                         call.arguments[name] = first_images(value, self._size, count)
                     self._part = _PartOfBatch(model, call.args, call.kwargs, count)

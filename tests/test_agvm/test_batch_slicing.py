@@ -54,6 +54,11 @@ def test_views_mappings_and_nests():
     shapes = [view.shape for view in first_images(data, 4, 3)["inputs"]]
     assert shapes == [(3, 3, 8, 8), (3, 3, 6, 6)]
 
+    # As many views as images: each view is cut, while a list of images is shortened.
+    views = [torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 6, 6)]
+    assert [len(view) for view in first_images(views, 2, 1)] == [1, 1]
+    assert len(first_images([torch.zeros(3, 8, 8)] * 3, 3, 2)) == 2
+
     nested = dict(
         inputs=dict(img=torch.zeros(4, 2), points=[torch.zeros(i) for i in range(4)]),
         data_samples=dict(boxes=_samples(4), extra=(np.arange(4), None)),

@@ -59,7 +59,7 @@ def test_it_agrees_with_numpy(optimizer, interval, fraction):
         train_iteration(model, wrapper, batch)
         if iteration >= 2 and (iteration - 2) % interval == 0:
             model_then, grads_then, size = last
-            count = max(1, math.floor(fraction * len(batch)))
+            count = max(2, math.floor(fraction * len(batch)))
             part = gradients_in_float64(model_then, batch[:count])
             if optimizer is ADAMW:
                 for both in (grads_then, part):
@@ -237,6 +237,21 @@ def test_batches_of_one_image():
     assert wrapper.agvm.num_measured == 3 and not messages
 
 
+@pytest.mark.parametrize("sizes", [[4] * 4, [8, 8, 3, 8], [2] * 4])
+def test_batch_norm_over_pooled_features_has_two_images(sizes):
+    torch.manual_seed(0)
+    model = Normed()
+    wrapper = build(model, SGD, dict(modulate=False))
+    wrapper.initialize_count_status(model, 0, 100)
+    seen = []
+    model.norm.register_forward_hook(lambda *a: seen.append(len(a[-1])))
+    with logged() as messages:
+        for iteration, size in enumerate(sizes):
+            train_iteration(model, wrapper, toy_batch(iteration, size=size))
+    assert wrapper.agvm.num_measured == 3 and not messages
+    assert seen == [sizes[0], *(n for size in sizes[1:] for n in (size, 2))]
+
+
 def test_one_process_of_ddp(tmp_path):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
@@ -329,6 +344,15 @@ class Normed(ToyDetector):
         return super().forward(inputs)
 
 
+class Paired(ToyDetector):
+    """Cannot train on two images."""
+
+    def forward(self, inputs, data_samples=None, mode="loss"):
+        if len(inputs) < 3:
+            raise ValueError("needs three images")
+        return super().forward(inputs)
+
+
 class Twice(ToyDetector):
     def step(self, data, wrapper):
         with wrapper.optim_context(self):
@@ -370,7 +394,7 @@ def _steps(model, wrapper, batches):
     "kind, words, measured",
     [
         (Reader, "it was called without a batch", 4),
-        (Normed, "it failed on 1 images of a batch: ValueError: Expected more", 3),
+        (Paired, "it failed on 2 images of a batch: ValueError: needs three", 3),
         (Twice, "it is called more than once in an iteration", 4),
         (OwnStep, "OwnStep has its own train_step", 4),
         (Compiled, "its train_step is compiled", 4),
