@@ -20,6 +20,11 @@ MakeBatch = Callable[[int, int, int], Dict[str, Any]]
 # In pixels: no proposal overlaps so small a box by half, so none becomes a positive.
 _TINY_BOX = 1.0
 
+# Self-supervised models of mmpretrain that compare two views of each image.
+_TWO_VIEWS = frozenset(
+    ["BarlowTwins", "BYOL", "DenseCL", "MoCo", "MoCoV3", "SimCLR", "SimSiam"],
+)
+
 # Objects of an image where their number costs nothing.
 _OBJECTS = 4
 
@@ -38,7 +43,8 @@ def batch_maker(
 
     The model is one of mmpretrain, mmdet or mmseg. The batches are what it gets from
     its data preprocessor: tensors on the model's device, padded to
-    ``pad_size_divisor``, with labels, boxes and masks (RTMDet: no masks). So
+    ``pad_size_divisor``, with labels, boxes and masks (RTMDet: no masks);
+    self-supervised models that compare two views get two such tensors. So
     ``training_flops_per_image(model, batch_maker(model), sizes)`` counts the real
     model with its real losses.
 
@@ -151,6 +157,7 @@ def _classification_batches(
     # With batch augmentations (mixup), or where the config says so.
     one_hot = getattr(preprocessor, "to_onehot", False)
     channels = input_channels(model)
+    two_views = any(base.__name__ in _TWO_VIEWS for base in type(model).__mro__)
 
     def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
         place = _device(model, device)
@@ -159,10 +166,11 @@ def _classification_batches(
         )
         if one_hot:
             sample.set_gt_score(torch.zeros(preprocessor.num_classes, device=place))
+        images = torch.zeros(
+            batch_size, channels, *_padded(model, height, width), device=place
+        )
         return dict(
-            inputs=torch.zeros(
-                batch_size, channels, *_padded(model, height, width), device=place
-            ),
+            inputs=[images, images.clone()] if two_views else images,
             data_samples=[sample] * batch_size,
         )
 

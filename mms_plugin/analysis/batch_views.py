@@ -64,8 +64,8 @@ class BatchView:
         padding: Share of the tensor's pixels that are padding.
         pixels: ``(batch_size, height, width, 3)`` uint8 RGB.
         images: The first images of the batch.
-        shown: How ``pixels`` differ from the images' own values: bands left out,
-            values scaled; empty for 8-bit color images.
+        shown: How ``pixels`` differ from the images' own values: views or bands left
+            out, values scaled; empty for 8-bit color images.
         lost: What this size took from the images that were loaded for the batch;
             ``None`` where nothing counts it.
     """
@@ -151,7 +151,8 @@ def batch_view(
 ) -> BatchView:
     """Load a batch and pass it through a model's data preprocessor, as in training.
 
-    So padding and the augmentations of whole batches (mixup, CutMix) are in it.
+    So padding and the augmentations of whole batches (mixup, CutMix) are in it. Of
+    several views of each image (self-supervised models) it is the first.
 
     Args:
         loader: Of the training.
@@ -173,7 +174,9 @@ def batch_view(
         )
     with first_iteration():
         data = preprocessor(loader.collate_fn(samples), training=True)
-    inputs = data.get("inputs") if isinstance(data, dict) else None
+    inputs, note = data.get("inputs") if isinstance(data, dict) else None, ""
+    if isinstance(inputs, (list, tuple)) and inputs:
+        inputs, note = inputs[0], f"view 1 of {len(inputs)}"
     if not isinstance(inputs, torch.Tensor) or inputs.dim() != 4:
         found = getattr(inputs, "shape", type(inputs).__name__)
         raise ValueError(
@@ -184,6 +187,7 @@ def batch_view(
     data_samples = data.get("data_samples") or [None] * len(inputs)
     names = tuple((getattr(loader.dataset, "metainfo", None) or {}).get("classes", ()))
     pixels, shown = _pixels(inputs, preprocessor)
+    shown = ", ".join(filter(None, [note, shown]))
     images = [
         ImageView(image, _caption(sample, names), _objects(sample, names))
         for image, sample in zip(pixels[:most_images], data_samples)
@@ -202,9 +206,13 @@ def batch_view(
 
 
 def _image_shape(sample: Any, loaded: Any) -> Size:
-    meta = getattr(sample, "metainfo", None) or {}
-    # What the preprocessor's own resizing made of it, else as it was loaded.
-    shape = meta.get("img_shape") or tuple(loaded["inputs"].shape[-2:])
+    inputs = loaded["inputs"]
+    if isinstance(inputs, (list, tuple)):  # of views, the sample has no shape
+        shape = tuple(inputs[0].shape[-2:])
+    else:
+        meta = getattr(sample, "metainfo", None) or {}
+        # What the preprocessor's own resizing made of it, else as it was loaded.
+        shape = meta.get("img_shape") or tuple(inputs.shape[-2:])
     return int(shape[0]), int(shape[1])
 
 

@@ -448,10 +448,9 @@ def _watched(model: nn.Module) -> Iterator[None]:
             yield
     except Exception as error:
         where = f"in {running[-1]}" if running else "in its loss or backward pass"
-        raise UncountedError(
-            f"FLOPs cannot be counted {where}: {type(error).__name__}: "
-            f"{on_one_line(error)}"
-        ) from error
+        name, text = type(error).__name__, on_one_line(error)
+        what = text if text == name else f"{name}: {text}"
+        raise UncountedError(f"FLOPs cannot be counted {where}: {what}") from error
     finally:
         for handle in handles:
             handle.remove()

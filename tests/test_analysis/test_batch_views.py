@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import pseudo_collate
+from mmengine.dataset import default_collate, pseudo_collate
 from mmengine.model import ImgDataPreprocessor
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from toys import train_dataloader
@@ -150,6 +150,26 @@ def test_samplers_without_an_end_and_plain_ones():
     plain.pop("batch_sampler")
     _, batches = first_batches(plain)
     assert {size: len(batch) for size, batch in batches.items()} == {None: 4}
+
+
+def test_of_several_views_the_first_is_shown():
+    first, second = Images([(8, 8)] * 3), Images([(6, 6)] * 3)
+
+    class Views:
+        def __getitem__(self, index):
+            sample = BaseDataElement(metainfo=dict(img_shape=(50, 50)))  # as on disk
+            inputs = [first[index]["inputs"], second[index]["inputs"]]
+            return dict(inputs=inputs, data_samples=sample)
+
+    loader = SimpleNamespace(dataset=Views(), collate_fn=default_collate)
+
+    def stack(data, training):
+        return dict(data, inputs=[view.float() for view in data["inputs"]])
+
+    view = batch_view(loader, range(3), stack, (8, 8))
+    expected = [image[::-1].transpose(1, 2, 0) for image in first.images]
+    np.testing.assert_array_equal(view.pixels, expected)
+    assert (view.shape, view.padding, view.shown) == ((8, 8), 0.0, "view 1 of 2")
 
 
 def test_what_is_no_image():

@@ -181,6 +181,54 @@ def test_roi_heads_by_hand():
     assert more - flops[0] == ROIS * a_box
 
 
+def two_view_model(kind):
+    from mmpretrain.registry import MODELS
+
+    neck = dict(in_channels=64, hid_channels=16, out_channels=8, with_avg_pool=True)
+    settings = dict(
+        type=kind,
+        backbone=dict(type="ResNet", depth=18, base_channels=8, stem_channels=8),
+        neck=dict(type="NonLinearNeck", **neck),
+        head=dict(type="ContrastiveHead", loss=dict(type="CrossEntropyLoss")),
+    )
+    if kind == "BYOL":
+        predictor = dict(neck, in_channels=8, with_avg_pool=False)
+        settings["head"] = dict(
+            type="LatentPredictHead",
+            loss=dict(type="CosineSimilarityLoss"),
+            predictor=dict(type="NonLinearNeck", **predictor),
+        )
+    with MODELS.switch_scope_and_registry("mmpretrain"):
+        return MODELS.build(settings)
+
+
+@pytest.mark.parametrize("kind", ["SimCLR", "BYOL"])
+def test_both_views_of_an_image_count(kind):
+    model = two_view_model(kind)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    counted = model_flops(model, [(64, 48)]).per_image[64, 48]
+    for name, value in model.state_dict().items():  # BYOL's targets are averages
+        assert torch.equal(value, state[name]), name
+    with FlopCounterMode(display=False) as counter:
+        views = [torch.rand(2, 3, 64, 48) for _ in range(2)]
+        model.parse_losses(model.loss(views, [None] * 2))[0].backward()
+    assert counted == counter.get_total_flops() / 2
+    with FlopCounterMode(display=False) as counter:
+        features = model.backbone(torch.rand(1, 3, 64, 48))
+        sum(each.sum() for each in features).backward()
+    targets = 1 if kind == "BYOL" else 0  # a third of a pass more, without gradients
+    assert counted > (2 + 0.6 * targets) * counter.get_total_flops()
+
+
+def test_a_bare_assertion_is_named_once():
+    class Silent(nn.Module):
+        def forward(self, images):
+            raise AssertionError
+
+    with pytest.raises(UncountedError, match=r"\(Silent\): AssertionError$"):
+        model_flops(classifier(Backbone(Silent()), 4), [(8, 8)])
+
+
 def test_the_model_stays_as_it_was():
     model = small_detector("retinanet").eval()
     state = {name: value.clone() for name, value in model.state_dict().items()}
