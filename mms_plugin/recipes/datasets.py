@@ -8,7 +8,8 @@ from typing import Any, List, Mapping, Set, Tuple
 from ..utils.config_types import kind_of
 from ..utils.nested_datasets import inner_datasets
 from .config_edits import RecipeError, Report, assign, short
-from .pipelines import Pipeline, Steps
+from .pipeline_paths import Pipeline
+from .pipelines import Steps
 
 
 def pipeline_chains(dataset: Any, place: str) -> List[Tuple[str, List[Pipeline]]]:

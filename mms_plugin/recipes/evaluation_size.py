@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Mapping, Optional
 
 from .datasets import pipeline_chains
-from .pipelines import all_transforms
+from .pipeline_paths import all_transforms
 from .size_transforms import CUT, RESIZE, Sides, read_size
 
 __all__ = ["evaluation_size"]

@@ -7,7 +7,8 @@ from typing import Any, Iterator, List, Mapping, Set, Tuple
 
 from ..utils.config_types import kind_of
 from .config_edits import RecipeError, Report, assign, nested_components
-from .pipelines import Pipeline, Steps
+from .pipeline_paths import Pipeline
+from .pipelines import Steps
 
 # Default of skip_type_keys of mmdet's YOLOXModeSwitchHook.
 _YOLOX_SKIPS = ("Mosaic", "RandomAffine", "MixUp")

@@ -11,8 +11,17 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 from ..multi_scale.shorthands import SHORTHANDS
 from ..utils.config_types import kind_of
-from ..utils.nested_transforms import APPLY, CHOICE, TRANSPARENT
+from ..utils.nested_transforms import APPLY, CHOICE
 from .config_edits import RecipeError, Report, assign, nested_components, short
+from .pipeline_paths import (
+    Path,
+    Pipeline,
+    branches,
+    is_transparent,
+    joined,
+    paths_through,
+    walk,
+)
 from .size_transforms import (
     ALBUMENTATIONS,
     BORDER,
@@ -24,22 +33,8 @@ from .size_transforms import (
     resize_config,
 )
 
-# Largest number of paths through a pipeline that are examined one by one.
-_MOST_PATHS = 64
-
 # Sizes that stand for a range.
 _SPREAD = 7
-
-_Path = List[Tuple[str, Mapping]]
-"""Transforms and their places in the config, in the order that a sample passes."""
-
-
-class Pipeline(NamedTuple):
-    """A pipeline and its path in the config."""
-
-    place: str
-    transforms: Sequence
-
 
 # What happens to a transform, see _Step.
 _FOLLOW, _REPLACE, _CHOOSE, _PUT_BEHIND = "follow", "replace", "choose", "put behind"
@@ -157,10 +152,10 @@ class Steps:
             self.size = None
 
     def _read_chain(self, chain: Sequence[Pipeline], place: str) -> None:
-        paths: List[_Path] = [[]]
+        paths: List[Path] = [[]]
         for pipeline in chain:
-            found = self._paths(pipeline.transforms, pipeline.place)
-            paths = _joined(paths, found, pipeline.place)
+            found = paths_through(pipeline.transforms, pipeline.place, self.scope)
+            paths = joined(paths, found, pipeline.place)
         read = [self._sizing(path) for path in paths]
         resized = [step for path in read for step in path if step.use.role == RESIZE]
         for path, uses in zip(paths, read):
@@ -177,7 +172,7 @@ class Steps:
             cuts = [step for step in uses if step.use.role == CUT]
             self._read_without_resize(cuts, names, place)
 
-    def _sizing(self, path: _Path) -> List[_Step]:
+    def _sizing(self, path: Path) -> List[_Step]:
         """Return the transforms of a path that use a size."""
         found: List[_Step] = []
         for place, transform in path:
@@ -279,33 +274,6 @@ class Steps:
             )
         self._kept.add(step.place)
 
-    def _paths(self, transforms: Sequence, place: str) -> List[_Path]:
-        """Return the paths that a sample may take through a pipeline."""
-        paths: List[_Path] = [[]]
-        for own, transform in _with_places(transforms, place):
-            ways: List[_Path] = [[(own, transform)]]
-            branches = _branches(transform, own)
-            if branches and self._sets_sizes(branches):
-                ways = [way for branch in branches for way in self._paths(*branch)]
-                if kind_of(transform).name == APPLY:
-                    ways = [[], *ways]
-            elif _transparent(transform):
-                for path, inner in nested_components(transform):
-                    nested = self._paths(inner, f"{own}.{path}")
-                    ways = _joined(ways, nested, own)
-            paths = _joined(paths, ways, own)
-        return paths
-
-    def _sets_sizes(self, branches: Sequence[Tuple[Sequence, str]]) -> bool:
-        for transforms, place in branches:
-            for _, transform in _walk(transforms, place):
-                try:
-                    if read_size(transform, self.scope) is not None:
-                        return True
-                except ValueError:
-                    return True
-        return False
-
     def rewrite(self, pipeline: Pipeline, report: Report) -> List[Any]:
         """Return the transforms of a pipeline as :meth:`read` decided."""
         return self._rewritten(pipeline.transforms, pipeline.place, report)
@@ -344,10 +312,10 @@ class Steps:
     def _check_nested(self, place: str, transform: Mapping) -> None:
         kind = kind_of(transform, self.scope)
         for path, inner in nested_components(transform):
-            if _transparent(transform):
+            if is_transparent(transform):
                 continue  # its transforms are read like others
             scope = ALBUMENTATIONS if kind.name.startswith("Albu") else self.scope
-            for nested_place, each in _walk(inner, f"{place}.{path}"):
+            for nested_place, each in walk(inner, f"{place}.{path}"):
                 try:
                     use = read_size(each, scope)
                 except ValueError as error:
@@ -389,10 +357,10 @@ class Steps:
         self, transform: Mapping, place: str, report: Report
     ) -> Mapping:
         changed: Any = copy.copy(transform)
-        branches = _branches(transform, place)
-        if kind_of(transform).name == CHOICE and branches:
+        inside = branches(transform, place)
+        if kind_of(transform).name == CHOICE and inside:
             changed["transforms"] = [
-                self._rewritten(inner, own, report) for inner, own in branches
+                self._rewritten(inner, own, report) for inner, own in inside
             ]
             return changed
         for path, inner in nested_components(transform):
@@ -400,10 +368,10 @@ class Steps:
         return changed
 
     def _passes_on(self, transform: Any, place: str) -> bool:
-        if _transparent(transform):
+        if is_transparent(transform):
             return True
         inside = f"{place}."
-        return _branches(transform, place) != [] and any(
+        return branches(transform, place) != [] and any(
             own.startswith(inside) for own in (*self._steps, *self._kept)
         )
 
@@ -415,12 +383,12 @@ class Steps:
         if step.action == _CHOOSE:
             resize = resize_config(transform, use)
             sizes = _spread(use.drawn) if use.is_range else use.drawn
-            branches = [
+            choices = [
                 [_wrapped(resize, {**use.options, **self._ratio(size, step)}, scope)]
                 for size in sizes
             ]
             report(f"{shown} -> drawn relative to the batch's size")
-            choice: Dict[str, Any] = dict(type=CHOICE, transforms=branches)
+            choice: Dict[str, Any] = dict(type=CHOICE, transforms=choices)
             return choice if scope is None else {**choice, "_scope_": scope}
         options: Dict[str, Any] = dict(use.options)
         at = ""
@@ -468,35 +436,6 @@ def _wrapped(
     return {**wrapped, "transform": transform, **options}
 
 
-def _joined(before: List[_Path], after: List[_Path], place: str) -> List[_Path]:
-    """Return all paths through two consecutive parts of a pipeline."""
-    joined = [one + two for one in before for two in after]
-    if len(joined) > _MOST_PATHS:
-        raise RecipeError(
-            place,
-            f"there are more than {_MOST_PATHS} paths through its random choices; "
-            "write the config by hand",
-        )
-    return joined
-
-
-def _branches(transform: Any, place: str) -> List[Tuple[Sequence, str]]:
-    """Return the branches of a random choice and their places; [] for others."""
-    if not isinstance(transform, Mapping):
-        return []
-    name, inner = kind_of(transform).name, transform.get("transforms")
-    if name not in (CHOICE, APPLY) or not isinstance(inner, (list, tuple)):
-        return []
-    if name == APPLY:
-        return [(inner, f"{place}.transforms")]
-    return [
-        (branch if isinstance(branch, (list, tuple)) else [branch], own)
-        for branch, own in (
-            (each, f"{place}.transforms[{index}]") for index, each in enumerate(inner)
-        )
-    ]
-
-
 def _spread(ends: Sequence[Sides]) -> List[Sides]:
     """Return evenly spaced sizes between the ends of a range, both included."""
     (low, high) = (min(ends), max(ends))
@@ -505,49 +444,6 @@ def _spread(ends: Sequence[Sides]) -> List[Sides]:
         (low[0] + (high[0] - low[0]) * step, low[1] + (high[1] - low[1]) * step)
         for step in steps
     ]
-
-
-def _with_places(transforms: Sequence, place: str) -> _Path:
-    found: _Path = []
-    for index, transform in enumerate(transforms):
-        own = f"{place}[{index}]"
-        _check_transform(transform, own)
-        found.append((own, transform))
-    return found
-
-
-def _check_transform(transform: Any, place: str) -> None:
-    if not isinstance(transform, Mapping):
-        raise RecipeError(
-            place, f"must be a transform's config, but is {short(transform)}"
-        )
-
-
-def all_transforms(pipeline: Pipeline) -> List[Tuple[str, Mapping]]:
-    """Return all transforms of a pipeline and their places, including nested ones.
-
-    Raises:
-        RecipeError: If one is not a config.
-    """
-    return _walk(pipeline.transforms, pipeline.place)
-
-
-def _walk(transforms: Sequence, place: str) -> _Path:
-    found: _Path = []
-    for index, transform in enumerate(transforms):
-        own = f"{place}[{index}]"
-        if isinstance(transform, (list, tuple)):
-            found += _walk(transform, own)
-            continue
-        _check_transform(transform, own)
-        found.append((own, transform))
-        for path, inner in nested_components(transform):
-            found += _walk(inner, f"{own}.{path}")
-    return found
-
-
-def _transparent(transform: Mapping) -> bool:
-    return kind_of(transform).name in TRANSPARENT
 
 
 def _enlarges(transform: Mapping) -> bool:
@@ -583,4 +479,4 @@ def _number(ratio: Any) -> str:
     return f"{ratio:.4g}"
 
 
-__all__ = ["DrawnSizes", "Pipeline", "Steps", "all_transforms"]
+__all__ = ["DrawnSizes", "Steps"]
