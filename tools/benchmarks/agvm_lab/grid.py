@@ -236,7 +236,7 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
         arms += _seeds(results, sweep, seeds) + edges(sweep)
     arms += long_at_1024(results, at_256["sgd"], seeds)
     for name in main:
-        arms += pretrained(results, name, at_16[name], seeds)
+        arms += pretrained(results, name, at_16[name])
     for sweep in at_16.values():
         arms += sweep.arms()
         # The variances at batch 16 come from this one.
@@ -247,11 +247,7 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
     for sweep in at_256.values():
         arms += ablations(results, sweep)
     for sweep in at_256.values():
-        arms += _both(sweep, variant="long", epoch_factor=2)
-        if (sweep.best(True) or 0) < (sweep.best(False) or 0):
-            # Does the later start let AGVM use the rate of plain training?
-            late: Dict[str, Any] = dict(variant=LONG_START_LATE, start_factor=2.0)
-            arms += _at_best(sweep, False, agvm=True, epoch_factor=2, **late)
+        arms += long_at_256(sweep, seeds)
         arms += _both(sweep, variant="ema", ema=True)
     for name in main:
         sweep = Sweep(results, name, 1024)
@@ -394,14 +390,34 @@ def schedules(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
     return arms
 
 
+def long_at_256(sweep: Sweep, seeds: int) -> List[Arm]:
+    """Return the arms at batch 256 with twice the epochs, about the published updates.
+
+    Each kind at its best rate. Where AGVM's is lower, also AGVM with a later start at
+    that of plain training: can it use that rate then? Further seeds of the pair at the
+    highest rate.
+    """
+    long: Dict[str, Any] = dict(variant="long", epoch_factor=2)
+    late: Dict[str, Any] = dict(long, variant=LONG_START_LATE, start_factor=2.0)
+    lower = (sweep.best(True) or 0) < (sweep.best(False) or 0)
+    arms = _both(sweep, **long)
+    for seed in range(seeds):
+        arms += _at_best(sweep, False, seed=seed, **long)
+        if lower:
+            arms += _at_best(sweep, False, agvm=True, seed=seed, **late)
+        else:
+            arms += _at_best(sweep, True, seed=seed, **long)
+    return list({arm["name"]: arm for arm in arms}.values())
+
+
 def long_at_1024(results: Sequence[Result], sgd_at_256: Sweep, seeds: int) -> List[Arm]:
     """Return the arms at batch 1024 with as many updates as batch 256 has.
 
     A sweep with AdamW; with SGD a pair at AGVM's best rate of batch 256 and, if AGVM
     diverges there, AGVM with a later start and a pair at half of the rate. Plain
-    training also at AGVM's mean multiplier times its rate, at each rate that is
-    trained: is its gain that of a larger rate? An arm takes long, so that further seeds
-    do not wait for all rates.
+    training also at AGVM's mean multiplier times its rate (AdamW: its best): is its
+    gain that of a larger rate? An arm takes long, so that further seeds do not wait for
+    all rates.
     """
     long: Dict[str, Any] = dict(batch=1024, epoch_factor=4)
     sweep = Sweep(results, "adamw", variant="long", wait=False, **long)
@@ -419,7 +435,8 @@ def long_at_1024(results: Sequence[Result], sgd_at_256: Sweep, seeds: int) -> Li
     late: Dict[str, Any] = dict(variant=LONG_START_LATE, start_factor=2.0, **long)
     arms += [make_arm("sgd", agvm=True, lr=rate, **late) for rate in diverged]
     for arm in select(results, variant="long", batch=1024, agvm=True, seed=0):
-        if arm["mean_multipliers"] and not arm["diverged"]:
+        other = arm["optimizer"] == "adamw" and arm["lr"] != sweep.best(True)
+        if arm["mean_multipliers"] and not arm["diverged"] and not other:
             raised = raised_rate(arm["lr"], arm["mean_multipliers"])
             arms.append(
                 make_arm(
@@ -466,9 +483,7 @@ def edges(sweep: Sweep) -> List[Arm]:
     return arms
 
 
-def pretrained(
-    results: Sequence[Result], optimizer: str, at_16: Sweep, seeds: int
-) -> List[Arm]:
+def pretrained(results: Sequence[Result], optimizer: str, at_16: Sweep) -> List[Arm]:
     """Return a sweep at batch 256 whose backbone is pre-trained, as the published are.
 
     From scratch, batch 256 has too few updates for the backbone. AGVM starts where
@@ -477,7 +492,7 @@ def pretrained(
     """
     own: Dict[str, Any] = dict(variant="pretrained", pretrained=True, start_factor=2.0)
     sweep = Sweep(results, optimizer, 256, **own)
-    arms = sweep.arms() + _seeds(results, sweep, seeds) + _at_best(at_16, False, **own)
+    arms = sweep.arms() + _at_best(at_16, False, **own)
     return arms + _both(sweep, variant=PRETRAINED_LONG, epoch_factor=2)
 
 

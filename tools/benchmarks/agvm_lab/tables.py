@@ -52,22 +52,25 @@ def best_rates(results: Sequence[Result]) -> str:
     open_sweeps = False
     for optimizer in summary.optimizers(results):
         places = [(batch, "default") for batch in summary.batches(results, optimizer)]
-        longer = select(
-            results, optimizer=optimizer, model="faster-rcnn", variant="long"
-        )
-        places += [(batch, "long") for batch in sorted({a["batch"] for a in longer})]
+        for variant in ("long", LONG_START_LATE):
+            found = select(results, optimizer=optimizer, variant=variant)
+            places += [(batch, variant) for batch in {arm["batch"] for arm in found}]
         for batch, variant in sorted(places):
+            late = variant == LONG_START_LATE
+            plain_variant = "long" if late else variant
             bests = [
-                summary.best_of(results, optimizer, batch, kind, variant)
-                for kind in (False, True)
+                summary.best_of(results, optimizer, batch, False, plain_variant),
+                summary.best_of(results, optimizer, batch, True, variant),
             ]
             plain, agvm = bests
             known = [best for best in bests if best is not None]
             if not known:
                 continue
             row = [optimizer_name(optimizer), str(batch), str(known[0].updates)]
+            row += [*_best_cells(plain), *_best_cells(agvm)]
+            if late and agvm is not None:
+                row[5] += ", late start"
             for best in bests:
-                row += _best_cells(best)
                 open_sweeps = open_sweeps or (best is not None and not best.complete)
             if plain is not None and agvm is not None:
                 # The spread of one seed is unknown.
@@ -81,7 +84,10 @@ def best_rates(results: Sequence[Result]) -> str:
             rows.append(row)
     if len(rows) == 1:
         return NOTHING
-    note = "Box AP in percent; with several seeds their mean, and lowest to highest."
+    note = (
+        "Box AP in percent; with several seeds their mean, and lowest to highest. Late "
+        "start: AGVM starts at twice the time, about where its fitted `start_iter` is."
+    )
     if open_sweeps:
         note += " `?`: provisional, the rates around it have not all been trained."
     return markdown_table(rows) + f"\n\n{note}"
@@ -117,6 +123,7 @@ def seeds(results: Sequence[Result]) -> str:
         (MEAN_RATE_BELOW, False, "scratch", "plain"),
         ("long", False, "scratch", "plain, more epochs"),
         ("long", True, "scratch", "AGVM, more epochs"),
+        (LONG_START_LATE, True, "scratch", "AGVM, more epochs and late start"),
         ("start-late", True, "scratch", "AGVM, start at twice the time"),
         ("edge-start-late", True, "scratch", "AGVM, start at twice the time"),
         ("pretrained", False, "trained", "plain"),
