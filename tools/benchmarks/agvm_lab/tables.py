@@ -520,4 +520,5 @@ def status(results: Sequence[Result], seeds: int) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
+    # No −0.0.
+    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
