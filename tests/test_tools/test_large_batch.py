@@ -570,7 +570,8 @@ def test_page_of_an_unfinished_benchmark_says_what_is_missing(tmp_path):
     page.write_page(grown(3), tmp_path / "page.md")
     text = squeezed((tmp_path / "page.md").read_text())
     assert text.startswith("# Ours\n\nKept.\n")
-    assert "are not trained yet: `faster-rcnn_sgd_b256_" in text
+    pending = len(grid.plan(grown(3))) - 3
+    assert f"{pending} are not trained yet (`--list` names them)" in text
     assert "0.08 ?" in text and "provisional" in text
     assert tables.NOTHING in text
 

@@ -510,11 +510,9 @@ def status(results: Sequence[Result], seeds: int) -> str:
     number = "1 arm has" if len(results) == 1 else f"{len(results)} arms have"
     text = f"{number} been trained, in {hours:.1f} hours of a core."
     if names:
-        shown = ", ".join(f"`{name}`" for name in names[:6])
-        more = f" and {len(names) - 6} more" if len(names) > 6 else ""
         text += (
-            f" {len(names)} arms that follow from these results are not trained yet: "
-            f"{shown}{more}; the conclusions below may change with them."
+            f" Of those that follow from the results, {len(names)} are not trained yet "
+            "(`--list` names them)."
         )
     return text
 
