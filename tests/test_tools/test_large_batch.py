@@ -235,6 +235,13 @@ def test_where_agvm_needs_a_lower_rate_a_later_start_is_tried_with_more_epochs()
     assert {(a["optimizer"], a["agvm"], a["lr"]) for a in late} == {("sgd", True, 0.08)}
     assert [arm["seed"] for arm in late] == [0, 1, 2]
     assert late[0]["settings"] == dict(epoch_factor=2, start_factor=2.0)
+    results = grown(ap=ap)
+    plain = grid.select(results, optimizer="sgd", batch=256, variant="long", agvm=False)
+    assert {arm["lr"] for arm in plain} == {0.08}
+    plain[1]["diverged"] = True
+    planned = grid.select(grid.plan(results), optimizer="sgd", variant="long")
+    below = [(a["agvm"], a["seed"]) for a in planned if a["lr"] == 0.04]
+    assert {(False, 0), (True, 0)} <= {*below}
     text = squeezed(tables.long_runs(late))
     assert "| AGVM, start at twice the time | 0.08 | 16.0 (16.0 to 16.0) |" in text
 

@@ -247,7 +247,7 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
     for sweep in at_256.values():
         arms += ablations(results, sweep)
     for sweep in at_256.values():
-        arms += long_at_256(sweep, seeds)
+        arms += long_at_256(results, sweep, seeds)
         arms += _both(sweep, variant="ema", ema=True)
     for name in main:
         sweep = Sweep(results, name, 1024)
@@ -390,12 +390,12 @@ def schedules(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
     return arms
 
 
-def long_at_256(sweep: Sweep, seeds: int) -> List[Arm]:
+def long_at_256(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
     """Return the arms at batch 256 with twice the epochs, about the published updates.
 
     Each kind at its best rate. Where AGVM's is lower, also AGVM with a later start at
     that of plain training: can it use that rate then? Further seeds of the pair at the
-    highest rate.
+    highest rate; where plain training diverges there, seed 0 of both at the rate below.
     """
     long: Dict[str, Any] = dict(variant="long", epoch_factor=2)
     late: Dict[str, Any] = dict(long, variant=LONG_START_LATE, start_factor=2.0)
@@ -407,6 +407,11 @@ def long_at_256(sweep: Sweep, seeds: int) -> List[Arm]:
             arms += _at_best(sweep, False, agvm=True, seed=seed, **late)
         else:
             arms += _at_best(sweep, True, seed=seed, **long)
+    plain = select(results, agvm=False, variant="long", **sweep.key)
+    for rate in {arm["lr"] for arm in plain if arm["diverged"]} & {*sweep.rates[1:]}:
+        below = sweep.rates[sweep.rates.index(rate) - 1]
+        for kind in (False, True):
+            arms.append(make_arm(agvm=kind, lr=below, **sweep.key, **long))
     return list({arm["name"]: arm for arm in arms}.values())
 
 
