@@ -419,18 +419,19 @@ def long_at_1024(results: Sequence[Result], sgd_at_256: Sweep, seeds: int) -> Li
     """Return the arms at batch 1024 with as many updates as batch 256 has.
 
     A sweep with AdamW; with SGD a pair at AGVM's best rate of batch 256 and, if AGVM
-    diverges there, AGVM with a later start and a pair at half of the rate. Plain
-    training also at AGVM's mean multiplier times its rate (AdamW: its best): is its
-    gain that of a larger rate? An arm takes long, so that further seeds do not wait for
-    all rates.
+    diverges there, a pair at half of the rate, AGVM with a later start and, if that
+    trains, plain training at twice the rate. With both, plain training at AGVM's mean
+    multiplier times its best rate: is its gain that of a larger rate? An arm takes
+    long, so that further seeds do not wait for all rates.
     """
     long: Dict[str, Any] = dict(batch=1024, epoch_factor=4)
+    at = dict(batch=1024, seed=0)
     sweep = Sweep(results, "adamw", variant="long", wait=False, **long)
     arms = sweep.arms()
     rate = sgd_at_256.best(True)
     rates = [] if rate is None else [rate]
-    pair = dict(optimizer="sgd", variant="long", batch=1024, agvm=True, seed=0)
-    diverged = [r["lr"] for r in select(results, **pair) if r["diverged"]]
+    pair = select(results, optimizer="sgd", variant="long", agvm=True, **at)
+    diverged = [r["lr"] for r in pair if r["diverged"]]
     rates += [rate / 2 for rate in diverged]
     arms += [
         make_arm("sgd", agvm=kind, lr=rate, variant="long", **long)
@@ -439,19 +440,22 @@ def long_at_1024(results: Sequence[Result], sgd_at_256: Sweep, seeds: int) -> Li
     ]
     late: Dict[str, Any] = dict(variant=LONG_START_LATE, start_factor=2.0, **long)
     arms += [make_arm("sgd", agvm=True, lr=rate, **late) for rate in diverged]
-    for arm in select(results, variant="long", batch=1024, agvm=True, seed=0):
-        other = arm["optimizer"] == "adamw" and arm["lr"] != sweep.best(True)
-        if arm["mean_multipliers"] and not arm["diverged"] and not other:
+    trained = select(results, variant=LONG_START_LATE, batch=1024, diverged=False)
+    arms += [
+        make_arm("sgd", agvm=False, lr=2 * arm["lr"], variant="long", **long)
+        for arm in trained
+    ]
+    measured = [
+        arm
+        for arm in [*select(results, variant="long", agvm=True, **at), *trained]
+        if arm["mean_multipliers"] and not arm["diverged"]
+    ]
+    for name in ("sgd", "adamw"):
+        own = [arm for arm in measured if arm["optimizer"] == name]
+        for arm in sorted(own, key=lambda arm: arm["ap"])[-1:]:
             raised = raised_rate(arm["lr"], arm["mean_multipliers"])
-            arms.append(
-                make_arm(
-                    arm["optimizer"],
-                    agvm=False,
-                    lr=raised,
-                    variant=MEAN_RATE_LONG,
-                    **long,
-                )
-            )
+            plain: Dict[str, Any] = dict(agvm=False, variant=MEAN_RATE_LONG)
+            arms.append(make_arm(name, lr=raised, **plain, **long))
     return arms + _seeds(results, sweep, seeds)
 
 
