@@ -205,6 +205,9 @@ def test_plan_of_a_whole_benchmark():
     late = grid.select(grid.plan(results), batch=1024, variant="long-start-late")
     assert [(arm["agvm"], arm["lr"]) for arm in late] == [(True, agvm.rate)]
     assert late[0]["settings"] == dict(epoch_factor=4, start_factor=2.0)
+    after = grid.plan([*results, made(late[0], 12.0)])
+    larger = grid.select(after, batch=1024, variant="long", lr=2 * agvm.rate)
+    assert [arm["agvm"] for arm in larger] == [False]
     below = [arm for arm in planned if arm["batch"] == 1024][2:]
     assert [(arm["agvm"], arm["lr"]) for arm in below] == [
         (False, agvm.rate / 2),
