@@ -207,7 +207,7 @@ def batch_view(
 
 def _image_shape(sample: Any, loaded: Any) -> Size:
     inputs = loaded["inputs"]
-    if isinstance(inputs, (list, tuple)):  # of views, the sample has no shape
+    if isinstance(inputs, (list, tuple)):  # of views, whose shape the sample lacks
         shape = tuple(inputs[0].shape[-2:])
     else:
         meta = getattr(sample, "metainfo", None) or {}

@@ -27,11 +27,7 @@ from ..analysis.training_iterations import (
     sampler_config,
     size_schedule,
 )
-from ..multi_scale import (
-    GrowingSizes,
-    Size,
-    pixel_budget_batch_size,
-)
+from ..multi_scale import GrowingSizes, Size, pixel_budget_batch_size
 from ..recipes.batch_augments import BatchAugments, preprocessor_size
 from .calibration_report import evaluate, show
 

@@ -8,13 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ..hooks.resolution_curriculum_hook import ResolutionCurriculumHook
 from ..multi_scale.growing_sizes import SAMPLER_ARGUMENTS, GrowingSizes
-from ..multi_scale.sizes import (
-    Size,
-    ordered_sizes,
-    parse_size,
-    parse_sizes,
-    short_size,
-)
+from ..multi_scale.sizes import Size, ordered_sizes, parse_size, parse_sizes, short_size
 from ..utils.config_types import counts_iterations
 from ..utils.validation import is_integer, parse_bool
 from .batch_augments import BatchAugments, batch_resize_size
