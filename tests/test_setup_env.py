@@ -238,6 +238,19 @@ class TestRefused:
         assert "no answer from the package index" in line
         assert "check the network" in line
 
+    def test_a_version_that_the_index_lacks(self, project, tmp_path):
+        if sys.version_info[:2] != (3, 11):
+            pytest.skip("needs a real CPython 3.11")
+        fake_python(project)
+        project.add_compiler()
+        project.add_df(100)
+        page = tmp_path / "simple" / "setuptools" / "index.html"
+        page.parent.mkdir(parents=True)
+        page.write_text('<a href="setuptools-1.0-py3-none-any.whl">setuptools</a>')
+        line = project.refused(PIP_INDEX_URL=f"file://{tmp_path}/simple")
+        assert "No matching distribution found for setuptools==" in line
+        assert "check the network" not in line
+
     def test_a_venv_of_another_python(self, project):
         write_program(project.venv / "bin" / "python", "echo 3.9\n")
         line = project.refused()

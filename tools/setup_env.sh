@@ -103,7 +103,7 @@ pip() { run "$PYTHON" -m pip --timeout 30 --retries 3 "$@"; }
 failed() {  # $1: what did
     local recent
     recent=$(sed -n '/^\$ /h;//!H;${x;p}' "$LOG")  # of the last command
-    ! grep -qiE 'connection (error|broken|refused|reset|timed)|NewConnectionError|name resolution|ProxyError|ReadTimeout|Max retries|Could not fetch URL|No matching distribution|SSLError|HTTPError' <<<"$recent" ||
+    ! grep -qiE 'connection (error|broken|refused|reset|timed)|NewConnectionError|name resolution|ProxyError|ReadTimeout|Max retries|Could not fetch URL|from versions: none|SSLError|HTTPError' <<<"$recent" ||
         die "no answer from the package index ($1); check the network (or PIP_INDEX_URL, https_proxy) and run again; details: ${LOG#"$ROOT"/}"
     die "$1 failed: $(grep -iE 'error' <<<"$recent" | tail -n 1 | cut -c1-200); details: ${LOG#"$ROOT"/}"
 }
