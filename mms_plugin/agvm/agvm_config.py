@@ -32,7 +32,8 @@ class AGVMConfig:
         momentum: Weight of the old multiplier in the moving average, in [0, 1);
             alpha in the paper. Defaults to 0.97.
         start_iter: Iteration of the first measurement, counted from 0 over the
-            training. It should come shortly after the warm-up. Defaults to 600.
+            training. It should come some time after the warm-up: a start before the
+            first losses have come down can diverge. Defaults to 600.
         stop_iter: Iteration from which nothing is measured; the multipliers keep
             their values. Defaults to None: never.
         anchor: Module that the others are compared with. A prefix of several modules

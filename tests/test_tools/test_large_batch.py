@@ -208,6 +208,13 @@ def test_plan_of_a_whole_benchmark():
     after = grid.plan([*results, made(late[0], 12.0)])
     larger = grid.select(after, batch=1024, variant="long", lr=2 * agvm.rate)
     assert [arm["agvm"] for arm in larger] == [False]
+    raised = grid.select(after, batch=1024, variant="mean-rate-long", optimizer="sgd")
+    again = grid.select(after, batch=1024, variant="long-start-late")
+    assert [arm["lr"] for arm in again] == [agvm.rate, raised[-1]["lr"]]
+    # It ends there.
+    assert len(
+        grid.plan([*results, *map(made, [late[0], again[1]], [12.0, 13.0])])
+    ) == len(after)
     below = [arm for arm in planned if arm["batch"] == 1024][2:]
     assert [(arm["agvm"], arm["lr"]) for arm in below] == [
         (False, agvm.rate / 2),
@@ -284,7 +291,7 @@ def test_a_seed_that_is_not_trained_yet_leaves_a_gap():
     assert "| SGD | 256 | scratch | 0.04 | plain | 20.0, ?, 22.0 |" in text
 
 
-def test_a_best_rate_at_the_end_of_a_full_grid_stays_provisional():
+def test_a_best_rate_at_the_end_of_a_full_grid_is_not_complete():
     results = []
     for _ in range(grid.MOST_RATES):
         for arm in grid.Sweep(results, "lamb", 256).arms():
@@ -582,8 +589,24 @@ def test_page_of_an_unfinished_benchmark_says_what_is_missing(tmp_path):
     assert text.startswith("# Ours\n\nKept.\n")
     pending = len(grid.plan(grown(3))) - 3
     assert f"{pending} are not trained yet (`--list` names them)" in text
-    assert "0.08 ?" in text and "provisional" in text
+    assert "0.08 ?" in text and "have not all been trained" in text
     assert tables.NOTHING in text
+
+
+def test_the_best_rate_of_longer_trainings_may_be_off_the_grid():
+    long = dict(variant="long", epoch_factor=4)
+    results = [
+        made(grid.make_arm("sgd", 1024, False, 0.08, **long), 29.0),
+        made(grid.make_arm("sgd", 1024, True, 0.08, **long), 30.0),
+    ]
+    assert "| 0.08 ? | 29.0 | 0.08 ? | 30.0 | +1.0 |" in squeezed(
+        tables.best_rates(results)
+    )
+    raised = dict(variant="mean-rate-long", epoch_factor=4)
+    results.append(made(grid.make_arm("sgd", 1024, False, 0.12, **raised), 32.0))
+    assert "| 0.12 ? | 32.0 | 0.08 ? | 30.0 | −2.0 |" in squeezed(
+        tables.best_rates(results)
+    )
 
 
 def test_tables_of_single_seeds_and_diverged_arms():

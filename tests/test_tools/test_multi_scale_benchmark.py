@@ -236,8 +236,9 @@ def test_differences_are_taken_seed_by_seed():
         ([-1.0, -1.1, -0.9], "no"),
         ([1.0, -0.8, 0.1], "yes, within the spread"),
         ([-1.0, 0.8, -0.1], "no, within the spread"),
-        ([1.0, 1.0], "not yet"),
-        (None, "not yet"),
+        ([1.0, 1.0], "2 seeds"),
+        ([1.0], "1 seed"),
+        (None, "no seeds"),
     ],
 )
 def test_answers(gains, expected):
@@ -256,8 +257,9 @@ def test_claims_compare_the_curriculum_with_the_baseline():
     rows = {
         row[0] or row[1]: row[2:] for row in summary.claims(results, "detection", 3)
     }
-    assert rows["less compute"] == ["yes (0.60 ± 0.00)", "no (0.80 ± 0.00)", "not yet"]
-    assert rows["accuracy kept"] == ["yes (+1.0 ± 0.0)", "no (-1.0 ± 0.0)", "not yet"]
+    # The third arm has not been trained.
+    assert rows["less compute"] == ["yes (0.60 ± 0.00)", "no (0.80 ± 0.00)"]
+    assert rows["accuracy kept"] == ["yes (+1.0 ± 0.0)", "no (-1.0 ± 0.0)"]
     assert rows["points under corruptions"][0].startswith("no (-3.0")
     assert "better calibrated" not in rows
 
@@ -305,12 +307,15 @@ def test_the_page_of_an_incomplete_grid_says_what_is_missing(tmp_path):
     page.write_page(results, path, 3)
     text = path.read_text()
     assert "Written by hand." in text
-    assert "not yet (+1.0)" in text
+    assert "1 seed (+1.0)" in text
     detection = next(row for row in text.splitlines() if row.startswith("| detection "))
     arms = len(all_arms(tasks()["detection"].sides))
     cells = [cell.strip() for cell in detection.split("|")[1:-1]]
     assert cells[1:] == ["4", str(3 * arms), str(arms - 4)]
-    assert "Is the baseline level? Twice the epochs give it +0.5 points." in text
+    assert (
+        "Has the baseline stopped improving? Twice the epochs give it +0.5 points."
+        in text
+    )
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()]
     long = next(row for row in rows if row[:1] == ["MSc-VBSWC wide lr sqrt 1.22"])
     assert long[4] == "0.63"

@@ -421,8 +421,9 @@ def long_at_1024(results: Sequence[Result], sgd_at_256: Sweep, seeds: int) -> Li
     A sweep with AdamW; with SGD a pair at AGVM's best rate of batch 256 and, if AGVM
     diverges there, a pair at half of the rate, AGVM with a later start and, if that
     trains, plain training at twice the rate. With both, plain training at AGVM's mean
-    multiplier times its best rate: is its gain that of a larger rate? An arm takes
-    long, so that further seeds do not wait for all rates.
+    multiplier times its best rate: is its gain that of a larger rate? With SGD also
+    AGVM at that rate, with the later start. An arm takes long, so that further seeds do
+    not wait for all rates.
     """
     long: Dict[str, Any] = dict(batch=1024, epoch_factor=4)
     at = dict(batch=1024, seed=0)
@@ -440,7 +441,8 @@ def long_at_1024(results: Sequence[Result], sgd_at_256: Sweep, seeds: int) -> Li
     ]
     late: Dict[str, Any] = dict(variant=LONG_START_LATE, start_factor=2.0, **long)
     arms += [make_arm("sgd", agvm=True, lr=rate, **late) for rate in diverged]
-    trained = select(results, variant=LONG_START_LATE, batch=1024, diverged=False)
+    started = select(results, variant=LONG_START_LATE, batch=1024, diverged=False)
+    trained = [arm for arm in started if arm["lr"] in diverged]
     arms += [
         make_arm("sgd", agvm=False, lr=2 * arm["lr"], variant="long", **long)
         for arm in trained
@@ -456,6 +458,8 @@ def long_at_1024(results: Sequence[Result], sgd_at_256: Sweep, seeds: int) -> Li
             raised = raised_rate(arm["lr"], arm["mean_multipliers"])
             plain: Dict[str, Any] = dict(agvm=False, variant=MEAN_RATE_LONG)
             arms.append(make_arm(name, lr=raised, **plain, **long))
+            if arm["variant"] == LONG_START_LATE:
+                arms.append(make_arm(name, agvm=True, lr=raised, **late))
     return arms + _seeds(results, sweep, seeds)
 
 

@@ -27,8 +27,7 @@ class Best:
         aps: AP of each seed at this rate that has not diverged, in percent.
         diverged: Number of seeds that have.
         updates: Updates of the weights.
-        complete: Whether the sweep is complete and the rate not at its end, so that
-            the rate is not provisional.
+        complete: Whether the sweep is complete and the rate not at its end.
     """
 
     rate: float
@@ -49,14 +48,28 @@ def best_of(
     batch: int,
     agvm: bool,
     variant: str = "default",
+    off_grid: Sequence[str] = (),
 ) -> Optional[Best]:
-    """Return the best rate of Faster R-CNN so far; None if nothing has learned."""
+    """Return the best rate of Faster R-CNN so far; None if nothing has learned.
+
+    Args:
+        results: Results so far.
+        optimizer: Name of the optimizer.
+        batch: Images per update.
+        agvm: Whether with AGVM.
+        variant: Variant whose rates are on the grid. Defaults to ``'default'``.
+        off_grid: Variants of the same training at other rates. Defaults to none.
+    """
     key: Dict[str, Any] = dict(optimizer=optimizer, batch=batch, agvm=agvm)
-    key.update(model="faster-rcnn", variant=variant)
-    rate = best_rate(curve(results, **key))
+    key.update(model="faster-rcnn")
+    variants = (variant, *off_grid)
+    values: Dict[float, float] = {}
+    for name in variants:
+        values.update(curve(results, variant=name, **key))
+    rate = best_rate(values)
     if rate is None:
         return None
-    arms = select(results, lr=rate, **key)
+    arms = [a for v in variants for a in select(results, variant=v, lr=rate, **key)]
     complete = False
     if batch in START_RATES[optimizer] and agvm in sweep_kinds(optimizer, batch):
         sweep = Sweep(results, optimizer, batch, variant)

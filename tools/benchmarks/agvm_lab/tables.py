@@ -58,9 +58,11 @@ def best_rates(results: Sequence[Result]) -> str:
         for batch, variant in sorted(places):
             late = variant == LONG_START_LATE
             plain_variant = "long" if late else variant
+            off_grid = (MEAN_RATE_LONG,) if plain_variant == "long" else ()
+            place = (results, optimizer, batch)
             bests = [
-                summary.best_of(results, optimizer, batch, False, plain_variant),
-                summary.best_of(results, optimizer, batch, True, variant),
+                summary.best_of(*place, False, plain_variant, off_grid),
+                summary.best_of(*place, True, variant),
             ]
             plain, agvm = bests
             known = [best for best in bests if best is not None]
@@ -89,7 +91,7 @@ def best_rates(results: Sequence[Result]) -> str:
         "start: AGVM starts at twice the time, about where its fitted `start_iter` is."
     )
     if open_sweeps:
-        note += " `?`: provisional, the rates around it have not all been trained."
+        note += " `?`: the rates around it have not all been trained."
     return markdown_table(rows) + f"\n\n{note}"
 
 

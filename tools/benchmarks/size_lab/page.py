@@ -21,7 +21,6 @@ from .arms import (
     peer_arms,
 )
 from .summary import (
-    CLAIMED,
     arm_table,
     by_arm,
     claims,
@@ -74,8 +73,9 @@ Data: `scenes`, 800 synthetic images to train on and 400 to validate on; in `DIR
 `caltech20/{train,val}/CLASS/*.jpg`) and [`nuclei`](datasets.md#nuclei). What is not
 there is left out.
 
-Small models trained from scratch, on two CPU cores or on a GPU (`device` in
-[results/multi_scale.json](results/multi_scale.json), which every number comes from).
+Small models trained from scratch, on two CPU cores or on a GPU. Every number comes from
+[results/multi_scale.json](results/multi_scale.json); entries without `device` there are
+of a CPU.
 ECE and NLL measure the [calibration](evaluation.md#options).
 FLOPs are counted (forward and backward), and ratios are against SSc-FBS with the same
 seed. CPU time is processor time of the training iterations of the seeds trained on the
@@ -143,7 +143,7 @@ def _task(results: Sequence[Result], name: str, page: Path, seeds: int) -> List[
         "",
         f"The paper's claims; an answer needs {seeds} seeds:",
         "",
-        *_table(claims(results, name, seeds), text_columns=2 + len(CLAIMED)),
+        *_claims_table(claims(results, name, seeds)),
         "",
     ]
     lines += _is_level(results, name)
@@ -153,7 +153,7 @@ def _task(results: Sequence[Result], name: str, page: Path, seeds: int) -> List[
         lines += ["", f"Twice the epochs; ratios against {LONG}:", "", *_table(rows)]
         others = [arm for arm in long_arms(sides) if arm != LONG]
         answers = claims(results, name, seeds, LONG, others)
-        lines += ["", *_table(answers, text_columns=2 + len(others))]
+        lines += ["", *_claims_table(answers)]
     for title, group in (
         ("Other libraries' schedules", peer_arms(sides)),
         ("Changes to the curriculum", ablation_arms(sides)),
@@ -177,12 +177,14 @@ def _is_level(results: Sequence[Result], name: str) -> List[str]:
     if over_short is not None:
         known.append(
             f"It has {over_short.text(sign=True)} points over SSc-FBS short, which "
-            "stops at MSc-VBSWC's compute."
+            "has fewer epochs (about MSc-VBSWC's compute)."
         )
     longer = gain(results, name, LONG, BASELINE)
     if longer is not None:
         known.append(f"Twice the epochs give it {longer.text(sign=True)} points.")
-    return [" ".join(["Is the baseline level?", *known]), ""] if known else []
+    if not known:
+        return []
+    return [" ".join(["Has the baseline stopped improving?", *known]), ""]
 
 
 def _figures(
@@ -249,6 +251,11 @@ def _unit(value: float) -> Tuple[str, float]:
 
 def _table(rows: Sequence[Sequence[str]], text_columns: int = 1) -> List[str]:
     return [markdown_table(rows, range(text_columns))]
+
+
+def _claims_table(rows: Sequence[Sequence[str]]) -> List[str]:
+    """Return a table of answers, all of them text."""
+    return _table(rows, text_columns=len(rows[0]))
 
 
 def _arms() -> List[str]:

@@ -97,7 +97,7 @@ def paired(
 
 
 def answer(differences: Optional[Spread], seeds: int, at_least: float = 0.0) -> str:
-    """Answer a claim: ``'yes'`` or ``'no'`` by the mean, or ``'not yet'``.
+    """Answer a claim: ``'yes'`` or ``'no'`` by the mean, or ``'1 seed'``.
 
     Args:
         differences: Gains over the baseline, seed by seed.
@@ -106,10 +106,11 @@ def answer(differences: Optional[Spread], seeds: int, at_least: float = 0.0) -> 
 
     Returns:
         str: ``'within the spread'`` is added where the mean is nearer to the limit
-        than the standard deviation over the seeds.
+        than the standard deviation over the seeds. With less seeds, their number.
     """
-    if differences is None or len(differences.values) < seeds:
-        return "not yet"
+    number = 0 if differences is None else len(differences.values)
+    if differences is None or number < seeds:
+        return f"{number or 'no'} seed{'s' * (number != 1)}"
     gain = differences.mean - at_least
     word = "yes" if gain >= 0 else "no"
     if abs(gain) < differences.deviation:
@@ -142,9 +143,11 @@ def claims(
 ) -> List[List[str]]:
     """Return the paper's four claims for a task, a row each, below a header.
 
-    The arms are held against the baseline with the same seeds.
+    The arms are held against the baseline with the same seeds. Arms without any
+    training are left out.
     """
     arms = by_arm(results, task)
+    claimed = [arm for arm in claimed if arm in arms]
     rows = [["claim", "measured as", *claimed]]
 
     def row(
@@ -158,7 +161,7 @@ def claims(
         for arm in claimed:
             found = paired(arms.get(arm, []), arms.get(baseline, []), value, ratio)
             if found is None:
-                cells.append("not yet")
+                cells.append(answer(None, seeds))
                 continue
             gains, limit = found, 0.0
             if ratio:
