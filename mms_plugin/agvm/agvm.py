@@ -124,7 +124,7 @@ class AGVM:
     ) -> None:
         """Count the measurements in a row that find hardly any variance.
 
-        A head that has died may keep some: how much is too little, the anchor tells.
+        A dead head may keep a small variance, so the limit is relative to the anchor's.
         """
         low = QUIET_VARIANCE
         if math.isfinite(reference):

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..utils.config_types import class_name
 from ..utils.lr_scaling import scaled_lr
+from ..utils.unwrapped_model import unwrapped
 from ..utils.validation import is_number
 from .agvm import anchor_modules
 from .agvm_config import AGVMConfig
@@ -88,7 +89,7 @@ class AGVMOptimWrapperConstructor:
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer wrapper of a model, wrapped or not."""
         refuse_sharding(model)
-        model = getattr(model, "module", model)
+        model = unwrapped(model)
         _refuse_sparse_gradients(model)
         names = find_modules(model, self.config.modules)
         owner = assign_parameters(model, names)

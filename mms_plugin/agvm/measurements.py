@@ -192,10 +192,10 @@ def explain_quiet_module(
     """
     if has_gradient:
         cause = (
-            "all images ask for the same step. A head does so while it only sees "
-            "background, and for good when it has died. Its multiplier moves towards "
-            "the upper bound of agvm.ratio_range. Check that its loss falls; if not, "
-            "use a lower learning rate, a longer warm-up or a later start_iter."
+            "all images give the same update direction. A head does so while it only "
+            "sees background, and for good when it has died. Its multiplier moves "
+            "towards the upper bound of agvm.ratio_range. Check that its loss falls; "
+            "if not, use a lower learning rate, a longer warm-up or a later start_iter."
         )
     else:
         cause = (

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ..utils.model_state import kept_model_state
 from ..utils.random_state import kept_random_states, set_seeds
+from ..utils.unwrapped_model import unwrapped
 from .batch_slicing import count_images, first_images
 from .gradients import (
     GradientDict,
@@ -87,7 +88,7 @@ class PartialBatchHalves(HalvesSource):
     def forward(self, model: nn.Module, micro_batch: MicroBatch) -> Iterator[None]:
         """Count the images of a batch, and copy a part of a measured one."""
         self._part = self._size = None
-        model = getattr(model, "module", model)
+        model = unwrapped(model)
         wanted = micro_batch.measured or micro_batch.next_measured
         if wanted:
             self.failure = self.failure or _own_loss(model)

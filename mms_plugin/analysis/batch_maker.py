@@ -10,6 +10,7 @@ from torch import nn
 
 from ..utils.host_versions import require
 from ..utils.input_channels import input_channels
+from ..utils.padded_size import padded_size
 from ..utils.validation import is_integer
 
 __all__ = ["MakeBatch", "batch_maker", "libraries_of", "rois_per_image"]
@@ -143,12 +144,6 @@ def _device(model: nn.Module, device: Union[None, str, torch.device]) -> torch.d
     return torch.device("cpu")
 
 
-def _padded(model: nn.Module, height: int, width: int) -> Tuple[int, int]:
-    preprocessor = getattr(model, "data_preprocessor", None)
-    divisor = getattr(preprocessor, "pad_size_divisor", 1)
-    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
-
-
 def _classification_batches(
     model: nn.Module, device: Union[None, str, torch.device]
 ) -> MakeBatch:
@@ -167,7 +162,7 @@ def _classification_batches(
         if one_hot:
             sample.set_gt_score(torch.zeros(preprocessor.num_classes, device=place))
         images = torch.zeros(
-            batch_size, channels, *_padded(model, height, width), device=place
+            batch_size, channels, *padded_size(model, (height, width)), device=place
         )
         return dict(
             inputs=[images, images.clone()] if two_views else images,
@@ -186,7 +181,7 @@ def _segmentation_batches(
 
     def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
         place = _device(model, device)
-        shape = _padded(model, height, width)
+        shape = padded_size(model, (height, width))
         labels = torch.zeros(1, *shape, dtype=torch.long, device=place)
         metainfo = dict(
             img_shape=shape, ori_shape=shape, pad_shape=shape, batch_input_shape=shape
@@ -259,7 +254,7 @@ def _detection_batches(
         return made
 
     def make_batch(batch_size: int, height: int, width: int) -> Dict[str, Any]:
-        padded = _padded(model, height, width)
+        padded = padded_size(model, (height, width))
         # Noise, so that the RPN's proposals differ and enough outlive their NMS.
         place = _device(model, device)
         images = torch.empty(batch_size, channels, *padded, device=place)

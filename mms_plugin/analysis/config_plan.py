@@ -108,7 +108,7 @@ class ConfigPlan(NamedTuple):
 
     @property
     def optimizer_updates(self) -> int:
-        """Updates of the weights; what is left over at the end makes one too."""
+        """Updates of the weights, with a last one of fewer accumulated iterations."""
         return math.ceil(self.iterations / self.accumulative_counts)
 
 

@@ -1,4 +1,4 @@
-"""What an iteration costs by size and batch size: a model fitted to measurements."""
+"""Fit the cost of an iteration, by size and batch size, to measurements."""
 
 from __future__ import annotations
 

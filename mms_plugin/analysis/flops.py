@@ -117,7 +117,7 @@ def training_flops_per_image(
         ValueError: ``batch_size`` below 1, or a loss without anything to train.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r} must be at least 1")
+        raise ValueError(f"batch_size must be at least 1, but got {batch_size!r}")
     run = _mmengine_loss if loss is None else loss
     flops: Dict[Size, float] = {}
     with kept_model_state(model), kept_random_states(), first_iteration():

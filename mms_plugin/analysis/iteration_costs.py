@@ -23,7 +23,7 @@ __all__ = [
     "read_times",
 ]
 
-# Of an image's cost, so that a quotient that is whole but for rounding stays whole.
+# Added before rounding down: a whole number stays whole in spite of rounding errors.
 _TOLERANCE = 1e-9
 
 
@@ -133,7 +133,7 @@ def batch_sizes_to_measure(batch_size: int, pixel_batch_size: int) -> List[int]:
 def level_batch_sizes(
     costs: IterationCosts, batch_size: int, base_size: Size, sizes: Sequence[Size]
 ) -> List[int]:
-    """Return, for each size, the largest batch that costs at most as the base batch.
+    """Return for each size the largest batch that costs at most as much as the base's.
 
     Args:
         costs: Of an iteration, in time.

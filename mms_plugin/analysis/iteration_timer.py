@@ -51,16 +51,20 @@ def time_iterations(
         points: What to time.
         prepare: ``prepare(height, width, batch_size)`` readies a batch, which is not
             timed, and gives the iteration on it.
-        repeats: Rounds that count.
-        warmup: Rounds before them that do not.
-        seed: Of the orders; no global generator is used.
+        repeats: Rounds that count. Defaults to 5.
+        warmup: Rounds before them that do not. Defaults to 1.
+        seed: Of the orders; no global generator is used. Defaults to 0.
         device: Where the iterations run, such as ``'cuda'``: it is waited for, and
-            its peak memory is read.
-        progress: Called with the number of rounds done and of all rounds.
-        clock: Seconds.
+            its peak memory is read. Defaults to ``'cpu'``.
+        progress: Called with the number of rounds done and of all rounds. Defaults to
+            None.
+        clock: Returns seconds. Defaults to ``time.perf_counter``.
 
     Returns:
         The timing of each point.
+
+    Raises:
+        Exception: What an iteration raises, other than being out of memory.
     """
     order = random.Random(seed)
     seconds: Dict[Point, List[float]] = {point: [] for point in points}

@@ -236,7 +236,7 @@ class _DensePart(nn.Module):
         detector: Any = self.whole
         features = detector.extract_feat(images)
         outputs = list(_tensors(getattr(detector, self.head)(features)))
-        # A map that only the RoI heads read passes their gradient on.
+        # Feature maps that only the RoI heads read still pass a gradient back.
         outputs += features[: self.levels]
         return _trained_sum(outputs)
 

@@ -236,12 +236,13 @@ def draw_contact_sheet(
         ValueError: No batches, or not one caption for each.
     """
     if not batches:
-        raise ValueError("batches=[] must hold at least one batch")
+        raise ValueError("batches must hold at least one batch, but got []")
     if captions is None:
         captions = [_caption(batch, columns) for batch in batches]
     if len(captions) != len(batches):
         raise ValueError(
-            f"captions={list(captions)} must be one for each of {len(batches)} batches"
+            f"captions must be one for each of {len(batches)} batches, but got "
+            f"{list(captions)}"
         )
     gap = 2
     rows = []

@@ -1,4 +1,4 @@
-"""What a training has cost so far, iteration by iteration, from its log and config."""
+"""Find what a training has cost so far, by iteration, from its log and config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training left in its work dir: MMEngine's local log and its dumped config."""
+"""Read a training's work dir: MMEngine's local log and its dumped config."""
 
 from __future__ import annotations
 

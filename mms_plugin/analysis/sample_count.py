@@ -193,7 +193,7 @@ def samples_of_epoch(
         return SampleCount(number, "num_batch_per_epoch of the data loader")
     if num_samples is not None:
         if num_samples < 1:
-            raise ValueError(f"num_samples={num_samples} must be at least 1")
+            raise ValueError(f"num_samples must be at least 1, but got {num_samples}")
         return SampleCount(num_samples, "given")
     if not isinstance(loader.get("dataset"), Mapping):
         raise ValueError(f"train_dataloader.dataset must be a config; {_SET_NUMBER}")

@@ -1,4 +1,4 @@
-"""What a training costs: its plan, times what an image costs at each size."""
+"""Predict a training's cost: its plan, times the cost of an image at each size."""
 
 from __future__ import annotations
 

@@ -151,8 +151,13 @@ class SyntheticBatches:
     def __call__(self, height: int, width: int, batch_size: int) -> Any:
         """Return a batch of this size, ready for the model."""
         data = self._make_batch(batch_size, height, width)
-        # The model's preprocessor expects pixel values.
-        data["inputs"] = (data["inputs"] * 64.0 + 128.0).cpu()
+        # The model's preprocessor expects pixel values, one tensor for each view.
+        views = data["inputs"]
+        several = isinstance(views, list)
+        pixels = [
+            (view * 64.0 + 128.0).cpu() for view in (views if several else [views])
+        ]
+        data["inputs"] = pixels if several else pixels[0]
         for sample in data["data_samples"]:
             sample.set_metainfo({TARGET_SIZE: (height, width)})
         return data
@@ -176,7 +181,6 @@ class TrainingIterations:
     Attributes:
         model: On the device, in training mode.
         device: Such as ``'cuda'`` or ``'cpu'``.
-        lost: Whether an iteration gave a loss that is not finite.
     """
 
     def __init__(
@@ -201,7 +205,13 @@ class TrainingIterations:
         stop_learning(self._optim_wrapper)
         self._optim_wrapper.initialize_count_status(self.model, 0, 10**9)
         self._last: Any = None
-        self.lost = False
+        self._lost = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether an iteration so far gave a loss that is not finite."""
+        self._look_at_last()
+        return self._lost
 
     def prepare(self, data: Any) -> Callable[[], None]:
         """Return a function that runs one iteration on a batch of the data loader."""
@@ -217,7 +227,7 @@ class TrainingIterations:
         # Not within the iteration: reading a loss waits for the device.
         loss = self._last.get("loss") if isinstance(self._last, Mapping) else None
         if isinstance(loss, torch.Tensor) and not bool(loss.isfinite().all()):
-            self.lost = True
+            self._lost = True
         self._last = None
 
 

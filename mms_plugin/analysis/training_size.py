@@ -213,6 +213,9 @@ def _size_of(transform: Mapping) -> Tuple[Any, str]:
     if any(value is None for value in values):
         return None, ""
     value, order = values[0] if len(values) == 1 else tuple(values), known.order
+    sides = value if isinstance(value, (list, tuple)) else [value]
+    if all(isinstance(side, float) for side in sides):  # factors, not pixels
+        return None, ""
     name = class_name(kind)
     if name == "RandomAffine":  # its border adds to the size, mostly after a Mosaic
         return None, ""

@@ -11,7 +11,7 @@ __all__ = ["DelayedRemovalBackend"]
 
 
 class DelayedRemovalBackend:
-    """Passes everything on to another file backend, except removals.
+    """Pass everything on to another file backend, except removals.
 
     ``CheckpointHook`` removes an old checkpoint before it writes the new one. Here it
     stays until :meth:`remove_outdated` is called.

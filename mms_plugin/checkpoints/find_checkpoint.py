@@ -12,6 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import torch
 
 __all__ = [
+    "LAST_CHECKPOINT",
     "LatestCheckpoint",
     "UnreadableCheckpointError",
     "checkpoint_progress",

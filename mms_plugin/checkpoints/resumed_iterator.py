@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 
 class ResumedIterator:
-    """Replaces ``IterBasedTrainLoop.dataloader_iterator`` in a resumed training.
+    """Replace ``IterBasedTrainLoop.dataloader_iterator`` in a resumed training.
 
     A resumed loop skips the batches that it has trained on: MMEngine's loop asks for
     each of them and throws it away, onedl-mmengine's calls :meth:`skip_iter`. This

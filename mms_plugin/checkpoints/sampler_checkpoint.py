@@ -31,7 +31,7 @@ class Recount(NamedTuple):
 
 
 class SamplerCheckpoint:
-    """Saves the place of a sampler, and resumes a training there.
+    """Save the place of a sampler, and resume a training there.
 
     MMEngine loads a checkpoint before the training begins: :meth:`remember` keeps what
     :meth:`resume` needs later.

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dist import all_gather_object
 
 from ..checkpoints.find_checkpoint import (
+    LAST_CHECKPOINT,
     TEMPLATES,
     UnreadableCheckpointError,
     checkpoint_progress,
@@ -32,7 +33,7 @@ def choose_checkpoint_to_resume(config: Config, resume: Optional[str]) -> None:
             that can be.
     """
     if resume is None and not config.get("resume"):
-        if osp.exists(osp.join(config.work_dir, "last_checkpoint")):
+        if osp.exists(osp.join(config.work_dir, LAST_CHECKPOINT)):
             warn(
                 f"{config.work_dir} has checkpoints of an earlier training, and this "
                 "one writes over those of the same name; --work-dir names another "

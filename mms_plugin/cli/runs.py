@@ -29,7 +29,7 @@ def build_runner(config: Config) -> Runner:
 
 
 class _RunNotes(Hook):
-    """Notes how far a run has come, and lets errors of its data name the file."""
+    """Note how far a run has come, and let errors of its data name the file."""
 
     def __init__(self) -> None:
         self.begun = self.training = False
@@ -93,9 +93,9 @@ def run_started(runner: Runner) -> Iterator[None]:
 
 
 def end_workers(runner: Runner) -> None:
-    """Let go of a runner's loaders, whose workers then end.
+    """Delete a runner's data loaders, which ends their workers.
 
-    Found by the garbage collector instead, torch's loader waits five seconds for each.
+    Left to the garbage collector, torch waits five seconds for each worker.
     """
     for loop in _loops(runner):
         for name in ("dataloader_iterator", "dataloader"):

@@ -6,7 +6,8 @@ import argparse
 import sys
 import tempfile
 import time
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
@@ -268,11 +269,11 @@ def measure(
 
         def prepare(height: int, width: int, batch_size: int) -> Any:
             images = f"{batch_size} images of {height}x{width}"
-            with _Failing(f"{images} cannot be loaded"):
+            with _failing(f"{images} cannot be loaded"):
                 iteration = training.prepare(data(height, width, batch_size))
 
             def run() -> None:
-                with _Failing(f"an iteration of {images} fails"):
+                with _failing(f"an iteration of {images} fails"):
                     iteration()
 
             return run
@@ -306,20 +307,15 @@ def measure(
     )
 
 
-class _Failing:
+@contextmanager
+def _failing(what: str) -> Iterator[None]:
     """Name the iteration that fails; being out of memory goes on to the timer."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if not isinstance(error, Exception) or cli.debugging():
-            return
-        if not is_out_of_memory(error):
-            raise cli.UserError(f"{self.what}: {cli.one_line(error)}") from error
+    try:
+        yield
+    except Exception as error:
+        if cli.debugging() or is_out_of_memory(error):
+            raise
+        raise cli.UserError(f"{what}: {cli.one_line(error)}") from error
 
 
 def device_name(device: str) -> str:

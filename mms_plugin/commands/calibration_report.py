@@ -1,4 +1,4 @@
-"""What measured iterations say of the batch sizes: the document and its text."""
+"""Choose batch sizes from measured iterations: the document and its text."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def evaluate(
     for (height, width, number), timing in timings.items():
         fits[height, width][number] = timing.seconds is not None
     table = _batch_sizes(memory_budget, schedule, costs, memory, fits)
-    pasted = paste_of(costs)
+    cost_model = sampler_cost_model(costs)
     errors = relative_errors(costs.fit, times)
     return dict(
         device=measured["device"],
@@ -95,11 +95,11 @@ def evaluate(
             mean_relative_error=sum(errors) / len(errors),
             max_relative_error=max(errors),
         ),
-        sampler=dict(cost_model=pasted),
+        sampler=dict(cost_model=cost_model),
         batch_sizes=table,
         prediction=_predictions(
             schedule,
-            _rules(schedule, table, pasted),
+            _rules(schedule, table, cost_model),
             costs,
             memory,
             fits,
@@ -135,7 +135,7 @@ def _batch_sizes(
 
 
 def _rules(
-    schedule: GrowingSizes, table: List[int], pasted: Optional[Dict[str, float]]
+    schedule: GrowingSizes, table: List[int], cost_model: Optional[Dict[str, float]]
 ) -> Dict[str, List[int]]:
     """Return the batch sizes of each rule, by its name."""
     base, batch_size, sizes = schedule.base_size, schedule.batch_size, schedule.sizes
@@ -143,7 +143,7 @@ def _rules(
         "pixel_budget": [pixel_budget_batch_size(batch_size, base, s) for s in sizes],
         "batch_sizes": table,
     }
-    model = parse_cost_model(pasted)
+    model = parse_cost_model(cost_model)
     if model is not None:
         rules["cost_model"] = [
             cost_model_batch_size(batch_size, base, size, model) for size in sizes
@@ -193,7 +193,7 @@ def _predictions(
     return prediction
 
 
-def paste_of(costs: IterationCosts) -> Optional[Dict[str, float]]:
+def sampler_cost_model(costs: IterationCosts) -> Optional[Dict[str, float]]:
     """Return ``cost_model`` for the sampler; ``None`` where pixels cost nothing."""
     if costs.fit.alpha <= 0:
         return None
@@ -227,15 +227,16 @@ def show(document: Dict[str, Any], memory_budget: Optional[float]) -> None:
     goal = f"as long as {document['batch_size']} images of {base}"
     if memory_budget is not None:
         goal = f"within {memory_budget:g} GB"
-    pasted = document["sampler"]["cost_model"]
+    cost_model = document["sampler"]["cost_model"]
     print("to paste into train_dataloader.batch_sampler, one of:")
-    if pasted is None:
+    if cost_model is None:
         print("  (no cost_model: the time did not rise with the pixels)")
     elif document["prediction"]["cost_model"]["out_of_memory"]:
         too_large = ", ".join(document["prediction"]["cost_model"]["out_of_memory"])
         print(f"  (no cost_model: with it, {too_large} would not fit into memory)")
     else:
-        print(f"  cost_model=dict(alpha={pasted['alpha']}, beta={pasted['beta']:.10g})")
+        alpha, beta = cost_model["alpha"], cost_model["beta"]
+        print(f"  cost_model=dict(alpha={alpha}, beta={beta:.10g})")
     print(f"  batch_sizes={document['batch_sizes']}  # each {goal}\n")
     show_prediction(document["prediction"], counts_memory)
 

@@ -173,7 +173,7 @@ def keep_earlier(work_dir: str) -> None:
 class ConditionResults:
     """The results so far, as the report that is written after each evaluation.
 
-    A long run that is cut short has not run for nothing.
+    An interrupted run keeps its results so far.
 
     Args:
         config: The config, with its work dir.

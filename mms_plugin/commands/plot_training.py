@@ -248,7 +248,7 @@ def draw(
     curves = metric_curves(runs, costs, unit, metrics)
     if curves:
         pictures.draw_metrics(
-            curves, path_of("metrics"), time_label(runs), cost_label(costs, unit, runs)
+            curves, path_of("metrics"), time_label(runs), cost_label(costs, unit)
         )
     agvm = {run.label: agvm_curves(run.log.records) for run in runs}
     agvm = {label: own for label, own in agvm.items() if own}
@@ -326,9 +326,7 @@ def metric_curves(
     return curves
 
 
-def cost_label(
-    costs: List[Optional[RunCost]], unit: Optional[str], runs: List[Run]
-) -> str:
+def cost_label(costs: List[Optional[RunCost]], unit: Optional[str]) -> str:
     """Return the label of the axis of cost."""
     if unit is None:
         return "iteration (the cost is not known)"

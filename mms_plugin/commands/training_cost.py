@@ -176,8 +176,8 @@ def model_texts(jobs: List[Job]) -> List[str]:
     return [text.pretty_text for text in texts]
 
 
-def has_model_of(first: Job, job: Job) -> bool:
-    """Return whether an iteration of both takes the same time."""
+def trains_same_network(first: Job, job: Job) -> bool:
+    """Return whether both train the same network: measured times hold for both."""
     if job.converted is first.config:  # without the recipe
         return True
 
@@ -271,7 +271,7 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
             "--base-size is for a config of one size, but each has its own sizes"
         )
     plans = [plan_of(job, jobs, args) for job in jobs]
-    same = [has_model_of(jobs[0], job) for job in jobs]
+    same = [trains_same_network(jobs[0], job) for job in jobs]
     if times is not None and not all(same):
         print(
             f"--times: measured with the model of {jobs[0].name}; {jobs[1].name} has "

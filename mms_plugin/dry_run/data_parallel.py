@@ -1,4 +1,4 @@
-"""What a dry run needs of a model that is wrapped for several processes."""
+"""Keep a model that is wrapped for several processes unchanged in a dry run."""
 
 from __future__ import annotations
 

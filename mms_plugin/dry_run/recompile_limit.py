@@ -1,4 +1,4 @@
-"""How often Dynamo may compile a model again, for a training of many sizes."""
+"""Check how often Dynamo may compile a model again, for a training of many sizes."""
 
 from __future__ import annotations
 

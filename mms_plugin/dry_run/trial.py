@@ -19,7 +19,7 @@ __all__ = ["Trial"]
 
 
 class Trial:
-    """Runs the iterations of one kind of batch on this rank.
+    """Run the iterations of one kind of batch on this rank.
 
     Nothing is raised before the ranks have told each other: see :meth:`error`.
 

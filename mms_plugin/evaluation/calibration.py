@@ -1,4 +1,4 @@
-"""How far a classifier's confidence is from its accuracy: pure functions.
+"""Measure how far confidences are from the accuracy: pure functions.
 
 The confidence of a sample is the largest of its class probabilities. Samples are put
 into bins by confidence; a bin's gap is the difference between its mean confidence and
@@ -71,7 +71,12 @@ def assign_bins(
 
     Returns:
         ``(N,)`` int64, 0 to ``num_bins - 1``.
+
+    Raises:
+        ValueError: There is no such binning.
     """
+    if binning not in BINNINGS:
+        raise ValueError(f"binning must be one of {BINNINGS}, but got {binning!r}")
     values = np.asarray(confidences, np.float32)
     if binning == "equal_width":
         # Rounded as the confidences are: one that lies on an edge is not beside it.
@@ -97,6 +102,9 @@ def make_bins(
 
     Returns:
         ``num_bins`` bins, by confidence; empty ones too.
+
+    Raises:
+        ValueError: There is no such binning.
     """
     values = np.asarray(confidences, np.float64)
     right = np.asarray(correct, np.float64)
@@ -132,7 +140,12 @@ def calibration_error(bins: Sequence[Bin], norm: str = "l1") -> float:
         norm: ``'l1'``: the mean of the gaps' sizes, each sample counting once (ECE);
             ``'l2'``: the root of their mean square (RMSCE); ``'max'``: the largest
             (MCE). Defaults to ``'l1'``.
+
+    Raises:
+        ValueError: There is no such norm.
     """
+    if norm not in NORMS:
+        raise ValueError(f"norm must be one of {NORMS}, but got {norm!r}")
     counts = np.array([item.count for item in bins], np.float64)
     gaps = np.abs([item.gap for item in bins])
     if norm == "max":

@@ -150,12 +150,14 @@ class CalibrationError(BaseMetric):
         num_bins = parse_int(num_bins, "num_bins")
         norms = tuple(norm) if isinstance(norm, (list, tuple)) else (norm,)
         if not norms or any(item not in NORMS for item in norms):
-            raise ValueError(f"norm={norm!r} must be one or several of {list(NORMS)}")
+            raise ValueError(
+                f"norm must be one or several of {list(NORMS)}, but got {norm!r}"
+            )
         spelled = str(binning).replace("-", "_")
         spelled = ALIASES.get(spelled, spelled)
         if spelled not in BINNINGS:
             raise ValueError(
-                f"binning={binning!r} must be one of {[*BINNINGS, *ALIASES]}"
+                f"binning must be one of {[*BINNINGS, *ALIASES]}, but got {binning!r}"
             )
         self.num_bins = num_bins
         self.norms = norms

@@ -80,12 +80,15 @@ class CommonCorruption:
     ) -> None:
         if corruption not in CORRUPTIONS:
             raise ValueError(
-                f"corruption={corruption!r} must be one of {', '.join(CORRUPTIONS)}"
+                f"corruption must be one of {', '.join(CORRUPTIONS)}, but got "
+                f"{corruption!r}"
             )
         if severity not in SEVERITIES or isinstance(severity, bool):
-            raise ValueError(f"severity={severity!r} must be one of 1, 2, 3, 4, 5")
+            raise ValueError(f"severity must be from 1 to 5, but got {severity!r}")
         if channel_order not in ("bgr", "rgb"):
-            raise ValueError(f"channel_order={channel_order!r} must be 'bgr' or 'rgb'")
+            raise ValueError(
+                f"channel_order must be 'bgr' or 'rgb', but got {channel_order!r}"
+            )
         self.channel_order = channel_order
         self.corruption = corruption
         self.severity = severity

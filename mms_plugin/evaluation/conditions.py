@@ -130,7 +130,7 @@ def metric_value(name: str, value: Optional[float]) -> Optional[float]:
 def value_of(result: Mapping[str, Any], metric: str) -> Optional[float]:
     """Return the metric of one evaluation; 0 for the AP of no detections.
 
-    mmdet gives no AP then. Left out of a mean, the worst would not count.
+    mmdet reports no AP without detections; as 0 the worst conditions stay in a mean.
     """
     metrics = result["metrics"]
     if metric not in metrics and _AP.search(metric):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Sequence, cast
+from typing import Any, Callable, Optional, Sequence
 
 import torch
-from mmengine.model import is_model_wrapper
 from torch import nn
 
 from ..utils.error_text import on_one_line
 from ..utils.feature_stride import feature_stride
 from ..utils.input_channels import input_channels
+from ..utils.padded_size import padded_size
+from ..utils.unwrapped_model import unwrapped
 
 __all__ = ["backbone_stride", "check_sizes"]
 
@@ -20,10 +21,9 @@ _PROBE = 512
 
 def _run(model: nn.Module, part: Callable[[torch.Tensor], Any], size: int) -> Any:
     """Return the output of a part of the model for an empty, padded image."""
-    divisor = getattr(model.data_preprocessor, "pad_size_divisor", None) or 1
-    side = -(-size // divisor) * divisor
     parameter = next(model.parameters())
-    image = torch.zeros(1, input_channels(model), side, side, device=parameter.device)
+    shape = (1, input_channels(model), *padded_size(model, (size, size)))
+    image = torch.zeros(shape, device=parameter.device)
     training = model.training
     model.eval()
     try:
@@ -68,8 +68,7 @@ def check_sizes(model: nn.Module, sizes: Sequence[int], divisor: int = 1) -> Non
         ValueError: A size is below the backbone's stride, or backbone and neck
             (``extract_feat``) do not run at it.
     """
-    if is_model_wrapper(model):
-        model = cast(nn.Module, model.module)
+    model = unwrapped(model)
     backbone: Any = getattr(model, "backbone", None)
     if backbone is None:
         return

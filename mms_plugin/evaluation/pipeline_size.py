@@ -98,7 +98,9 @@ def pipeline_at_size(pipeline: Pipeline, size: int) -> List[Dict[str, Any]]:
         ValueError: ``size`` is no integer above 0; no transform sets a size.
     """
     if not is_integer(size) or size < 1:
-        raise ValueError(f"size={size!r} must be an integer above 0, in pixels")
+        raise ValueError(
+            f"size must be an integer above 0, in pixels, but got {size!r}"
+        )
     factor = size / pipeline_size(pipeline)
 
     def scaled(value: Any) -> Any:

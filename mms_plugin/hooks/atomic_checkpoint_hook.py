@@ -17,6 +17,7 @@ from mmengine.runner import FlexibleRunner, Runner
 
 from ..checkpoints.atomic_local_backend import BACKEND_NAME
 from ..checkpoints.delayed_removal_backend import DelayedRemovalBackend
+from ..checkpoints.find_checkpoint import LAST_CHECKPOINT
 from ..checkpoints.not_saved_error import CheckpointNotSavedError, raise_on_all_ranks
 from ..utils.files import move_atomically, remove_leftovers, write_atomically
 from ..utils.main_process_warning import warn_on_main_process
@@ -177,7 +178,7 @@ class AtomicCheckpointHook(CheckpointHook):
                 # MMEngine would truncate the file before it writes it.
                 write_atomically(
                     str(self.last_ckpt).encode(),
-                    osp.join(runner.work_dir, "last_checkpoint"),
+                    osp.join(runner.work_dir, LAST_CHECKPOINT),
                 )
 
     def _forget_oldest(self, runner: Runner, step: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Iterator, List, Optional, Tuple
 
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
@@ -17,6 +16,7 @@ from ..utils.batch_norm import estimate_batch_norm, has_batch_norm
 from ..utils.main_process_warning import warn_on_main_process
 from ..utils.random_state import kept_random_states, mixed_seed, set_seeds
 from ..utils.sharding import sharding_of
+from ..utils.unwrapped_model import unwrapped
 from ..utils.validation import parse_int
 
 __all__ = ["BaseSizeBatchNormHook"]
@@ -143,7 +143,7 @@ class BaseSizeBatchNormHook(Hook):
 def _models_of(runner: Runner) -> Iterator[Tuple[str, nn.Module, Optional[nn.Module]]]:
     """Yield models to estimate, each with one that gets the same statistics."""
     model = runner.model
-    own = model.module if is_model_wrapper(model) else model
+    own = unwrapped(model)
     averaged: List[Any] = [
         hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)
     ]

@@ -1,7 +1,7 @@
 """Batches of either portrait or landscape images.
 
 Ranks have different numbers of images of each group, but need equally many batches at
-the same sizes. So the plan of an epoch has room for a few more images than there are
+the same sizes. So the plan of an epoch holds a few more images than the epoch has
 (:func:`spare_images`). The group that runs out first leaves its last batch partly
 empty, by fewer images than the largest batch holds; the other group fills all others.
 """

@@ -105,9 +105,9 @@ def _never_ends(
             f"the last of {len(fractions)} epochs begins after {last:.3g} of the "
             "training, and by_epoch=True looks the sizes up when an epoch begins"
         )
-        if latest > 0 and _growth_at_end(curriculum) > latest:
+        if latest > 0 and _end_of_growth(curriculum) > latest:
             remedies.append(f"{name} to at most {latest:g}")
-        only = "" if _growth_at_end(curriculum) < 1 else f" with {name} below 1"
+        only = "" if _end_of_growth(curriculum) < 1 else f" with {name} below 1"
         remedies.append(f"by_epoch=False{only}")
     else:
         where = "the growth is complete only after the last iteration"
@@ -118,7 +118,7 @@ def _never_ends(
     )
 
 
-def _growth_at_end(curriculum: ResolutionCurriculum) -> float:
+def _end_of_growth(curriculum: ResolutionCurriculum) -> float:
     if curriculum.schedule == "step":
         assert curriculum.milestones is not None
         return curriculum.milestones[-1]

@@ -48,7 +48,7 @@ class StartedEpoch(NamedTuple):
 
 @dataclass(eq=False)
 class EpochPlanner:
-    """Plans any epoch of a training, the same on every rank.
+    """Plan any epoch of a training, the same on every rank.
 
     A pure function of its attributes: these never change, a training in other settings
     has another planner (:func:`dataclasses.replace`). Plans are cached in it.

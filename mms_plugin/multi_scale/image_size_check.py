@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping, Optional, Sequence, Set, Tuple
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.nn import ModuleList
 
+from ..utils.unwrapped_model import unwrapped
 from .multi_scale_data_preprocessor import MultiScaleDataPreprocessor
 from .sizes import Size, size_text
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 class ImageSizeCheck:
-    """Warns, once for each size, of images that are larger than their batch's size.
+    """Warn, once for each size, of images that are larger than their batch's size.
 
     Then the batch, which has more images at a small size, costs more than planned.
     """
@@ -89,8 +89,7 @@ def resizes_batches(model: Any) -> bool:
 
 
 def _preprocessor(model: Any) -> Any:
-    own = model.module if is_model_wrapper(model) else model
-    return getattr(own, "data_preprocessor", None)
+    return getattr(unwrapped(model), "data_preprocessor", None)
 
 
 def sizes_in_batch(batch: Any) -> Iterator[Size]:
@@ -105,6 +104,8 @@ def sizes_in_batch(batch: Any) -> Iterator[Size]:
 
 def is_larger(image: Size, size: Size, divisor: int = 1) -> bool:
     """Return whether an image is larger than a size, by more than padding explains.
+
+    Compares the shorter sides: a resize to the short edge leaves the long one free.
 
     Args:
         image: ``(height, width)`` in pixels.

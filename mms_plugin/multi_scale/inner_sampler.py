@@ -1,4 +1,4 @@
-"""What the batch sampler has to know about the sampler inside it."""
+"""Read the properties of the inner sampler that the batch sampler needs."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def has_shares_of_sources(sampler: Any) -> bool:
     return hasattr(sampler, "source_ratio")
 
 
-def check_make_up(sampler: Any, batch_sizes: Iterable[int]) -> None:
+def check_shares_of_sources(sampler: Any, batch_sizes: Iterable[int]) -> None:
     """Refuse batch sizes that cut the batches of a sampler of several sources.
 
     mmdet's ``MultiSourceSampler`` gives the indices of whole batches, in which each

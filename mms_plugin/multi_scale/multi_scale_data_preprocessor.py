@@ -72,7 +72,7 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
         self.resizes = size_arg.rpartition(".")[2] == "scale"
         self.order = order
         self.size_ratio = parse_size_ratio(size_ratio)
-        self.preprocessor = self._build(self._config)
+        self.preprocessor = self._build(copy.deepcopy(self._config))
         check_size_arg(size_arg, self._config, type(self.preprocessor))
         # Not registered as submodules: their buffers equal those of the configured one.
         self._by_size: Dict[Size, Any] = {}
@@ -107,9 +107,9 @@ class MultiScaleDataPreprocessor(BaseDataPreprocessor):
         height, width = scaled_size(size, self.size_ratio)
         return (width, height) if self.order == "wh" else (height, width)
 
-    def _build(self, config: Mapping) -> Any:
+    def _build(self, config: Dict[str, Any]) -> Any:
         with MODELS.switch_scope_and_registry(self._scope) as registry:
-            return registry.build(copy.deepcopy(dict(config)))
+            return registry.build(config)
 
 
 def _target_size(data: Any) -> Optional[Size]:

@@ -206,7 +206,7 @@ class MultiScaleDataset:
         return self._tally.totals()
 
     def counted_apart(self) -> MultiScaleDataset:
-        """Return this dataset once more; what it loses is not in :meth:`size_losses`.
+        """Return a shallow copy that counts its lost objects by itself.
 
         For images that are loaded beside the training.
         """

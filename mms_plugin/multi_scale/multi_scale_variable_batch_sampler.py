@@ -197,11 +197,18 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
     ) -> None:
         """Let the sizes grow over a training.
 
+        Give exactly one of ``max_epochs`` and ``max_iters``.
+
         Args:
             curriculum: How they grow.
-            max_epochs: Epochs of the whole training, which the curriculum's
-                fractions refer to; or
-            max_iters: its iterations, where the training is counted in these.
+            max_epochs: Epochs of the training, for a loop that counts epochs.
+                Defaults to ``None``.
+            max_iters: Iterations of the training, for a loop that counts these.
+                Defaults to ``None``.
+
+        Raises:
+            ValueError: Both or none are given, the inner sampler has no end and
+                ``max_iters`` is missing, or the curriculum does not fit the sizes.
         """
         if (max_epochs is None) == (max_iters is None):
             raise ValueError(
@@ -415,7 +422,12 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         return self._planner.plan_iterations(start, stop)
 
     def batch_at(self, epoch: int, position: int) -> Tuple[int, int, int]:
-        """Return ``(height, width, batch_size)`` of one batch of an epoch."""
+        """Return ``(height, width, batch_size)`` of one batch of an epoch.
+
+        Raises:
+            IndexError: The epoch has no such batch. Of an epoch that was started in
+                other settings (:meth:`resume`), only the remaining batches are known.
+        """
         planner = self._epochs
         return planner.plan(epoch).at(
             position - planner.iterations_done_elsewhere(epoch)
@@ -430,7 +442,11 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
         return self._epochs.shared_batch_size(epoch, position)
 
     def batch_at_iteration(self, iteration: int) -> Tuple[int, int, int]:
-        """Return ``(height, width, batch_size)`` of an iteration over the training."""
+        """Return ``(height, width, batch_size)`` of an iteration over the training.
+
+        Raises:
+            IndexError: As of :meth:`batch_at`.
+        """
         if self.endless:
             return self.plan_iterations(iteration, iteration + 1)[0]
         epoch = self.epoch_of(iteration)

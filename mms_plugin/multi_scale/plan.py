@@ -50,7 +50,15 @@ class Plan:
         return len(self.choices)
 
     def at(self, position: int) -> Tuple[int, int, int]:
-        """Return ``(height, width, batch_size)`` of one iteration."""
+        """Return ``(height, width, batch_size)`` of one iteration.
+
+        Raises:
+            IndexError: The plan has no such position.
+        """
+        if not 0 <= position < len(self):
+            raise IndexError(
+                f"position must be from 0 to {len(self) - 1}, but got {position}"
+            )
         height, width = self.sizes[self.choices[position]]
         return height, width, int(self.batch_sizes[position])
 

@@ -1,4 +1,4 @@
-"""Where a sampler stands in a training, for its checkpoint, and how it resumes there.
+"""Save a sampler's position in a training, and resume there.
 
 A checkpoint holds plain numbers and text. In the settings that it was saved in, a
 training continues at a position of the same plan. In other settings, the rest of its

@@ -1,4 +1,4 @@
-"""Where the parameter schedulers would be after some epochs and iterations."""
+"""Replay parameter schedulers up to an epoch and iteration."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def times_of(scheduler: _ParamScheduler) -> Dict[str, Any]:
 
 
 class _TimeMap:
-    """Maps iterations that were counted in equally long epochs to the real ones."""
+    """Map iterations that were counted in equally long epochs to the real ones."""
 
     def __init__(self, before: EpochMap, assumed_length: int) -> None:
         self.before = before

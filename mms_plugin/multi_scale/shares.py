@@ -1,4 +1,4 @@
-"""How the samples of an epoch are shared out among the ranks.
+"""Share out the samples of an epoch among the ranks.
 
 MMEngine's and torch's samplers deal a permutation to the ranks in turn: rank ``r`` of
 ``W`` has positions ``r, r + W, r + 2W, ...``. Ranks in step have always used up the

@@ -1,4 +1,4 @@
-"""Which argument of a transform or data preprocessor takes the size, and its value."""
+"""Find and set the argument of a transform or data preprocessor that takes a size."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def check_size_arg(
         kwargs_count: Whether ``**kwargs`` of ``kind`` take any name. Defaults to True.
 
     Raises:
-        ValueError: See above.
+        ValueError: ``kind`` has no such argument, or its config no such entry.
     """
     name, _, rest = path.partition(".")
     parameters, takes_any = _parameters(kind)

@@ -161,8 +161,8 @@ class TrainingLength:
 def _count_iterations(runner: Runner, done: int) -> None:
     """Tell the optimizer wrapper how many iterations are done, and how many there are.
 
-    It accumulates the gradients of the last ones by what is left. DeepSpeed's wrapper
-    does not ask.
+    The wrapper divides the losses of a last, incomplete accumulation by the number of
+    iterations that remain. DeepSpeed's has no such method.
     """
     wrapper = runner.optim_wrapper
     if hasattr(wrapper, "initialize_count_status"):

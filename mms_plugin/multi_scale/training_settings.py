@@ -11,7 +11,7 @@ import numpy as np
 from ..utils.random_state import mixed_seed
 from .aspect_groups import spare_images
 from .growing_sizes import GrowingSizes
-from .inner_sampler import check_make_up, is_endless, shares_of
+from .inner_sampler import check_shares_of_sources, is_endless, shares_of
 from .plan import count_iterations
 from .shares import Shares
 
@@ -91,7 +91,9 @@ def check_inner_sampler(settings: TrainingSettings) -> None:
         if getattr(inner, "__len__", lambda: 1)() == 0:
             raise ValueError(_NO_INDEX)
         drawn = settings.growing_sizes.distributions()
-        check_make_up(inner, [size for each in drawn for size in each.batch_sizes])
+        check_shares_of_sources(
+            inner, [size for each in drawn for size in each.batch_sizes]
+        )
         return
     most, fewest = settings.shares.left()
     if most == 0:

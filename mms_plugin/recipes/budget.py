@@ -112,7 +112,7 @@ def budget_options(
     budget = _parse_budget(options["budget"])
     own_options = {k: v for k, v in options.items() if k in BUDGET_OPTIONS}
     options = {k: v for k, v in options.items() if k not in BUDGET_OPTIONS}
-    _check_options(config, own_options, options)
+    _check_options(own_options, options)
     if counts_iterations(config):
         if options.get("keep") == "iterations":
             raise RecipeError(
@@ -143,9 +143,7 @@ def _parse_budget(value: Any) -> float:
     return float(value)
 
 
-def _check_options(
-    config: Any, own: Mapping[str, Any], options: Mapping[str, Any]
-) -> None:
+def _check_options(own: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     for name in (*_DECIDED, "by_epoch"):
         if name in options:
             raise ValueError(

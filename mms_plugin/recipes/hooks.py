@@ -77,7 +77,7 @@ def convert_hooks(
             hooks[index] = dict(type="BaseSizeBatchNormHook", num_batches=batches)
             report(
                 f"{place}: PreciseBNHook -> BaseSizeBatchNormHook(num_batches="
-                f"{batches}), at the end of the training only"
+                f"{batches}), on each rank, at the end of the training only"
             )
             continue
         changed: Any = copy.copy(hook)

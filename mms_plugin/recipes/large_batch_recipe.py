@@ -170,7 +170,7 @@ def _base_batch_size(config: Any, given: Any, report: Report) -> int:
         # mmdet's RTMDet inherits 16 from a schedule that it replaces.
         raise RecipeError(
             "auto_scale_lr.base_batch_size",
-            f"is {base}, but one rank alone has {own} images, so the learning rate is "
+            f"is {base}, but a single rank has {own} images, so the learning rate is "
             "not meant for this batch; set base_batch_size=N, the batch that it is "
             "meant for",
         )

@@ -6,7 +6,6 @@ values. If it does not run this way at its own size, nothing is known about the 
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import itertools
@@ -32,6 +31,8 @@ from ..utils.config_types import kind_of, scope_of
 from ..utils.error_text import first_line
 from ..utils.feature_stride import feature_stride
 from ..utils.input_channels import input_channels
+from ..utils.padded_size import padded_size
+from ..utils.pretrained import without_pretrained
 
 __all__ = ["ModelRun", "model_run"]
 
@@ -202,7 +203,7 @@ def _parts(model: Mapping, config: Mapping) -> List[Mapping]:
 
 def _built(part: Mapping, config: Mapping, scope: str) -> nn.Module:
     with _quietly(), _in_scope(config, scope):
-        return _build(_without_weights(part))
+        return _build(without_pretrained(part))
 
 
 def _build(config: Mapping) -> nn.Module:
@@ -216,18 +217,6 @@ def _build(config: Mapping) -> nn.Module:
             MODELS.build(neck) if neck else None,
             config["pad_size_divisor"],
         )
-
-
-def _without_weights(config: Any) -> Any:
-    if isinstance(config, Mapping):
-        return {
-            k: _without_weights(v)
-            for k, v in config.items()
-            if k not in ("init_cfg", "pretrained")
-        }
-    if isinstance(config, (list, tuple)):
-        return type(config)([_without_weights(v) for v in config])
-    return copy.copy(config)
 
 
 # Methods that fill weights: those that torch.nn.init uses, and the steps of its
@@ -382,10 +371,8 @@ def _backbone(model: nn.Module) -> bool:
 
 
 def _images(model: nn.Module, size: Size, number: int, device: str) -> torch.Tensor:
-    preprocessor: Any = getattr(model, "data_preprocessor", model)
-    divisor = getattr(preprocessor, "pad_size_divisor", 1)
-    height, width = (-(-side // divisor) * divisor for side in size)
-    return torch.zeros(number, input_channels(model), height, width, device=device)
+    shape = (number, input_channels(model), *padded_size(model, size))
+    return torch.zeros(shape, device=device)
 
 
 def _failure(run: _Run, size: Size, images: int) -> Optional[str]:

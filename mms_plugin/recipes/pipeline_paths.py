@@ -1,4 +1,4 @@
-"""The ways through a pipeline: nested transforms, random choices and their places."""
+"""Follow a pipeline through nested transforms and random choices."""
 
 from __future__ import annotations
 
@@ -96,10 +96,11 @@ def branches(transform: Any, place: str) -> List[Tuple[Sequence, str]]:
     if name == APPLY:
         return [(inner, f"{place}.transforms")]
     return [
-        (branch if isinstance(branch, (list, tuple)) else [branch], own)
-        for branch, own in (
-            (each, f"{place}.transforms[{index}]") for index, each in enumerate(inner)
+        (
+            each if isinstance(each, (list, tuple)) else [each],
+            f"{place}.transforms[{i}]",
         )
+        for i, each in enumerate(inner)
     ]
 
 

@@ -39,7 +39,7 @@ def report_batches(schedule: GrowingSizes, report: Report) -> None:
 
 
 def report_squares(base: Size, sizes: Sequence[Size], report: Report) -> None:
-    """Warn of sizes given as plain numbers, or square ones, around another base."""
+    """Warn if all sizes are square although the base size is not."""
     if base[0] == base[1] or any(height != width for height, width in sizes):
         return
     alike = ", ".join(str(scaled_to_side(base, size[0])) for size in sizes)

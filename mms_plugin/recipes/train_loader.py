@@ -1,4 +1,4 @@
-"""What the multi-scale recipe replaces: the training loader's batch sampler."""
+"""Convert the training data loader: its batch sampler and dataset."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
+
+from .unwrapped_model import unwrapped
 
 __all__ = ["input_channels"]
 
@@ -20,7 +20,7 @@ def input_channels(model: nn.Module) -> int:
     Args:
         model: Of any MMEngine library, built.
     """
-    inner: Any = getattr(model, "module", model)
+    inner = unwrapped(model)
     root = getattr(inner, "backbone", inner)
     folded = 1
     for module in root.modules() if isinstance(root, nn.Module) else ():

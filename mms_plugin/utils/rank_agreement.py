@@ -18,7 +18,7 @@ _LONGEST_NAP = 0.5
 
 
 class RankAgreement:
-    """Tells all ranks whether one of them has failed in a step.
+    """Tell all ranks whether one of them has failed in a step.
 
     The ranks use the key-value store of the process group, not a collective: a rank
     can tell of its failure while others are still inside the step, and a collective of

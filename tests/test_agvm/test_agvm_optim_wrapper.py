@@ -133,7 +133,8 @@ def test_one_warning_about_a_dead_head():
 
 
 @pytest.mark.parametrize(
-    "factor, cause", [(0.0, "it has no gradient"), (1.0, "ask for the same step")]
+    "factor, cause",
+    [(0.0, "it has no gradient"), (1.0, "give the same update direction")],
 )
 def test_each_death_of_a_module_is_reported_once(factor, cause):
     """Factor 0: it gets no gradient. 1: the same one from every image."""

@@ -156,7 +156,7 @@ def test_a_failed_measurement_is_explained():
 def test_a_quiet_module_is_explained():
     config = AGVMConfig(start_iter=80)
     for has_gradient, words in (
-        (True, "all images ask for the same step.*Check that its loss falls"),
+        (True, "all images give the same update direction.*Check that its loss falls"),
         (False, "it has no gradient.*Check that its weights are not frozen"),
     ):
         text = explain_quiet_module("roi_head.mask_head", 270, has_gradient, config)

@@ -1,11 +1,24 @@
 """Sizes of training images, found in pipelines."""
 
 import pytest
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
 from toy_configs import plain, training
 
 from mms_plugin.analysis import config_plan, counted_size, fixed_size
 
 LOAD = dict(type="LoadImageFromFile")
+
+
+@TRANSFORMS.register_module()
+class ByAFactor(BaseTransform):
+    """Takes a scale that is no size."""
+
+    def __init__(self, scale=0.5):
+        self.scale = scale
+
+    def transform(self, results):
+        return results
 
 
 @pytest.mark.parametrize(
@@ -137,6 +150,23 @@ LOAD = dict(type="LoadImageFromFile")
                 dict(type="mmdet.RandomCrop", crop_size=(64, 32)),
             ],
             (32, 64),
+            "",
+        ),
+        # An argument named scale may be a factor.
+        (
+            [
+                dict(type="mmpretrain.Resize", scale=64),
+                dict(type="ByAFactor", scale=0.5),
+            ],
+            (64, 64),
+            "",
+        ),
+        (
+            [
+                dict(type="mmpretrain.Resize", scale=64),
+                dict(type="ByAFactor", scale=(0.5, 2.0)),
+            ],
+            (64, 64),
             "",
         ),
     ],

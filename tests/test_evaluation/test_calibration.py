@@ -150,3 +150,10 @@ def test_all_confidences_alike():
     bins = make_bins([0.5] * 9, [True] * 9, 4, "equal_mass")
     assert [item.count for item in bins] == [9, 0, 0, 0]
     assert calibration_error(bins, "max") == 0.5
+
+
+def test_no_such_binning_and_no_such_norm():
+    with pytest.raises(ValueError, match="binning must be one of.*'equal-width'"):
+        make_bins([0.5], [True], 4, "equal-width")
+    with pytest.raises(ValueError, match="norm must be one of.*'L1'"):
+        calibration_error(make_bins([0.5], [True], 4), "L1")

@@ -53,6 +53,10 @@ def test_a_plan_by_hand():
     distribution = SizeDistribution(((1, 1), (2, 2)), (4, 2), (1.0, 1.0))
     plan = plan_epoch(36, lambda part: distribution, epoch_generator(0, 0))
     assert sorted(plan.to_list()) == [(1, 1, 4)] * 6 + [(2, 2, 2)] * 6
+    assert [plan.at(position) for position in range(12)] == plan.to_list()
+    for position in (-1, 12):
+        with pytest.raises(IndexError, match=f"from 0 to 11, but got {position}"):
+            plan.at(position)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,14 @@ def test_sizes_below_the_stride_do_not_run():
         checked_model(config, (32, 32), above, sizes_given=True)
 
 
+def test_models_that_read_their_config_as_attributes():
+    """MaskFormer's pixel decoder is built from a ConfigDict, not from a dict."""
+    pytest.importorskip("mmdet")
+    config = get_config("mmdet::maskformer/maskformer_r50_ms-16xb1-75e_coco.py")
+    checked = checked_model(config, (64, 64), [(64, 64), (96, 96)])
+    assert checked.lines == ["model: runs from 64x64 to 96x96 (all of it was run)"]
+
+
 @pytest.mark.parametrize("value", ["yes", 1, 0, None])
 def test_ways_to_check_a_model(value):
     config = dict(model=dict(type="ResNet"))
