@@ -20,7 +20,6 @@ __all__ = [
     "draw_costs",
     "draw_line_panels",
     "draw_lines",
-    "draw_plans",
 ]
 
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
@@ -48,41 +47,6 @@ def save_figure(figure: Any, path: PathLike) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png")
     write_atomically(content.getvalue(), path)
-
-
-def draw_plans(
-    plans: Mapping[str, Sequence[Tuple[int, int, int]]],
-    path: PathLike,
-    title: str = "Sizes drawn over the training",
-) -> None:
-    """Draw a panel for each training: the size and the batch size of every iteration.
-
-    Args:
-        plans: ``(height, width, batch_size)`` of every iteration, by the training's
-            name.
-        path: The PNG to write.
-        title: Above the picture.
-    """
-    figure = new_figure(9, 1.2 + 2.1 * len(plans))
-    axes = np.atleast_1d(figure.subplots(len(plans), 1, sharex=True, sharey=True))
-    figure.suptitle(title)
-    for number, (axis, (name, plan)) in enumerate(zip(axes, plans.items())):
-        sides = [np.sqrt(height * width) for height, width, _ in plan]
-        color = COLORS[number % len(COLORS)]
-        axis.plot(sides, ".", markersize=3, color=color)
-        images = sum(batch_size for _, _, batch_size in plan)
-        axis.set_title(
-            f"{name}: {len(plan):,} iterations, {images:,} images",
-            loc="left",
-            fontsize=10,
-        )
-        axis.set_ylabel("image side (px)")
-        axis.grid(alpha=0.3)
-    drawn = {height * width for plan in plans.values() for height, width, _ in plan}
-    if len(drawn) <= 12:
-        axes[0].set_yticks(sorted(np.round(np.sqrt(list(drawn)))))
-    axes[-1].set_xlabel("iteration")
-    save_figure(figure, path)
 
 
 def draw_lines(

@@ -32,7 +32,7 @@ from ..analysis import (
 from ..analysis import run_pictures as pictures
 from ..evaluation.conditions import metric_value
 from ..multi_scale import Size
-from ..utils.si_prefix import si_prefix
+from ..utils.si_prefix import si_prefix, si_text
 
 # Panels of a picture that are still legible.
 MOST_METRICS = 4
@@ -415,8 +415,7 @@ def show(document: Mapping[str, Any]) -> None:
             parts.append(f"{run['starts']} starts")
         cost = run["train_flops"] or run["train_pixels"]
         if cost:
-            factor, prefix = si_prefix(cost)
-            parts.append(f"{cost / factor:.4g} {prefix}{unit}")
+            parts.append(si_text(cost, unit))
         print(f"{run['label']}: {', '.join(parts)}")
     for path in document["pictures"].values():
         print(path)

@@ -28,7 +28,7 @@ from ..analysis import (
 )
 from ..analysis.training_iterations import size_schedule
 from ..multi_scale.sizes import Size, size_text
-from ..utils.si_prefix import si_prefix
+from ..utils.si_prefix import si_prefix, si_text
 from ..utils.tables import markdown_table
 
 
@@ -332,10 +332,7 @@ def draw(document: Dict[str, Any], path: str) -> None:
 
 def amount(value: Optional[float], unit: str) -> str:
     """Return a value with its unit, for a reader."""
-    if value is None:
-        return "not counted"
-    factor, prefix = si_prefix(value)
-    return f"{value / factor:.4g} {prefix}{unit}"
+    return "not counted" if value is None else si_text(value, unit)
 
 
 def duration(seconds: Optional[float]) -> str:

@@ -58,7 +58,7 @@ class FirstBatchHook(Hook):
         if image is not None:
             raise ValueError(
                 f"the first batch must have images of {size_text(size)}, but got one "
-                f"of {image[0]}x{image[1]}: a transform of its pipeline sets a size "
+                f"of {size_text(image)}: a transform of its pipeline sets a size "
                 "that does not follow the batch's, or makes the image larger after it "
                 "has that size (such as Expand, Pad(pad_to_square=True), or Mosaic "
                 "without RandomAffine)"

@@ -8,7 +8,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from .multi_scale_variable_batch_sampler import MultiScaleVariableBatchSampler
-from .sizes import Size
+from .sizes import Size, size_text
 
 __all__ = [
     "NO_ROOM",
@@ -39,7 +39,7 @@ class DryRunPoint(NamedTuple):
         images = f"{self.batch_size} image{'s' if self.batch_size > 1 else ''}"
         if self.size is None:
             return images
-        return f"{images} of {self.size[0]}x{self.size[1]}"
+        return f"{images} of {size_text(self.size)}"
 
 
 def points_of_training(

@@ -29,7 +29,7 @@ from .size_argument import (
     size_ratio_of,
 )
 from .size_losses import loading_sample
-from .sizes import TARGET_SIZE, Size
+from .sizes import TARGET_SIZE, Size, size_text
 from .visible_instances import keep_instances, visible_instances
 
 ORDERS = ("wh", "hw", "short", "long")
@@ -184,7 +184,7 @@ class MultiScaleTransform:
                 except AssertionError as error:  # may have no message
                     raise ValueError(
                         f"transform {self._config} cannot be built with "
-                        f"{'.'.join(self.size_arg)} of {size[0]}x{size[1]} (height x "
+                        f"{'.'.join(self.size_arg)} of {size_text(size)} (height x "
                         f"width): {str(error) or 'it does not accept that size'}"
                     ) from error
         return self._built[size]

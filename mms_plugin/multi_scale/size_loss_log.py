@@ -9,7 +9,7 @@ from mmengine.dist import all_gather_object
 from mmengine.runner import Runner
 
 from .size_losses import SizeLosses, describe_losses, losses_of, losses_since
-from .sizes import Size, ordered_sizes
+from .sizes import Size, ordered_sizes, size_text
 
 __all__ = ["SizeLossLog", "loss_lines"]
 
@@ -51,11 +51,11 @@ def loss_lines(losses: Dict[Size, SizeLosses]) -> List[Tuple[str, int]]:
     The level is a warning if more than a tenth of a size's images are lost.
     """
     lines = []
-    for (height, width), own in losses.items():
+    for size, own in losses.items():
         if own.any:
             lost = (own.replaced + own.emptied) / max(own.images, 1)
             level = logging.WARNING if lost > _MANY else logging.INFO
-            lines.append((f"at {height}x{width} {describe_losses(own)}", level))
+            lines.append((f"at {size_text(size)} {describe_losses(own)}", level))
     return lines
 
 

@@ -17,7 +17,7 @@ from ..multi_scale.curriculum import ResolutionCurriculum, grown_sizes
 from ..multi_scale.growing_sizes import GrowingSizes
 from ..multi_scale.sizes import Size, short_size, side_length, size_text
 from ..utils.config_types import counts_iterations, scope_of
-from ..utils.si_prefix import si_prefix
+from ..utils.si_prefix import si_text
 from ..utils.validation import is_number, parse_int
 from .budget_search import (
     LATEST_END,
@@ -381,10 +381,9 @@ def _report_choice(
             "with few batches per epoch it cannot be closer"
         )
     if costs.model is not None:
-        factor, prefix = si_prefix(costs.own)
         line = (
-            f"an iteration of the original config has {costs.own / factor:.4g} "
-            f"{prefix}FLOPs per rank, counted on {costs.model.counted_on}"
+            f"an iteration of the original config has {si_text(costs.own, 'FLOPs')} "
+            f"per rank, counted on {costs.model.counted_on}"
         )
         if costs.model.rois is not None:
             line += f", with {costs.model.rois[1]} positive RoIs per image"

@@ -70,7 +70,7 @@ def counted_cost_model(
     model = dict(alpha=1.0, beta=float(f"{beta:.3g}"))
     report(
         f"cost_model: each image costs as much as {model['beta']:,.10g} pixels more "
-        f"than it has (training FLOPs at {ends[0][0]}x{ends[0][1]} and "
-        f"{ends[1][0]}x{ends[1][1]})"
+        "than it has (training FLOPs at "
+        f"{' and '.join(map(size_text, ends))})"
     )
     return model

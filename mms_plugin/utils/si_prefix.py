@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
-__all__ = ["si_prefix"]
+__all__ = ["si_prefix", "si_text"]
 
 
 def si_prefix(value: float) -> Tuple[float, str]:
@@ -13,3 +13,9 @@ def si_prefix(value: float) -> Tuple[float, str]:
         if value >= factor:
             return factor, prefix
     return (1e6, "M") if value >= 1e6 else (1.0, "")
+
+
+def si_text(value: float, unit: str) -> str:
+    """Return a value with its prefix and unit, such as ``'4.089 TFLOPs'``."""
+    factor, prefix = si_prefix(value)
+    return f"{value / factor:.4g} {prefix}{unit}"

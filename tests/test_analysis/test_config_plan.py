@@ -171,7 +171,7 @@ def plain_with(**changes):
         (without_sampler(plain()), dict(world_size=2), "must have a sampler"),
         (without_sampler(training()), {}, "must have a sampler"),
         (plain(), dict(world_size=9), "8 samples for world_size=9"),
-        (plain(), dict(num_samples=0), "num_samples=0"),
+        (plain(), dict(num_samples=0), "num_samples must be .*got 0"),
         (
             plain(16, drop_last=True),
             dict(base_size=(8, 8)),

@@ -145,7 +145,7 @@ def test_a_real_classifier_by_hand():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="batch_size=0"):
+    with pytest.raises(ValueError, match="batch_size must .*got 0"):
         training_flops_per_image(TwoConvs(), make_batch, [(8, 8)], batch_size=0)
     with pytest.raises(ValueError, match="trains no parameter"):
         training_flops_per_image(TwoConvs().requires_grad_(False), make_batch, [(8, 8)])

@@ -14,19 +14,6 @@ def count_color(path, bgr, tolerance=40):
     return int((abs(image - np.array(bgr)).max(axis=2) < tolerance).sum())
 
 
-def test_each_plan_has_a_panel(tmp_path):
-    plan = [(32, 32, 8), (64, 64, 2)] * 20
-    pictures.draw_plans({"one": plan}, tmp_path / "one.png")
-    pictures.draw_plans({"one": plan, "two": plan}, tmp_path / "two.png")
-    one, two = (cv2.imread(str(tmp_path / f"{n}.png")) for n in ("one", "two"))
-    assert two.shape[0] > one.shape[0]
-    assert two.shape[1] == one.shape[1]
-    # The second series' blue is in the second picture alone.
-    blue = (0xB2, 0x72, 0x00)
-    assert count_color(tmp_path / "one.png", blue) == 0
-    assert count_color(tmp_path / "two.png", blue) > 20
-
-
 def test_every_line_is_drawn(tmp_path):
     path = tmp_path / "lines.png"
     series = {"a": [(0, 0), (1, 1)], "b": [(0, 1), (1, 0)], "none yet": []}

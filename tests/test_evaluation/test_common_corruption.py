@@ -87,11 +87,11 @@ def test_the_number_of_workers_does_not_matter(name):
 @pytest.mark.parametrize(
     "arguments, text",
     [
-        (dict(corruption="rain"), "corruption='rain' must be one of gaussian_noise"),
-        (dict(corruption="fog", severity=0), "severity=0"),
-        (dict(corruption="fog", severity=6), "severity=6"),
-        (dict(corruption="fog", severity=True), "severity=True"),
-        (dict(corruption="fog", channel_order="gbr"), "channel_order='gbr'"),
+        (dict(corruption="rain"), "one of gaussian_noise.*but got 'rain'"),
+        (dict(corruption="fog", severity=0), "severity must .*got 0"),
+        (dict(corruption="fog", severity=6), "severity must .*got 6"),
+        (dict(corruption="fog", severity=True), "severity must .*got True"),
+        (dict(corruption="fog", channel_order="gbr"), "channel_order must .*got 'gbr'"),
     ],
 )
 def test_bad_arguments(arguments, text):

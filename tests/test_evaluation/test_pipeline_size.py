@@ -115,7 +115,7 @@ def test_no_size(transforms):
 
 @pytest.mark.parametrize("size", [0, -3, 1.5, True, "64"])
 def test_bad_size(size):
-    with pytest.raises(ValueError, match="size=.*above 0"):
+    with pytest.raises(ValueError, match="size must .*above 0"):
         pipeline_at_size([dict(type="Resize", scale=64)], size)
 
 

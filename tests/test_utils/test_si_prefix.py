@@ -1,6 +1,6 @@
 import pytest
 
-from mms_plugin.utils.si_prefix import si_prefix
+from mms_plugin.utils.si_prefix import si_prefix, si_text
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,8 @@ from mms_plugin.utils.si_prefix import si_prefix
 )
 def test_the_largest_prefix_below_the_value(value, expected):
     assert si_prefix(value) == expected
+
+
+def test_a_value_with_its_unit():
+    assert si_text(4.0891e12, "FLOPs") == "4.089 TFLOPs"
+    assert si_text(12.5, "px") == "12.5 px"

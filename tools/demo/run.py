@@ -293,12 +293,12 @@ class _Arm:
 def draw_pictures(task: report.Task, content: Dict[str, Any], run: TaskRun) -> None:
     """Draw what ``task.pictures`` names."""
     from mms_plugin.analysis import pictures
+    from tools.demo.plan_picture import draw_plans
 
     arms, folder = content["arms"], run.work_dir
-    pictures.draw_plans(
+    draw_plans(
         {arm.name: [item for epoch in arm.plan for item in epoch] for arm in task.arms},
         folder / f"{task.name}_sizes.png",
-        "Size of every batch over the training",
     )
     pictures.draw_line_panels(
         {

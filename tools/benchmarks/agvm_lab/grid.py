@@ -28,7 +28,7 @@ START_RATES: Dict[str, Dict[int, Tuple[float, ...]]] = {
         16: (0.02, 0.04, 0.08),
         64: (0.04, 0.08, 0.16),
         256: (0.04, 0.08, 0.16),
-        1024: (0.02, 0.04, 0.08),  # it diverges at 0.08
+        1024: (0.04, 0.08, 0.16),
     },
     "adamw": {
         16: (4e-4, 8e-4, 1.6e-3),
@@ -199,7 +199,10 @@ class Sweep:
             for kind in sweep_kinds(optimizer, batch)
         }
         start = start_rates(optimizer, batch, variant)
-        self.rates = sweep_rates(start, list(self.curves.values()))
+        # At 1024 the usual epochs are 120 updates, too few to learn: the longer
+        # trainings are compared there.
+        grows = batch < 1024 or variant != "default"
+        self.rates = sweep_rates(start, list(self.curves.values()) if grows else [])
 
     def arms(self) -> List[Arm]:
         """Return all arms of the sweep, the middle rates first."""
@@ -250,8 +253,7 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
         arms += long_at_256(results, sweep, seeds)
         arms += _both(sweep, variant="ema", ema=True)
     for name in main:
-        sweep = Sweep(results, name, 1024)
-        arms += sweep.arms() + _seeds(results, sweep, seeds)
+        arms += Sweep(results, name, 1024).arms()
     for sweep in at_256.values():
         arms += _both(sweep, variant="vbs-cur", multi_scale=True)
     arms += schedules(results, at_256["sgd"], seeds)
@@ -501,11 +503,16 @@ def pretrained(results: Sequence[Result], optimizer: str, at_16: Sweep) -> List[
 
     From scratch, batch 256 has too few updates for the backbone. AGVM starts where
     ``fit_measurements`` lets it start. With batch 16 at its best rate for comparison,
-    and for twice the epochs, as many updates as the published runs have.
+    and for twice the epochs, as many updates as the published runs have, unless a seed
+    diverges at one's best rate.
     """
     own: Dict[str, Any] = dict(variant="pretrained", pretrained=True, start_factor=2.0)
     sweep = Sweep(results, optimizer, 256, **own)
     arms = sweep.arms() + _at_best(at_16, False, **own)
+    best = [dict(sweep.key, agvm=k, lr=sweep.best(k)) for k in sweep.curves]
+    at_best = [r for key in best for r in select(results, variant="pretrained", **key)]
+    if any(result["diverged"] for result in at_best):
+        return arms
     return arms + _both(sweep, variant=PRETRAINED_LONG, epoch_factor=2)
 
 
