@@ -9,6 +9,7 @@ from mmengine.hooks import CheckpointHook
 
 from ..agvm.wrapper_names import PLAIN, WITH_AGVM
 from ..checkpoints.atomic_local_backend import BACKEND_NAME
+from ..recipes.config_edits import add_plugin_import
 from ..utils.config_types import class_name
 from .errors import UserError
 from .launching import has_accelerator
@@ -25,8 +26,6 @@ def enable_amp(config: Config) -> None:
     Raises:
         UserError: The wrapper is of another type.
     """
-    from ..recipes.config_edits import add_plugin_import
-
     wrapper = config.get("optim_wrapper")
     if not isinstance(wrapper, ConfigDict):
         raise UserError("--amp needs a config with optim_wrapper")
@@ -51,8 +50,6 @@ def enable_amp(config: Config) -> None:
 
 def add_dry_run(config: Config) -> None:
     """Let a training try every size before it starts, if it does not already."""
-    from ..recipes.config_edits import add_plugin_import
-
     hooks = list(config.get("custom_hooks") or [])
     for hook in hooks:
         kind = hook.get("type") if isinstance(hook, Mapping) else type(hook)
@@ -69,8 +66,6 @@ def save_atomically(config: Config) -> None:
     Where the config has it, by name or by MMEngine's default, for a local disk.
     Another hook, or another file backend, is the user's own choice and stays.
     """
-    from ..recipes.config_edits import add_plugin_import
-
     hooks = config.get("default_hooks")
     if hooks is None or "checkpoint" not in hooks:
         default = dict(checkpoint=dict(type="CheckpointHook", interval=1))

@@ -8,6 +8,8 @@ from typing import Any, Dict, List
 
 from mmengine.config import Config
 
+from ..analysis.model_flops import COUNTING
+from ..recipes import RECIPES, apply_recipes, option_names
 from .arguments import add_options_argument
 from .errors import UserError, setting_up
 from .launching import is_main_process, launched_world_size
@@ -15,8 +17,6 @@ from .launching import is_main_process, launched_world_size
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--recipe`` and ``--recipe-options``."""
-    from ..recipes import RECIPES
-
     parser.add_argument(
         "--recipe",
         metavar="R",
@@ -38,9 +38,6 @@ def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
         UserError: There is no such recipe or option, or the config cannot be
             converted.
     """
-    from ..analysis.model_flops import COUNTING
-    from ..recipes import apply_recipes
-
     if args.recipe is None:
         if args.recipe_options is not None:
             raise UserError("--recipe-options needs --recipe")
@@ -71,8 +68,6 @@ def apply_recipe_arguments(config: Config, args: argparse.Namespace) -> Config:
 
 def _describe_training(options: Dict[str, Any], args: argparse.Namespace) -> None:
     """Add what the command knows of the training: its ranks and its samples."""
-    from ..recipes import RECIPES, option_names
-
     known: Dict[str, Any] = {}
     if hasattr(args, "launcher"):
         known["world_size"] = launched_world_size(args.launcher)

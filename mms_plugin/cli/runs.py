@@ -9,11 +9,13 @@ from typing import Any, Iterator, List
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import RandomSampler, SequentialSampler
 
 from ..checkpoints.find_checkpoint import unreadable_reason
+from ..hooks.first_batch_hook import FirstBatchHook
 from ..multi_scale.path_in_errors import put_paths_in_errors
 from .errors import RunError, UserError, debugging, one_line, setting_up
 from .explain_fault import explain_fault
@@ -22,8 +24,6 @@ from .explain_fault import explain_fault
 def build_runner(config: Config) -> Runner:
     """Return the config's runner: its ``runner_type``, or MMEngine's."""
     if "runner_type" in config:
-        from mmengine.registry import RUNNERS
-
         return RUNNERS.build(config)
     return Runner.from_cfg(config)
 
@@ -52,8 +52,6 @@ class _RunNotes(Hook):
 
 def check_first_batch(runner: Runner) -> None:
     """Let a training make its first batch before it starts."""
-    from ..hooks.first_batch_hook import FirstBatchHook
-
     runner.register_hook(FirstBatchHook())
 
 
