@@ -61,9 +61,14 @@ def latest_checkpoint(
             Defaults to MMEngine's.
     """
     passed_over: List[Tuple[str, str]] = []
-    named = _named(osp.join(work_dir, LAST_CHECKPOINT))
+    file = osp.join(work_dir, LAST_CHECKPOINT)
+    try:
+        named = _named(file)
+    except OSError as error:
+        named = None
+        passed_over.append((file, error.strerror or str(error)))
     if named == "":
-        passed_over.append((osp.join(work_dir, LAST_CHECKPOINT), "it is empty"))
+        passed_over.append((file, "it is empty"))
     elif named is not None:
         if "://" in named or osp.isdir(named):
             return LatestCheckpoint(named, named, ())  # another backend, DeepSpeed
@@ -120,7 +125,8 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
     """
     path = osp.expanduser(path)
     if not osp.isfile(path):
-        raise UnreadableCheckpointError("it does not exist")
+        folder = "is a folder" if osp.isdir(path) else "does not exist"
+        raise UnreadableCheckpointError(f"it {folder}")
     try:
         if osp.getsize(path) == 0:
             raise UnreadableCheckpointError("it is empty")

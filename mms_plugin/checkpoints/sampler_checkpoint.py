@@ -103,23 +103,50 @@ class SamplerCheckpoint:
             )
             return None
         reason = _reason(sampler, state)
-        if state is None and self._saved_at_an_epochs_end(loop):
-            whole = sampler.iterations_before(loop.epoch)
-            state = sampler.state_at(whole, loop.epoch)
+        if state is None:
+            state = self._state_of_other_epochs(loop, sampler)
+        elif state.get("epoch", loop.epoch) != loop.epoch:
+            raise ValueError(
+                "train_cfg must count iterations, as in the training of the "
+                "checkpoint, which stands within a later pass over the data: set "
+                "train_cfg=dict(by_epoch=False, max_iters=...), or start from its "
+                "weights (load_from without resume)"
+            )
         done = sampler.resume(loop.iter, loop.epoch, state)
         return None if done == loop.iter else Recount(done, reason)
 
-    def _saved_at_an_epochs_end(self, loop: BaseLoop) -> bool:
-        """Return whether a checkpoint without a place was saved at an epoch's end.
+    def _state_of_other_epochs(
+        self, loop: BaseLoop, sampler: MultiScaleVariableBatchSampler
+    ) -> Optional[Dict[str, Any]]:
+        """Return the place of a checkpoint that holds none, by its whole epochs.
 
-        Its epochs had other lengths than the current ones: the total number of
-        iterations, which the checkpoint holds too, tells their length.
+        The total number of iterations, which it does hold, tells whether its epochs
+        had another length, as those of a training without the sampler.
+
+        Returns:
+            ``None`` where the epochs are as long as now, or their length is unknown.
+
+        Raises:
+            ValueError: It stands within such an epoch.
         """
         iters, epochs = (self._runtime_info.get(k) for k in ("max_iters", "max_epochs"))
-        if not iters or not epochs or iters == loop.max_iters:
-            return False
-        ended: bool = loop.iter * epochs == loop.epoch * iters
-        return ended
+        if (
+            not iters
+            or not epochs
+            or iters * loop.max_epochs == loop.max_iters * epochs
+        ):
+            return None
+        # MMEngine counts an epoch only after its last checkpoint by iteration.
+        for done in (loop.epoch, loop.epoch + 1):
+            if loop.iter * epochs == done * iters:
+                return sampler.state_at(sampler.iterations_before(done), loop.epoch)
+        raise ValueError(
+            f"the checkpoint must stand at the end of an epoch, of {iters / epochs:g} "
+            f"iterations in its training, but it stands at {loop.iter}: it was saved "
+            "without this sampler's state, as by a training without the sampler or its "
+            "hook; resume from a checkpoint of an epoch's end, or start from its "
+            "weights (load_from without resume)"
+        )
 
 
 def _reason(

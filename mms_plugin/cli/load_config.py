@@ -7,7 +7,7 @@ import os
 import os.path as osp
 from difflib import get_close_matches
 from glob import glob
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from mmengine.config import Config
 from mmengine.hub import get_config
@@ -25,6 +25,14 @@ _EXAMPLES = {
     "mms_plugin": "mms_plugin::resnet/resnet50_vbs_8xb128-600e_in1k.py",
 }
 
+_KINDS: Dict[str, Tuple[Any, str]] = {
+    "train_dataloader": (Mapping, "a dict"),
+    "default_hooks": (Mapping, "a dict"),
+    "custom_imports": (Mapping, "a dict"),
+    "custom_hooks": ((list, tuple), "a list"),
+}
+"""Settings that the commands read and change, with their kinds."""
+
 
 def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Config:
     """Load a config file, or a library's own config by ``library::path``.
@@ -36,7 +44,8 @@ def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Confi
 
     Raises:
         UserError: There is no such config, it does not parse, what it imports or the
-            library of its scope is missing, or the options do not fit.
+            library of its scope is missing, the options do not fit, or a setting is of
+            another kind than MMEngine takes.
     """
     try:
         if "::" in name:
@@ -69,10 +78,19 @@ def load_config(name: str, options: Optional[Mapping[str, Any]] = None) -> Confi
             raise UserError(
                 f"--cfg-options do not fit the config: {one_line(error)}"
             ) from error
+    _check_kinds(config)
     scope = config.get("default_scope")
     if scope in [host.name for host in HOSTS]:
         _check_installed(scope, f"config {name} (default_scope={scope!r})")
     return config
+
+
+def _check_kinds(config: Config) -> None:
+    """Refuse settings of another kind than MMEngine's runner takes."""
+    for name, (kinds, said) in _KINDS.items():
+        value = config.get(name)
+        if value is not None and not isinstance(value, kinds):
+            raise UserError(f"{name} must be {said}, but got {value!r}")
 
 
 def enter_scope(config: Optional[Config]) -> None:

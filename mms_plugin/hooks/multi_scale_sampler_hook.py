@@ -19,6 +19,7 @@ from ..multi_scale.iteration_seeds import seed_iteration
 from ..multi_scale.multi_scale_variable_batch_sampler import (
     MultiScaleVariableBatchSampler,
 )
+from ..multi_scale.rank_check import check_ranks_agree
 from ..multi_scale.runner_parts import (
     built_train_loop,
     loop_counts_iterations,
@@ -142,6 +143,7 @@ class MultiScaleSamplerHook(Hook):
             saved = self._checkpoint.saved_iters
             if saved not in (None, loop.max_iters):
                 self._length.keep_times(runner, saved)
+        check_ranks_agree(sampler)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the epoch, and log which sizes it draws from."""

@@ -187,6 +187,7 @@ class MultiScaleDataset:
         return sample
 
     def __len__(self) -> int:
+        self.full_init()  # with its errors, rather than that of the wrapped dataset
         return len(self.dataset)
 
     def full_init(self) -> None:

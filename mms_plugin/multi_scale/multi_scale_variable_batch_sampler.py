@@ -35,6 +35,7 @@ from .inner_sampler import (
 from .multi_scale_dataset import check_wrapped
 from .sampler_state import (
     changes_since,
+    common_to_ranks,
     epoch_state,
     from_the_first_index,
     images_before,
@@ -387,6 +388,16 @@ class MultiScaleVariableBatchSampler(Sampler[List[SizedIndex]]):
             One text for each, such as ``'max_epochs is 6 (was 3)'``.
         """
         return changes_since(self._settings, state)
+
+    def common_to_ranks(self) -> Dict[str, Any]:
+        """Return what must be equal on all ranks: the seed, the settings and the plan.
+
+        Returns:
+            Values by name, as ``num_samples`` and ``batch_size``; of the plan of the
+            epoch that the training begins or continues in, a digest.
+        """
+        planner = self._planner if self._stream is None else None
+        return common_to_ranks(self._settings, planner)
 
     # Planning
 

@@ -118,6 +118,22 @@ def _common_state(
     )
 
 
+def common_to_ranks(
+    settings: TrainingSettings, planner: Optional[EpochPlanner]
+) -> Dict[str, Any]:
+    """Return what must be equal on all ranks: the seed, the settings and the plan.
+
+    Args:
+        settings: Of the training.
+        planner: Plans its epochs; ``None`` for an endless stream. The plan is that of
+            the epoch that it begins with.
+    """
+    found = dict(seed=settings.seed, **plan_settings(settings))
+    if planner is not None:
+        found["plan"] = plan_digest(planner.shared_plan(*planner.started[:2]))
+    return found
+
+
 def plan_digest(plan: Plan) -> str:
     """Return a digest of a plan, the same for plans with the same batches."""
     sizes = np.asarray(plan.sizes, dtype=np.int64).reshape(-1, 2)

@@ -43,7 +43,7 @@ def cut(path, part=0.5, **kwargs):
     "write, reason",
     [
         (lambda path: None, "it does not exist"),
-        (lambda path: path.mkdir(), "it does not exist"),
+        (lambda path: path.mkdir(), "it is a folder"),
         (lambda path: path.write_bytes(b""), "it is empty"),
         (cut, "it is cut short"),
         (lambda path: cut(path, 0.9999), "it is cut short"),
@@ -134,6 +134,13 @@ class TestLatest:
         assert latest.passed_over == ((str(run / "last_checkpoint"), "it is empty"),)
         (run / "last_checkpoint").unlink()
         assert latest_checkpoint(str(run)) == (str(run / "epoch_10.pth"), None, ())
+
+    def test_last_checkpoint_cannot_be_read(self, run):
+        (run / "last_checkpoint").unlink()
+        (run / "last_checkpoint").mkdir()
+        latest = latest_checkpoint(str(run))
+        assert latest.path == str(run / "epoch_10.pth")
+        assert latest.passed_over == ((str(run / "last_checkpoint"), "Is a directory"),)
 
     def test_all_are_broken(self, run):
         for path in run.glob("epoch_?*.pth"):

@@ -121,6 +121,24 @@ def test_why_iterations_are_counted_anew(loop_at, form):
 
 def test_a_checkpoint_of_a_fixed_size_run_within_an_epoch_is_refused(loop_at):
     info = dict(max_iters=39, max_epochs=3)
-    loop = loop_at(30, epoch=1)
-    with pytest.raises(ValueError, match="checkpoint of an epoch's end"):
-        resumed(loop, dict(message_hub=dict(runtime_info=info)))
+    for iteration, epoch in ((2, 0), (5, 0), (12, 0), (30, 1)):
+        loop = loop_at(iteration, epoch=epoch)
+        with pytest.raises(ValueError, match="checkpoint of an epoch's end"):
+            resumed(loop, dict(message_hub=dict(runtime_info=info)))
+
+
+def test_the_end_of_a_fixed_size_epoch_that_is_not_counted_yet(loop_at):
+    """MMEngine saves by iteration before it counts the epoch."""
+    info = dict(max_iters=39, max_epochs=3)
+    loop = loop_at(13, epoch=0)
+    recount = resumed(loop, dict(message_hub=dict(runtime_info=info)))
+    assert recount.done == sampler_of(loop).iterations_before(1) != 13
+    assert sizes_and_indices(loop, 0) == []
+    assert sizes_and_indices(loop, 1) == sizes_and_indices(loop_at(0), 1)
+
+
+def test_epochs_cannot_continue_a_later_pass_of_a_training_by_iterations(loop_at):
+    done = sampler_of(loop_at(0)).iterations_before(1) + 1
+    checkpoint = saved(loop_at(done, by_epoch=False))
+    with pytest.raises(ValueError, match="train_cfg must count iterations.*load_from"):
+        resumed(loop_at(done), checkpoint)

@@ -31,6 +31,22 @@ class TestLoadConfig:
         assert config.b.c == [dict(x=5), dict(x=2)] and config.d.e == "x"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("train_dataloader", 1, "a dict"),
+        ("custom_hooks", 5, "a list"),
+        ("default_hooks", [1], "a dict"),
+        ("custom_imports", "x", "a dict"),
+    ],
+)
+def test_a_setting_of_another_kind(tmp_path, name, value, kind):
+    (tmp_path / "own.py").write_text("a = 1\n")
+    with pytest.raises(cli.UserError) as error:
+        cli.load_config(str(tmp_path / "own.py"), {name: value})
+    assert str(error.value) == f"{name} must be {kind}, but got {value!r}"
+
+
 def test_a_module_of_the_users_that_is_not_found(tmp_path):
     (tmp_path / "own.py").write_text(
         "custom_imports = dict(imports=['no_such_module_x.parts'], "

@@ -122,6 +122,27 @@ def test_a_run_at_one_size_goes_on_at_many(make_runner, train, tmp_path, by_epoc
         assert sorted(samples) == list(range(50))
 
 
+def test_an_epoch_at_one_size_that_is_not_counted_yet(train, tmp_path):
+    """MMEngine saves by iteration before it counts the epoch."""
+    size = dict(type="AtSize")
+    pipeline = [dict(type="RandomImage", scale=(8, 8)), size, dict(type="CollectToy")]
+    dataset = dict(type="ToyDataset", num=50, pipeline=pipeline)
+    checkpoint = dict(type="CheckpointHook", by_epoch=False, interval=13)
+    train(
+        "cut",
+        stop=20,
+        hooks=[],
+        train_dataloader=dict(PLAIN, dataset=dataset),
+        default_hooks=dict(checkpoint=checkpoint),
+    )
+    resumed = train("cut", resume=True)
+    assert resumed.iter == resumed.max_iters
+    samples = used(resumed)
+    assert len(samples) == 3 * 50
+    for epoch in range(3):
+        assert sorted(samples[50 * epoch : 50 * (epoch + 1)]) == list(range(50))
+
+
 def log_of(runner):
     return "".join(p.read_text() for p in Path(runner.log_dir).glob("*.log"))
 

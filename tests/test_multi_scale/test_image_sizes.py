@@ -272,6 +272,9 @@ def test_workers_get_no_copy_of_the_sizes():
 def test_no_sample_left():
     with pytest.raises(ValueError, match=r"at least one sample.*'min_size': 99"):
         MultiScaleDataset(dict(LEAF, filter_cfg=dict(min_size=99)))
+    lazy = MultiScaleDataset(dict(LEAF, filter_cfg=dict(min_size=99), lazy_init=True))
+    with pytest.raises(ValueError, match=r"at least one sample.*'min_size': 99"):
+        len(lazy)
 
 
 def test_records_without_width_name_the_image():

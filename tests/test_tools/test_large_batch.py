@@ -230,7 +230,7 @@ def test_plan_of_a_whole_benchmark():
     pair[1]["diverged"] = False
     best = summary.best_of(results, "adamw", 1024, True, "long")
     assert best.complete and len(best.aps) == 3
-    raised = grid.select(results, variant="mean-rate-long")
+    raised = grid.select(results, variant="mean-rate-long", batch=1024)
     for rate in (best.rate, agvm.rate):
         assert any(arm["lr"] == pytest.approx(rate * 1.3) for arm in raised)
     for arm in raised:
@@ -248,6 +248,11 @@ def test_where_agvm_needs_a_lower_rate_a_later_start_is_tried_with_more_epochs()
     for kind in (False, True):
         arms = grid.select(usual, optimizer="sgd", batch=256, variant="long", agvm=kind)
         assert [arm["seed"] for arm in arms] == [0, 1, 2]
+    (raised,) = grid.select(
+        usual, optimizer="sgd", batch=256, variant="mean-rate-long", agvm=False
+    )
+    assert raised["lr"] == pytest.approx(1.3 * arms[0]["lr"])
+    assert raised["settings"] == dict(epoch_factor=2)
     late = grid.select(grown(ap=ap), batch=256, variant="long-start-late")
     assert {(a["optimizer"], a["agvm"], a["lr"]) for a in late} == {("sgd", True, 0.08)}
     assert [arm["seed"] for arm in late] == [0, 1, 2]

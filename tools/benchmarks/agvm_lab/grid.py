@@ -396,8 +396,10 @@ def long_at_256(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm
     """Return the arms at batch 256 with twice the epochs, about the published updates.
 
     Each kind at its best rate. Where AGVM's is lower, also AGVM with a later start at
-    that of plain training: can it use that rate then? Further seeds of the pair at the
-    highest rate; where plain training diverges there, seed 0 of both at the rate below.
+    that of plain training: can it use that rate then? Else plain training at AGVM's
+    mean multiplier times that rate: is its gain that of a larger rate? Further seeds of
+    the pair at the highest rate; where plain training diverges there, seed 0 of both at
+    the rate below.
     """
     long: Dict[str, Any] = dict(variant="long", epoch_factor=2)
     late: Dict[str, Any] = dict(long, variant=LONG_START_LATE, start_factor=2.0)
@@ -409,6 +411,13 @@ def long_at_256(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm
             arms += _at_best(sweep, False, agvm=True, seed=seed, **late)
         else:
             arms += _at_best(sweep, True, seed=seed, **long)
+    if not lower:
+        own = dict(sweep.key, agvm=True, variant="long", seed=0, diverged=False)
+        mean: Dict[str, Any] = dict(long, agvm=False, variant=MEAN_RATE_LONG)
+        for arm in select(results, lr=sweep.best(True), **own):
+            if arm["mean_multipliers"]:
+                raised = raised_rate(arm["lr"], arm["mean_multipliers"])
+                arms.append(make_arm(lr=raised, **sweep.key, **mean))
     plain = select(results, agvm=False, variant="long", **sweep.key)
     for rate in {arm["lr"] for arm in plain if arm["diverged"]} & {*sweep.rates[1:]}:
         below = sweep.rates[sweep.rates.index(rate) - 1]
