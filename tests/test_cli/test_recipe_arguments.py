@@ -91,7 +91,7 @@ def test_what_takes_long_is_told_at_once(monkeypatch, capsys):
             raise ValueError("budget=0.1 cannot be reached")
         return config
 
-    monkeypatch.setattr("mms_plugin.recipes.apply_recipes", apply)
+    monkeypatch.setattr("mms_plugin.cli.recipe_arguments.apply_recipes", apply)
     fails = True
     with pytest.raises(cli.UserError, match="budget=0.1 cannot be reached"):
         convert(None)
