@@ -342,7 +342,7 @@ def test_the_lowest_rate_that_only_agvm_loses_is_looked_into():
         for arm in [grid.make_arm("sgd", 256, kind, rate)]
         for lost in [losers == "both" or (losers == "agvm" and kind)]
     ]
-    found = grid.edges(grid.Sweep(results, "sgd", 256))
+    found = grid.edges(results, grid.Sweep(results, "sgd", 256), 3)
     assert {(arm["variant"], arm["agvm"]) for arm in found} == {
         ("edge-start-late", True),
         ("edge-anchor-rpn-head", True),
@@ -355,10 +355,13 @@ def test_the_lowest_rate_that_only_agvm_loses_is_looked_into():
     assert {arm["lr"] for arm in found} == {0.16}
     assert {arm["name"] for arm in found} <= {a["name"] for a in grid.plan(results)}
     results += [made(arm, 21.0) for arm in found]
+    more = grid.edges(results, grid.Sweep(results, "sgd", 256), 3)[len(found) :]
+    assert [arm["seed"] for arm in more] == [1, 2]
+    assert {arm["variant"] for arm in more} == {"edge-start-late"}
     text = squeezed(tables.edges(results))
     assert "| SGD | AGVM | 0.16 | diverged at update 480 of 480 |" in text
     assert "| SGD | plain, clipped to the end | 0.16 | 21.0 |" in text
-    assert grid.edges(grid.Sweep(results[:4], "sgd", 256)) == []
+    assert grid.edges(results[:4], grid.Sweep(results[:4], "sgd", 256), 3) == []
 
 
 # ------------------------------------------------------------------------ settings

@@ -236,7 +236,7 @@ def plan(results: Sequence[Result], seeds: int = 3) -> List[Arm]:
     for sweep in at_256.values():
         arms += sweep.arms()
     for sweep in at_256.values():
-        arms += _seeds(results, sweep, seeds) + edges(sweep)
+        arms += _seeds(results, sweep, seeds) + edges(results, sweep, seeds)
     arms += long_at_1024(results, at_256["sgd"], seeds)
     for name in main:
         arms += pretrained(results, name, at_16[name])
@@ -474,14 +474,15 @@ def long_at_1024(results: Sequence[Result], sgd_at_256: Sweep, seeds: int) -> Li
     return arms + _seeds(results, sweep, seeds)
 
 
-def edges(sweep: Sweep) -> List[Arm]:
+def edges(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
     """Return arms at the lowest rate at which only AGVM diverges, if there is one.
 
     Only where plain training is still within 10 % of its best. They tell what AGVM
     lacks there: a later start, a bound of the ratio, clipping, which the recipe stops
     when AGVM starts, a longer warm-up, or an anchor of low variance (the RPN), so that
     the others are slowed down to it in place of the heads being sped up. With clipping
-    and with the longer warm-up plain training too.
+    and with the longer warm-up plain training too. Where the later start trains, it has
+    further seeds.
     """
     plain, agvm = sweep.curves[False], sweep.curves[True]
     if any(rate not in plain or rate not in agvm for rate in sweep.rates):
@@ -504,6 +505,12 @@ def edges(sweep: Sweep) -> List[Arm]:
             make_arm(agvm=kind, variant="edge-clipped", clip_to_end=True, **key),
             make_arm(agvm=kind, variant="edge-warmup", warmup_factor=2.0, **key),
         ]
+    late = select(results, variant="edge-start-late", seed=0, diverged=False, **key)
+    arms += [
+        make_arm(agvm=True, variant="edge-start-late", start_factor=2.0, seed=s, **key)
+        for s in range(1, seeds)
+        if late
+    ]
     return arms
 
 
