@@ -73,8 +73,7 @@ def best_of(
     complete = False
     if batch in START_RATES[optimizer] and agvm in sweep_kinds(optimizer, batch):
         sweep = Sweep(results, optimizer, batch, variant)
-        inside = rate not in (sweep.rates[0], sweep.rates[-1])
-        complete = inside and sweep.best(agvm) == rate
+        complete = rate in sweep.rates[1:-1] and sweep.best(agvm) == rate
     return Best(
         rate=rate,
         aps=tuple(
