@@ -94,7 +94,7 @@ def ap_over_batch(results: Sequence[Result], path: Path) -> str:
         "batch",
         "box AP, percent",
         title,
-        hollow="neighboring rates pending",
+        hollow="neighboring rates not trained",
     )
 
 
