@@ -277,7 +277,7 @@ def test_what_a_config_must_have(changes, options, words):
 def test_a_batch_that_cannot_be_that_of_the_rate():
     path = "mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py"
     options = dict(batch_size=1024, world_size=8, num_samples=117_266)
-    with pytest.raises(RecipeError, match="is 16, but one rank alone has 32 images"):
+    with pytest.raises(RecipeError, match="is 16, but a single rank has 32 images"):
         released(path, **options)
     config = released(path, base_batch_size=256, **options)
     assert config.optim_wrapper.optimizer.lr == pytest.approx(0.004 * 2)
