@@ -124,9 +124,10 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
             name the path.
     """
     path = osp.expanduser(path)
+    if osp.isdir(path):
+        raise UnreadableCheckpointError("it is a folder")
     if not osp.isfile(path):
-        folder = "is a folder" if osp.isdir(path) else "does not exist"
-        raise UnreadableCheckpointError(f"it {folder}")
+        raise UnreadableCheckpointError("it does not exist")
     try:
         if osp.getsize(path) == 0:
             raise UnreadableCheckpointError("it is empty")

@@ -96,21 +96,23 @@ PLAIN = dict(
 )
 
 
-@pytest.mark.parametrize("by_epoch", [True, False])
-def test_a_run_at_one_size_goes_on_at_many(make_runner, train, tmp_path, by_epoch):
-    image = dict(type="RandomImage", scale=(8, 8))
+def train_at_one_size(train, stop, **checkpoint):
+    """Train without the sampler, 13 iterations an epoch, until it is cut off."""
     size = dict(type="AtSize")
-    dataset = dict(
-        type="ToyDataset", num=50, pipeline=[image, size, dict(type="CollectToy")]
-    )
-    checkpoint = dict(type="CheckpointHook", by_epoch=by_epoch, interval=2)
+    pipeline = [dict(type="RandomImage", scale=(8, 8)), size, dict(type="CollectToy")]
+    dataset = dict(type="ToyDataset", num=50, pipeline=pipeline)
     train(
         "cut",
-        stop=30,
+        stop=stop,
         hooks=[],
         train_dataloader=dict(PLAIN, dataset=dataset),
-        default_hooks=dict(checkpoint=checkpoint),
+        default_hooks=dict(checkpoint=dict(type="CheckpointHook", **checkpoint)),
     )
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+def test_a_run_at_one_size_goes_on_at_many(train, by_epoch):
+    train_at_one_size(train, 30, by_epoch=by_epoch, interval=2)
     if not by_epoch:
         with pytest.raises(ValueError, match="checkpoint of an epoch's end"):
             train("cut", resume=True)
@@ -122,19 +124,9 @@ def test_a_run_at_one_size_goes_on_at_many(make_runner, train, tmp_path, by_epoc
         assert sorted(samples) == list(range(50))
 
 
-def test_an_epoch_at_one_size_that_is_not_counted_yet(train, tmp_path):
+def test_an_epoch_at_one_size_that_is_not_counted_yet(train):
     """MMEngine saves by iteration before it counts the epoch."""
-    size = dict(type="AtSize")
-    pipeline = [dict(type="RandomImage", scale=(8, 8)), size, dict(type="CollectToy")]
-    dataset = dict(type="ToyDataset", num=50, pipeline=pipeline)
-    checkpoint = dict(type="CheckpointHook", by_epoch=False, interval=13)
-    train(
-        "cut",
-        stop=20,
-        hooks=[],
-        train_dataloader=dict(PLAIN, dataset=dataset),
-        default_hooks=dict(checkpoint=checkpoint),
-    )
+    train_at_one_size(train, 20, by_epoch=False, interval=13)
     resumed = train("cut", resume=True)
     assert resumed.iter == resumed.max_iters
     samples = used(resumed)

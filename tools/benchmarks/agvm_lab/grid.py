@@ -290,8 +290,7 @@ def _seeds(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
         rate = sweep.best(kind)
         if rate is None or rate == sweep.rates[0]:
             continue
-        there = dict(agvm=kind, lr=rate, variant=sweep.own["variant"], **sweep.key)
-        if any(result["diverged"] for result in select(results, **there)):
+        if _diverges_at_best(results, sweep, kind):
             below = sweep.rates[sweep.rates.index(rate) - 1]
             arms += [
                 make_arm(agvm=other, lr=below, seed=seed, **sweep.key, **sweep.own)
@@ -300,6 +299,13 @@ def _seeds(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
             ]
             arms += _raised(results, sweep, below, seeds) if kind else []
     return list({arm["name"]: arm for arm in arms}.values())
+
+
+def _diverges_at_best(results: Sequence[Result], sweep: Sweep, kind: bool) -> bool:
+    """Return whether a seed diverges at the best rate of plain training or AGVM."""
+    there = dict(sweep.key, agvm=kind, variant=sweep.own["variant"])
+    found = select(results, lr=sweep.best(kind), **there)
+    return any(result["diverged"] for result in found)
 
 
 def _raised(
@@ -383,8 +389,7 @@ def schedules(results: Sequence[Result], sweep: Sweep, seeds: int) -> List[Arm]:
         make_arm(variant="bound-2", agvm_args=dict(ratio_range=(0.5, 2.0)), **key),
         make_arm(variant="two-ranks", ranks=2, **key),
     ]
-    usual = select(results, variant="default", **key)
-    if any(result["diverged"] for result in usual):
+    if _diverges_at_best(results, sweep, True):
         arms += [
             make_arm(variant="start-late", start_factor=2.0, seed=seed, **key)
             for seed in range(1, seeds)
@@ -525,9 +530,7 @@ def pretrained(results: Sequence[Result], optimizer: str, at_16: Sweep) -> List[
     own: Dict[str, Any] = dict(variant="pretrained", pretrained=True, start_factor=2.0)
     sweep = Sweep(results, optimizer, 256, **own)
     arms = sweep.arms() + _at_best(at_16, False, **own)
-    best = [dict(sweep.key, agvm=k, lr=sweep.best(k)) for k in sweep.curves]
-    at_best = [r for key in best for r in select(results, variant="pretrained", **key)]
-    if any(result["diverged"] for result in at_best):
+    if any(_diverges_at_best(results, sweep, kind) for kind in sweep.curves):
         return arms
     return arms + _both(sweep, variant=PRETRAINED_LONG, epoch_factor=2)
 

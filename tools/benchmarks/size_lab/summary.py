@@ -106,7 +106,7 @@ def answer(differences: Optional[Spread], seeds: int, at_least: float = 0.0) -> 
 
     Returns:
         str: ``'within the spread'`` is added where the mean is nearer to the limit
-        than the standard deviation over the seeds. With less seeds, their number.
+        than the standard deviation over the seeds. With fewer seeds, their number.
     """
     number = 0 if differences is None else len(differences.values)
     if differences is None or number < seeds:
